@@ -1,0 +1,120 @@
+"""How much of an endpoint's capacity the client uses, against a scripted server in a process of its own.
+
+    python -m benchmarks.endpoint [--seconds 20]
+
+Goodput is answers per second over what the endpoint could have answered in the same time; waste is refusals over all
+requests. Warm-up (the first quarter) and the drain at the end are left out of goodput; waste counts everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from mminstruct.models.model import Model
+from mminstruct.models.openai import Chatter
+from tests.models.server import Capacity, Endpoint
+
+SIGMA = 0.6
+
+
+@dataclass(frozen=True)
+class Case:
+    """One endpoint: its capacity over time, and how well we mean to use it."""
+
+    name: str
+    capacity: dict[str, Any]
+    aim: float
+
+
+def halves(high: float, low: float, period: float) -> Callable[[float], float]:
+    return lambda seconds: high if int(seconds / period) % 2 == 0 else low
+
+
+def cases(seconds: float) -> list[Case]:
+    third = seconds / 4
+    return [
+        Case("64 at once, 0.25 s", {"most": 64, "latency": 0.25, "sigma": SIGMA}, 0.95),
+        Case(
+            "64 at once, 0.25 s, Retry-After 1", {"most": 64, "latency": 0.25, "sigma": SIGMA, "retry_after": "1"}, 0.95
+        ),
+        Case("16 at once, 1 s", {"most": 16, "latency": 1.0, "sigma": SIGMA}, 0.95),
+        Case("64, 32, 64, 32 at once", {"most": halves(64, 32, third), "latency": 0.25, "sigma": SIGMA}, 0.80),
+        Case("50, 10, 50, 10 at once", {"most": halves(50, 10, third), "latency": 0.25, "sigma": SIGMA}, 0.80),
+        Case("100 a second, 0.25 s", {"rate": 100, "latency": 0.25, "sigma": SIGMA, "retry_after": "1"}, 0.95),
+        Case("100, 50, 100, 50 a second", {"rate": halves(100, 50, third), "latency": 0.25, "sigma": SIGMA}, 0.80),
+    ]
+
+
+def serve(pipe: Connection, case: Case) -> None:
+    capacity = Capacity(**case.capacity)
+    with Endpoint(capacity) as endpoint:
+        pipe.send(endpoint.url)
+        pipe.recv()
+        pipe.send((capacity.served, capacity.refused, capacity.busy))
+
+
+def possible(case: Case, mean: float, start: float, end: float) -> float:
+    """Answers that the endpoint could give between *start* and *end*, of *mean* seconds each."""
+    limit: Any = case.capacity.get("rate", case.capacity.get("most"))
+    step = 0.01
+    moments = [start + step * i for i in range(int((end - start) / step))]
+    total: float = sum(limit(t) if callable(limit) else limit for t in moments) * step
+    return total if "rate" in case.capacity else total / mean
+
+
+def measure(case: Case, seconds: float) -> tuple[float, float, float]:
+    """(goodput share, waste share, CPU milliseconds a request)."""
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.get_context("fork").Process(target=serve, args=(theirs, case), daemon=True)
+    server.start()
+    chatter = Chatter(Model(name="m", backend="openai", url=ours.recv()))
+    until = time.monotonic() + seconds
+    began = time.process_time()
+
+    def ask(worker: int) -> None:
+        turn = 0
+        while time.monotonic() < until:
+            rows = [[{"role": "user", "content": f"{worker} {turn} {row}"}] for row in range(32)]
+            chatter.chat(rows, seeds=list(range(32)))  # type: ignore[arg-type]
+            turn += 1
+
+    threads = [threading.Thread(target=ask, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cpu = time.process_time() - began
+    ours.send("stop")
+    served, refused, busy = ours.recv()
+    server.join()
+    chatter.close()
+    start, end = seconds / 4, seconds
+    good = sum(start <= moment < end for moment in served)
+    return (
+        good / possible(case, busy / len(served), start, end),
+        len(refused) / (len(served) + len(refused)),
+        cpu * 1000 / len(served),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=20.0, help="of load for each case")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    args = parser.parse_args()
+    print(f"{'endpoint':38}{'goodput':>9}{'aim':>7}{'waste':>8}{'CPU ms':>8}")
+    for case in cases(args.seconds):
+        if args.only in case.name:
+            goodput, waste, cpu = measure(case, args.seconds)
+            print(f"{case.name:38}{goodput:9.1%}{case.aim:7.0%}{waste:8.2%}{cpu:8.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

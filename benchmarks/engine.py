@@ -1,0 +1,155 @@
+"""Cost of the engines themselves: stages that do nothing, beside a bare loop over the same Parquet.
+
+    python -m benchmarks.engine [--rounds 3] [--rows 100352]
+
+100,352 rows (196 parts of 512) go through a recipe of five stages: a source and four that pass rows on. The bare loop
+calls the same source, and for each further stage reads a part and writes it again, with the same codec and checksums,
+and nothing else: no receipts, no digests, no sums checked, nothing synced to the disk; the loop "that syncs" does sync
+each file, as a commit has to. All kinds take turns in one process, round by round, so that a busy machine is busy for
+each of them; the least time of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.data import Ray, connect
+from mminstruct.engine.local import Local
+from mminstruct.recipe import Recipe
+from mminstruct.run import Engine, Run, claim, execute
+from mminstruct.stage import Rows, Transform, part
+from tests.doing_nothing import After, Count, Pass
+
+STAGES = ("count", "first", "second", "third", "fourth")
+
+
+@dataclass(kw_only=True)
+class Third(After):
+    reads = {"second": part("id", "value")}
+
+    def load(self) -> Transform:
+        through = Pass.load(self)
+        return lambda second: through(count=second)
+
+
+@dataclass(kw_only=True)
+class Fourth(After):
+    reads = {"third": part("id", "value")}
+
+    def load(self) -> Transform:
+        through = Pass.load(self)
+        return lambda third: through(count=third)
+
+
+@dataclass(kw_only=True)
+class Chain(Recipe):
+    """A source and four stages, all of which stream."""
+
+    count: Count
+    first: Pass
+    second: After
+    third: Third
+    fourth: Fourth
+
+
+def chain(shards: int, parts: int, rows: int = 512) -> Chain:
+    count = Count(shard_count=shards, parts=parts, rows=rows)
+    return Chain(count=count, first=Pass(), second=After(), third=Third(), fourth=Fourth())
+
+
+def bare(recipe: Chain, folder: Path, sync: bool) -> None:
+    """The same files made by a plain loop."""
+
+    def write(table: pa.Table, file: Path) -> None:
+        with file.open("wb") as handle:
+            pq.write_table(table, handle, row_group_size=512, compression="zstd", write_page_checksum=True)
+            if sync:
+                handle.flush()
+                os.fsync(handle.fileno())
+
+    for name in STAGES:
+        (folder / name).mkdir()
+    count = recipe.count.load()
+    for shard in recipe.count.shards():
+        for number, rows in enumerate(cast(Iterator[Rows], count(shard))):
+            file = f"{shard}-{number:04d}.parquet"
+            write(rows.made.table, folder / "count" / file)
+            for before, name in itertools.pairwise(STAGES):
+                write(pq.read_table(folder / before / file, page_checksum_verification=True), folder / name / file)
+
+
+def engine(recipe: Chain, folder: Path, how: Engine) -> None:
+    run = Run(url=str(folder), recipe=recipe)
+    claim(run)
+    execute(run, how)
+
+
+def timed(work: Callable[[Path], None], folder: Path) -> float:
+    folder.mkdir()
+    began = time.perf_counter()
+    work(folder)
+    seconds = time.perf_counter() - began
+    files = sum(1 for _ in (folder / "fourth").glob("*.parquet"))
+    if files != sum(1 for _ in (folder / "count").glob("*.parquet")):
+        raise RuntimeError(f"{folder}: {files} parts of the last table, which is not all")
+    shutil.rmtree(folder)
+    return seconds
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--rows", type=int, default=196 * 512)
+    given = asked.parse_args()
+    parts = max(1, given.rows // 512 // 14)
+    recipe = chain(shards=14, parts=parts)
+    units = 14 + 4 * 14 * parts
+
+    fused = EngineConfig(fused=True, pool=Pool(workers=2, cpus=0.5))
+    pooled = EngineConfig(pool=Pool(workers=1, cpus=0.4))
+    began = time.perf_counter()
+    connect(fused)
+    started = time.perf_counter() - began
+    kinds: dict[str, Callable[[Path], None]] = {
+        "bare loop": lambda folder: bare(recipe, folder, sync=False),
+        "bare loop that syncs": lambda folder: bare(recipe, folder, sync=True),
+        "engine=local": lambda folder: engine(recipe, folder, Local()),
+        "engine=ray, fused, 2 workers": lambda folder: engine(recipe, folder, Ray(fused)),
+        "engine=ray, 5 pools of 1": lambda folder: engine(recipe, folder, Ray(pooled)),
+    }
+    least: dict[str, float] = {}
+    loads: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(given.rounds):
+            for kind, work in kinds.items():
+                loads.append(os.getloadavg()[0])
+                seconds = timed(work, Path(scratch) / f"{number}-{len(loads)}")
+                least[kind] = min(seconds, least.get(kind, seconds))
+
+    rows = 14 * parts * 512
+    print(f"{rows} rows in {14 * parts} parts through 5 stages that do nothing, {units} units; least of {given.rounds}")
+    load = f"load {min(loads):.1f} to {max(loads):.1f}"
+    print(f"{os.cpu_count()} cores, {load}; Ray took {started:.1f} s to start, not counted\n")
+    print(f"{'':<30} {'seconds':>8} {'x bare':>7} {'x synced':>9} {'ms a unit':>10} {'ms a unit over bare':>20}")
+    for kind, seconds in least.items():
+        over = (seconds - least["bare loop"]) / units * 1000
+        synced = seconds / least["bare loop that syncs"]
+        print(f"{kind:<30} {seconds:>8.2f} {seconds / least['bare loop']:>7.2f} {synced:>9.2f}"
+              f" {seconds / units * 1000:>10.2f} {over:>20.2f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The Ray engine: Ray Data rows are keys, each stage a pool of actors; tables rest in files, only names travel."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.run import Event, Run
+from mminstruct.stage import Halt, WorkerFault
+from mminstruct.store import Receipt
+from mminstruct.work import Worker
+
+
+class Ray:
+    """Pushes units through pools of actors, several in flight in each; dead actors are replaced, retries bounded."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self._session = uuid.uuid4().hex[:8]
+        self._joined = False
+
+    def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
+        import ray
+
+        self._joined = connect(self.config) or self._joined
+        context = ray.data.DataContext.get_current()
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # or it reports each segment
+        context.enable_progress_bars = context.enable_operator_progress_bars = False
+        context.print_on_execution_start = False
+        context.execution_options.preserve_order = False
+        # a row, a key, is a block: else all parts of a shard would go to one worker. No operator beside the pools
+        # (repartition) may do it: its tasks would wait for ever where the pools have all the CPUs
+        context.target_max_block_size = context.target_min_block_size = 1
+        operators = self._operators(run, tables)
+        pools = [self.config.pools.get(names[0], self.config.pool) for names in operators]
+        grows = self._fans_out(run, operators[0])  # then only the first pool can be larger than its work
+        pools = [
+            pool if grows and number else dataclasses.replace(pool, workers=min(pool.workers, len(keys)))
+            for number, pool in enumerate(pools)
+        ]
+        _fits(operators, pools, ray.cluster_resources())
+        data = ray.data.from_items([{"key": key, "events": "[]"} for key in keys], override_num_blocks=len(keys))
+        for names, pool in zip(operators, pools, strict=True):
+            data = data.flat_map(
+                _Operator,
+                fn_constructor_args=(run, names, self.config.retries, self._session),
+                compute=ray.data.ActorPoolStrategy(
+                    size=pool.workers,
+                    max_tasks_in_flight_per_actor=pool.in_flight + 1,
+                    max_concurrent_calls_per_actor=pool.in_flight,
+                    enable_true_multi_threading=True,
+                ),
+                num_cpus=pool.cpus,
+                num_gpus=pool.gpus or None,
+                memory=pool.memory_gb * 2**30 or None,
+                resources=pool.resources or None,
+                runtime_env=pool.env or None,
+            )  # Ray restarts actors and retries their tasks without end; _Operator gives up on a unit that kills them
+        for row in data.iter_rows():
+            for event in json.loads(row["events"]):
+                yield _event(event)
+
+    def close(self) -> None:
+        """Leave the cluster that this engine joined or started: Ray may abort an interpreter that ends without."""
+        import ray
+
+        if self._joined:
+            ray.shutdown()
+            self._joined = False
+
+    def _operators(self, run: Run, tables: list[str]) -> list[list[str]]:
+        if not self.config.fused:
+            return [[name] for name in tables]
+        if len(tables) > 1 and self._fans_out(run, tables[:1]):
+            return [tables[:1], tables[1:]]
+        return [tables]
+
+    @staticmethod
+    def _fans_out(run: Run, tables: list[str]) -> bool:
+        """Whether units of these tables make several parts: sources, and stages of only whole reads."""
+        return all(read.mode == "whole" for read in run.stages[tables[0]].reads.values())
+
+
+def connect(config: EngineConfig) -> bool:
+    """Join the cluster, or start one here with its dashboard off; False if this process is in one already."""
+    import ray
+
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # leaves GPU variables alone in CPU workers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it tells every user that actors have arguments
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=False)
+    else:
+        ray.init(num_cpus=config.cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
+    return True
+
+
+def _fits(operators: list[list[str]], pools: list[Pool], there: dict[str, float]) -> None:
+    """Refuse pools that could never all start: Ray would wait for ever without a word."""
+    for name, attribute in (("CPU", "cpus"), ("GPU", "gpus")):
+        wanted = sum(pool.workers * getattr(pool, attribute) for pool in pools)
+        if wanted > there.get(name, 0):
+            asked = ", ".join(
+                f"{names[0]} {pool.workers} x {getattr(pool, attribute):g}"
+                for names, pool in zip(operators, pools, strict=True)
+            )
+            raise ValueError(
+                f"these stages run side by side and want {wanted:g} {name}s ({asked}); the cluster has"
+                f" {there.get(name, 0):g}: lower engine.pools.STAGE.workers or .{attribute}, or set engine.fused=true"
+            )
+
+
+class _Operator:
+    """The actor: workers of one stage, or of a fused segment."""
+
+    def __init__(self, run: Run, tables: list[str], retries: int, session: str) -> None:
+        self.workers = [Worker(run, name) for name in tables]
+        self.retries, self.session = retries, session
+
+    def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        events = json.loads(row["events"])
+        if not row["key"]:  # failed upstream: only its events travel on
+            return [row]
+        try:
+            new, parts = self._follow(0, row["key"])
+        except Halt as halt:  # as data: an exception would come out of Ray as another, with pages of traceback
+            new, parts = [{"halt": str(halt)}], []
+        events += new
+        rows = [{"key": part, "events": "[]"} for part in parts] or [{"key": "", "events": "[]"}]
+        rows[0]["events"] = json.dumps(events)
+        return rows
+
+    def _follow(self, index: int, key: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """Events of a unit and of what came of it, and the part keys that leave this operator."""
+        if index == len(self.workers):
+            return [], [key]
+        event = self._attempt(self.workers[index], key)
+        events, leaving = [dataclasses.asdict(event)], []
+        for part in event.receipt.parts if event.receipt else ():
+            more, parts = self._follow(index + 1, part.part)
+            events += more
+            leaving += parts
+        return events, leaving
+
+    def _attempt(self, worker: Worker, key: str) -> Event:
+        """Do a unit; one that has killed its worker too often is a failure, not another dead worker."""
+        store = worker.table.store
+        folder = (worker.name, f"_running-{self.session}", key)
+        died = len(store.names(*folder))
+        if died >= self.retries:
+            error = f"its worker died {died} times at it; look for it in Ray's logs, or run it alone with engine=local"
+            worker.table.fail(key, error, "")
+            store.fs.rm(store.path(*folder), recursive=True)
+            return Event(worker.name, key, None, error)
+        mark = uuid.uuid4().hex[:8]
+        store.fs.makedirs(store.path(*folder), exist_ok=True)
+        store.fs.pipe_file(store.path(*folder, mark), b"")
+        try:
+            return worker.work(key)
+        except WorkerFault:
+            os._exit(70)  # Ray replaces the actor and sends it the unit again; an exception would end the run
+        finally:
+            store.fs.rm(store.path(*folder), recursive=True)
+
+
+def _event(facts: dict[str, Any]) -> Event:
+    if "halt" in facts:
+        raise Halt(facts["halt"])
+    receipt = facts.pop("receipt")
+    return Event(**facts, receipt=Receipt.from_json(json.dumps(receipt)) if receipt else None)

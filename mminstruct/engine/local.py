@@ -1,0 +1,28 @@
+"""The local engine: a loop in this process, for debugging; same bytes as any other engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mminstruct.run import Event, Run
+from mminstruct.work import Worker
+
+
+class Local:
+    """Does one unit at a time, each as far down the segment as it goes."""
+
+    def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
+        workers = [Worker(run, name) for name in tables]
+        for key in keys:
+            yield from _follow(workers, key)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def _follow(workers: list[Worker], key: str) -> Iterator[Event]:
+    if workers:
+        event = workers[0].work(key)
+        yield event
+        for part in event.receipt.parts if event.receipt else ():
+            yield from _follow(workers[1:], part.part)

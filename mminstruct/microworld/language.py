@@ -1,0 +1,180 @@
+"""The English of the microworld: captions, alt-text, fused descriptions and short questions of a scene.
+
+Writers say only what the scene holds; ``read_facts`` takes any of their texts apart again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mminstruct.microworld.reading import COUNTS, NOUNS, Facts, Mention, Placed, read_facts
+from mminstruct.microworld.scene import KINDS, SETTINGS, Scene
+
+__all__ = ["COUNTS", "NOUNS", "AltText", "Facts", "Mention", "Placed", "alt_text", "caption", "facts_of", "fused",
+           "listed", "read_facts", "short_questions", "when"]  # fmt: skip
+
+ORDER = {name: place for place, name in enumerate(KINDS)}
+"""Order in which a caption names kinds: fixed, so that it can be seen in the picture."""
+
+
+def facts_of(scene: Scene, *, place: bool = False) -> Facts:
+    """The truth of *scene* in the form that ``read_facts`` gives; *place* adds the proper name, which no caption has.
+
+    People have no size: a picture shows how near somebody stands, and nobody is called large.
+    """
+    groups = sorted(scene.groups, key=lambda group: ORDER[group.kind])
+    return Facts(
+        settings=(scene.setting,),
+        times=(scene.time,) if scene.time else (),
+        weathers=(scene.weather,) if scene.weather else (),
+        places=(scene.place,) if place else (),
+        mentions=tuple(
+            Mention(g.kind, g.count, None if g.category == "person" else g.size, g.colour, g.action) for g in groups
+        ),
+        relations=tuple(
+            Placed(scene.groups[r.subject].kind, r.name, scene.groups[r.target].kind) for r in scene.relations
+        ),
+        words=tuple(group.word for group in groups if group.word),
+    )
+
+
+def listed(parts: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
+
+
+def when(time: str | None, weather: str | None) -> str:
+    """``on a sunny morning``, ``on a foggy day at midday``, ``at night``; empty where nothing is known."""
+    if time is None:
+        return f"on a {weather} day" if weather else ""
+    if weather is None:
+        return f"at {time}" if time in ("night", "midday") else f"in the {time}"
+    return f"on a {weather} day at midday" if time == "midday" else f"on a {weather} {time}"
+
+
+OPENINGS = ("The scene is", "The picture was taken", "This image was taken")
+_SHOWS = ("It shows", "You can see", "We see")
+
+
+def caption(scene: Scene, rng: random.Random | None = None, detail: str = "long") -> str:
+    """Describe *scene* in about 15 to 60 words, or in one sentence where *detail* is ``short``.
+
+    Things come in the order of ``KINDS``. Without *rng* the phrasing is the one canonical phrasing.
+    """
+    facts = facts_of(scene)
+    where = " ".join(filter(None, (SETTINGS[scene.setting].phrase, when(scene.time, scene.weather))))
+    if detail == "short":
+        things = listed([thing.named() for thing in facts.things])
+        return f"{things[0].upper()}{things[1:]} {where}."
+    opening = rng.choice(OPENINGS) if rng else OPENINGS[0]
+    shows = rng.choice(_SHOWS) if rng else _SHOWS[0]
+    sentences = [f"{opening} {where}."]
+    sentences.append(f"{shows} {listed([thing.named(size=True, action=True) for thing in facts.things])}.")
+    for relation in facts.relations:
+        subject, target = facts.thing(relation.subject), facts.thing(relation.target)
+        assert subject is not None
+        assert target is not None
+        verb = "are" if subject.many else "is"
+        sentences.append(f"T{subject.the[1:]} {verb} {relation.name} {target.the}.")
+    sentences += [f'The sign says "{word}".' for word in facts.words]
+    return " ".join(sentences)
+
+
+@dataclass(frozen=True, slots=True)
+class AltText:
+    """What the web says of a picture."""
+
+    text: str
+    kind: str
+    """good, wrong, truncated, spam, foreign or empty."""
+    true_facts: tuple[str, ...] = ()
+    """Kinds named that are there, and the proper name where it is given whole."""
+    false_facts: tuple[str, ...] = ()
+    """Kinds named that are not there."""
+
+
+ALT_KINDS = {"good": 45, "wrong": 15, "truncated": 12, "spam": 12, "foreign": 8, "empty": 8}
+_SPAM = (
+    "IMG_{n}.JPG", "DSC{n}.jpg", "photo-{n}-final.png", "stock photo royalty free", "Buy now! Best price online",
+    "free download wallpaper 4k", "click here to enlarge", "image {n} of 60 - shop sale free shipping", "untitled",
+)  # fmt: skip
+_FOREIGN = (
+    "Ein schöner Tag in {place}", "Urlaub in {place}, Foto von gestern", "Souvenir de {place}",
+    "Une belle journée à {place}", "Un día en {place}", "Vista de {place}, foto de ayer",
+)  # fmt: skip
+
+
+def alt_text(scene: Scene, rng: random.Random) -> AltText:
+    """Alt-text of *scene* as the web has it: with the name that only it knows, or wrong, cut off, spam or foreign."""
+    kind = rng.choices(tuple(ALT_KINDS), tuple(ALT_KINDS.values()))[0]
+    if kind == "empty":
+        return AltText("", kind)
+    if kind == "spam":
+        return AltText(rng.choice(_SPAM).format(n=rng.randint(1000, 9999)), kind)
+    if kind == "foreign":
+        return AltText(rng.choice(_FOREIGN).format(place=scene.place), kind, (scene.place,))
+    things = list(facts_of(scene).things)
+    if kind == "wrong":
+        absent = sorted(set(KINDS) - {group.kind for group in scene.groups})
+        things = [Mention(name, rng.randint(1, 4)) for name in rng.sample(absent, rng.choice((1, 2)))]
+    else:
+        things = rng.sample(things, min(len(things), rng.choice((1, 2))))
+    said = listed(
+        [replace(thing, size=None, colour=thing.colour if rng.random() < 0.4 else None).named() for thing in things]
+    )
+    form = rng.choice(
+        ("{place}, {said}", "{said} at {place}", "{place} - {said}", "{said}, {place}")
+        if rng.random() < (0.5 if kind == "wrong" else 0.85)
+        else ("{said}", "photo of {said}", "{said} " + SETTINGS[scene.setting].phrase)
+    )
+    text = form.format(place=scene.place, said=said)
+    if kind == "truncated":
+        text = text[: max(6, int(len(text) * rng.uniform(0.4, 0.8)))].rstrip() + "..."
+    named = tuple(mention.kind for mention in read_facts(text).mentions)
+    here = {group.kind for group in scene.groups}
+    return AltText(
+        text,
+        kind,
+        (*(name for name in named if name in here), *((scene.place,) if scene.place in text else ())),
+        tuple(name for name in named if name not in here),
+    )
+
+
+def fused(scene: Scene, caption: str, alt: AltText | str) -> str:
+    """*caption* with the proper name of the place woven in where *alt* gives it whole; else *caption* as it is."""
+    if scene.place not in (alt if isinstance(alt, str) else alt.text):
+        return caption
+    for opening in OPENINGS:
+        if caption.startswith(f"{opening} "):
+            return f"{opening} at {scene.place}, {caption[len(opening) + 1 :]}"
+    return f"{caption} The place is {scene.place}."
+
+
+def short_questions(scene: Scene) -> list[tuple[str, str]]:
+    """Visual questions with answers of one or two words; as many answered *yes* as *no*."""
+    rng = random.Random(f"questions {scene.seed}/{scene.index}")
+    facts = facts_of(scene)
+    asked = [("Where was this picture taken?", scene.setting)]
+    if scene.time:
+        asked.append(("What time of day is it?", scene.time))
+    if scene.weather:
+        asked.append(("What is the weather like?", scene.weather))
+    absent = sorted(set(KINDS) - {thing.kind for thing in facts.things} - {scene.setting})
+    for thing, missing in zip(facts.things, rng.sample(absent, len(facts.things)), strict=True):
+        one, many = NOUNS[thing.kind]
+        verb, noun = ("are", many) if thing.many else ("is", one)
+        asked.append((f"What colour {verb} the {noun}?", str(thing.colour)))
+        asked.append((f"How many {many} are there?", COUNTS[thing.count or 0]))
+        asked += [
+            (f"Is there {Mention(name).a} in the picture?", said)
+            for name, said in ((thing.kind, "yes"), (missing, "no"))
+        ]
+        if thing.action:
+            asked.append((f"What {verb} the {noun} doing?", thing.action))
+    if len(facts.things) == 1:
+        thing = facts.things[0]
+        asked.append(("What kind of thing is in the picture?", thing.kind))
+    asked += [("What does the sign say?", word) for word in facts.words]
+    return asked

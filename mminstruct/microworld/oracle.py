@@ -1,0 +1,201 @@
+"""Judges what models say about scenes of the microworld: the truth is known, so no model is asked.
+
+Every judge reads the text with ``read_facts`` and holds it against the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mminstruct.microworld.families import FAMILIES, Verdict, classify
+from mminstruct.microworld.families_form import contradictions, read_answer
+from mminstruct.microworld.language import AltText, Facts, facts_of, read_facts
+from mminstruct.microworld.scene import Scene
+
+ATTRIBUTES = ("count", "size", "colour", "action")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many claims were made, how many there were to make, and how many of the made ones are right."""
+
+    right: int = 0
+    said: int = 0
+    true: int = 0
+
+    @property
+    def precision(self) -> float:
+        """Share of claims that are right, 0 to 1; 1 where nothing is claimed."""
+        return self.right / self.said if self.said else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the truth that is claimed, 0 to 1; 1 where there is nothing to claim."""
+        return self.right / self.true if self.true else 1.0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.right + other.right, self.said + other.said, self.true + other.true)
+
+
+def judge_caption(text: str, scene: Scene) -> dict[str, Tally]:
+    """Tallies of the claims of *text* about *scene*.
+
+    Returns:
+        By aspect: ``objects`` (kinds of things), ``count``, ``size``, ``colour`` and ``action`` of the things,
+        ``setting``, ``time``, ``weather``, ``relation`` and ``words`` (on signs). Tallies of texts add up.
+    """
+    claims, truth = read_facts(text), facts_of(scene)
+    said, true = ({thing.kind: thing for thing in facts.things} for facts in (claims, truth))
+    tallies = {"objects": _tally(said, true)}
+    for slot in ATTRIBUTES:
+        tallies[slot] = _tally(
+            *(
+                {(kind, value) for kind, thing in things.items() if (value := getattr(thing, slot))}
+                for things in (said, true)
+            )
+        )
+    for name in ("settings", "times", "weathers", "relations"):
+        tallies[name.removesuffix("s")] = _tally(getattr(claims, name), getattr(truth, name))
+    tallies["words"] = _tally(claims.words, truth.words)
+    return tallies
+
+
+def _tally(said: Iterable[object], true: Iterable[object]) -> Tally:
+    said, true = set(said), set(true)
+    return Tally(len(said & true), len(said), len(true))
+
+
+@dataclass(frozen=True, slots=True)
+class FuseVerdict:
+    """What became of caption and alt-text in a description."""
+
+    name_kept: bool | None
+    """Whether the proper name that the alt-text gives is there; None where it gives none."""
+    caption_kept: float
+    """Share of the caption's claims that are still there, 0 to 1."""
+    invented: tuple[str, ...]
+    """Claims that are neither the caption's nor the true name: from false alt-text or from nowhere."""
+
+    @property
+    def ok(self) -> bool:
+        return self.name_kept is not False and self.caption_kept == 1.0 and not self.invented
+
+
+def judge_fuse(text: str, caption: str, alt: AltText | str, scene: Scene) -> FuseVerdict:
+    """Judge *text* as the description fused from *caption* and *alt*: the caption counts as true, right or wrong."""
+    claims, seen = read_facts(text), read_facts(caption)
+    alt = alt if isinstance(alt, str) else alt.text
+    known = {
+        field: getattr(seen, field) for field in ("settings", "times", "weathers", "mentions", "relations", "words")
+    }
+    wrong = contradictions(claims, Facts(**known, places=(scene.place,) if scene.place in alt else ()))
+    was, now = _claims(seen), _claims(claims)
+    return FuseVerdict(
+        name_kept=scene.place in claims.places if scene.place in alt else None,
+        caption_kept=len(was & now) / len(was) if was else 1.0,
+        invented=tuple(wrong),
+    )
+
+
+def _claims(facts: Facts) -> set[object]:
+    """Single claims of *facts*, comparable one by one; without the proper name."""
+    found: set[object] = {*facts.settings, *facts.times, *facts.weathers, *facts.relations, *facts.words}
+    for thing in facts.things:
+        found.add(thing.kind)
+        found |= {(thing.kind, slot, value) for slot in ATTRIBUTES if (value := getattr(thing, slot))}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionVerdict:
+    """What an invented instruction is worth."""
+
+    family: str | None
+    """Family that it belongs to; None where it cannot be told."""
+    applicable: bool
+    """Whether it can be followed for the scene, and names only what is there."""
+    copied: bool
+    """Whether it repeats one of the examples word for word."""
+    new_kind: bool
+    """Whether no example is of its family."""
+
+    @property
+    def parsed(self) -> bool:
+        return self.family is not None
+
+    @property
+    def ok(self) -> bool:
+        return self.applicable and not self.copied and self.new_kind
+
+
+def judge_instruction(text: str, scene: Scene, examples: Sequence[str] = ()) -> InstructionVerdict:
+    """Judge *text* as an instruction invented for *scene* after having seen *examples*."""
+    family = classify(text)
+    plain = _plain(text)
+    return InstructionVerdict(
+        family=family,
+        applicable=judge_pair(text, scene),
+        copied=any(plain == _plain(example) for example in examples),
+        new_kind=family is not None and all(classify(example) != family for example in examples),
+    )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).rstrip(".!? ")
+
+
+def judge_pair(instruction: str, scene: Scene) -> bool:
+    """Whether *instruction* suits *scene*: of a known family, its topic there, nothing named that is not."""
+    family = classify(instruction)
+    truth = facts_of(scene, place=True)
+    return family is not None and FAMILIES[family].applies(truth) and not contradictions(read_facts(instruction), truth)
+
+
+def judge_summary(text: str, members: Sequence[str]) -> bool:
+    """Whether *text* is a general instruction of the family that most of *members* are of: it names no single thing."""
+    families = [classify(member) for member in members]
+    family = max(families, key=families.count, default=None)
+    claims = read_facts(text)
+    named = [mention for mention in claims.mentions if mention.kind != "sign" or mention.colour]
+    return family is not None and classify(text) == family and not (named or claims.settings or claims.places)
+
+
+def judge_answer(answer: str, instruction: str, scene: Scene) -> Verdict:
+    """Check *answer* for the form that *instruction* asks for, and every claim in it against the truth of *scene*.
+
+    An answer to an instruction that names a thing must name it too. Where the family of the instruction cannot be told,
+    the form counts as wrong and only the facts are checked.
+    """
+    truth = facts_of(scene, place=True)
+    name = classify(instruction)
+    claims = read_answer(answer)
+    if name is None:
+        wrong = contradictions(claims, truth)
+        return Verdict(False, not wrong, ("the instruction is of no known family", *wrong))
+    family = FAMILIES[name]
+    verdict = family.verify(answer, truth)
+    if family.topic not in ("any", "outdoor", "sign"):
+        asked = [mention.kind for mention in read_facts(instruction).mentions if mention.category == family.topic]
+        missed = [kind for kind in asked if kind not in {mention.kind for mention in claims.mentions}]
+        if missed:
+            problems = tuple(f"the answer leaves out the {kind} asked for" for kind in missed)
+            return Verdict(False, verdict.facts_ok, (*verdict.problems, *problems))
+    return verdict
+
+
+def bootstrap(values: Sequence[float], n: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of *values* with the ends of its 95 % percentile interval over *n* resamples (Efron 1979).
+
+    Raises:
+        ValueError: where *values* is empty.
+    """
+    if len(values) == 0:
+        raise ValueError("bootstrap needs at least one value; nothing was measured")
+    sample = np.asarray(values, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    means = np.array([sample[rng.integers(len(sample), size=len(sample))].mean() for _ in range(n)])
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(sample.mean()), float(low), float(high)

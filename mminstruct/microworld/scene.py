@@ -1,0 +1,356 @@
+"""What a microworld scene holds: the ground truth that pictures and texts are made from.
+
+A scene is a setting with a time of day, a weather and a style, and one to four groups of things.
+Everything follows from ``(seed, index)`` alone: the same pair gives the same scene on every machine.
+In the tradition of ShapeWorld (Kuhnle & Copestake 2017) and CLEVR (Johnson et al. 2017).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from dataclasses import dataclass
+
+CANVAS = 256
+"""Side of the square canvas, in pixels; boxes are given in it."""
+
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black")
+SIZES = ("small", "medium", "large")
+STYLES = ("flat", "outlined", "photo")
+TIMES = ("morning", "midday", "evening", "night")
+WEATHERS = ("sunny", "cloudy", "rainy", "snowy", "foggy")
+RELATIONS = ("left of", "on", "under", "behind")
+WORDS = (
+    "OPEN", "SALE", "STOP", "CAFE", "EXIT", "HOTEL", "BOOKS", "FRESH", "MUSIC", "BEACH", "PARK", "ZOO",
+    "BREAD", "TAXI", "FISH", "TEA", "ICE", "SHOP", "FARM", "PORT", "SLOW", "HELLO", "QUIET", "FREE",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of thing: what it is called, where it may stand, and what it can do."""
+
+    name: str
+    plural: str
+    category: str
+    """animal, food, vehicle, furniture, tool, object, person, building, plant or sign."""
+    colours: tuple[str, ...] = COLOURS
+    actions: tuple[str, ...] = ()
+    most: int = 6
+    """Largest count in one group; 1 for what fills the picture."""
+
+
+_ANIMAL = ("sleeping", "running", "eating")
+_PERSON = ("walking", "sitting", "waving", "reading")
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("dog", "dogs", "animal", ("brown", "white", "black", "orange"), _ANIMAL),
+        Kind("cat", "cats", "animal", ("brown", "white", "black", "orange"), _ANIMAL),
+        Kind("bird", "birds", "animal", COLOURS, ("flying", "singing")),
+        Kind("fish", "fish", "animal", COLOURS, ("swimming",)),
+        Kind("cow", "cows", "animal", ("brown", "white", "black"), ("eating", "sleeping"), 4),
+        Kind("horse", "horses", "animal", ("brown", "white", "black"), ("running", "eating"), 4),
+        Kind("rabbit", "rabbits", "animal", ("brown", "white", "black", "orange"), _ANIMAL),
+        Kind("duck", "ducks", "animal", ("yellow", "white", "brown", "green"), ("swimming", "sleeping")),
+        Kind("apple", "apples", "food", ("red", "green", "yellow")),
+        Kind("banana", "bananas", "food", ("yellow", "green")),
+        Kind("cake", "cakes", "food", ("pink", "white", "brown", "yellow", "blue"), (), 3),
+        Kind("pizza", "pizzas", "food", ("yellow", "red", "orange"), (), 3),
+        Kind("carrot", "carrots", "food", ("orange", "purple")),
+        Kind("bread", "breads", "food", ("brown", "yellow", "white"), (), 4),
+        Kind("car", "cars", "vehicle", COLOURS, ("driving", "parked"), 4),
+        Kind("bus", "buses", "vehicle", COLOURS, ("driving", "parked"), 2),
+        Kind("truck", "trucks", "vehicle", COLOURS, ("driving", "parked"), 3),
+        Kind("bicycle", "bicycles", "vehicle", COLOURS, ("parked",), 4),
+        Kind("boat", "boats", "vehicle", COLOURS, ("sailing",), 4),
+        Kind("balloon", "balloons", "vehicle", COLOURS, ("flying",), 4),
+        Kind("chair", "chairs", "furniture", COLOURS),
+        Kind("table", "tables", "furniture", ("brown", "white", "black", "red"), (), 2),
+        Kind("sofa", "sofas", "furniture", COLOURS, (), 2),
+        Kind("lamp", "lamps", "furniture", COLOURS, ("glowing",), 4),
+        Kind("hammer", "hammers", "tool", ("red", "blue", "black", "brown")),
+        Kind("scissors", "scissors", "tool", ("red", "blue", "green", "orange"), (), 4),
+        Kind("ladder", "ladders", "tool", ("brown", "white", "yellow", "red"), (), 3),
+        Kind("broom", "brooms", "tool", ("yellow", "brown", "red", "green"), (), 4),
+        Kind("book", "books", "object", COLOURS),
+        Kind("cup", "cups", "object", COLOURS),
+        Kind("ball", "balls", "object", COLOURS),
+        Kind("kite", "kites", "object", COLOURS, ("flying",)),
+        Kind("umbrella", "umbrellas", "object", COLOURS),
+        Kind("backpack", "backpacks", "object", COLOURS),
+        Kind("clock", "clocks", "object", ("white", "black", "brown", "red", "blue"), (), 4),
+        Kind("laptop", "laptops", "object", ("black", "white", "blue"), (), 3),
+        Kind("man", "men", "person", COLOURS, _PERSON),
+        Kind("woman", "women", "person", COLOURS, _PERSON),
+        Kind("child", "children", "person", COLOURS, (*_PERSON, "playing")),
+        Kind("house", "houses", "building", COLOURS, (), 3),
+        Kind("tower", "towers", "building", ("white", "brown", "red", "blue"), (), 2),
+        Kind("tent", "tents", "building", COLOURS, (), 4),
+        Kind("tree", "trees", "plant", ("green", "orange", "yellow", "pink")),
+        Kind("flower", "flowers", "plant", ("red", "orange", "yellow", "blue", "purple", "pink", "white")),
+        Kind("cactus", "cacti", "plant", ("green",), (), 4),
+        Kind("sign", "signs", "sign", ("red", "blue", "green", "white", "yellow"), (), 1),
+    )
+}
+"""Every kind of thing, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A kind of place, and what may be seen there."""
+
+    name: str
+    phrase: str
+    """With its preposition and article, ready for a sentence: ``on a beach``."""
+    kinds: tuple[str, ...]
+    indoor: bool = False
+    proper: str = "Place"
+    """Second half of a proper name, as in ``Maple Beach``."""
+
+
+_OUT = ("man", "woman", "child", "dog", "bird", "sign", "ball", "backpack", "umbrella")
+SETTINGS: dict[str, Setting] = {
+    setting.name: setting
+    for setting in (
+        Setting("beach", "on a beach", (*_OUT, "boat", "kite", "chair", "tent", "duck"), False, "Beach"),
+        Setting("street", "on a city street", (*_OUT, "car", "bus", "truck", "bicycle", "house", "tree", "cat", "lamp"),
+                False, "Street"),
+        Setting("forest", "in a forest", (*_OUT, "tree", "rabbit", "flower", "tent", "horse"), False, "Forest"),
+        Setting("snow field", "in a snowy field", (*_OUT, "tree", "rabbit", "house", "ladder", "truck"), False,
+                "Hills"),
+        Setting("market", "at a market", (*_OUT, "apple", "banana", "carrot", "bread", "cake", "flower", "fish",
+                "bicycle", "table"), False, "Market"),
+        Setting("park", "in a park", (*_OUT, "tree", "flower", "bicycle", "kite", "duck", "rabbit", "chair", "balloon"),
+                False, "Park"),
+        Setting("farm", "on a farm", ("man", "woman", "child", "dog", "cow", "horse", "duck", "truck", "house",
+                "tree", "carrot", "ladder", "broom", "sign"), False, "Farm"),
+        Setting("harbour", "at a harbour", (*_OUT, "boat", "fish", "tower", "house", "bicycle", "cat"), False,
+                "Harbour"),
+        Setting("desert", "in a desert", ("man", "woman", "cactus", "tent", "truck", "car", "bird", "horse", "balloon",
+                "backpack", "sign"), False, "Desert"),
+        Setting("garden", "in a garden", ("man", "woman", "child", "cat", "rabbit", "bird", "flower", "tree", "ladder",
+                "broom", "chair", "table", "cup", "sign"), False, "Garden"),
+        Setting("hilltop", "on a hilltop", (*_OUT, "house", "tower", "tree", "tent", "cow", "horse", "balloon", "kite"),
+                False, "Hill"),
+        Setting("kitchen", "in a kitchen", ("apple", "banana", "cake", "pizza", "carrot", "bread", "cup", "table",
+                "chair", "clock", "lamp", "cat", "man", "woman", "broom"), True, "Kitchen"),
+        Setting("living room", "in a living room", ("sofa", "chair", "table", "lamp", "cat", "dog", "book", "cup",
+                "clock", "man", "woman", "child", "ball", "laptop"), True, "Lodge"),
+        Setting("desk", "on an office desk", ("book", "cup", "laptop", "lamp", "clock", "scissors", "apple", "cactus",
+                "hammer", "sign"), True, "Office"),
+        Setting("workshop", "in a workshop", ("hammer", "scissors", "ladder", "broom", "table", "chair", "lamp",
+                "clock", "man", "woman", "cup", "sign", "bicycle"), True, "Workshop"),
+        Setting("classroom", "in a classroom", ("child", "woman", "man", "chair", "table", "book", "clock", "backpack",
+                "apple", "scissors", "sign", "laptop"), True, "School"),
+    )
+}  # fmt: skip
+"""Every setting, by name."""
+
+NAMES = ("Maple", "Silver", "Sunny", "Willow", "Cedar", "Amber", "Crystal", "Golden", "Harper", "Linden", "Marble",
+         "Orchid", "Pebble", "River", "Stone", "Velvet")  # fmt: skip
+"""First halves of proper names of places: known only from alt-text, never drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Bounding box of one thing, pixels of the canvas, ``x0 < x1`` and ``y0 < y1``."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One or more things alike: ``three small red apples``."""
+
+    kind: str
+    colour: str
+    size: str
+    count: int
+    action: str | None = None
+    word: str | None = None
+    """What is written on a sign, in capitals; None for all else."""
+
+    @property
+    def category(self) -> str:
+        return KINDS[self.kind].category
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """``groups[subject]`` is *name* ``groups[target]``."""
+
+    subject: int
+    name: str
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The whole truth of one picture."""
+
+    seed: int
+    index: int
+    setting: str
+    time: str | None
+    """None indoors."""
+    weather: str | None
+    """None indoors, and at night unless it rains or snows."""
+    style: str
+    place: str
+    """Proper name of the place (``Maple Beach``): world knowledge that only alt-text can bring."""
+    groups: tuple[Group, ...]
+    relations: tuple[Relation, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        return dataclasses.asdict(self)
+
+
+_INERT = ("food", "object", "tool")
+_PERCHES = ("house", "tower", "tree", "sign", "car", "truck", "bus", "horse", "cow", "boat", "table", "chair")
+_SEATS = ("table", "chair", "sofa")
+_WANTED = {"on": 4, "under": 2, "left of": 10, "behind": 6, None: 8}
+"""How often a scene is planned around a relation; where a setting has no fitting pair another one is drawn."""
+_AREAS = {"building": 3000, "plant": 2000, "sign": 2000, "furniture": 1800, "vehicle": 1600, "animal": 1300,
+          "person": 1200}  # fmt: skip
+"""Rough area of a small thing in square pixels; 800 where not named."""
+_CROWDED = 22_000
+"""Square pixels that all things together may fill: beyond it a person can no longer count them."""
+_ALOFT = ("flying", "swimming", "sailing")
+
+
+def draw_scene(index: int, seed: int = 0) -> Scene:
+    """Sample scene number *index* of world *seed*: the same pair gives the same scene everywhere.
+
+    ``random.Random`` seeded with a string hashes it with SHA-512 and is stable over Python versions.
+    """
+    rng = random.Random(f"mminstruct scene {seed}/{index}")
+    setting = SETTINGS[rng.choice(tuple(SETTINGS))]
+    time, weather = _sky(rng, setting)
+    relation = rng.choices(tuple(_WANTED), tuple(_WANTED.values()))[0]
+    pairs = [(s, t) for s in setting.kinds for t in setting.kinds if relation and _fits(relation, s, t)]
+    number = rng.choices((1, 2, 3, 4), (1, 4, 4, 2))[0]
+    chosen: list[str] = list(rng.choice(pairs)) if pairs else []
+    rest = [kind for kind in setting.kinds if kind not in chosen]
+    chosen += rng.sample(rest, max(0, number - len(chosen)))
+    groups = _crowd(rng, setting, chosen)
+    if pairs and relation:
+        groups[:2] = _suit(rng, relation, groups[0], groups[1])
+    groups = _thin(groups, keep=2 if pairs and relation in ("on", "under") else 0)
+    order = rng.sample(range(len(groups)), len(groups))
+    return Scene(
+        seed=seed,
+        index=index,
+        setting=setting.name,
+        time=time,
+        weather=weather,
+        style=rng.choice(STYLES),
+        place=f"{rng.choice(NAMES)} {setting.proper}",
+        groups=tuple(groups[i] for i in order),
+        relations=(Relation(order.index(0), relation, order.index(1)),) if pairs and relation else (),
+    )
+
+
+def _sky(rng: random.Random, setting: Setting) -> tuple[str | None, str | None]:
+    """Time of day and weather that make sense in *setting*."""
+    if setting.indoor:
+        return None, None
+    time = rng.choice(TIMES)
+    weather = rng.choice(WEATHERS)
+    if setting.name == "snow field" and (weather == "rainy" or rng.random() < 0.4):
+        weather = "snowy"
+    if (setting.name == "desert" and weather in ("snowy", "rainy")) or (setting.name == "beach" and weather == "snowy"):
+        weather = "sunny"
+    return time, None if time == "night" and weather not in ("rainy", "snowy") else weather
+
+
+def _fits(relation: str, subject: str, target: str) -> bool:
+    """Whether a *subject* may be seen in that relation to a *target* in a sensible picture."""
+    kind = KINDS[subject]
+    if subject == target:
+        return False
+    if relation == "on":
+        if subject == "bird":
+            return target in _PERCHES
+        if subject == "cat":
+            return target in (*_SEATS, "car", "boat", "house", "truck")
+        if kind.category == "person":
+            return target in ("chair", "sofa", "horse", "boat")
+        light = kind.category in _INERT and subject not in ("kite", "umbrella", "ladder", "broom", "pizza")
+        if target == "book":
+            return subject in ("cup", "apple", "clock", "scissors", "hammer", "cactus", "lamp")
+        return target in _SEATS and (light or subject in ("lamp", "fish", "pizza", "dog", "rabbit"))
+    if relation == "under":
+        low = subject in ("cat", "dog", "rabbit", "duck", "bird", "ball", "book", "backpack", "cup", "apple", "flower")
+        if target in ("table", "chair"):
+            return low and subject != "flower"
+        if target in ("tree", "umbrella"):
+            return low or kind.category == "person"
+        return target == "balloon" and (kind.category == "person" or low)
+    if relation == "behind":
+        return subject not in ("sign", "kite", "balloon", "boat") and target not in ("kite", "balloon", "boat", "fish")
+    return True
+
+
+def _crowd(rng: random.Random, setting: Setting, kinds: list[str]) -> list[Group]:
+    """One group of each kind, ten things in all at most: more cannot be told apart on 256 px."""
+    budget = 10
+    groups: list[Group] = []
+    for name in kinds:
+        kind = KINDS[name]
+        most = max(1, min(kind.most, budget - (len(kinds) - len(groups) - 1)))
+        count = min(most, rng.choices((1, 2, 3, 4, 5, 6), (8, 5, 4, 3, 2, 2))[0])
+        size = rng.choice(SIZES if count <= 2 else SIZES[:2] if count <= 4 else SIZES[:1])
+        actions = () if name == "fish" and setting.name == "market" else kind.actions
+        action = rng.choice(actions) if actions and rng.random() < 0.6 else None
+        word = rng.choice(WORDS) if name == "sign" else None
+        groups.append(Group(name, rng.choice(kind.colours), size, count, action, word))
+        budget -= count
+    return groups
+
+
+def _suit(rng: random.Random, relation: str, subject: Group, target: Group) -> list[Group]:
+    """Counts, sizes and actions under which the relation can be drawn and seen."""
+    if relation == "left of":
+        return [subject, target]
+    target = dataclasses.replace(target, count=1, action=None if target.action in _ALOFT else target.action)
+    if subject.action in _ALOFT:
+        subject = dataclasses.replace(subject, action=None)
+    if relation == "behind":
+        return [dataclasses.replace(subject, count=min(2, subject.count)), target]
+    if relation == "under":
+        if subject.action not in (None, "sitting", "sleeping", "reading"):
+            subject = dataclasses.replace(subject, action=None)
+        action = "flying" if target.kind == "balloon" else target.action
+        return [
+            dataclasses.replace(subject, size="small", count=1),
+            dataclasses.replace(target, size="large", action=action),
+        ]
+    if subject.category == "person":
+        subject = dataclasses.replace(subject, action=rng.choice(("sitting", "reading")))
+    elif subject.action not in (None, "singing", "sleeping", "glowing"):
+        subject = dataclasses.replace(subject, action=None)
+    if target.action in ("sleeping", "running"):
+        target = dataclasses.replace(target, action=None)
+    several = target.kind in ("table", "sofa") and subject.category in _INERT
+    size = rng.choice(SIZES[:2]) if target.kind in (*_SEATS, "boat", "horse") else "small"
+    count = min(subject.count, 3 if size == "small" else 2) if several else 1
+    larger = "large" if count > 1 or target.kind == "book" else rng.choice(SIZES[SIZES.index(size) + 1 :])
+    return [dataclasses.replace(subject, count=count, size=size), dataclasses.replace(target, size=larger)]
+
+
+def _thin(groups: list[Group], keep: int) -> list[Group]:
+    """Make the bulkiest groups smaller until the picture is not crowded; the first *keep* stay as they are."""
+    groups = list(groups)
+    areas = [_AREAS.get(group.category, 800) * group.count for group in groups]
+    factors = dict(zip(SIZES, (1.0, 2.56, 5.76), strict=True))
+    while sum(area * factors[g.size] for area, g in zip(areas, groups, strict=True)) > _CROWDED:
+        able = [i for i in range(keep, len(groups)) if groups[i].size != "small"]
+        if not able:
+            break
+        worst = max(able, key=lambda i: areas[i] * factors[groups[i].size])
+        groups[worst] = dataclasses.replace(groups[worst], size=SIZES[SIZES.index(groups[worst].size) - 1])
+    return groups

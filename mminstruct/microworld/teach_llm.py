@@ -1,0 +1,191 @@
+"""Teach the microworld's language model: a Mixtral of four experts, on the very prompts that the stages send."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+
+from mminstruct.microworld import lessons
+from mminstruct.microworld.families import Split
+from mminstruct.microworld.scene import Scene, draw_scene
+from mminstruct.microworld.teach_loop import Learner, Losses, quick_attention, teach
+from mminstruct.microworld.teach_words import coded, load_tokenizer, make_tokenizer
+from mminstruct.prompts import Message, render
+
+TOKENS = 4096
+"""Tokens of a batch, padding included."""
+PROMPT_SHARE = 0.06
+"""Share of prompt tokens that are learned too: copying shows there first."""
+
+PROMPTS = Path(__file__).parents[2] / "conf" / "prompts"
+ROLES = {"fuse": 30, "fuse_capsfusion": 4, "instruct": 14, "summarize": 4, "answer": 38, "exemplify": 10}
+"""How often each prompt is taught: fuse is mostly copying word for word, which every other role needs too."""
+COPIES = 0.08
+"""Share of lessons that only ask to repeat a row of chance tokens: the quickest way to learn exact copying."""
+
+Coded = tuple[list[int], list[int]]
+
+
+def build(vocabulary: int) -> Any:
+    """A Mixtral with 5.4 million parameters, 3 million of them at work for a token."""
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=vocabulary,
+        hidden_size=256,
+        intermediate_size=256,
+        num_hidden_layers=5,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=32,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        max_position_embeddings=2048,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    )
+    model = MixtralForCausalLM(config)
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = 1, 2
+    return model
+
+
+def packed(pairs: Sequence[Coded], tokens: int = TOKENS) -> Iterator[list[Coded]]:
+    """Batches of alike length: rows times the longest row is at most *tokens*."""
+    batch: list[Coded] = []
+    for pair in sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1])):
+        if batch and (len(batch) + 1) * (len(pair[0]) + len(pair[1])) > tokens:
+            yield batch
+            batch = []
+        batch.append(pair)
+    if batch:
+        yield batch
+
+
+def tensors(batch: Sequence[Coded], rng: random.Random, prompt_share: float = PROMPT_SHARE) -> tuple[Tensor, Tensor]:
+    """Token ids and labels, both (rows, longest); labels already stand where they are foretold, -100 is not learned."""
+    longest = max(len(prompt) + len(target) for prompt, target in batch)
+    ids, labels = torch.full((len(batch), longest), 2), torch.full((len(batch), longest), -100)
+    for row, (prompt, target) in enumerate(batch):
+        whole = prompt + target
+        ids[row, : len(whole)] = torch.tensor(whole)
+        labels[row, : len(whole) - 1] = torch.tensor(whole[1:])
+        hidden = torch.tensor([rng.random() > prompt_share for _ in range(len(prompt) - 1)])
+        labels[row, : len(prompt) - 1][hidden] = -100
+    return ids, labels
+
+
+class Lessons(IterableDataset[tuple[Tensor, Tensor]]):
+    """Endless batches of lessons on scenes that nobody is tested on."""
+
+    def __init__(self, folder: Path, start: int = 0, pool: int = 2048) -> None:
+        self.folder, self.start, self.pool = folder, start, pool
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        torch.set_num_threads(1)
+        tokenizer = load_tokenizer(self.folder)
+        rng = random.Random(f"lessons {self.start}")
+        stream = training_lessons(rng)
+        while True:
+            pairs = [coded(tokenizer, messages, target) for messages, target in itertools.islice(stream, self.pool)]
+            pairs += [_copy(len(tokenizer), rng) for _ in range(int(COPIES * self.pool))]
+            batches = list(packed([pair for pair in pairs if len(pair[0]) + len(pair[1]) <= 1024]))
+            rng.shuffle(batches)
+            for batch in batches:
+                yield tensors(batch, rng)
+
+
+def _copy(vocabulary: int, rng: random.Random) -> Coded:
+    row = [rng.randrange(4, vocabulary) for _ in range(rng.randint(10, 50))]
+    return [0, *row, 1], [*row, 1]
+
+
+def lesson_values(
+    role: str, scene: Scene, rng: random.Random, split: Split, shots: int = 0
+) -> tuple[dict[str, Any], str]:
+    """What a stage puts into the prompt of *role* for *scene*, and the answer wished for."""
+    if role in ("fuse", "fuse_capsfusion"):
+        values: dict[str, Any] = lessons.fuse_example(scene, rng)
+        return values, values.pop("target")
+    if role == "instruct":
+        return lessons.instruct_example(scene, rng, split)
+    if role == "summarize":
+        members, target = lessons.summarize_example(rng, split)
+        return {"members": members}, target
+    values, target = lessons.answer_example(scene, rng, split, shots)
+    if role == "exemplify":
+        del values["examples"]
+    return values, target
+
+
+def render_prompt(role: str, values: dict[str, Any]) -> list[Message]:
+    """The chat that a stage sends."""
+    return render(_prompt(role), **values)
+
+
+@functools.cache
+def _prompt(role: str) -> str:
+    return (PROMPTS / f"{role}.md").read_text("utf-8")
+
+
+def training_lessons(rng: random.Random) -> Iterator[tuple[list[Message], str]]:
+    """Chats and answers without end, on scenes 0 to 99,999 of world 0."""
+    roles, weights = zip(*ROLES.items(), strict=True)
+    while True:
+        role = rng.choices(roles, weights)[0]
+        shots = rng.choices((0, 1, 2, 3), (12, 7, 2, 4))[0] if role == "answer" else 0
+        values, target = lesson_values(role, draw_scene(rng.randrange(100_000)), rng, "train", shots)
+        yield render_prompt(role, values), target
+
+
+def cost_of(model: Any) -> Any:
+    """Cross-entropy of the labelled tokens, and Mixtral's price for experts that idle."""
+    from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
+
+    def cost(batch: tuple[Tensor, Tensor]) -> Losses:
+        device = model.lm_head.weight.device
+        ids, labels = batch[0].to(device), batch[1].to(device)
+        out = model.model(input_ids=ids, output_router_logits=True)
+        learned = labels.view(-1) != -100  # a softmax over every token would cost as much as two layers
+        logits = model.lm_head(out.last_hidden_state.reshape(-1, model.config.hidden_size)[learned]).float()
+        loss = F.cross_entropy(logits, labels.view(-1)[learned])
+        balance = load_balancing_loss_func(tuple(r.float() for r in out.router_logits), 4, 2)
+        return {"loss": loss + 0.01 * balance, "cross_entropy": loss, "balance": balance}  # type: ignore[dict-item]
+
+    return cost
+
+
+def tokenizer_for(folder: Path) -> Any:
+    """The tokenizer in *folder*; where there is none, one is learned from lessons and captions, and saved there."""
+    if not (folder / "tokenizer.json").exists():
+        rng = random.Random("words")
+        chats = itertools.islice(training_lessons(rng), 20_000)
+        texts = ("\n".join([*(str(m["content"]) for m in messages), target]) for messages, target in chats)
+        make_tokenizer(texts).save_pretrained(folder)
+    return load_tokenizer(folder)
+
+
+def train(work: Path, minutes: float, device: str = "cpu", resume: bool = False) -> dict[str, float]:
+    """Teach, and save model and tokenizer to ``work/llm``; what going on needs is ``work/llm.pt``."""
+    tokenizer = tokenizer_for(work / "llm")
+    model = build(len(tokenizer)).to(device)
+    if device == "cpu":
+        model.set_attn_implementation(quick_attention())
+    learner = Learner(model, rate=3e-3 if resume else 4e-3)
+    if resume and (work / "llm.pt").exists():
+        learner.load(work / "llm.pt")
+    loader = DataLoader(Lessons(work / "llm", learner.steps), batch_size=None, num_workers=1, prefetch_factor=32)
+    curve = teach(learner, loader, cost_of(model), minutes=minutes, name="llm", work=work, resume=resume)
+    model.save_pretrained(work / "llm")
+    return curve[-1]

@@ -1,0 +1,144 @@
+"""Pictures to teach from, drawn once at training size, and what every patch of them shows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mminstruct.microworld.render import render
+from mminstruct.microworld.scene import (
+    COLOURS,
+    KINDS,
+    RELATIONS,
+    SETTINGS,
+    SIZES,
+    TIMES,
+    WEATHERS,
+    WORDS,
+    Scene,
+    draw_scene,
+)
+
+SIDE = 144
+"""Side of a picture as the models see it, in pixels."""
+PATCH = 12
+"""Side of a patch, in pixels."""
+GRID = SIDE // PATCH
+
+Bytes = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+LOCAL: dict[str, tuple[str | None, ...]] = {
+    "kind": tuple(KINDS),
+    "colour": COLOURS,
+    "size": SIZES,
+    "action": (None, *dict.fromkeys(action for kind in KINDS.values() for action in kind.actions)),
+    "count": ("1", "2", "3", "4", "5", "6"),
+    "word": (None, *WORDS),
+    "role": (None, *(f"{name} {end}" for name in RELATIONS for end in ("subject", "target"))),
+}
+"""What can be said of the group that a patch shows."""
+WHOLE: dict[str, tuple[str | None, ...]] = {
+    "setting": tuple(SETTINGS),
+    "time": (None, *TIMES),
+    "weather": (None, *WEATHERS),
+}
+"""What can be said of the whole picture."""
+_COVERED = 0.15
+"""Share of a patch that a thing must cover for the patch to show it."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """*n* pictures with their truth, as arrays in files that are mapped into memory."""
+
+    pixels: Bytes
+    """(n, SIDE, SIDE, 3)."""
+    owners: Bytes
+    """(n, GRID * GRID): 0 for the backdrop, g + 1 where a patch shows group g."""
+    centres: Bytes
+    """(n, GRID * GRID): 1 where the middle of what is visible of a thing lies."""
+    groups: Bytes
+    """(n, 4, len(LOCAL)): places of the groups' values in ``LOCAL``."""
+    wholes: Bytes
+    """(n, len(WHOLE)): places of the values in ``WHOLE``."""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def seen(scene: Scene) -> tuple[Bytes, Bytes, Bytes, Bytes, Bytes]:
+    """Draw *scene* and tell what its patches show: one row of each array of ``Pictures``."""
+    drawn = render(scene)
+    image = drawn.image
+    if scene.index % 4:  # shards hold JPEG
+        packed = io.BytesIO()
+        image.save(packed, "JPEG", quality=70 + scene.index % 29)
+        image = Image.open(packed)
+    pixels = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    edges = np.arange(drawn.masks.shape[0]) * GRID // drawn.masks.shape[0]
+    patch = (edges[:, None] * GRID + edges[None, :]).ravel()
+    area = np.bincount(patch, minlength=GRID * GRID)
+    shown = drawn.group_map().ravel()
+    cover = (
+        np.stack([np.bincount(patch[shown == g + 1], minlength=GRID * GRID) for g in range(len(scene.groups))]) / area
+    )
+    owners = np.where(cover.max(0) >= _COVERED, cover.argmax(0) + 1, 0).astype(np.uint8)
+    centres = np.zeros(GRID * GRID, np.uint8)
+    for instance in range(1, len(drawn.owners) + 1):
+        rows, columns = np.nonzero(drawn.masks == instance)
+        if len(rows):
+            at = edges[int(rows.mean())] * GRID + edges[int(columns.mean())]
+            centres[at], owners[at] = 1, drawn.owners[instance - 1] + 1
+    roles = {}
+    for relation in scene.relations:
+        roles[relation.subject], roles[relation.target] = f"{relation.name} subject", f"{relation.name} target"
+    groups = np.zeros((4, len(LOCAL)), np.uint8)
+    for number, group in enumerate(scene.groups):
+        said = {"kind": group.kind, "colour": group.colour, "size": group.size, "action": group.action,
+                "count": str(group.count), "word": group.word, "role": roles.get(number)}  # fmt: skip
+        groups[number] = [values.index(said[name]) for name, values in LOCAL.items()]
+    wholes = np.array([values.index(getattr(scene, name)) for name, values in WHOLE.items()], np.uint8)
+    return pixels, owners, centres, groups, wholes
+
+
+def _seen(pair: tuple[int, int]) -> tuple[Bytes, Bytes, Bytes, Bytes, Bytes]:
+    return seen(draw_scene(*pair))
+
+
+def pictures(folder: Path, count: int, seed: int = 0, workers: int = 2, start: int = 0) -> Pictures:
+    """Scenes *start* to *start* + *count* - 1 of world *seed*, drawn where *folder* does not hold them yet."""
+    here = folder / f"{SIDE}-{PATCH}-{seed}-{start}-{count}"
+    if not here.exists():
+        new = here.with_suffix(".new")
+        new.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(workers) as pool:
+            rows = pool.map(_seen, ((index, seed) for index in range(start, start + count)), chunksize=64)
+            _write(new, rows, count)
+        new.rename(here)
+    return Pictures(*(np.load(here / f"{name}.npy", mmap_mode="r") for name in Pictures.__dataclass_fields__))
+
+
+def drawn(count: int, seed: int) -> Pictures:
+    """The first *count* scenes of world *seed*, drawn here and now and kept in memory."""
+    rows = [seen(draw_scene(index, seed)) for index in range(count)]
+    return Pictures(*(np.stack(part) for part in zip(*rows, strict=True)))
+
+
+def _write(folder: Path, rows: Iterator[tuple[Bytes, ...]], count: int) -> None:
+    files: list[Bytes] = []
+    for number, row in enumerate(rows):
+        if not files:
+            files = [
+                np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (count, *part.shape))
+                for name, part in zip(Pictures.__dataclass_fields__, row, strict=True)
+            ]
+        for file, part in zip(files, row, strict=True):
+            file[number] = part
+    for file in files:
+        file.flush()  # type: ignore[attr-defined]

@@ -1,0 +1,230 @@
+"""OpenAI's Batch API: requests in a file, answers in another within a day, at half the price.
+
+A batch is found again after a crash: its id is journaled as soon as there is one, and it carries the hash of its
+requests, so that a batch submitted a moment before the crash is found in the endpoint's own list. Answers are matched
+by ``custom_id`` alone; whatever is missing, torn or expired goes into a further batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mminstruct.models import faults
+from mminstruct.models.connection import Connection, Settings
+from mminstruct.models.faults import EndpointError, Fault
+from mminstruct.stage import Journal, note
+
+if TYPE_CHECKING:
+    from mminstruct.models.openai import Ask
+
+log = logging.getLogger(__name__)
+
+ROUNDS = 3
+"""Batches that a request may be part of before it is given up."""
+TAG = "mminstruct"
+"""Metadata key under which a batch carries the hash of its requests."""
+
+_USELESS = ("failed", "cancelled", "cancelling")
+_OVER = ("completed", "expired", "cancelled", "failed")
+_T = TypeVar("_T")
+Answer = dict[str, Any] | Fault
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Desk:
+    """Collects the requests of rows until every row that is not done waits for one, then buys them together."""
+
+    def __init__(self, rows: int, buy: Callable[[dict[str, Ask]], Awaitable[dict[str, Answer]]]) -> None:
+        self._open = rows
+        self._buy = buy
+        self._waiting: dict[str, tuple[Ask, asyncio.Future[Answer]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def buy(self, ask: Ask) -> Answer:
+        """The answer to *ask*, once its batch is back."""
+        _, answer = self._waiting.setdefault(ask.request, (ask, asyncio.get_running_loop().create_future()))
+        self._go_if_full()
+        return await asyncio.shield(answer)
+
+    def leave(self) -> None:
+        """A row is done."""
+        self._open -= 1
+        self._go_if_full()
+
+    def _go_if_full(self) -> None:
+        if self._waiting and len(self._waiting) >= self._open:
+            some, self._waiting = self._waiting, {}
+            task = asyncio.get_running_loop().create_task(self._go(some))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _go(self, some: dict[str, tuple[Ask, asyncio.Future[Answer]]]) -> None:
+        try:
+            found = await self._buy({name: ask for name, (ask, _) in some.items()})
+        except Exception as error:
+            for _, answer in some.values():
+                answer.set_exception(error)
+        else:
+            for name, (_, answer) in some.items():
+                answer.set_result(found[name])
+
+
+class Batches:
+    """Buys requests in batches.
+
+    Args:
+        journal: Where ids of batches are kept until the unit is committed; None: only the endpoint knows them.
+    """
+
+    def __init__(self, connection: Connection, settings: Settings, journal: Journal | None) -> None:
+        self._connection, self._client, self._journal = connection, connection.client, journal
+        self._requests = int(settings.batch.get("requests", 50_000))
+        self._bytes = int(settings.batch.get("megabytes", 190) * 1_000_000)
+        self._poll = float(settings.batch.get("poll", 30.0))
+        self._patience: float = settings.patience
+
+    async def buy(self, bodies: dict[str, dict[str, Any]], sleep: Sleep) -> dict[str, Answer]:
+        """An answer for each body, by its custom id.
+
+        Raises:
+            EndpointError: if the endpoint takes no batch, or none of these.
+        """
+        found: dict[str, Answer] = {}
+        last: dict[str, str] = {}
+        for turn in range(ROUNDS):
+            left = {name: body for name, body in sorted(bodies.items()) if name not in found}
+            if not left:
+                return found
+            note("batch_requeued", len(left) if turn else 0)
+            chunks = [self._one(lines, turn, last, sleep) for lines in self.chunks(left)]
+            for answers in await asyncio.gather(*chunks):
+                found |= answers
+        for name in bodies.keys() - found.keys():
+            found[name] = Fault("row", f"no answer in {ROUNDS} batches ({last.get(name, 'its line was missing')})")
+        return found
+
+    def chunks(self, bodies: dict[str, dict[str, Any]]) -> Iterator[dict[str, bytes]]:
+        """Lines of request files within the limits on requests and bytes, by custom id."""
+        chunk: dict[str, bytes] = {}
+        size = 0
+        for name, body in bodies.items():
+            line = {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+            data = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+            if chunk and (len(chunk) >= self._requests or size + len(data) > self._bytes):
+                yield chunk
+                chunk, size = {}, 0
+            chunk[name] = data
+            size += len(data)
+        if chunk:
+            yield chunk
+
+    async def _one(self, lines: dict[str, bytes], turn: int, last: dict[str, str], sleep: Sleep) -> dict[str, Answer]:
+        tag = hashlib.sha256("\n".join([str(turn), *lines]).encode()).hexdigest()[:32]
+        while True:
+            batch = await self._submitted(tag, sleep) or await self._submit(tag, lines, sleep)
+            while batch.status not in _OVER:
+                await sleep(self._poll)
+                batch = await self._call(functools.partial(self._client.batches.retrieve, batch.id), sleep)
+            if batch.status != "failed":
+                return await self._collect(batch, lines, last, sleep)
+            errors = (batch.errors.data if batch.errors else None) or []
+            said = errors[0].message if errors else "it gave no reason"
+            if not any(error.code == "token_limit_exceeded" for error in errors):
+                raise EndpointError(f"{self._connection.who}: batch {batch.id} was refused: {said}")
+            await self._keep(tag, None)
+            log.info("batch %s waits for room in the queue: %s", batch.id, said)
+            await sleep(self._poll)
+
+    async def _submitted(self, tag: str, sleep: Sleep) -> Any:
+        """The batch with *tag* that an earlier process submitted, or None."""
+        kept = await asyncio.to_thread(self._journal.get, f"batch-{tag}") if self._journal else None
+        if kept and kept["id"]:
+            return await self._call(functools.partial(self._client.batches.retrieve, kept["id"]), sleep)
+        batch = await self._call(functools.partial(self._listed, tag), sleep)
+        if batch is not None:
+            await self._keep(tag, batch.id)
+        return batch
+
+    async def _listed(self, tag: str) -> Any:
+        page = await self._client.batches.list(limit=100)
+        fit = (b for b in page.data if (b.metadata or {}).get(TAG) == tag and b.status not in _USELESS)
+        return next(fit, None)
+
+    async def _submit(self, tag: str, lines: dict[str, bytes], sleep: Sleep) -> Any:
+        data = b"".join(lines.values())
+        file = await self._call(lambda: self._client.files.create(file=(f"{tag}.jsonl", data), purpose="batch"), sleep)
+        tried = False
+
+        async def create() -> Any:
+            nonlocal tried
+            if tried and (there := await self._listed(tag)):  # only the answer was lost, the batch was not
+                return there
+            tried = True
+            return await self._client.batches.create(
+                input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={TAG: tag}
+            )
+
+        batch = await self._call(create, sleep)
+        await self._keep(tag, batch.id)
+        log.info("batch %s: %d requests, %.1f MB", batch.id, len(lines), len(data) / 1e6)
+        return batch
+
+    async def _keep(self, tag: str, batch: str | None) -> None:
+        if self._journal:
+            await asyncio.to_thread(self._journal.put, f"batch-{tag}", {"id": batch})
+
+    async def _collect(
+        self, batch: Any, lines: dict[str, bytes], last: dict[str, str], sleep: Sleep
+    ) -> dict[str, Answer]:
+        found: dict[str, Answer] = {}
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            content = await self._call(functools.partial(self._client.files.content, file), sleep)
+            for line in content.content.splitlines():
+                name, answer = self._line(line)
+                if name not in lines or name in found:
+                    note("batch_lines_ignored")
+                elif isinstance(answer, Fault) and answer.kind not in ("row", "filtered"):
+                    if answer.kind == "fatal":
+                        raise EndpointError(answer.said)
+                    last[name] = answer.said
+                else:
+                    found[name] = answer
+        return found
+
+    def _line(self, line: bytes) -> tuple[str, Answer]:
+        """(custom id, answer) of one line of an output or error file; no id for a line that cannot be read."""
+        try:
+            entry = json.loads(line)
+            name = str(entry["custom_id"])
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return "", Fault("garbage", "a line that cannot be read")
+        answer = entry.get("response")
+        if not isinstance(answer, dict):
+            error = entry.get("error") or {}
+            return name, Fault("fault", f"{error.get('code')}: {error.get('message')}")
+        body, status = answer.get("body"), int(answer.get("status_code") or 0)
+        if status != 200:
+            return name, self._connection.scrubbed(
+                faults.of_status(status or 500, {}, json.dumps(body), who=self._connection.who)
+            )
+        return name, faults.of_reply(body, who=self._connection.who) or body  # type: ignore[return-value]
+
+    async def _call(self, what: Callable[[], Awaitable[_T]], sleep: Sleep) -> _T:
+        """Call the endpoint until it works, within our patience."""
+        pause, waited = 0.5, 0.0
+        while True:
+            try:
+                return await what()
+            except Exception as error:
+                fault = self._connection.fault(error)
+            if fault.kind in ("row", "filtered", "fatal") or waited > self._patience:
+                raise EndpointError(f"{self._connection.who}: {fault.said}")
+            pause = max(fault.wait, min(30.0, pause * 2))
+            waited += pause
+            await sleep(pause)

@@ -1,0 +1,146 @@
+"""Who a model is, how it is reached, and the two things a stage may ask of one: ``Chat`` and ``Embed``."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.resources
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+
+from mminstruct.prompts import Message
+from mminstruct.stage import fingerprint, runtime
+
+MICRO = "micro:"
+"""Names that start so mean embedded weights: ``micro:llm``, ``micro:captioner``, ``micro:clip``, ``micro:embedder``."""
+
+EXTRAS = {"vllm": "cluster", "openai": "", "transformers": "cpu", "open_clip": "cpu"}
+"""Backends, and the extra of this package that installs each."""
+
+Finish = Literal["stop", "length", "filtered", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer of a chat model; for ``error`` the text is empty and *error* says what happened."""
+
+    text: str
+    finish: Finish
+    tokens_in: int = 0
+    tokens_out: int = 0
+    error: str | None = None
+
+
+class Chat(Protocol):
+    """A model that answers transcripts."""
+
+    def chat(
+        self, messages: list[list[Message]], *, seeds: list[int], schema: dict[str, Any] | None = None
+    ) -> list[Reply]:
+        """One reply for each transcript, in order, whatever happens to the others.
+
+        Safe to call from several threads. *seeds* are per transcript, 0 to 2**31 - 1, and make sampling
+        independent of the batch; *schema* asks for JSON of that JSON schema where the backend can.
+        A transcript that cannot be answered gets ``finish="error"``; only a dead engine raises.
+        """
+        ...
+
+
+class Embed(Protocol):
+    """A model that turns texts, or images, or both, into unit vectors of one space."""
+
+    def texts(self, texts: list[str]) -> np.ndarray:
+        """float32 ``(N, D)``, rows of unit length."""
+        ...
+
+    def images(self, images: list[bytes]) -> np.ndarray:
+        """Encoded images to float32 ``(N, D)``, rows of unit length."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Model:
+    """A model: who it is (identity), and how it is reached (runtime)."""
+
+    name: str
+    """A hub id, a local folder, the name an endpoint knows, or ``micro:...``."""
+    revision: str | None = None
+    """Commit or tag on the hub; filled in with the weights' hash for ``micro:...``."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    max_tokens: int = 512
+    """Longest reply, tokens."""
+    backend: str = runtime("transformers")
+    """vllm, openai, transformers (chat and text embedding) or open_clip (image and text embedding)."""
+    url: str | None = runtime(None)
+    """Base URL of an OpenAI-compatible endpoint."""
+    key_env: str | None = runtime(None)
+    """NAME of the environment variable that holds the key; never the key."""
+    options: dict[str, Any] = runtime(factory=dict)
+    """Backend's own settings: engine arguments, concurrency, batch sizes, price table..."""
+
+    def __post_init__(self) -> None:
+        if self.name.startswith(MICRO) and self.revision is None:
+            manifest = self.folder() / "manifest.json"
+            if not manifest.is_file():
+                found = sorted(manifest.parent.parent.glob("*/manifest.json"))
+                there = ", ".join(f"{MICRO}{path.parent.name}" for path in found)
+                raise ValueError(f"{self.name}: no embedded weights of that name; there is {there or 'none'}")
+            self.revision = fingerprint(json.loads(manifest.read_text())["files"])
+
+    def folder(self) -> Path:
+        """Where embedded weights lie; only for ``micro:`` names."""
+        root = importlib.resources.files("mminstruct.microworld") / "weights"
+        return Path(str(root)) / self.name.removeprefix(MICRO)
+
+    def location(self) -> str:
+        """What loaders take: a folder for embedded weights, the name for all else."""
+        return str(self.folder()) if self.name.startswith(MICRO) else self.name
+
+    def chat(self) -> Chat:
+        """Load the model, or connect to it."""
+        return cast(Chat, self._backend().Chatter(self))
+
+    def embed(self) -> Embed:
+        """Load the encoder."""
+        backend = self._backend()
+        if not hasattr(backend, "Encoder"):
+            raise ValueError(f"{self.name}: backend {self.backend} embeds nothing; take transformers or open_clip")
+        return cast(Embed, backend.Encoder(self))
+
+    def _backend(self) -> Any:
+        if self.backend not in EXTRAS:
+            raise ValueError(f"{self.name}: backend {self.backend!r} is not one of {', '.join(EXTRAS)}")
+        return importlib.import_module(f"mminstruct.models.{self.backend}")
+
+
+def with_image(messages: list[Message], image: bytes) -> list[Message]:
+    """*messages* with *image* (encoded bytes) before the text of the last user turn, as an OpenAI content part.
+
+    The bytes travel as a data URL; no URL or path is ever handed to a backend.
+    """
+    last = max(i for i, message in enumerate(messages) if message["role"] == "user")
+    mime = "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"
+    url = f"data:{mime};base64,{base64.b64encode(image).decode()}"
+    turn: Message = {
+        "role": "user",
+        "content": [
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "text", "text": messages[last]["content"]},
+        ],
+    }
+    return [*messages[:last], turn, *messages[last + 1 :]]
+
+
+def image_of(message: Message) -> bytes | None:
+    """The encoded image that ``with_image`` put into *message*, or None."""
+    if isinstance(message["content"], list):
+        for item in message["content"]:
+            if item["type"] == "image_url":
+                return base64.b64decode(item["image_url"]["url"].partition(",")[2])
+    return None

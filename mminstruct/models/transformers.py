@@ -1,0 +1,266 @@
+"""Language and vision-language models in this process, by Hugging Face transformers; text embeddings too.
+
+For small models, laptops and tests; big ones belong in ``vllm``. One call is cut into batches by its own contents
+alone, never together with another thread's: padding and the shape of a batch move the last bits of the logits, so only
+equal batches are sure to give equal tokens. Equal calls therefore give equal replies (on one machine, with the same
+number of threads), and a row in other company nearly always does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mminstruct.models.decoding import Sampler, batches, grouped_attention, prefilled, room
+from mminstruct.models.model import Finish, Model, Reply
+from mminstruct.models.transcript import Transcripts, Unanswerable, picture, refused, source, spent
+from mminstruct.prompts import Message
+from mminstruct.stage import note
+
+
+class Chatter:
+    """``Chat`` by ``generate()``, in batches of prompts of about equal length.
+
+    Options: ``batch_size`` (64; 16 with images), ``dtype`` (float32 on CPU, bfloat16 on GPU), ``device``, ``threads``
+    of this process, ``chat_template`` (text or path), ``trust_remote_code`` (off).
+    """
+
+    def __init__(self, model: Model) -> None:
+        import transformers
+
+        self._model = model
+        where, options = source(model), model.options
+        config = transformers.AutoConfig.from_pretrained(**where)
+        self._sees = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        auto = transformers.AutoModelForImageTextToText if self._sees else transformers.AutoModelForCausalLM
+        self._device = _device(options)
+        self._net = _net(auto, model, self._device)
+        if self._sees:
+            self._processor: Any = transformers.AutoProcessor.from_pretrained(**where)
+            self._tokenizer = self._processor.tokenizer
+            template = options.get("chat_template") or self._processor.chat_template
+        else:
+            self._processor = self._tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+            template = options.get("chat_template")
+        self._transcripts = Transcripts(self._tokenizer, template=template, parts=self._sees)
+        ends = self._net.generation_config.eos_token_id
+        ends = self._tokenizer.eos_token_id if ends is None else ends
+        self._ends: list[int] = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        pad = self._tokenizer.pad_token_id
+        if pad is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.convert_ids_to_tokens(0)
+            pad = self._tokenizer.pad_token_id
+        self._tokenizer.padding_side = "left"
+        # what a checkpoint recommends (temperature, penalties) is no part of the recipe: only what Model says counts
+        self._net.generation_config = transformers.GenerationConfig(
+            do_sample=False, pad_token_id=pad, eos_token_id=self._ends or None
+        )
+        if self._device == "cpu":
+            self._net.set_experts_implementation("eager")
+            if self._net.config._attn_implementation == "sdpa":
+                self._net.set_attn_implementation(grouped_attention())
+        text = config.get_text_config()
+        self._context = int(options.get("context") or getattr(text, "max_position_embeddings", 0) or 2**31)
+        self._batch = int(options.get("batch_size", 16 if self._sees else 64))
+        self._lock = threading.Lock()
+
+    def chat(
+        self, messages: list[list[Message]], *, seeds: list[int], schema: dict[str, Any] | None = None
+    ) -> list[Reply]:
+        """See ``Chat``; *schema* is not enforced here."""
+        replies: dict[int, Reply] = {}
+        prompts: dict[int, tuple[str, list[bytes]]] = {}
+        for row, transcript in enumerate(messages):
+            try:
+                prompts[row] = self._transcripts.read(transcript)
+            except Unanswerable as error:
+                replies[row] = refused(error)
+        with self._lock:
+            if prompts:
+                rows, texts = list(prompts), [text for text, _ in prompts.values()]
+                ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+                if self._sees:
+                    lengths = dict(zip(rows, map(len, ids), strict=True))  # image tokens aside: about as many in each
+                    order = sorted(rows, key=lambda row: (bool(prompts[row][1]), -lengths[row], row))
+                    for some in _batches(order, self._batch, lambda row: bool(prompts[row][1])):
+                        replies |= self._look({row: prompts[row] for row in some}, seeds)
+                else:
+                    replies |= self._listen(dict(zip(rows, ids, strict=True)), seeds)
+        return spent([replies[row] for row in range(len(messages))])
+
+    def _listen(self, prompts: dict[int, list[int]], seeds: list[int]) -> dict[int, Reply]:
+        """Replies to token ids."""
+        replies = {row: self._too_long(len(ids)) for row, ids in prompts.items() if len(ids) >= self._context}
+        rows = [row for row in prompts if row not in replies]
+        ids = [prompts[row] for row in rows]
+        for groups in batches(ids, self._batch, share=room(self._net) is not None):
+            inputs = prefilled(self._net, ids, groups, self._tokenizer.pad_token_id)
+            order = [place for group in groups for place in group.rows]
+            replies |= self._generate(inputs, {rows[place]: len(ids[place]) for place in order}, seeds)
+        return replies
+
+    def _look(self, prompts: dict[int, tuple[str, list[bytes]]], seeds: list[int]) -> dict[int, Reply]:
+        """Replies of one batch with images, or without any; rows whose images are broken leave it alone."""
+        replies: dict[int, Reply] = {}
+        seen: dict[int, tuple[str, list[Image.Image]]] = {}
+        for row, (text, images) in prompts.items():
+            try:
+                seen[row] = text, [picture(data) for data in images]
+            except Unanswerable as error:
+                replies[row] = refused(error)
+        return replies | (self._process(seen, seeds) if seen else {})
+
+    def _process(self, seen: dict[int, tuple[str, list[Image.Image]]], seeds: list[int]) -> dict[int, Reply]:
+        """Replies of one batch; a prompt that the processor refuses, or that is too long, leaves it alone."""
+        texts, images = [text for text, _ in seen.values()], [some for _, some in seen.values()]
+        extra = {"images": images} if any(images) else {}
+        try:
+            inputs = self._processor(text=texts, padding=True, return_tensors="pt", add_special_tokens=False, **extra)
+        except Exception as error:
+            if len(seen) == 1:
+                return {row: refused(error) for row in seen}
+            return {row: reply for row in seen for reply in self._process({row: seen[row]}, seeds).values()}
+        tokens = dict(zip(seen, inputs["attention_mask"].sum(dim=1).tolist(), strict=True))
+        long = {row: self._too_long(count) for row, count in tokens.items() if count >= self._context}
+        if long:
+            rest = {row: some for row, some in seen.items() if row not in long}
+            return long | (self._process(rest, seeds) if rest else {})
+        inputs = inputs.to(self._device)
+        inputs.pop("token_type_ids", None)
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(self._net.dtype)
+        return self._generate({**inputs, "past_key_values": room(self._net)}, tokens, seeds)
+
+    def _too_long(self, tokens: int) -> Reply:
+        return Reply("", "error", error=f"the prompt has {tokens} tokens, the model's context only {self._context}")
+
+    def _generate(self, inputs: dict[str, Any], tokens: dict[int, int], seeds: list[int]) -> dict[int, Reply]:
+        """Replies to the rows of *inputs*: *tokens* are their numbers, in that order, and lengths of prompts."""
+        import torch
+        import transformers
+
+        start = inputs["input_ids"].shape[1]
+        budgets = [min(self._model.max_tokens, self._context - count) for count in tokens.values()]
+        limits_B = torch.tensor(budgets, device=self._device)
+
+        def over_budget(ids_BT: Any, _: Any, **__: Any) -> Any:
+            return limits_B <= ids_BT.shape[1] - start
+
+        processors = transformers.LogitsProcessorList()
+        if self._model.temperature > 0:
+            own = [seeds[row] for row in tokens]
+            processors.append(Sampler(own, start, self._model.temperature, self._model.top_p))
+        with torch.inference_mode():
+            out_BT = self._net.generate(
+                **inputs,
+                max_new_tokens=max(budgets),
+                logits_processor=processors,
+                stopping_criteria=transformers.StoppingCriteriaList([over_budget]),
+            )
+        return {
+            row: self._reply(ids[:budget], tokens[row])
+            for row, ids, budget in zip(tokens, out_BT[:, start:].tolist(), budgets, strict=True)
+        }
+
+    def _reply(self, ids: list[int], tokens_in: int) -> Reply:
+        end = next((place for place, token in enumerate(ids) if token in self._ends), None)
+        kept = ids if end is None else ids[:end]
+        finish: Finish = "length" if end is None else "stop"
+        return Reply(self._transcripts.text(kept), finish, tokens_in, len(kept) + (end is not None))
+
+
+class Encoder:
+    """``Embed`` of texts: last hidden states, averaged over a text's tokens, at unit length.
+
+    Options: ``batch_size`` (64), ``dtype``, ``device``, ``threads``, ``trust_remote_code`` as for ``Chatter``.
+    """
+
+    def __init__(self, model: Model) -> None:
+        import transformers
+
+        where, options = source(model), model.options
+        self._name, self._device = model.name, _device(options)
+        self._net = _net(transformers.AutoModel, model, self._device, spare="pooler.")  # means need no pooler
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+        if self._tokenizer.pad_token_id is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        positions = getattr(self._net.config, "max_position_embeddings", None) or 2**31
+        self._context = min(int(self._tokenizer.model_max_length), int(positions))
+        self._batch = int(options.get("batch_size", 64))
+        self._lock = threading.Lock()
+
+    def texts(self, texts: list[str]) -> np.ndarray:
+        """See ``Embed``; what is beyond the model's context is cut off, and noted as ``embed_text_cut``."""
+        import torch
+
+        vectors_ND = np.zeros((len(texts), self._net.config.hidden_size), np.float32)
+        with self._lock, torch.inference_mode():
+            whole = self._tokenizer(texts, verbose=False)["input_ids"] if texts else []
+            note("embed_text_cut", sum(len(ids) > self._context for ids in whole))
+            order = sorted(range(len(texts)), key=lambda row: (-min(len(whole[row]), self._context), row))
+            for rows in _batches(order, self._batch):
+                inputs = self._tokenizer(
+                    [texts[row] for row in rows],
+                    padding=True,
+                    padding_side="right",
+                    truncation=True,
+                    max_length=self._context,
+                    return_tensors="pt",
+                ).to(self._device)
+                states_BTD = self._net(**inputs).last_hidden_state.float()
+                mask_BT1 = inputs["attention_mask"][..., None].to(states_BTD.dtype)
+                mean_BD = (states_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp_min(1)
+                vectors_ND[rows] = torch.nn.functional.normalize(mean_BD, dim=-1).cpu().numpy()
+        return vectors_ND
+
+    def images(self, images: list[bytes]) -> np.ndarray:
+        """No image has a place in a text model's space: always TypeError."""
+        raise TypeError(f"{self._name} embeds texts only: set backend: open_clip and name a CLIP model for images")
+
+
+def _device(options: dict[str, Any]) -> str:
+    import torch
+
+    if threads := options.get("threads"):
+        torch.set_num_threads(int(threads))
+    return str(options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _net(auto: Any, model: Model, device: str, *, spare: str | None = None) -> Any:
+    """The network, ready to be used.
+
+    Raises:
+        ValueError: where the files lack weights (but for *spare*...): transformers would draw them at random.
+    """
+    import torch
+    from transformers.utils import logging
+
+    dtype = getattr(torch, model.options.get("dtype") or ("float32" if device == "cpu" else "bfloat16"))
+    loud = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        net, facts = auto.from_pretrained(**source(model), dtype=dtype, use_safetensors=True, output_loading_info=True)
+    finally:
+        logging.set_verbosity(loud)
+        logging.enable_progress_bar()
+    missing = sorted(name for name in facts["missing_keys"] if spare is None or not name.startswith(spare))
+    if missing:
+        raise ValueError(f"{model.name} lacks {len(missing)} weights of {type(net).__name__}, the first: {missing[0]}")
+    return net.eval().to(device)
+
+
+def _batches(order: list[int], size: int, kind: Any = None) -> Iterator[list[int]]:
+    """*order* in lists of at most *size*, of one *kind* each."""
+    some: list[int] = []
+    for row in order:
+        if some and (len(some) == size or (kind is not None and kind(row) != kind(some[0]))):
+            yield some
+            some = []
+        some.append(row)
+    if some:
+        yield some

@@ -1,0 +1,252 @@
+"""Language and vision-language models by vLLM, inside this process: one engine, one continuous batch for all callers.
+
+A thread of ours owns the engine: it takes requests from an inbox between two steps, so units that run side by side
+share a batch and none waits for another's slowest row. That works the same with the engine core in this process
+(CPU) and in a process of its own (GPU). Callers tokenise and prepare images in their own threads meanwhile.
+
+Replies come from a batch whose make-up hangs on time, and float arithmetic on the make-up of the batch: with a seed per
+row they are nearly always the same, not provably. On a GPU, ``VLLM_BATCH_INVARIANT=1`` makes them so where vLLM
+supports the model.
+
+Only for a process that does nothing else: on CPU, vLLM binds threads and memory of the whole process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import queue
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from mminstruct.models.model import Model, Reply
+from mminstruct.models.transcript import Transcripts, picture, refused, source, spent
+from mminstruct.prompts import Message
+from mminstruct.stage import WorkerFault
+
+
+class EngineDead(WorkerFault):
+    """vLLM's engine died; nothing in this process can bring it back, so the worker has to be replaced."""
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    prompt: Any
+    params: Any
+    answer: Future[Any] = field(default_factory=Future)
+
+
+class Chatter:
+    """``Chat`` by a vLLM engine.
+
+    Options are vLLM's engine arguments (``max_model_len``, ``tensor_parallel_size``, ``quantization``,
+    ``gpu_memory_utilization``, ``max_num_seqs``, ``enforce_eager``...), and ``chat_template`` (text or path).
+    Ours by default: safetensors only, no remote code, no caching of images (each is seen once), one image a prompt;
+    1024 sequences on a GPU, 32 on CPU; on CPU, float32, eager, the engine core in this process, 1 GiB of KV cache
+    (``VLLM_CPU_KVCACHE_SPACE`` changes that).
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._inbox: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._dead: BaseException | None = None
+        self._closed = False
+        self._preparing = threading.Lock()
+        ready: Future[Any] = Future()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name=f"vllm {model.name}", daemon=True)
+        self._thread.start()
+        engine = ready.result()
+        self._engine = engine
+        self._sees = bool(engine.model_config.is_multimodal_model)
+        self._transcripts = Transcripts(engine.get_tokenizer(), template=self._template(), parts=self._sees)
+        # requests prepared and not answered: enough to keep the engine busy, few enough to keep pixels out of memory
+        self._places = threading.BoundedSemaphore(2 * engine.vllm_config.scheduler_config.max_num_seqs)
+        atexit.register(self.close)
+
+    def chat(
+        self, messages: list[list[Message]], *, seeds: list[int], schema: dict[str, Any] | None = None
+    ) -> list[Reply]:
+        """See ``Chat``.
+
+        Raises:
+            EngineDead: where the engine died, now or earlier.
+        """
+        from vllm.exceptions import VLLMClientError
+
+        waiting: list[Reply | Future[Any]] = []
+        for transcript, seed in zip(messages, seeds, strict=True):
+            self._places.acquire()
+            try:
+                request = _Request(self._prepare(transcript), self._params(seed, schema))
+            except (ValueError, VLLMClientError) as error:  # ours, and of prompts over the context
+                self._places.release()
+                waiting.append(refused(error))
+                continue
+            except BaseException:
+                self._places.release()
+                raise
+            request.answer.add_done_callback(lambda _: self._places.release())
+            self._inbox.put(request)
+            waiting.append(request.answer)
+            if self._dead is not None:
+                self._bury()
+        return spent([item if isinstance(item, Reply) else self._reply(item.result()) for item in waiting])
+
+    def close(self) -> None:
+        """End the engine; requests under way fail. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            atexit.unregister(self.close)
+            self._inbox.put(None)
+            self._thread.join(timeout=60)
+
+    def _template(self) -> str | None:
+        template = self._model.options.get("chat_template")
+        if template is None and self._sees:
+            import transformers
+
+            template = transformers.AutoProcessor.from_pretrained(**source(self._model)).chat_template
+        return template
+
+    def _prepare(self, transcript: list[Message]) -> Any:
+        """What the engine takes: token ids and pixels, made in the caller's thread."""
+        from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+        text, images = self._transcripts.read(transcript)
+        if images:
+            prompt: dict[str, Any] = {"prompt": text, "multi_modal_data": {"image": [picture(data) for data in images]}}
+        else:
+            prompt = {"prompt": text}
+        renderer = self._engine.renderer
+        with self._preparing:
+            parsed = parse_model_prompt(self._engine.model_config, prompt)
+            # the template wrote the bos token
+            settings = renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=False)
+            (made,) = renderer.render_cmpl([parsed], settings)
+        return made
+
+    def _params(self, seed: int, schema: dict[str, Any] | None) -> Any:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+
+        return SamplingParams(
+            temperature=self._model.temperature,
+            top_p=self._model.top_p,
+            max_tokens=self._model.max_tokens,
+            seed=seed,
+            structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            detokenize=False,  # vLLM leaves half characters off at the end; all engines' replies are written alike
+        )
+
+    def _reply(self, output: Any) -> Reply:
+        if isinstance(output, Exception):
+            return refused(output)
+        made, tokens_in = output.outputs[0], len(output.prompt_token_ids or ())
+        if made.finish_reason not in ("stop", "length"):
+            return Reply("", "error", tokens_in, error=f"vLLM ended the request: {made.finish_reason}")
+        return Reply(self._transcripts.text(made.token_ids), made.finish_reason, tokens_in, len(made.token_ids))
+
+    def _run(self, ready: Future[Any]) -> None:
+        """The engine's thread: everything of the engine happens here but the preparing of prompts."""
+        try:
+            engine = _engine(self._model)
+        except BaseException as error:
+            ready.set_exception(error)
+            return
+        ready.set_result(engine)
+        running: dict[str, _Request] = {}
+        numbers = itertools.count()
+        try:
+            while self._take(engine, running, numbers):
+                for output in engine.step() if running else ():
+                    if output.finished and (request := running.pop(_own(output.request_id), None)):
+                        request.answer.set_result(output)
+        except BaseException as error:
+            self._dead = error
+        else:
+            self._dead = RuntimeError("the engine was closed")
+        for request in running.values():
+            request.answer.set_exception(self._obituary())
+        self._bury()
+        engine.engine_core.shutdown()
+
+    def _take(self, engine: Any, running: dict[str, _Request], numbers: itertools.count[int]) -> bool:
+        """Hand new requests to the engine, waiting for one where it is idle; False to end."""
+        from vllm.exceptions import VLLMServerError
+
+        while True:
+            try:
+                request = self._inbox.get(block=not running)
+            except queue.Empty:
+                return True
+            if request is None:
+                return False
+            name = str(next(numbers))
+            try:
+                engine.add_request(name, request.prompt, request.params)
+            except VLLMServerError:
+                running[name] = request
+                raise
+            except Exception as error:  # this row's own: no grammar for its schema...
+                request.answer.set_result(error)
+            else:
+                running[name] = request
+
+    def _bury(self) -> None:
+        """Fail whatever still lies in the inbox of a dead engine."""
+        while True:
+            try:
+                request = self._inbox.get(block=False)
+            except queue.Empty:
+                return
+            if request is not None:
+                request.answer.set_exception(self._obituary())
+
+    def _obituary(self) -> EngineDead:
+        return EngineDead(f"the vLLM engine of {self._model.name} died: {type(self._dead).__name__}: {self._dead}")
+
+
+def _own(request_id: str) -> str:
+    """Our number in an id to which vLLM may have added random digits."""
+    return request_id.partition("-")[0]
+
+
+def _engine(model: Model) -> Any:
+    """Start vLLM with the model's options over our defaults."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if not gpu:
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    where = source(model)
+    settings: dict[str, Any] = {
+        "model": where["pretrained_model_name_or_path"],
+        "revision": where["revision"],
+        "trust_remote_code": where["trust_remote_code"],
+        "load_format": "safetensors",
+        "max_num_seqs": 1024 if gpu else 32,
+        "enforce_eager": not gpu,
+        "enable_prefix_caching": True,
+        "mm_processor_cache_gb": 0,
+        "limit_mm_per_prompt": {"image": 1},
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        "disable_log_stats": True,
+        "seed": 0,
+    }
+    if not gpu:
+        settings["dtype"] = "float32"
+    settings |= {name: value for name, value in model.options.items() if name != "chat_template"}
+    if int(settings.get("tensor_parallel_size", 1)) > 1:
+        settings.setdefault("distributed_executor_backend", "mp")  # inside Ray, vLLM would choose Ray
+    # as LLM() does: an engine started otherwise gets the small batches that suit a server (2048 tokens a step)
+    return LLMEngine.from_engine_args(EngineArgs(**settings), usage_context=UsageContext.LLM_CLASS)

@@ -1,0 +1,58 @@
+"""Prompts: Jinja transcripts in files, rendered to chat messages.
+
+A prompt file is a transcript: a line ``## system``, ``## user`` or ``## assistant`` opens a turn. Turns are cut
+*before* rendering and each is rendered by itself, so a caption that contains ``## user`` or ``{{ braces }}`` stays
+what it is: text inside its turn.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, Literal, TypedDict
+
+import jinja2
+import jinja2.meta
+import jinja2.sandbox
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Message(TypedDict):
+    """One turn of a chat, as OpenAI's chat completions and Hugging Face's chat templates take it."""
+
+    role: Role
+    content: Any
+    """Text; or, for turns with an image, the parts that ``models.model.with_image`` makes."""
+
+
+_TURN = re.compile(r"^## (system|user|assistant)[ \t]*$", re.MULTILINE)
+_JINJA = jinja2.sandbox.SandboxedEnvironment(
+    undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+)
+
+
+@functools.lru_cache(maxsize=256)
+def _turns(prompt: str) -> tuple[tuple[Role, jinja2.Template], ...]:
+    pieces = _TURN.split(prompt)
+    if pieces[0].strip() or len(pieces) < 3:
+        raise ValueError("a prompt starts with a line '## system', '## user' or '## assistant', and has a turn or more")
+    return tuple(
+        (role, _JINJA.from_string(text.strip("\n")))  # type: ignore[misc]
+        for role, text in zip(pieces[1::2], pieces[2::2], strict=True)
+    )
+
+
+def variables(prompt: str) -> frozenset[str]:
+    """Names that *prompt* needs from outside; ValueError where it is no transcript or no valid Jinja."""
+    try:
+        names = frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(prompt)))
+        _turns(prompt)
+        return names
+    except jinja2.TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.message}") from error
+
+
+def render(prompt: str, **values: Any) -> list[Message]:
+    """The turns of *prompt* with *values* filled in; a name that is missing raises ``jinja2.UndefinedError``."""
+    return [{"role": role, "content": template.render(**values)} for role, template in _turns(prompt)]

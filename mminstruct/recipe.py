@@ -1,0 +1,157 @@
+"""A recipe: stages in order, checked against each other before anything runs.
+
+    @dataclass(kw_only=True)
+    class MMInstruct(Recipe):
+        ingest: Ingest
+        caption: Caption
+        ...
+
+Order is the order of fields, and a field's name is its table's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from mminstruct import prompts
+from mminstruct.models.model import EXTRAS, Model
+from mminstruct.stage import Read, Stage, fingerprint, identity
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot run; each line says where and how to mend it."""
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """Base of all recipes."""
+
+    def stages(self) -> dict[str, Stage]:
+        """Stages by table name, in order."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+def inputs(stage: Stage) -> dict[str, tuple[str, Read]]:
+    """What *stage* reads: argument name -> (table, how)."""
+    return {name: (read.of or name, read) for name, read in stage.reads.items()}
+
+
+def primary(stage: Stage) -> str | None:
+    """The table whose parts are this stage's units; None for sources and for stages of only whole reads."""
+    return next((table for table, read in inputs(stage).values() if read.mode == "part"), None)
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse what cannot run.
+
+    Raises:
+        RecipeError: one line for each fault: an unknown table or column, a prompt variable that no one fills in,
+            a missing extra, a stage's own complaint.
+    """
+    faults: list[str] = []
+    written: dict[str, pa.Schema] = {}
+    for name, stage in recipe.stages().items():
+        for table, read in inputs(stage).values():
+            if table not in written:
+                hint = _near(table, written)
+                faults.append(f"{name} reads table {table!r}, which no earlier stage writes{hint}")
+                continue
+            for column in read.columns:
+                if column not in written[table].names:
+                    hint = _near(column, written[table].names)
+                    faults.append(f"{name} reads column {table}.{column}, which {table} does not write{hint}")
+        for field in dataclasses.fields(stage):
+            given = field.metadata.get("prompt")
+            if given is not None:
+                faults += _prompt_faults(f"{name}.{field.name}", getattr(stage, field.name), given)
+            value = getattr(stage, field.name)
+            if isinstance(value, Model) and importlib.util.find_spec(value.backend) is None:
+                faults.append(
+                    f"{name}.{field.name} is reached by {value.backend}, which is not installed:"
+                    f" pip install 'mminstruct[{EXTRAS.get(value.backend, 'cpu')}]'"
+                )
+        try:
+            stage.check()
+        except ValueError as error:
+            faults.append(f"{name}: {error}")
+        written[name] = stage.writes
+    if faults:
+        raise RecipeError("\n".join(faults))
+
+
+def _prompt_faults(where: str, text: str, given: frozenset[str]) -> list[str]:
+    try:
+        unknown = prompts.variables(text) - given
+    except ValueError as error:
+        return [f"{where}: {error}"]
+    return [
+        f"{where} uses {{{{ {name} }}}}, which this stage does not fill in; it fills in {', '.join(sorted(given))}"
+        for name in sorted(unknown)
+    ]
+
+
+def _near(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(known) or 'nothing yet'}"
+
+
+def segments(recipe: Recipe) -> list[list[str]]:
+    """Tables grouped so that a unit can stream through a group; between groups everything waits.
+
+    A group ends where a stage needs a whole table of it, or where its units are other than the group's.
+    """
+    groups: list[list[str]] = []
+    units: dict[str, str] = {}  # table -> the name of its set of part keys
+    for name, stage in recipe.stages().items():
+        first = primary(stage)
+        source = not stage.reads
+        units[name] = "shards" if source else units[first] if first else name
+        wholes = {table for table, read in inputs(stage).values() if read.mode == "whole"}
+        streams = first is not None and bool(groups) and units[name] == units[groups[-1][-1]]
+        if streams and not wholes & set(groups[-1]):
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups
+
+
+def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """What decides each table: its stage's configuration, its schema, and the fingerprints of what it reads."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, stage in recipe.stages().items():
+        facts: dict[str, Any] = {
+            "stage": type(stage).__name__,
+            "config": identity(stage),
+            "schema": {field.name: str(field.type) for field in stage.writes},
+            "inputs": {table: found[table]["fingerprint"] for table, _ in inputs(stage).values()},
+        }
+        found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
+    return found
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two manifests' configurations differ: ``model.name: 'a' -> 'b'``."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        lines: list[str] = []
+        for key in sorted({*old, *new}):
+            where = f"{path}.{key}" if path else str(key)
+            lines += differences(old.get(key, _ABSENT), new.get(key, _ABSENT), where)
+        return lines
+    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+
+
+_ABSENT = "(absent)"
+
+
+def _short(value: Any) -> str:
+    text = value if value is _ABSENT else repr(value)
+    if len(text) <= 120:
+        return text
+    return f"{text[:80]} ... {text[-30:]} ({len(text)} characters, {fingerprint(value)[:6]})"

@@ -1,0 +1,43 @@
+"""The recipes: what runs after what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mminstruct.recipe import Recipe
+from mminstruct.stages.answer import Answer
+from mminstruct.stages.caption import Caption
+from mminstruct.stages.cluster import Cluster
+from mminstruct.stages.embed import Embed
+from mminstruct.stages.exemplify import Exemplify
+from mminstruct.stages.export import Export
+from mminstruct.stages.filter import Filter
+from mminstruct.stages.fuse import Fuse
+from mminstruct.stages.ingest import Ingest
+from mminstruct.stages.instruct import Instruct
+from mminstruct.stages.match import Match
+from mminstruct.stages.select import Select
+from mminstruct.stages.summarize import Summarize
+
+
+@dataclass(kw_only=True)
+class MMInstruct(Recipe):
+    """MM-Instruct (arXiv 2406.19736): generated instructions, matched to images by CLIP, answered by an LLM."""
+
+    ingest: Ingest
+    caption: Caption
+    fuse: Fuse
+    instruct: Instruct
+    embed: Embed
+    cluster: Cluster
+    summarize: Summarize
+    match: Match
+    exemplify: Exemplify
+    answer: Answer
+    filter: Filter
+    select: Select
+    export: Export
+
+
+RECIPES: dict[str, type[Recipe]] = {"mm_instruct": MMInstruct}
+"""Recipes by the name that ``recipe=`` takes."""

@@ -1,0 +1,343 @@
+"""What is wrong with an answer that a program can see: one function a rule, its name is the reason in ``_dropped``.
+
+Each rule gets the answer and its context and returns what it found, or None. Rules are strict about precision: a good
+answer lost is gone, a bad one kept is one in a hundred thousand. So each looks for the form that failures have in
+practice, and steps back where the instruction asked for just that (a caption, a template, a translation).
+
+Sources: Gopher's and FineWeb's repetition filters; special tokens and meta phrases as users report them from LLaVA,
+LLaMA-Factory and LLaVA-CoT data.
+"""
+
+# ruff: noqa: E501 - a pattern is read more easily in one piece
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mminstruct.languages import foreign
+from mminstruct.text import words as text_words
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an answer is judged by."""
+
+    instruction: str = ""
+    description: str = ""
+    languages: tuple[str, ...] = ("en",)
+    min_words: int = 3
+    max_words: int = 1000
+    copied: float = 0.8
+    """Share of the answer's five-word sequences that may come from the description, 0 to 1."""
+
+
+Rule = Callable[[str, Context], str | None]
+
+
+def words(text: str) -> list[str]:
+    """The words of *text* in lower case."""
+    return [word.casefold() for word in text_words(text)]
+
+
+def _patterns(*patterns: str, flags: re.RegexFlag = re.IGNORECASE) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), flags)
+
+
+def _found(pattern: re.Pattern[str], text: str) -> str | None:
+    match = pattern.search(text)
+    return None if match is None else " ".join(match.group().split())[:80]
+
+
+_PICTURE = r"(?:images?|pictures?|photos?|photographs?|attachments?)"
+_CANNOT = r"(?:cannot|can['’]t|can not|am unable to|['’]m unable to|am not able to|['’]m not able to|won['’]t|will not|must decline to)"
+_REFUSAL = _patterns(
+    rf"\A\W*(?:I['’]m|I am) (?:\w+ )?(?:sorry|afraid),? (?:but )?I(?: {_CANNOT}|['’]m unable| do(?: not|n['’]t) have)",
+    r"\bI apologi[sz]e,? (?:but|for (?:the|any) (?:confusion|inconvenience|misunderstanding))",
+    rf"\bI ?{_CANNOT}(?: \w+ly)? (?:assist|provide|fulfill?|comply|generate|accommodate|process {_PICTURE}|access)\b",
+    rf"\bI ?{_CANNOT}(?: \w+ly)? help (?:you )?(?:with|you\b)",
+    rf"\bI ?{_CANNOT}(?: \w+ly)? (?:answer|complete|follow|create|write|do) (?:that|this|the|your|such) (?:question|request|task|instruction|kind|content)",
+    rf"\bI ?{_CANNOT}(?: \w+ly)? (?:see|view|open|analy[sz]e|interpret|look at|identify)(?: the| this| your| any| an?| that)? (?:{_PICTURE}|real people|(?:person|people|individuals?) in)\b",
+    rf"\b(?:I (?:do not|don['’]t)|without) (?:have )?(?:the ability|(?:direct )?access|being able) to (?:see|view|access|the) ?(?:the |this |any )?{_PICTURE}",
+    rf"\bno {_PICTURE} (?:was|were|is|has been|have been) (?:provided|attached|uploaded|included|shared|given)",
+    rf"\b(?:please|could you) (?:provide|upload|share|attach)(?: me with)? (?:the|an?|your|more) (?:{_PICTURE}|descriptions?|details|context|information)\b",
+    r"\b(?:goes against|violates?) (?:my|our|the|openai['’]s) (?:\w+ )?(?:guidelines|polic(?:y|ies)|programming)",
+    r"\b(?:against|outside) my (?:guidelines|programming|capabilities)",
+)  # fmt: skip
+
+
+def refusal(answer: str, context: Context) -> str | None:
+    """Refusals stand at the start or are the whole answer; further on they are somebody's words in a story."""
+    return _found(_REFUSAL, answer if len(answer) < 400 else answer[:200])
+
+
+_TEXT = r"(?:descriptions?|captions?|alt[- ]?texts?)"
+_META = _patterns(
+    r"\bas an? (?:AI|artificial intelligence)(?: (?:language )?(?:model|assistant|chatbot|system))?(?=[,.;:]| I\b| my\b|$)",
+    r"\bas an? (?:(?:large )?language model|LLM|text-based (?:AI|model|assistant))\b",
+    r"\bmy (?:training data|knowledge cut-?off)\b",
+    rf"\b(?:based|relying) (?:up)?on (?:only )?(?:the|your|this|what)(?: \w+){{0,2}} {_TEXT}\b",
+    r"\bbased (?:up)?on (?:only )?(?:the|your|this) (?:(?:provided|given) (?:text|information|details|context)|(?:text|information|details|context) (?:that (?:is|was|you) |you )?(?:provided|given))\b",
+    rf"\b(?:according to|judging from|judging by|as per) (?:the|your|this)(?: \w+)? {_TEXT}\b",
+    rf"\b(?:mentioned|specified|described|stated|provided|given|indicated|noted) (?:in|by) (?:the|your|this)(?: \w+)? {_TEXT}\b",
+    rf"\b(?:the|your|this)(?: \w+)? {_TEXT} (?:that (?:is|was) |you )?(?:provided|given|above|mentions?|states?|does(?: not|n['’]t)|did(?: not|n['’]t)|indicates?|specif(?:y|ies)|suggests?)\b",
+    rf"\b(?:provided|given|above) (?:image |text )?{_TEXT}\b",
+    r"\b(?:image|picture|photo|scene) (?:that )?(?:you|you['’]ve|you have|was|is being) described\b",
+    r"\b(?:as per|according to|following) (?:your (?:instructions?|prompt)|the (?:given|provided|above) (?:instructions?|prompt))\b",
+    r"\bthe (?:instructions?|prompt) (?:given|provided) (?:above|to me)\b",
+    r"\b(?:in-context|few-shot) examples?\b",
+)  # fmt: skip
+_META_NOUN = _patterns(
+    r"(?<!fit )(?<!fits )(?<!fitting )(?<!fitted )(?<!match )(?<!matches )(?<!matching )(?<!matched )"
+    r"\b(?:the|this|your) (?:image |picture |photo |text )?(?:description|caption|alt[- ]?text)\b"
+)
+_ASKS_TEXT = re.compile(
+    r"descri(?:be|bing|ption)|caption|alt[- ]?text|instruction|prompt|post|newspaper|article|museum", re.IGNORECASE
+)
+
+
+def meta_talk(answer: str, context: Context) -> str | None:
+    """The answer speaks of the text that stood in for the image, of its prompt, or of itself as a model.
+
+    Where the instruction asks for a caption, a description or something that has one, the bare noun is no sign.
+    """
+    found = _found(_META, answer)
+    if found is None and not _ASKS_TEXT.search(context.instruction):
+        found = _found(_META_NOUN, answer)
+    return found
+
+
+SPECIAL_TOKENS = _patterns(
+    r"</?(?:image|im_start|im_end|im_patch|video|unk|pad|bos|eos|s|think|answer|img)>",
+    r"<\|[a-z_0-9]{1,40}\|>",
+    r"\[/?INST\]|<</?SYS>>|\[/?SYS(?:TEM)?_?(?:PROMPT)?\]",
+    r"<(?:start|end)_of_(?:turn|text|image)>|<image_placeholder>|<fake_token_around_image>",
+)
+"""Tokens of models and their templates: in a text they split turns or break the count of images."""
+_HEADINGS = _patterns(
+    r"^[ \t]*#{2,6} ?(?:human|assistant|instruction|response|input|output)\b ?:?",
+    r"^[ \t]*(?:instruction|description) ?: .*\n\s{0,9}(?:image|answer|response) ?:",
+    r"^[ \t]*image ?: .*\n\s{0,9}answer ?:",
+    flags=re.IGNORECASE | re.MULTILINE,
+)
+_ROLES = re.compile(r"^[ \t]*(?:USER|ASSISTANT|SYSTEM|###\s*\w+) ?: ?", re.MULTILINE)
+
+_SPEAKER = re.compile(r"(?<=\n)(?:Human|User): ?")
+_ASKS_SPEECH = re.compile(r"dialog|conversation|play|script|chat|interview|joke|comic|scene|story", re.IGNORECASE)
+
+
+def leak(answer: str, context: Context) -> str | None:
+    """Special tokens, turns of a chat template, the prompt's own headings, or the instruction said back."""
+    found = _found(SPECIAL_TOKENS, answer) or _found(_HEADINGS, answer) or _found(_ROLES, answer)
+    if found:
+        return found
+    speakers: list[str] = _SPEAKER.findall(answer)
+    if len(speakers) == 1 and not _ASKS_SPEECH.search(context.instruction):
+        return speakers[0]
+    asked = words(context.instruction)
+    if len(asked) >= 5 and words(answer[: 2 * len(context.instruction) + 40])[: len(asked)] == asked:
+        return context.instruction[:80]
+    first = words(answer.lstrip().split("\n", 1)[0])
+    if first[:1] == ["instruction"] and answer.lstrip()[11:13].strip().startswith(":"):
+        return "Instruction:"
+    return None
+
+
+_BLANK = (
+    r"(?:name|date|address|city|town|location|title|phone|phone number|e-?mail|e-?mail address|number|link|time|venue|url|"
+    r"price|website|hashtag|company|brand|product|state|country|amount|year|month|day|username|handle|contact info(?:rmation)?|"
+    r"store|restaurant|school|person|recipient|sender|signature|placeholder|event)"
+)
+_OF = r"(?:(?:the|a|an|first|last|full|company|brand|product|event|restaurant|city|artist|author|hotel|place|location|street|store|pet|\w+['’]s) )*"
+_PLACEHOLDER = _patterns(
+    rf"\[\s*{_OF}{_BLANK}(?:\s*(?:,|/|and|or|&)\s*{_OF}{_BLANK})*\s*\](?!\()",
+    r"\[\s*(?:insert|your|enter|add|fill in|choose)\b[^\]\n]{0,60}\](?!\()",
+    r"<\s*(?:insert|your) [^>\n]{1,40}>",
+    r"\{\{[^{}\n]{0,60}\}\}|\$\{\w+\}|\{%",
+    r"\blorem ipsum\b",
+    r"\binsert (?:\w+ ){1,4}here\b",
+)
+_PLACEHOLDER_CASED = re.compile(r"\bX{3,}\b(?! ?[A-Z]{2,})|(?<![\w\\$(\"'])\{[A-Za-z][\w ]{0,30}\}")
+
+
+def placeholder(answer: str, context: Context) -> str | None:
+    """Blanks left for somebody else to fill; right where a template was asked for."""
+    if re.search(r"\btemplate|\bform\b|fill[- ]in|placeholder", context.instruction, re.IGNORECASE):
+        return None
+    prose = re.sub(r"```.*?```", " ", answer, flags=re.DOTALL)
+    return _found(_PLACEHOLDER, prose) or _found(_PLACEHOLDER_CASED, prose)
+
+
+def repetition(answer: str, context: Context) -> str | None:
+    """Loops: a phrase at once again and again, one line over and over, or most of the text said before.
+
+    Songs and poems may repeat; their refrains stay below these limits (a pantoum says half its lines twice).
+    """
+    if run := re.search(r"([^\W\d_])\1{15,}", answer):
+        return run.group()[:20]
+    lines = [line.strip().casefold() for line in answer.splitlines()]
+    lines = [line for line in lines if line and not (line.startswith("|") and line.endswith("|"))]  # rows of a table
+    tokens = words("\n".join(lines))
+    _, codes_N = np.unique(np.array(tokens), return_inverse=True) if tokens else (None, np.empty(0, np.int64))
+    for n in range(1, min(24, len(tokens) // 3) + 1):
+        times = _longest(codes_N[:-n] == codes_N[n:]) // n + 1
+        if times >= (8 if n == 1 else 5 if n < 4 else 4 if n < 8 else 3):
+            start = _start(codes_N[:-n] == codes_N[n:])
+            return f"{times} times: {' '.join(tokens[start : start + n])[:60]}"
+    if lines:
+        commonest = max(set(lines), key=lambda line: (lines.count(line), line))
+        if lines.count(commonest) >= 4 and lines.count(commonest) > 0.5 * len(lines) and len(words(commonest)) >= 2:
+            return f"{lines.count(commonest)} times the line: {commonest[:60]}"
+    if len(tokens) >= 50:
+        seen: set[tuple[str, ...]] = set()
+        again_N = np.zeros(len(tokens), bool)
+        for n in range(len(tokens) - 5):
+            gram = tuple(tokens[n : n + 6])
+            if gram in seen:
+                again_N[n : n + 6] = True
+            seen.add(gram)
+        if again_N.mean() > 0.55:
+            return f"{again_N.mean():.0%} said before"
+    return None
+
+
+def _longest(same_N: np.ndarray) -> int:
+    """Length of the longest run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], same_N.astype(np.int8), [0]))))
+    return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
+
+
+def _start(same_N: np.ndarray) -> int:
+    """Where the longest run begins."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], same_N.astype(np.int8), [0]))))
+    return int(edges[::2][(edges[1::2] - edges[::2]).argmax()])
+
+
+_ASKS_LANGUAGE = re.compile(
+    r"translat|bilingual|language|\b(?:chinese|japanese|korean|russian|ukrainian|greek|arabic|hebrew|hindi|thai|german|french|"
+    r"spanish|italian|portuguese|dutch|latin)\b",
+    re.IGNORECASE,
+)
+
+
+def language(answer: str, context: Context) -> str | None:
+    """Another language than those allowed, where none was asked for."""
+    return None if _ASKS_LANGUAGE.search(context.instruction) else foreign(answer, context.languages)
+
+
+def too_short(answer: str, context: Context) -> str | None:
+    """Fewer words than wanted; empty answers too."""
+    count = len(words(answer))
+    return f"{count} words" if count < context.min_words else None
+
+
+def too_long(answer: str, context: Context) -> str | None:
+    """More words than wanted."""
+    count = len(words(answer))
+    return f"{count} words" if count > context.max_words else None
+
+
+_ENDS = set(".!?…。！？؟।:;\"'”’»）)]}*_`~|>」』】")
+_HANGING = {
+    "the", "a", "an", "of", "and", "with", "their", "its", "or", "but", "which", "my", "your", "his", "into", "than",
+    "because", "while", "whose",
+}  # fmt: skip
+
+
+def cut(answer: str, context: Context) -> str | None:
+    """The answer stops where a sentence, a code block or a JSON object goes on.
+
+    A last line without an end mark is a sign only where it is as long as prose or has finished sentences before:
+    titles, verses, list items, hashtags, table rows and signatures have none either.
+    """
+    text = answer.rstrip()
+    if text.count("```") % 2:
+        return "code block without an end"
+    if text.startswith("{") and not text.endswith("}"):
+        return f"object without an end: {text[-40:]}"
+    last = text.rsplit("\n", 1)[-1].strip()
+    if not last or last.startswith(("|", "#")) or last[-1] in _ENDS:
+        return None
+    if unicodedata.category(last[-1]) in ("So", "Sk", "Mn"):  # emoji
+        return None
+    tokens = last.split()
+    if tokens[-1].startswith(("#", "@", "http")):
+        return None
+    said = words(last)
+    if said and said[-1] in _HANGING and len(said) >= 4:
+        return f"ends in: {last[-40:]}"
+    item = re.match(r"(?:[-*•–—+]|\(?\w{1,3}[.)])\s", last) is not None
+    if last[-1] == "," and len(said) >= 8 and not item:
+        return f"ends in: {last[-40:]}"
+    *sentences, tail = re.split(r"(?<=[a-z]{2}[.!?])[\"'”’]?\s+(?=[A-Z])", last)
+    if sentences and _sentence_begun(tail):
+        return f"ends in: {last[-40:]}"
+    listed = last.count(",") * 3 >= len(said)
+    return f"ends in: {last[-40:]}" if len(said) >= 15 and not item and not listed else None
+
+
+def _sentence_begun(tail: str) -> bool:
+    """Whether what follows a finished sentence on its line is prose: no label, no list, no title."""
+    said = tail.split()
+    lower = sum(word[0].islower() for word in said)
+    return len(said) >= 4 and lower >= 0.6 * len(said) and ":" not in tail and tail.count(",") * 3 < len(said)
+
+
+_ASKS_DESCRIPTION = re.compile(
+    r"\bdescrib|\bdescription|\bcaption|\balt[- ]?text|what (?:do you see|is (?:in|shown|happening|going on))|\bdetail",
+    re.IGNORECASE,
+)
+
+
+def copy(answer: str, context: Context) -> str | None:
+    """The answer is the description again; right only where a description was asked for."""
+    if _ASKS_DESCRIPTION.search(context.instruction):
+        return None
+    said, known = words(answer), words(context.description)
+    if len(said) < 8 or len(known) < 8:
+        return None
+    grams = [tuple(said[n : n + 5]) for n in range(len(said) - 4)]
+    given = {tuple(known[n : n + 5]) for n in range(len(known) - 4)}
+    share = sum(gram in given for gram in grams) / len(grams)
+    return f"{share:.0%} from the description" if share > context.copied else None
+
+
+_URL = _patterns(
+    r"https?://\S+", r"\bwww\.[\w-]+\.\w+\S*", r"!\[[^\]\n]*\]\([^)\n]+\)",
+    r"(?<![@\w.-])[a-z0-9][a-z0-9-]{0,62}\.(?:com|org|net|io|co\.uk|edu|gov|info|shop|de|fr)\b(?:/\S*)?",
+)  # fmt: skip
+
+
+def url(answer: str, context: Context) -> str | None:
+    """An address that the image does not show: a model made it up."""
+    given = f"{context.description} {context.instruction}".casefold()
+    for match in _URL.finditer(answer):
+        bare = re.sub(r"^https?://(?:www\.)?|^www\.|[).,;:!?]+$", "", match.group().casefold())
+        if bare not in given:
+            return match.group()[:80]
+    return None
+
+
+_PII = _patterns(
+    r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+",
+    r"(?<![\w.+-])(?:\+?1[ .-]?)?(?:\((?!555)\d{3}\) ?|(?!555)\d{3}[ .-])(?!555)\d{3}[ .-]\d{4}(?![\w-])",
+    r"(?<![\w.])\+[2-9]\d{0,2}[ .-]?(?:\(0?\d{1,4}\)|\d{1,4})(?:[ .-]?\d{2,4}){2,4}(?![\w-])",
+    r"\b\d{3}-\d{2}-\d{4}\b",
+)
+
+
+def pii(answer: str, context: Context) -> str | None:
+    """E-mail addresses, telephone and social security numbers; 555 numbers are fiction by convention."""
+    return _found(_PII, answer)
+
+
+RULES: dict[str, Rule] = {
+    rule.__name__: rule
+    for rule in (
+        too_short, leak, refusal, meta_talk, placeholder, repetition, language, too_long, cut, copy, url, pii,
+    )
+}  # fmt: skip
+"""Rules by name, in the order in which they are asked; the first that finds something is the reason."""

@@ -1,0 +1,1 @@
+"""Where images come from: archives, folders, tables and addresses, each read as a stream of samples and drops."""

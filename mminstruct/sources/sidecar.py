@@ -1,0 +1,141 @@
+"""What came with an image: JSON, text and table columns sorted into alt-text, licence, address and the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mminstruct.sources.container import BadImage
+from mminstruct.sources.sample import Sample
+from mminstruct.stage import note
+from mminstruct.text import repair
+
+GUESSES: dict[str, tuple[str, ...]] = {
+    "alt_text": ("alt_text", "caption", "alt", "TEXT", "text", "txt", "Caption"),
+    "licence": ("licence", "license", "LICENSE", "License"),
+    "url": ("url", "URL", "image_url", "uri"),
+}
+"""Fields that hold ours in common datasets (img2dataset, DataComp, LAION), the first that is there and no blank."""
+
+_DIGESTS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What came with an image, as columns of the table."""
+
+    alt_text: str | None
+    licence: str | None
+    url: str | None
+    sidecar: str | None
+    """JSON object."""
+
+
+def describe(sample: Sample, names: Mapping[str, str], checksum: str = "") -> Description:
+    """Sort what came with *sample*; a field of its JSON counts more than a column of its row, its text file most.
+
+    Args:
+        sample: the image and its sidecars.
+        names: of ours, how a dataset calls them (``alt_text: TEXT``), before the usual guesses.
+        checksum: field that holds a hexadecimal digest of the image's bytes; '' for none.
+
+    Raises:
+        BadImage: ``img_checksum`` where the bytes are not those that the digest was taken of.
+    """
+    fields = {**sample.row, **_json(sample.json)}
+    if checksum and isinstance(stated := fields.get(checksum), str):
+        _check_digest(sample.data, stated)
+    found = {ours: _take(fields, (names[ours],) if ours in names else guesses) for ours, guesses in GUESSES.items()}
+    if sample.text is not None:
+        found["alt_text"] = _text(sample.text) or found["alt_text"]
+    return Description(**found, sidecar=_dump(fields))
+
+
+def _json(data: bytes | None) -> dict[str, Any]:
+    """Fields of a JSON sidecar in UTF-8, -16 or -32; none of one that is no JSON object, or ambiguous."""
+    if not data:
+        return {}
+    try:
+        value = json.loads(data, object_pairs_hook=_object, parse_constant=lambda _: None)
+        if isinstance(value, dict):
+            return value
+    except (ValueError, RecursionError):
+        pass
+    note("sidecar_bad")
+    return {}
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("the same field twice")
+    return found
+
+
+def _text(data: bytes) -> str | None:
+    try:
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", "replace")  # what Western software wrote before UTF-8
+        note("text_repaired")
+    return _clean(text)
+
+
+def _clean(text: str) -> str | None:
+    cleaned = repair(text)
+    if cleaned != text.strip():
+        note("text_repaired")
+    return cleaned or None
+
+
+def _take(fields: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    """The first of *names* that is a text and not blank; it leaves *fields*."""
+    for name in names:
+        if isinstance(fields.get(name), str) and (text := _clean(fields[name])):
+            del fields[name]
+            return text
+    return None
+
+
+def _dump(fields: dict[str, Any]) -> str | None:
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if not fields:
+        return None
+    try:
+        try:
+            text = json.dumps(fields, ensure_ascii=False, allow_nan=False, default=str)
+        except ValueError:  # infinities, which JSON does not have
+            text = json.dumps(_finite(fields), ensure_ascii=False, default=str)
+    except RecursionError:
+        note("sidecar_bad")
+        return None
+    return text if text.isascii() or _encodable(text) else json.dumps(_finite(fields), default=str)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # lone surrogates
+        return False
+    return True
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_digest(data: bytes, stated: str) -> None:
+    algorithm = _DIGESTS.get(len(stated))
+    if algorithm is None:
+        raise BadImage("img_checksum", f"a digest of {len(stated)} characters is none that is known")
+    found = hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()
+    if found != stated.lower():
+        raise BadImage("img_checksum", f"{algorithm} is {found[:16]}..., stated is {stated[:16]}...")

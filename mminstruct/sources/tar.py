@@ -1,0 +1,202 @@
+"""Members of a tar archive as a stream, where every way to end early is an error.
+
+``tarfile`` ends quietly at a broken or missing header, at a hole of zeros, at an archive without its end; readers
+built on it then give a short shard for a whole one. Here the headers are still parsed by ``tarfile`` (ustar, GNU and
+pax), but each of its errors is raised, the two zero blocks that end an archive are required, and nothing may follow
+them. What remains unseen: zeros over the last members, if the archive then still ends within a record of 10 KiB.
+Nothing is ever extracted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, cast
+
+from mminstruct.sources.sample import ShardError
+
+_BLOCK = 512
+_HEADER_BYTES = 1 << 20
+"""Most that a long name or pax header may take."""
+_PADDING = 10_240 + 512
+"""Most zeros at the end: two blocks, filled up to a record of 10 KiB, as every common writer does."""
+_CHUNK = 1 << 20
+_AGAIN = "fetch or write this shard again"
+_COMPRESSED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member; *data* is None where it is no regular file, or was not wanted."""
+
+    name: str
+    """As found, undecodable bytes as lone surrogates."""
+    offset: int
+    """Of its header, bytes from the start of the archive."""
+    size: int
+    kind: str
+    """file, directory, or what else it is."""
+    data: bytes | None
+
+
+def members(file: IO[bytes], shard: str, wanted: Callable[[str, int], bool]) -> Iterator[Member]:
+    """Members of the archive in *file*, plain or gzipped, in order; bytes of those that are ``wanted(name, size)``.
+
+    Raises:
+        ShardError: the archive is cut, has a hole, is corrupt or is no archive; the message names *shard* and the byte
+            (of its content, where it is gzipped). Whatever came before the error is then not the whole shard.
+    """
+    stream = _Stream(file, shard)
+    head = stream.peek()
+    if head.startswith(b"\x1f\x8b"):
+        stream = _Stream(cast(IO[bytes], gzip.GzipFile(fileobj=cast(IO[bytes], stream), mode="rb")), shard)
+        head = stream.peek()
+    name = next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
+    if name:
+        raise ShardError(f"{shard} is compressed with {name}, which is not read here: write it as .tar or .tar.gz")
+    if not head:
+        raise ShardError(f"{shard} is empty, 0 bytes: {_AGAIN}")
+    archive: _Headers | None = None
+    while True:
+        start, block = stream.at, stream.peek()
+        if not block:
+            raise ShardError(
+                f"{shard} ends at byte {start} without the two zero blocks that end an archive: it was cut between"
+                f" members; {_AGAIN}"
+            )
+        if block == bytes(_BLOCK):
+            _check_end(stream)
+            return
+        try:
+            archive = archive or _Headers(fileobj=cast(IO[bytes], stream), encoding="utf-8", errors="surrogateescape")
+            info = archive.next()
+        except (ShardError, OSError, MemoryError):
+            raise
+        except Exception as error:  # tarfile raises IndexError, TypeError ... over some broken headers
+            if stream.ended:
+                raise ShardError(f"{shard} is cut at byte {stream.at}, inside a header: {_AGAIN}") from None
+            if start == 0 and stream.at <= _BLOCK:
+                raise ShardError(f"{shard} is not a tar archive, it begins with {head[:24]!r}: {_AGAIN}") from None
+            raise ShardError(f"{shard} has a broken header at byte {start} ({error}): {_AGAIN}") from None
+        stored = archive.offset - stream.at
+        if info.size < 0 or stored < 0:
+            raise ShardError(f"{shard} has a member of impossible size at byte {start}: {_AGAIN}")
+        kind = _kind(info)
+        if kind == "file" and wanted(info.name, info.size):
+            data = stream.exact(info.size, info.name)
+            stream.skip(stored - info.size, info.name)
+            yield Member(info.name, start, info.size, kind, data)
+        else:
+            stream.skip(stored, info.name)
+            yield Member(info.name, start, info.size, kind, None)
+
+
+def _kind(info: tarfile.TarInfo) -> str:
+    if info.issparse():
+        return "sparse file"
+    if info.isdir():
+        return "directory"
+    if info.isreg():
+        return "file"
+    if info.issym() or info.islnk():
+        return f"{'symbolic' if info.issym() else 'hard'} link to {info.linkname[:200]!r}"
+    names = {tarfile.CHRTYPE: "character device", tarfile.BLKTYPE: "block device", tarfile.FIFOTYPE: "pipe"}
+    return names.get(info.type, f"type {info.type!r}")
+
+
+def _check_end(stream: _Stream) -> None:
+    """From the first zero block: a second one, and nothing but a little padding behind it."""
+    start, zeros = stream.at, 0
+    while chunk := stream.read(_CHUNK):
+        if chunk.count(0) < len(chunk):
+            found = stream.at - len(chunk.lstrip(b"\0"))
+            raise ShardError(
+                f"{stream.shard} has a hole: zeros from byte {start}, where an archive would end, but data again at"
+                f" byte {found}; {_AGAIN} (archives joined by cat must be joined by tar --concatenate)"
+            )
+        zeros += len(chunk)
+        if zeros > _PADDING:
+            raise ShardError(
+                f"{stream.shard} holds nothing but zeros from byte {start}, more than end an archive: it was written in"
+                f" part only; {_AGAIN} (one that is whole has records of more than 10 KiB: use tar's default)"
+            )
+    if zeros < 2 * _BLOCK:
+        raise ShardError(f"{stream.shard} is cut at byte {stream.at}, in the zero blocks that end an archive: {_AGAIN}")
+
+
+class _Headers(tarfile.TarFile):
+    """Raises what ``TarFile.next`` keeps to itself."""
+
+    def next(self) -> tarfile.TarInfo:
+        held, self.firstmember = self.firstmember, None  # type: ignore[has-type]
+        return held or self.tarinfo.fromtarfile(self)
+
+
+class _Stream:
+    """Reads forwards only and knows where it is."""
+
+    def __init__(self, file: IO[bytes], shard: str) -> None:
+        self.shard = shard
+        self.at = 0
+        self.ended = False
+        self._file = file
+        self._ahead = b""
+
+    def peek(self) -> bytes:
+        """The next block, to be read again; shorter only at the end."""
+        self._ahead += self._fill(_BLOCK - len(self._ahead))
+        return self._ahead
+
+    def tell(self) -> int:
+        return self.at
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to *size* bytes, fewer only at the end.
+
+        Raises:
+            ShardError: for more than a header can take, which only a broken or hostile one asks for.
+        """
+        if not 0 <= size <= _HEADER_BYTES:
+            raise ShardError(f"{self.shard} has a header that claims {size} bytes at byte {self.at}: {_AGAIN}")
+        data = self._ahead[:size]
+        self._ahead = self._ahead[size:]
+        if len(data) < size:
+            data += self._fill(size - len(data))
+        self.at += len(data)
+        self.ended |= len(data) < size
+        return data
+
+    def exact(self, size: int, name: str) -> bytes:
+        """*size* bytes of member *name*."""
+        pieces, missing = [], size
+        while missing:
+            piece = self.read(min(missing, _CHUNK))
+            if not piece:
+                raise ShardError(
+                    f"{self.shard} ends at byte {self.at}, {missing} bytes before the end of member {name[:200]!r}:"
+                    f" {_AGAIN}"
+                )
+            pieces.append(piece)
+            missing -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def skip(self, size: int, name: str) -> None:
+        while size:
+            step = min(size, _CHUNK)
+            self.exact(step, name)
+            size -= step
+
+    def _fill(self, size: int) -> bytes:
+        pieces, missing = [], size
+        try:
+            while missing and (piece := self._file.read(missing)):
+                pieces.append(piece)
+                missing -= len(piece)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            got = self.at + size - missing
+            said = f"{self.shard} has a broken gzip stream after {got} bytes of content ({error})"
+            raise ShardError(f"{said}: {_AGAIN}") from None
+        return b"".join(pieces)

@@ -1,0 +1,58 @@
+"""Detailed captions of the images, by a vision-language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from mminstruct import schemas
+from mminstruct.models.model import Model, with_image
+from mminstruct.prompts import render
+from mminstruct.stage import Drop, Made, Stage, Transform, made, part, prompt, seed
+from mminstruct.text import fault, loops, one_line, refuses, spoken
+
+
+@dataclass(kw_only=True)
+class Caption(Stage):
+    """One detailed caption an image; all later texts rest on it.
+
+    The paper captions the images that come without alt-text with a model its sources do not name (CogVLM, by
+    summaries of it); this one captions all of them, and ``Fuse`` adds the alt-text where there is one.
+    """
+
+    model: Model
+    """The captioner."""
+    prompt: str = prompt("caption")
+    seed: int = 0
+
+    reads = {"ingest": part("image_id", "image")}
+    writes = schemas.CAPTION
+    takes = "image_id"
+
+    def load(self) -> Transform:
+        captioner = self.model.chat()
+
+        def caption(ingest: pa.Table) -> Made:
+            ids, images = ingest["image_id"].to_pylist(), ingest["image"].to_pylist()
+            question = render(self.prompt)
+            replies = captioner.chat(
+                [with_image(question, image) for image in images],
+                seeds=[seed(self.seed, "caption", image_id) for image_id in ids],
+            )
+            rows: list[dict[str, object] | Drop] = []
+            for image_id, reply in zip(ids, replies, strict=True):
+                text = one_line(spoken(reply.text))
+                if reason := fault(reply.finish, text, "caption") or _flaw(text):
+                    rows.append(Drop(image_id, reason, reply.error or text[:200] or None))
+                else:
+                    rows.append({"image_id": image_id, "caption": text, "tokens": reply.tokens_out})
+            return made(self.writes, rows)
+
+        return caption
+
+
+def _flaw(text: str) -> str | None:
+    if refuses(text):
+        return "caption_refusal"
+    return "caption_repetition" if loops(text) else None

@@ -1,0 +1,73 @@
+"""Answers that a program can tell are no good leave here, each with the name of the rule that found it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from mminstruct import schemas
+from mminstruct.languages import LANGUAGES
+from mminstruct.rules import RULES, Context, words
+from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
+
+
+@dataclass(kw_only=True)
+class Filter(Stage):
+    """Every rule of ``mminstruct.rules`` in turn; the first that finds something is the reason."""
+
+    rules: list[str] = field(default_factory=lambda: list(RULES))
+    languages: list[str] = field(default_factory=lambda: ["en"])
+    """Allowed languages, ISO 639-1."""
+    min_words: int = 3
+    max_words: int = 1000
+    copied: float = 0.8
+    """Share of the answer's five-word sequences that may come from the description, 0 to 1."""
+
+    reads = {
+        "answer": part("pair_id", "image_id", "instruction_id", "answer"),
+        "fuse": part("image_id", "description"),
+        "summarize": whole("instruction_id", "instruction"),
+    }
+    writes = schemas.FILTER
+    takes = "pair_id"
+
+    def check(self) -> None:
+        if unknown := sorted(set(self.rules) - set(RULES)):
+            raise ValueError(f"filter.rules has {', '.join(unknown)}: the rules are {', '.join(RULES)}")
+        if unknown := sorted(set(self.languages) - set(LANGUAGES)):
+            raise ValueError(f"filter.languages has {', '.join(unknown)}: known are {', '.join(LANGUAGES)}")
+        if not self.languages:
+            raise ValueError("filter.languages is empty: name at least one, or leave `language` out of filter.rules")
+
+    def load(self, *, summarize: ds.Dataset) -> Transform:
+        bank = summarize.to_table(columns=["instruction_id", "instruction"])
+        instructions = dict(zip(bank["instruction_id"].to_pylist(), bank["instruction"].to_pylist(), strict=True))
+
+        def filter(answer: pa.Table, fuse: pa.Table) -> Made:
+            descriptions = dict(zip(fuse["image_id"].to_pylist(), fuse["description"].to_pylist(), strict=True))
+            return made(
+                self.writes,
+                (self._judge(row, instructions, descriptions) for row in answer.to_pylist()),
+            )
+
+        return filter
+
+    def _judge(
+        self, row: dict[str, str], instructions: dict[str, str], descriptions: dict[str, str]
+    ) -> dict[str, object] | Drop:
+        context = Context(
+            instruction=instructions[row["instruction_id"]],
+            description=descriptions.get(row["image_id"], ""),
+            languages=tuple(self.languages),
+            min_words=self.min_words,
+            max_words=self.max_words,
+            copied=self.copied,
+        )
+        for name in self.rules:
+            found = RULES[name](row["answer"], context)
+            if found is not None:
+                return Drop(row["pair_id"], name, found)
+        kept = {key: row[key] for key in ("pair_id", "image_id", "instruction_id")}
+        return {**kept, "words": len(words(row["answer"]))}

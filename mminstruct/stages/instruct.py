@@ -1,0 +1,149 @@
+"""Raw instructions: what people might ask about an image, written by a language model from its description."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from mminstruct import schemas
+from mminstruct.models.model import Model, Reply
+from mminstruct.prompts import render
+from mminstruct.stage import Drop, Made, Stage, Transform, instruction_id, made, note, part, prompt, seed
+from mminstruct.text import fault, parse_instruction, refuses, spoken, words
+
+
+@dataclass(kw_only=True)
+class Instruct(Stage):
+    """Instructions from descriptions, with seeds and earlier inventions in context.
+
+    The paper's sources leave open how many seeds there are, how many are shown, and whether generated instructions
+    are shown too; the defaults follow Self-Instruct, which mixes both. Inventions come from the same unit only, so a
+    unit's instructions depend on nothing but the unit.
+    """
+
+    model: Model
+    """The instructor."""
+    prompt: str = prompt("instruct", "description", "examples")
+    seeds: list[str] = field(default_factory=list, metadata={"seeds": True})
+    """Instructions written by people; in YAML, the name of their file."""
+    seeds_shown: int = 3
+    """Seeds in a prompt."""
+    generated_shown: int = 2
+    """Instructions of earlier rounds in a prompt; more seeds stand in for them while there are none."""
+    rounds: int = 4
+    """Groups of images that a unit is worked in, one after the other; 1 shows seeds only."""
+    share: float = 1.0
+    """Share of images that are asked about, above 0 to 1, chosen by content. The paper has about 50,000 raw
+    instructions for 234,000 pairs."""
+    per_image: int = 1
+    """Instructions asked for an image."""
+    min_words: int = 3
+    max_words: int = 80
+    """Instructions shorter or longer than this leave."""
+    seed: int = 0
+
+    reads = {"fuse": part("image_id", "description")}
+    writes = schemas.INSTRUCT
+    takes = "image_id"
+
+    def check(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}: must be above 0 and at most 1")
+        if min(self.per_image, self.rounds, self.min_words) < 1 or min(self.seeds_shown, self.generated_shown) < 0:
+            raise ValueError(
+                "per_image, rounds and min_words must be 1 or more, seeds_shown and generated_shown 0 or more"
+            )
+        if self.max_words < self.min_words:
+            raise ValueError(f"max_words is {self.max_words}, less than min_words, {self.min_words}")
+        distinct = len({instruction_id(text) for text in self.seeds})
+        if distinct < max(1, self.seeds_shown):
+            raise ValueError(
+                f"seeds has {distinct} distinct instructions: must have seeds_shown = {self.seeds_shown} or more"
+            )
+
+    def load(self) -> Transform:
+        instructor = self.model.chat()
+        distinct: dict[str, str] = {}
+        for text in self.seeds:
+            distinct.setdefault(instruction_id(text), text)
+        seeds = list(distinct.values())
+
+        def instruct(fuse: pa.Table) -> Made:
+            descriptions = dict(zip(fuse["image_id"].to_pylist(), fuse["description"].to_pylist(), strict=True))
+            order = sorted(
+                (i for i in descriptions if self._sampled(i)), key=lambda i: (seed(self.seed, "order", i), i)
+            )
+            size = -(-len(order) // self.rounds) or 1
+            made_here: dict[str, list[dict[str, object] | Drop]] = {}
+            pool: dict[str, str] = {}  # instructions of earlier rounds by id
+            for start in range(0, len(order), size):
+                asks = [(i, k) for i in order[start : start + size] for k in range(self.per_image)]
+                row_seeds = [seed(self.seed, "instruct", image_id, str(k)) for image_id, k in asks]
+                shown = [self._examples(row_seed, seeds, list(pool.values())) for row_seed in row_seeds]
+                replies = instructor.chat(
+                    [
+                        render(self.prompt, description=descriptions[i], examples=examples)
+                        for (i, _), examples in zip(asks, shown, strict=True)
+                    ],
+                    seeds=row_seeds,
+                )
+                for (image_id, _), examples, reply in zip(asks, shown, replies, strict=True):
+                    row = self._judge(image_id, reply, examples, made_here.setdefault(image_id, []))
+                    made_here[image_id].append(row)
+                for image_id in order[start : start + size]:
+                    for row in made_here[image_id]:
+                        if not isinstance(row, Drop):
+                            pool.setdefault(str(row["instruction_id"]), str(row["instruction"]))
+            rows: list[dict[str, object] | Drop] = []
+            for image_id in descriptions:
+                mine = made_here.get(image_id, [Drop(image_id, "not_sampled")])
+                kept = [row for row in mine if not isinstance(row, Drop)]
+                rows += kept or mine[:1]
+                for drop in mine if kept else mine[1:]:
+                    if isinstance(drop, Drop):
+                        note(drop.reason)
+            return made(self.writes, rows)
+
+        return instruct
+
+    def _sampled(self, image_id: str) -> bool:
+        return seed(self.seed, "share", image_id) < self.share * 2**31
+
+    def _examples(self, row_seed: int, seeds: list[str], pool: list[str]) -> list[str]:
+        """Distinct instructions in random order: generated ones as far as there are, seeds for the rest."""
+        draw = random.Random(row_seed)
+        generated = draw.sample(pool, min(self.generated_shown, len(pool)))
+        taken = {instruction_id(text) for text in generated}
+        free = [text for text in seeds if instruction_id(text) not in taken]
+        wanted = self.seeds_shown + self.generated_shown - len(generated)
+        examples = generated + draw.sample(free, min(wanted, len(free)))
+        draw.shuffle(examples)
+        return examples
+
+    def _judge(
+        self, image_id: str, reply: Reply, examples: list[str], earlier: list[dict[str, object] | Drop]
+    ) -> dict[str, object] | Drop:
+        """The row that *reply* makes, or why it makes none."""
+        said = spoken(reply.text)
+        finish: str = reply.finish
+        if finish == "length" and "\n" in said:  # an explanation was cut, not the instruction before it
+            said, finish = said.rpartition("\n")[0], "stop"
+        if reason := fault(finish, said, "instruction"):
+            return Drop(image_id, reason, reply.error or said[:200] or None)
+        instruction = parse_instruction(said)
+        if instruction is None:
+            return Drop(
+                image_id, "instruction_refusal" if refuses(said) else "instruction_unparsed", said[:200] or None
+            )
+        own = instruction_id(instruction)
+        length = len(words(instruction))
+        if not self.min_words <= length <= self.max_words:
+            reason = "instruction_too_short" if length < self.min_words else "instruction_too_long"
+            return Drop(image_id, reason, instruction[:200])
+        if own in {instruction_id(example) for example in examples}:
+            return Drop(image_id, "instruction_copy", instruction)
+        if own in {row["instruction_id"] for row in earlier if not isinstance(row, Drop)}:
+            return Drop(image_id, "instruction_duplicate", instruction)
+        return {"instruction_id": own, "image_id": image_id, "instruction": instruction, "examples": examples}

@@ -1,0 +1,251 @@
+"""Which instructions suit which image: drawn by CLIP similarity, with prices that keep favourites within a cap.
+
+In CLIP's space a few instructions lie near every image (hubs) and would be drawn again and again. An assignment in
+which each instruction gets its share needs all images at once; instead, *prices* are found once on a sample of images
+and taken off every image's similarities, so matching stays part by part. Prices never are negative: an instruction
+that suits nothing is not forced on anybody.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from mminstruct import schemas
+from mminstruct.models.model import Embed, Model
+from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, pair_id, part, seed, whole
+
+_BLOCK = 1024
+"""Images encoded and compared at a time: never an images x instructions matrix of a whole part of any size."""
+
+
+@dataclass(kw_only=True)
+class Match(Stage):
+    """``per_image`` distinct instructions for each image that has a description."""
+
+    model: Model
+    per_image: int = 2
+    how: str = "sample"
+    """sample: by softmax over the nearest; top1: always the nearest ones; random: any, whatever the similarity."""
+    top_k: int = 10
+    """Instructions that an image chooses from, nearest first."""
+    temperature: float = 0.01
+    """Of the softmax, in cosine units. CLIP models are trained with about 0.01; a similarity higher by 0.01 is then
+    e times as likely. Larger is more varied."""
+    floor: float | None = None
+    """Cosine below which an instruction does not fit. Levels differ between models: look at the table before use."""
+    margin: float | None = None
+    """The same, portable between models: how far above its mean cosine to the whole bank an image's must lie."""
+    prices: bool = True
+    cap: float = 3.0
+    """Highest share of an instruction among all draws, as a multiple of the uniform share; kept in expectation."""
+    sample_images: int = 512
+    """Images that prices are found on."""
+    eval_images: str | None = None
+    """Folder of evaluation images: what lies too near to one leaves (select compares perceptual hashes besides)."""
+    eval_cosine: float = 0.95
+    """Cosine of image embeddings from which two images count as one. For drawn or narrow collections raise it."""
+    seed: int = 0
+
+    reads = {
+        "fuse": part("image_id"),
+        "ingest": part("image_id", "image"),
+        "summarize": whole("instruction_id", "instruction"),
+        "sample": whole("image_id", "image", of="ingest"),
+    }
+    writes = schemas.MATCH
+    takes = "image_id"
+
+    def check(self) -> None:
+        if self.how not in ("sample", "top1", "random"):
+            raise ValueError(f"match.how={self.how!r} is not one of sample, top1, random")
+        if self.per_image < 1 or self.top_k < self.per_image:
+            raise ValueError(f"match: need 1 <= per_image ({self.per_image}) <= top_k ({self.top_k})")
+        if self.temperature <= 0:
+            raise ValueError(f"match.temperature={self.temperature} must be above 0; for the nearest set how: top1")
+        if self.prices and (self.cap < 1 or self.sample_images < 1):
+            raise ValueError(f"match: need cap ({self.cap}) >= 1 and sample_images ({self.sample_images}) >= 1")
+        if self.eval_images is not None and not os.path.isdir(self.eval_images):
+            raise ValueError(f"match.eval_images={self.eval_images}: no such folder")
+
+    def load(self, *, summarize: ds.Dataset, sample: ds.Dataset) -> Transform:
+        bank = summarize.to_table(columns=["instruction_id", "instruction"]).sort_by("instruction_id")
+        if not bank.num_rows:
+            raise ValueError("the bank of instructions is empty: see what `summarize` dropped, and why")
+        instructions: list[str] = bank["instruction_id"].to_pylist()
+        clip = self.model.embed()
+        bank_MD = clip.texts(bank["instruction"].to_pylist())
+
+        names, eval_ED = self._evaluation(clip) if self.eval_images else ([], bank_MD[:0])
+
+        def compared(images: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+            # five decimals: the last bits of a product differ between machines and numbers of threads
+            images_ND = clip.images(images)
+            bank_NM, eval_NE = (np.round(images_ND @ other.T, 5) for other in (bank_MD, eval_ED))
+            return np.asarray(bank_NM, np.float64), eval_NE
+
+        prices_M = np.zeros(len(instructions))
+        if self.prices and self.how != "random" and self.cap < len(instructions):
+            images = _sample(sample, self.sample_images)
+            if images:
+                blocks = [compared(images[n : n + _BLOCK])[0] for n in range(0, len(images), _BLOCK)]
+                similarity_SM = np.concatenate(blocks)
+                prices_M = self.find_prices(similarity_SM[np.isfinite(similarity_SM).all(axis=1)])
+
+        def match(fuse: pa.Table, ingest: pa.Table) -> Made:
+            images = dict(zip(ingest["image_id"].to_pylist(), ingest["image"], strict=True))
+            rows: list[dict[str, object] | Drop] = []
+            wanted = fuse["image_id"].to_pylist()
+            for start in range(0, len(wanted), _BLOCK):
+                ids = wanted[start : start + _BLOCK]
+                similarity_BM, eval_BE = compared([images[key].as_py() for key in ids])
+                bad_B = ~np.isfinite(similarity_BM).all(axis=1)
+                similarity_BM[bad_B] = -1
+                index_BK, logits_BK = self.choices(similarity_BM, prices_M)
+                drawn_BR, probability_BK = self._draw(ids, logits_BK)
+                for b, key in enumerate(ids):
+                    found = [r for r in drawn_BR[b] if r >= 0]
+                    if bad_B[b]:
+                        rows.append(Drop(key, "bad_embedding"))
+                    elif names and eval_BE[b].max() >= self.eval_cosine:
+                        nearest = eval_BE[b].argmax()
+                        rows.append(Drop(key, "eval_image", f"{names[nearest]}, cosine {eval_BE[b, nearest]:.3f}"))
+                    elif not found:
+                        rows.append(Drop(key, "no_good_fit", f"highest cosine {similarity_BM[b].max():.3f}"))
+                    else:
+                        rows += [
+                            {
+                                "pair_id": pair_id(key, instructions[index_BK[b, r]]),
+                                "image_id": key,
+                                "instruction_id": instructions[index_BK[b, r]],
+                                "similarity": similarity_BM[b, index_BK[b, r]],
+                                "probability": probability_BK[b, r],
+                            }
+                            for r in found
+                        ]
+            return made(self.writes, rows)
+
+        return match
+
+    def _evaluation(self, clip: Embed) -> tuple[list[str], np.ndarray]:
+        """Names and embeddings of the evaluation images."""
+        files = [path for path in sorted(Path(self.eval_images or "").rglob("*")) if path.is_file()]
+        vectors_ED = clip.images([path.read_bytes() for path in files])
+        opens_E = np.isfinite(vectors_ED).all(axis=1)
+        if not opens_E.any():
+            raise ValueError(f"match.eval_images={self.eval_images} holds no image that opens")
+        return [path.name for path, opens in zip(files, opens_E, strict=True) if opens], vectors_ED[opens_E]
+
+    def choices(self, similarity_NM: np.ndarray, prices_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What each image chooses from: columns of the bank ``(N, K)``, dearest fit first, and their logits.
+
+        A logit of minus infinity is no fit at all.
+        """
+        fits_NM = np.ones(similarity_NM.shape, bool)
+        if self.floor is not None:
+            fits_NM &= similarity_NM >= self.floor
+        if self.margin is not None:
+            fits_NM &= similarity_NM >= similarity_NM.mean(axis=1, keepdims=True) + self.margin
+        if self.how == "random":
+            index_NK = np.broadcast_to(np.arange(similarity_NM.shape[1]), similarity_NM.shape)
+            return index_NK, np.where(fits_NM, 0.0, -np.inf)
+        scores_NM = np.where(fits_NM, similarity_NM - prices_M, -np.inf)
+        k = min(self.top_k, scores_NM.shape[1])
+        index_NK = np.sort(np.argpartition(-scores_NM, k - 1, axis=1)[:, :k], axis=1)
+        scores_NK = np.take_along_axis(scores_NM, index_NK, axis=1)
+        order_NK = np.argsort(-scores_NK, axis=1, kind="stable")
+        return (
+            np.take_along_axis(index_NK, order_NK, axis=1),
+            np.take_along_axis(scores_NK, order_NK, axis=1) / self.temperature,
+        )
+
+    def find_prices(self, similarity_SM: np.ndarray) -> np.ndarray:
+        """Prices ``(M,)`` in cosine units at which no instruction's expected share of the draws exceeds the cap.
+
+        One-sided Sinkhorn iteration: a price moves by the logarithm of how far its share is over the cap, and ends at
+        zero for whatever stays below it. Where the cap cannot be met (floors leave no other choice), the prices with
+        the lowest highest share.
+        """
+        size = similarity_SM.shape[1]
+        prices_M = best_M = np.zeros(size)
+        lowest, target, most = math.inf, self.cap / size, float(np.ptp(similarity_SM)) if similarity_SM.size else 0.0
+        for step in range(200):
+            index_SK, logits_SK = self.choices(similarity_SM, prices_M)
+            share_M = np.bincount(index_SK.ravel(), self._inclusion(logits_SK).ravel(), minlength=size)
+            share_M = share_M / max(share_M.sum(), 1e-12)
+            if share_M.max() < lowest:
+                lowest, best_M = share_M.max(), prices_M
+            if lowest <= target * 1.01:
+                break
+            move_M = np.clip(np.log(np.maximum(share_M, 1e-12) / target), -2, 2) / (1 + step / 50)
+            prices_M = np.clip(prices_M + self.temperature * move_M, 0, most)
+        return np.round(best_M, 5)
+
+    def _inclusion(self, logits_NK: np.ndarray) -> np.ndarray:
+        """How often each choice is among an image's draws, in expectation ``(N, K)``.
+
+        Drawing without replacement is a race of exponential clocks with the weights as rates: by the time at which
+        ``per_image`` have rung, clock j has with probability near 1 - exp(-w_j t) (Rosén 1997): off by up to 0.07 for
+        two draws out of a few, less for more.
+        """
+        draws_N = np.minimum(self.per_image, np.isfinite(logits_NK).sum(axis=1))
+        if self.how == "top1":
+            return np.asarray(np.arange(logits_NK.shape[1]) < draws_N[:, None], float)
+        weights_NK = _softmax(logits_NK)
+        if self.per_image == 1:
+            return weights_NK
+        low_N, high_N = np.full(len(logits_NK), -5.0), np.full(len(logits_NK), 40.0)  # log time
+        for _ in range(40):
+            middle_N = (low_N + high_N) / 2
+            rung_N = -np.expm1(-weights_NK * np.exp(middle_N)[:, None]).sum(axis=1)
+            early_N = rung_N < draws_N
+            low_N, high_N = np.where(early_N, middle_N, low_N), np.where(early_N, high_N, middle_N)
+        return np.asarray(np.where(draws_N[:, None] > 0, -np.expm1(-weights_NK * np.exp(high_N)[:, None]), 0.0))
+
+    def _draw(self, ids: list[str], logits_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places ``(N, R)`` of the draws among the choices, -1 where nothing is left, and probabilities ``(N, K)``."""
+        places_NR = np.full((len(ids), self.per_image), -1)
+        probability_NK = _softmax(logits_NK)
+        if self.how == "top1":
+            ranks_K = np.arange(min(self.per_image, logits_NK.shape[1]))
+            places_NR[:, : len(ranks_K)] = np.where(np.isfinite(logits_NK[:, ranks_K]), ranks_K, -1)
+            return places_NR, np.isfinite(logits_NK).astype(float)
+        # an image's numbers hang on the image alone, so neither blocks nor parts change what it gets
+        generators = (np.random.default_rng(seed(self.seed, "match", key)) for key in ids)
+        uniform_NR = np.array([generator.random(self.per_image) for generator in generators])
+        left_NK = logits_NK.copy()
+        rows_N = np.arange(len(ids))
+        for draw in range(self.per_image):
+            cumulative_NK = np.cumsum(_softmax(left_NK), axis=1)
+            place_N = (cumulative_NK <= uniform_NR[:, draw, None] * cumulative_NK[:, -1:]).sum(axis=1)
+            some_N = np.isfinite(left_NK).any(axis=1)
+            place_N = np.where(some_N, np.minimum(place_N, left_NK.shape[1] - 1), -1)
+            places_NR[:, draw] = place_N
+            left_NK[rows_N[some_N], place_N[some_N]] = -np.inf
+        return places_NR, probability_NK
+
+
+def _softmax(logits_NK: np.ndarray) -> np.ndarray:
+    """Rows that sum to 1; rows without any finite logit are zero."""
+    top_N = logits_NK.max(axis=1, keepdims=True)
+    weights_NK = np.exp(logits_NK - np.where(np.isfinite(top_N), top_N, 0))
+    return np.asarray(weights_NK / np.maximum(weights_NK.sum(axis=1, keepdims=True), 1e-300))
+
+
+def _sample(images: ds.Dataset, count: int) -> list[bytes]:
+    """About *count* images: the first ones of parts in an order by content, from 16 parts where there are as many."""
+    fragments = sorted(images.get_fragments(), key=lambda f: content_id(os.path.basename(f.path).split(".")[0]))
+    each = math.ceil(count / max(1, min(len(fragments), 16)))
+    found: list[bytes] = []
+    for fragment in fragments:
+        if len(found) >= count:
+            break
+        wanted = min(each, count - len(found))
+        found += fragment.head(wanted, columns=["image"], use_threads=False)["image"].to_pylist()
+    return found

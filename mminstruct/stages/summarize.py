@@ -1,0 +1,113 @@
+"""The bank: each cluster of raw instructions rewritten as one that fits many images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from mminstruct import schemas
+from mminstruct.models.model import Model
+from mminstruct.prompts import render
+from mminstruct.stage import Drop, Made, Stage, Transform, instruction_id, made, prompt, seed, whole
+from mminstruct.text import fault, parse_instruction, spoken, words
+
+
+@dataclass(kw_only=True)
+class Summarize(Stage):
+    """One reusable instruction a cluster.
+
+    The paper's sources say that a cluster's instructions become one general instruction, about 300 in all; how many
+    members the summarizer sees is not known.
+    """
+
+    model: Model
+    """The summarizer."""
+    prompt: str = prompt("summarize", "members")
+    members: int = 20
+    """Most members shown: those nearest the centroid."""
+    min_size: int = 1
+    """Clusters of fewer distinct instructions leave."""
+    max_words: int = 60
+    """Longer instructions leave: CLIP reads 77 tokens when it matches them to images."""
+    seed: int = 0
+
+    reads = {
+        "cluster": whole("instruction_id", "cluster", "distance"),
+        "instruct": whole("instruction_id", "instruction"),
+    }
+    writes = schemas.SUMMARIZE
+    takes = "cluster"
+
+    def check(self) -> None:
+        if min(self.members, self.min_size, self.max_words) < 1:
+            raise ValueError("members, min_size and max_words must be 1 or more")
+
+    def load(self, *, cluster: ds.Dataset, instruct: ds.Dataset) -> Transform:
+        summarizer = self.model.chat()
+
+        def summarize() -> Made:
+            clusters = self._nearest(cluster)
+            texts = _texts(instruct, {member for _, _, nearest in clusters for member in nearest})
+            asked = [(name, size, nearest) for name, size, nearest in clusters if size >= self.min_size]
+            shown = [[texts[member] for member in nearest] for _, _, nearest in asked]
+            replies = summarizer.chat(
+                [render(self.prompt, members=members) for members in shown],
+                seeds=[seed(self.seed, "summarize", *nearest) for _, _, nearest in asked],
+            )
+            rows: list[dict[str, Any] | Drop] = [
+                Drop(str(name), "cluster_too_small", f"size {size}")
+                for name, size, _ in clusters
+                if size < self.min_size
+            ]
+            taken: dict[str, int] = {}
+            for (name, size, _), members, reply in zip(asked, shown, replies, strict=True):
+                said, finish = spoken(reply.text), str(reply.finish)
+                if finish == "length" and "\n" in said:  # an explanation was cut, not the instruction before it
+                    said, finish = said.rpartition("\n")[0], "stop"
+                instruction = parse_instruction(said)
+                if reason := fault(finish, said, "summary"):
+                    rows.append(Drop(str(name), reason, reply.error or said[:200]))
+                elif instruction is None:
+                    rows.append(Drop(str(name), "summary_unparsed", said[:200]))
+                elif len(words(instruction)) > self.max_words:
+                    rows.append(Drop(str(name), "summary_too_long", instruction[:200]))
+                elif (own := instruction_id(instruction)) in taken:
+                    rows.append(Drop(str(name), "summary_duplicate", f"of cluster {taken[own]}: {instruction}"))
+                else:
+                    taken[own] = name
+                    rows.append(
+                        {
+                            "instruction_id": own,
+                            "instruction": instruction,
+                            "cluster": name,
+                            "size": size,
+                            "members": members,
+                        }
+                    )
+            return made(self.writes, rows)
+
+        return summarize
+
+    def _nearest(self, cluster: ds.Dataset) -> list[tuple[int, int, list[str]]]:
+        """(cluster, size, ids of the members nearest the centroid, nearest first), largest cluster first."""
+        table = cluster.to_table(columns=["cluster", "distance", "instruction_id"])
+        table = table.sort_by([("cluster", "ascending"), ("distance", "ascending"), ("instruction_id", "ascending")])
+        rows = zip(table["cluster"].to_pylist(), table["instruction_id"].to_pylist(), strict=True)
+        groups = [(name, [member for _, member in group]) for name, group in groupby(rows, key=lambda row: row[0])]
+        found = [(name, len(members), members[: self.members]) for name, members in groups]
+        return sorted(found, key=lambda row: (-row[1], row[0]))
+
+
+def _texts(instruct: ds.Dataset, wanted: set[str]) -> dict[str, str]:
+    """Instruction id -> its first wording, of those *wanted* only."""
+    keep = pc.field("instruction_id").isin(pa.array(sorted(wanted), pa.string()))
+    texts: dict[str, str] = {}
+    for batch in instruct.to_batches(columns=["instruction_id", "instruction"], filter=keep):
+        for own, text in zip(batch["instruction_id"].to_pylist(), batch["instruction"].to_pylist(), strict=True):
+            texts.setdefault(own, text)
+    return texts

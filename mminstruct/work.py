@@ -1,0 +1,211 @@
+"""The work on one unit: inputs read, the stage's function called, its sums checked, its output committed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import mminstruct
+from mminstruct.journal import Calls
+from mminstruct.recipe import inputs
+from mminstruct.run import Event, Run
+from mminstruct.stage import UNIT, Drop, Halt, Made, Rows, Stage, Transform, Unit, WorkerFault
+from mminstruct.store import Part, Receipt, Table
+
+_LOADING = threading.Lock()
+"""One worker of a process loads at a time: of two threads that import transformers, one can find it half made."""
+
+
+class UnitError(ValueError):
+    """A unit's output breaks the contract of its stage."""
+
+
+@dataclass
+class Worker:
+    """Does units of one table; made on the driver, loaded where it works."""
+
+    run: Run
+    name: str
+    _transform: Transform | None = field(default=None, repr=False)
+    _wholes: dict[str, Any] = field(default_factory=dict, repr=False)
+    _digests: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.stage: Stage = self.run.stages[self.name]
+        self.table = self.run.table(self.name)
+        self._sources = {table: self.run.table(table) for table, _ in inputs(self.stage).values()}
+
+    def __getstate__(self) -> tuple[Run, str]:
+        return self.run, self.name
+
+    def __setstate__(self, state: tuple[Run, str]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    def load(self) -> None:
+        """Load models and whole inputs, once."""
+        for name, (table, read) in inputs(self.stage).items():
+            if read.mode == "whole":
+                source, only = self._sources[table], self.run.limit(table)
+                self._wholes[name] = source.dataset(self.run.stages[table].writes, only)
+                self._digests[f"whole {table}"] = source.digest(only)
+        if not self.stage.reads:
+            self._shards = self.run.current(self.name)
+        self._transform = self.stage.load(**self._wholes)
+
+    def work(self, key: str) -> Event:
+        """Do one unit, or find it done. A fault of the unit is an event; a fault of the worker raises."""
+        done = self.table.receipt(key)
+        if done is not None:
+            return Event(self.name, key, done, fresh=False)
+        self._ready()
+        try:
+            return Event(self.name, key, self._make(key))
+        except (MemoryError, WorkerFault, Halt):
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            self.table.fail(key, said, traceback.format_exc())
+            return Event(self.name, key, None, said)
+
+    def _ready(self) -> None:
+        """Load once, whichever of the worker's threads comes first.
+
+        Raises:
+            Halt: for a model or input that cannot be loaded: no unit of this table could be done anywhere.
+        """
+        with _LOADING:
+            if self._transform is None:
+                try:
+                    self.load()
+                except (MemoryError, WorkerFault, Halt):
+                    raise
+                except Exception as error:
+                    raise Halt(f"{self.name}: its worker cannot start: {type(error).__name__}: {error}") from error
+
+    def _make(self, key: str) -> Receipt:
+        began = time.monotonic()
+        given, digests = self._inputs(key)
+        assert self._transform is not None
+        calls = Calls(self.table, key)
+        unit = Unit(table=self.name, key=key, journal=calls)
+        token = UNIT.set(unit)
+        try:
+            ledger = _Ledger(self.stage, self.table, key)
+            if not self.stage.reads:
+                for index, rows in enumerate(cast(Iterator[Rows], self._transform(key))):
+                    ledger.add(f"{key}-{index:04d}", rows.made, rows.taken)
+                if not ledger.parts:  # a shard without images still has a part, so that its end is on record
+                    ledger.add(f"{key}-0000", Made(self.stage.writes.empty_table(), []), 0)
+            else:
+                out = self._transform(**given)
+                for part, some in [(key, out)] if isinstance(out, Made) else cast(Iterable[tuple[str, Made]], out):
+                    ledger.add(part, some)
+                ledger.close(self._taken(given))
+        finally:
+            UNIT.reset(token)
+        receipt = Receipt(
+            key=key, parts=ledger.parts, taken=ledger.taken, kept=ledger.kept, dropped=ledger.reasons(),
+            drops=self.table.put_drops(key, ledger.drops), inputs=digests,
+            seconds=round(time.monotonic() - began, 3), calls=unit.calls, tokens_in=unit.tokens_in,
+            tokens_out=unit.tokens_out, cost=round(unit.cost, 6), notes=unit.notes, host=socket.gethostname(),
+            version=mminstruct.__version__,
+        )  # fmt: skip
+        receipt = self.table.commit(receipt)
+        if unit.calls or calls.used:
+            calls.clear()
+        return receipt
+
+    def _inputs(self, key: str) -> tuple[dict[str, pa.Table], dict[str, str]]:
+        if not self.stage.reads:
+            return {}, self._shards(key)
+        given: dict[str, pa.Table] = {}
+        digests = dict(self._digests)
+        for name, (table, read) in inputs(self.stage).items():
+            if read.mode == "part":
+                source = self._sources[table]
+                part = source.find(key)
+                if part is None:
+                    raise UnitError(f"{self.name}/{key} needs part {key} of {table}, which is not there: did it fail?")
+                given[name] = source.load(part, read.columns)
+                digests[table] = part.sha256[:16]
+        return given, digests
+
+    def _taken(self, given: dict[str, pa.Table]) -> pa.Array:
+        """Distinct values of the ``takes`` column in the first input."""
+        name = next(iter(self.stage.reads))
+        column = self.stage.takes
+        table = given[name] if name in given else self._wholes[name].to_table(columns=[column])
+        return pc.unique(table[column].cast(pa.string()))
+
+
+class _Ledger:
+    """Writes a unit's parts as they come and keeps its sums."""
+
+    def __init__(self, stage: Stage, table: Table, key: str) -> None:
+        self.stage, self.table, self.where = stage, table, f"{table.name}/{key}"
+        self.parts: list[Part] = []
+        self.drops: list[Drop] = []
+        self.taken = self.kept = 0
+        self._kept: list[pa.Array] = []
+
+    def add(self, part: str, made: Made, taken: int | None = None) -> None:
+        table = made.table
+        if not table.schema.equals(self.stage.writes):
+            table = table.select(self.stage.writes.names).cast(self.stage.writes)
+        for column in self.stage.writes:
+            if not column.nullable and table[column.name].null_count:
+                raise UnitError(f"{self.where}: {column.name} is null in a kept row, and may not be")
+        if made.table.schema.metadata:  # a stage may add its own (Hugging Face features), never lose ours
+            ours = self.stage.writes.metadata or {}
+            table = table.replace_schema_metadata({**ours, **made.table.schema.metadata})
+        self.parts.append(self.table.put(part, table))
+        self.drops += made.drops
+        if taken is None:
+            self._kept.append(pc.unique(table[self.stage.takes].cast(pa.string())))
+            return
+        if taken != table.num_rows + len(made.drops):
+            raise UnitError(f"{self.where}: {taken} taken, but {table.num_rows} kept and {len(made.drops)} dropped")
+        self.taken += taken
+        self.kept += table.num_rows
+
+    def close(self, taken: pa.Array) -> None:
+        """Every id that came in is kept or dropped, none twice, and none came from nowhere.
+
+        Raises:
+            UnitError: naming up to three ids.
+        """
+        empty = pa.array([], pa.string())
+        kept = pc.unique(pa.concat_arrays([*self._kept, empty]))
+        dropped = pa.array([drop.id for drop in self.drops], pa.string())
+        everyone = pa.concat_arrays([kept, dropped])
+        faults = {
+            "were lost": _without(taken, everyone),
+            "came from nowhere": _without(everyone, taken),
+            "were both kept and dropped, or dropped twice": _repeated(everyone),
+        }
+        for what, ids in faults.items():
+            if ids:
+                raise UnitError(f"{self.where}: {len(ids)} {self.stage.takes} {what}: {', '.join(ids[:3])}")
+        self.taken, self.kept = len(taken), len(kept)
+
+    def reasons(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for drop in self.drops:
+            counts[drop.reason] = counts.get(drop.reason, 0) + 1
+        return dict(sorted(counts.items()))
+
+
+def _without(these: pa.Array, those: pa.Array) -> list[str]:
+    return cast(list[str], these.filter(pc.invert(pc.is_in(these, value_set=those))).to_pylist())
+
+
+def _repeated(ids: pa.Array) -> list[str]:
+    return [entry["values"] for entry in pc.value_counts(ids).to_pylist() if entry["counts"] > 1]

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """One local Ray for all tests that need it."""
+    import ray
+
+    ray.init(
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="warning",
+        object_store_memory=200 * 2**20,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """A bucket on moto's S3 server, over loopback HTTP."""
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+    fsspec.config.conf["s3"] = options
+    fsspec.filesystem("s3").mkdir("runs")
+    yield "s3://runs"
+    server.stop()
+    fsspec.config.conf.pop("s3")
+
+
+def mminstruct(*words: str | Path, code: int = 0) -> str:
+    """Run a command as a user would, in a process of its own; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mminstruct.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 drawn images in both layouts of the paper's sources."""
+    folder = tmp_path_factory.mktemp("world")
+    mminstruct("microworld", "--images", "24", "--layout", "sa1b", "--to", folder / "sa1b")
+    mminstruct("microworld", "--images", "24", "--start", "24", "--layout", "datacomp", "--to", folder / "datacomp")
+    return folder
+
+
+SMALL = ("experiment=demo", "recipe.ingest.rows=12", "recipe.cluster.k=12", "recipe.match.sample_images=24")
+
+
+@pytest.fixture(scope="session")
+def demo(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo in small: the real recipe, the real models, the Ray engine."""
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    mminstruct("build", *SMALL, f"out={folder}", f"source={world}")
+    return folder

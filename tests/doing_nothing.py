@@ -1,0 +1,147 @@
+"""Stages that do next to nothing: for tests and measurements of the engines themselves."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from mminstruct.recipe import Recipe
+from mminstruct.stage import Drop, Halt, Made, Rows, Stage, Transform, content_id, made, part, runtime, whole
+
+NUMBERS = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("value", pa.int64(), nullable=False)])
+TOTAL = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("total", pa.int64(), nullable=False)])
+
+
+@dataclass(kw_only=True)
+class Count(Stage):
+    """Shards of numbers."""
+
+    shard_count: int = 2
+    parts: int = 2
+    rows: int = 8
+    reads = {}
+    writes = NUMBERS
+    takes = "id"
+
+    def shards(self) -> dict[str, dict[str, Any]]:
+        return {f"shard-{i:05d}": {"size": self.parts * self.rows} for i in range(self.shard_count)}
+
+    def load(self) -> Transform:
+        def count(shard: str) -> Iterator[Rows]:
+            for index in range(self.parts):
+                rows = [{"id": content_id(shard, str(index), str(i)), "value": i} for i in range(self.rows)]
+                yield Rows(self.rows, made(NUMBERS, rows))
+
+        return count
+
+
+@dataclass(kw_only=True)
+class Pass(Stage):
+    """Passes rows on; drops every value that ``drop`` divides."""
+
+    drop: int = 0
+    poison: str = ""
+    """Key of a unit that raises, or kills its worker where it starts with '!'."""
+    halts: str = runtime("")
+    loads_alone: str = runtime("")
+    """File that tells of each loading, when it starts and when it ends."""
+    broken: str = runtime("")
+    dies_once: str = runtime("")
+    """File that the first worker to see it missing makes before it dies."""
+    marks: str = runtime("")
+    """Folder in which each unit leaves a line when it is worked on."""
+    reads = {"count": part("id", "value")}
+    writes = NUMBERS
+    takes = "id"
+
+    def load(self) -> Transform:
+        if self.broken:
+            raise OSError(self.broken)
+        if self.loads_alone:
+            for word in ("in ", "out "):
+                with open(self.loads_alone, "a") as file:
+                    file.write(word)
+                time.sleep(0.3)
+
+        def through(count: pa.Table) -> Made:
+            if self.halts:
+                raise Halt(self.halts)
+            if self.dies_once and not Path(self.dies_once).exists():
+                Path(self.dies_once).touch()
+                os._exit(9)
+            if self.marks:
+                with open(Path(self.marks) / f"{os.getpid()}", "a") as file:
+                    file.write(f"{content_id(*count['id'].to_pylist()[:1])}\n")
+            if not self.drop and not self.poison:
+                return Made(count, [])
+            rows = count.to_pylist()
+            if self.poison and rows and rows[0]["id"] == self.poison.lstrip("!"):
+                if self.poison.startswith("!"):
+                    os._exit(9)
+                raise ValueError("poison")
+            return made(NUMBERS, [Drop(r["id"], "divides", str(r["value"])) if self.drop and r["value"] % self.drop == 0 else r
+                                  for r in rows])  # fmt: skip
+
+        return through
+
+
+@dataclass(kw_only=True)
+class After(Pass):
+    reads = {"first": part("id", "value")}
+
+    def load(self) -> Transform:
+        through = super().load()
+        return lambda first: through(count=first)
+
+
+@dataclass(kw_only=True)
+class Sum(Stage):
+    """A barrier: the running total of everything, a part for each ten rows."""
+
+    reads = {"second": whole("id", "value")}
+    writes = TOTAL
+    takes = "id"
+
+    def load(self, second: ds.Dataset) -> Transform:
+        def total() -> Iterator[tuple[str, Made]]:
+            table = second.to_table().sort_by("id")
+            sums = pc.cumulative_sum(table["value"])
+            out = pa.table([table["id"], sums], schema=TOTAL)
+            for start in range(0, max(out.num_rows, 1), 10):
+                yield f"ten-{start:06d}", Made(out.slice(start, 10).combine_chunks(), [])
+
+        return total
+
+
+@dataclass(kw_only=True)
+class Last(Stage):
+    reads = {"sum": part("id", "total")}
+    writes = TOTAL
+    takes = "id"
+
+    def load(self) -> Transform:
+        return lambda sum: Made(sum, [])
+
+
+@dataclass(kw_only=True)
+class Small(Recipe):
+    """Source, two streaming stages, a barrier, and one stage after it."""
+
+    count: Count
+    first: Pass
+    second: After
+    sum: Sum
+    last: Last
+
+
+def small(count: Count | None = None, **passing: Any) -> Small:
+    alone = {"loads_alone": passing.get("loads_alone", "")}
+    return Small(count=count or Count(), first=Pass(**passing), second=After(**alone), sum=Sum(), last=Last())

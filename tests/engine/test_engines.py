@@ -1,0 +1,99 @@
+"""Both engines, on stages that do nothing: same bytes, whatever the workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.data import Ray
+from mminstruct.engine.local import Local
+from mminstruct.run import Engine, Event, FailedUnits, Run, claim, execute
+from mminstruct.stage import Halt
+from tests.doing_nothing import Count, Small, small
+
+
+def build(folder: Path, recipe: Small, engine: Engine) -> tuple[dict[str, bytes], list[Event]]:
+    run = Run(url=str(folder), recipe=recipe)
+    claim(run)
+    events: list[Event] = []
+    execute(run, engine, watch=events.append)
+    return contents(folder), events
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.parquet"))}
+
+
+@pytest.mark.parametrize(
+    ("workers", "fused", "cpus"),
+    [(1, False, 0.25), (2, True, 1.0), (3, False, 0.25)],
+    ids=["one worker", "two, fused, every CPU taken", "three workers"],
+)
+def test_the_ray_engine_makes_the_bytes_of_the_local_engine(
+    tmp_path: Path, workers: int, fused: bool, cpus: float, ray_here: None
+) -> None:
+    recipe = small(Count(shard_count=3, parts=2, rows=20), drop=3)
+    local, _ = build(tmp_path / "local", recipe, Local())
+    engine = Ray(EngineConfig(fused=fused, pool=Pool(workers=workers, cpus=cpus)))
+    ray, events = build(tmp_path / "ray", recipe, engine)
+    assert ray == local
+    assert len(events) == 3 + 6 + 6 + 1 + len([k for k in local if k.startswith("last/")])
+
+
+def engine(**options: object) -> Ray:
+    return Ray(EngineConfig(pool=Pool(cpus=0.25), **options))  # type: ignore[arg-type]
+
+
+def first_id(recipe: Small) -> str:
+    return next(iter(recipe.count.load()("shard-00000"))).made.table["id"][0].as_py()
+
+
+def test_a_unit_that_kills_its_worker_is_given_up_and_the_others_go_on(tmp_path: Path, ray_here: None) -> None:
+    recipe = small(poison="!" + first_id(small()))
+    with pytest.raises(
+        FailedUnits, match=r"1 of 4 units of first failed:\nfirst/shard-00000-0000: its worker died 2 times"
+    ):
+        build(tmp_path, recipe, engine(retries=2))
+    run = Run(url=str(tmp_path), recipe=recipe)
+    assert len(run.table("second").receipts()) == 3
+
+
+def test_a_dead_worker_is_replaced_and_its_unit_done(tmp_path: Path, ray_here: None) -> None:
+    build(tmp_path / "calm", small(), Local())
+    build(tmp_path / "ray", small(dies_once=str(tmp_path / "died")), engine())
+    assert (tmp_path / "died").exists()
+    assert contents(tmp_path / "ray") == contents(tmp_path / "calm")
+
+
+def test_a_worker_that_cannot_load_ends_the_run_with_its_reason(tmp_path: Path, ray_here: None) -> None:
+    for one in (engine(), Local()):
+        with pytest.raises(Halt, match="first: its worker cannot start: OSError: no such model"):
+            build(tmp_path, small(broken="no such model"), one)
+
+
+def test_a_halt_comes_back_as_itself(tmp_path: Path, ray_here: None) -> None:
+    with pytest.raises(Halt, match="budget"):
+        build(tmp_path, small(halts="budget"), engine())
+
+
+def test_pools_that_cannot_all_start_are_refused_before_they_wait(tmp_path: Path, ray_here: None) -> None:
+    greedy = Ray(EngineConfig(pool=Pool(workers=2, cpus=3)))
+    with pytest.raises(ValueError, match=r"want 18 CPUs \(count 2 x 3, first 2 x 3, second 2 x 3\); the cluster has 4"):
+        build(tmp_path, small(), greedy)
+
+
+def test_workers_of_one_process_load_one_at_a_time(tmp_path: Path, ray_here: None) -> None:
+    recipe = small(Count(shard_count=4, parts=2), loads_alone=str(tmp_path / "loading"))
+    build(tmp_path / "run", recipe, Ray(EngineConfig(fused=True, pool=Pool(workers=1, cpus=0.25, in_flight=4))))
+    assert (tmp_path / "loading").read_text() == "in out in out "
+
+
+def test_an_engine_leaves_a_cluster_that_it_found_as_it_was(tmp_path: Path, ray_here: None) -> None:
+    import ray
+
+    one = engine()
+    build(tmp_path, small(), one)
+    one.close()
+    assert ray.is_initialized()

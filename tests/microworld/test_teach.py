@@ -1,0 +1,146 @@
+"""The teachers: what they teach from, how they learn, and that what is shipped is what was examined."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mminstruct.microworld import teach, teach_llm, teach_words
+from mminstruct.microworld.scene import KINDS, draw_scene
+from mminstruct.microworld.teach_loop import Learner, share_of
+from mminstruct.microworld.teach_loop import teach as run
+from mminstruct.microworld.teach_pictures import GRID, LOCAL, SIDE, WHOLE, drawn, pictures, seen
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    rng = random.Random(1)
+    lessons = teach_llm.training_lessons(rng)
+    return teach_words.make_tokenizer(target for _, target in (next(lessons) for _ in range(200)))
+
+
+def test_a_prompt_and_its_answer_are_tokenised_apart_as_they_are_together(tokenizer):
+    for role in teach_llm.ROLES:
+        values, target = teach_llm.lesson_values(role, draw_scene(3), random.Random(role), "train")
+        messages = teach_llm.render_prompt(role, values)
+        prompt, answer = teach_words.coded(tokenizer, messages, target)
+        whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": target}], tokenize=False)
+        assert prompt + answer == tokenizer(whole.rstrip("\n"), add_special_tokens=False)["input_ids"]
+
+
+def test_a_chat_starts_with_the_first_token_once(tokenizer):
+    prompt, _ = teach_words.coded(tokenizer, [{"role": "user", "content": "Hello"}], "Yes.")
+    assert prompt.count(tokenizer.bos_token_id) == 1
+    assert prompt[0] == tokenizer.bos_token_id
+
+
+def test_any_text_survives_the_tokenizer(tokenizer):
+    text = 'Ein schöner Tag in Río — "STOP" 犬\n| a | b |'
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_only_answers_and_a_share_of_the_prompt_are_learned():
+    batch = [([0, 7, 8, 9], [10, 11, 1]), ([0, 7], [10, 1])]
+    ids, labels = teach_llm.tensors(batch, random.Random(0), prompt_share=0.0)
+    assert ids.tolist() == [[0, 7, 8, 9, 10, 11, 1], [0, 7, 10, 1, 2, 2, 2]]
+    assert labels.tolist() == [[-100, -100, -100, 10, 11, 1, -100], [-100, 10, 1, -100, -100, -100, -100]]
+    _, labels = teach_llm.tensors(batch, random.Random(0), prompt_share=1.0)
+    assert labels[0].tolist() == [7, 8, 9, 10, 11, 1, -100]
+
+
+def test_batches_hold_every_lesson_and_no_more_tokens_than_allowed():
+    pairs = [([0] * n, [1]) for n in range(1, 60)]
+    batches = list(teach_llm.packed(pairs, tokens=200))
+    assert sorted(len(prompt) for batch in batches for prompt, _ in batch) == list(range(1, 60))
+    assert all(len(batch) * max(len(p) + len(t) for p, t in batch) <= 200 for batch in batches)
+
+
+def test_lessons_are_repeatable_and_of_the_taught_world():
+    first, second = (teach_llm.training_lessons(random.Random(5)) for _ in range(2))
+    assert [next(first) for _ in range(20)] == [next(second) for _ in range(20)]
+
+
+def test_the_learning_rate_rises_stays_and_falls_to_nothing():
+    shares = [share_of(progress / 100) for progress in range(101)]
+    assert shares[0] == 0
+    assert max(shares) == 1
+    assert shares[100] == 0
+    assert shares[40:] == sorted(shares[40:], reverse=True)
+
+
+def test_a_learner_learns_and_goes_on_where_it_stopped(tmp_path):
+    torch.manual_seed(0)
+    inputs = torch.randn(256, 16)
+    truth = (inputs[:, :4].sum(1) > 0).long()
+
+    def model():
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+
+    def cost(batch):
+        scores = learner.model(inputs[batch].bfloat16()).float()
+        return {"loss": nn.functional.cross_entropy(scores, truth[batch])}
+
+    learner = Learner(model(), rate=2e-2)
+    before = float(cost(torch.arange(256))["loss"])
+    run(learner, iter(lambda: torch.randint(0, 256, (64,)), None), cost, minutes=0.02, name="toy", work=tmp_path)
+    after = float(cost(torch.arange(256))["loss"])
+    assert after < before / 2
+    taught, steps = learner.full, learner.steps
+    learner = Learner(model(), rate=2e-2)
+    learner.load(tmp_path / "toy.pt")
+    assert learner.steps == steps
+    assert all(torch.equal(learner.full[name], full) for name, full in taught.items())
+    assert float(cost(torch.arange(256))["loss"]) == pytest.approx(after, abs=0.02)
+
+
+def test_patches_show_the_groups_that_the_masks_hold():
+    scene = draw_scene(5, 1000)
+    pixels, owners, centres, groups, wholes = seen(scene)
+    assert pixels.shape == (SIDE, SIDE, 3)
+    assert owners.shape == centres.shape == (GRID * GRID,)
+    assert set(owners.tolist()) - {0} == {n + 1 for n in range(len(scene.groups))}
+    assert centres.sum() <= sum(group.count for group in scene.groups)
+    kinds = list(KINDS)
+    assert [kinds[row[0]] for row in groups[: len(scene.groups)]] == [group.kind for group in scene.groups]
+    assert groups.shape == (4, len(LOCAL))
+    assert [values[at] for values, at in zip(WHOLE.values(), wholes, strict=True)] == [
+        scene.setting,
+        scene.time,
+        scene.weather,
+    ]
+
+
+def test_pictures_in_files_are_the_pictures_drawn(tmp_path):
+    filed, here = pictures(tmp_path, 3, seed=7, workers=1), drawn(3, 7)
+    for name in ("pixels", "owners", "centres", "groups", "wholes"):
+        assert np.array_equal(getattr(filed, name), getattr(here, name))
+
+
+def test_what_is_shipped_is_what_was_examined():
+    assert teach.check(teach.WEIGHTS, examine=False) == []
+    size = sum(path.stat().st_size for path in teach.WEIGHTS.rglob("*") if path.is_file())
+    assert size <= teach.LIMIT
+
+
+def test_a_changed_missing_or_added_file_is_found(tmp_path: Path):
+    for model in teach.MODELS:
+        folder = tmp_path / model
+        folder.mkdir()
+        (folder / "weights").write_bytes(model.encode())
+        (folder / teach.MANIFEST).write_text(json.dumps({"files": teach.hashes(folder), "scores": {}}))
+    assert teach.check(tmp_path, examine=False) == []
+    (tmp_path / "llm" / "weights").write_bytes(b"other")
+    (tmp_path / "clip" / "more").write_bytes(b"")
+    (tmp_path / "captioner" / "weights").unlink()
+    (tmp_path / "embedder" / teach.MANIFEST).unlink()
+    problems = teach.check(tmp_path, examine=False)
+    assert len(problems) == 4
+    for word in ("llm/weights", "clip/more", "captioner/weights", "embedder/manifest.json"):
+        assert any(word in problem for problem in problems)

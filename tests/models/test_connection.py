@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import pickle
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mminstruct.models import faults
+from mminstruct.models.model import Model
+from mminstruct.models.openai import Chatter
+from mminstruct.models.prices import Ledger
+from tests.models.asking import PRICE, QUICK, Shelf, ask, unit
+from tests.models.server import Answer, Endpoint, Request, echo, error
+
+CANARY = "sk-canary-5d41402abc4b2a76b9719d911017c592"
+
+
+def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CANARY_API_KEY", CANARY)
+    caplog.set_level(logging.DEBUG)
+
+    def script(request: Request) -> Answer:
+        assert request.headers["authorization"] == f"Bearer {CANARY}"
+        texts = {
+            "deny": error(401, f"Incorrect API key provided: {CANARY}. Also {CANARY[:7]}***{CANARY[-4:]}"),
+            "bad": error(400, f"header was Bearer {CANARY}"),
+            "fail": error(500, CANARY),
+            "html": Answer(body=f"<html>{CANARY}</html>".encode()),
+        }
+        return texts.get(request.asked) or echo(request)
+
+    shelf, seen = Shelf(), io.StringIO()
+    with Endpoint(script) as endpoint:
+        options = {"retries": QUICK, "price": PRICE}
+        model = Model(name="m", backend="openai", url=endpoint.url, key_env="CANARY_API_KEY", options=options)
+        made = Chatter(model, ledger=Ledger())
+        with unit(shelf) as work:
+            print(ask(made, "good", "bad", "fail", "html"), work, made.statistics(), file=seen)
+            try:
+                ask(made, "deny")
+            except faults.EndpointError as stopped:
+                print(
+                    "".join(traceback.TracebackException.from_exception(stopped, capture_locals=True).format()),
+                    file=seen,
+                )
+                seen.write(str(pickle.dumps(stopped)))
+            else:
+                pytest.fail("a refused key must stop the run")
+        made.close()
+    out, err = capfd.readouterr()
+    told = "\n".join([seen.getvalue(), json.dumps(shelf.replies), repr(model), repr(vars(made)), caplog.text, out, err])
+    assert "key is refused" in told
+    assert CANARY not in told
+    assert CANARY[:7] + "***" not in told
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"key_env": "NOT_SET_API_KEY"}, "NOT_SET_API_KEY"),
+        ({"key_env": CANARY}, "NAME of a set environment variable"),
+        ({"key_env": "hf_abcdefabcdefabcdef"}, "NAME of a set environment variable"),
+        ({"url": f"http://user:{CANARY}@localhost/v1"}, "never goes into url"),
+        ({"url": f"http://localhost/v1?key={CANARY}"}, "never goes into url"),
+        ({"url": "localhost:8000"}, "no such address"),
+        ({"options": {"concurency": {}}}, "did you mean concurrency"),
+        ({"options": {"budget": {"eur": 5}}}, "no 'eur'"),
+        ({"options": {"mode": "later"}}, "live or batch"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_without_repeating_a_key(change: dict[str, Any], said: str) -> None:
+    model = Model(**{"name": "m", "backend": "openai", "url": "http://localhost:1/v1", **change})
+    with pytest.raises(ValueError, match=said) as refused:
+        Chatter(model)
+    assert CANARY not in str(refused.value)
+    assert "hf_abc" not in str(refused.value)
+
+
+def test_azure_is_asked_on_its_own_paths_with_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_TEST_KEY", "azure-key")
+    with Endpoint(echo) as endpoint:
+        url = endpoint.url.removesuffix("/v1")
+        options = {"azure": {"api_version": "2024-10-21"}}
+        made = Chatter(
+            Model(name="mine", backend="openai", url=url, key_env="AZURE_TEST_KEY", options=options), ledger=Ledger()
+        )
+        assert ask(made, "a")[0].text == "re: a"
+        made.close()
+    (request,) = endpoint.requests
+    assert request.path == "/openai/deployments/mine/chat/completions?api-version=2024-10-21"
+    assert request.headers["api-key"] == "azure-key"

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mminstruct.models.model import Model
+from mminstruct.models.open_clip import Encoder, similarity
+from mminstruct.stage import UNIT, Unit
+from tests.models import tiny
+
+PICTURES = [tiny.picture(seed, width=30 + seed, height=50 - seed) for seed in range(11)]
+
+
+@pytest.fixture(scope="module")
+def encoder(clip: Path) -> Encoder:
+    return Encoder(Model(name=str(clip), backend="open_clip", options={"batch_size": 4, "text_batch_size": 3}))
+
+
+@pytest.fixture
+def unit() -> Iterator[Unit]:
+    unit = Unit("match", "0")
+    token = UNIT.set(unit)
+    yield unit
+    UNIT.reset(token)
+
+
+@pytest.fixture(scope="module")
+def reference(clip: Path) -> Any:
+    import open_clip
+
+    model, prepare = open_clip.create_model_from_pretrained(f"local-dir:{clip}")
+    return model.eval(), prepare, open_clip.get_tokenizer(f"local-dir:{clip}")
+
+
+def test_images_are_what_open_clip_makes_of_them_one_by_one(encoder: Encoder, reference: Any) -> None:
+    import torch
+
+    model, prepare, _ = reference
+    got = encoder.images(PICTURES)
+    assert got.dtype == np.float32
+    assert got.shape == (11, 32)
+    for data, vector in zip(PICTURES, got, strict=True):
+        with torch.inference_mode():
+            one = model.encode_image(prepare(Image.open(io.BytesIO(data)))[None], normalize=True)[0]
+        assert vector == pytest.approx(one.numpy(), abs=1e-5)
+
+
+def test_texts_are_what_open_clip_makes_of_them_one_by_one(encoder: Encoder, reference: Any) -> None:
+    import torch
+
+    model, _, words = reference
+    texts = ["a red robot", "two trees", "", "write a story about the lantern", "count them"]
+    for text, vector in zip(texts, encoder.texts(texts), strict=True):
+        with torch.inference_mode():
+            assert vector == pytest.approx(model.encode_text(words([text]), normalize=True)[0].numpy(), abs=1e-5)
+
+
+def test_rows_have_unit_length_and_cosines_stay_in_range(encoder: Encoder) -> None:
+    images, texts = encoder.images(PICTURES), encoder.texts(["a dog", "a cat"])
+    assert np.linalg.norm(images, axis=1) == pytest.approx(1, abs=1e-6)
+    assert np.linalg.norm(texts, axis=1) == pytest.approx(1, abs=1e-6)
+    cosines = similarity(images, texts)
+    assert cosines.shape == (11, 2)
+    assert np.abs(cosines).max() <= 1 + 1e-6
+
+
+def test_equal_calls_give_equal_bytes(encoder: Encoder) -> None:
+    assert encoder.images(PICTURES).tobytes() == encoder.images(PICTURES).tobytes()
+    assert encoder.texts(["a", "b"]).tobytes() == encoder.texts(["a", "b"]).tobytes()
+
+
+def test_a_broken_image_is_a_row_of_nan_and_the_others_stay(encoder: Encoder, unit: Unit) -> None:
+    mixed = [PICTURES[0], b"no image", PICTURES[1][:70], PICTURES[2], b""]
+    got = encoder.images(mixed)
+    assert np.isnan(got).all(axis=1).tolist() == [False, True, True, False, True]
+    assert got[[0, 3]] == pytest.approx(encoder.images([PICTURES[0], PICTURES[2]]), abs=1e-5)
+    assert unit.notes == {"clip_image_broken": 3}
+    assert np.isnan(encoder.images([b"x"])).all()
+
+
+def test_texts_over_the_context_are_counted(encoder: Encoder, unit: Unit) -> None:
+    fits, over = "a " * 14, "a " * 15  # 16 places, two of them for start and end
+    got = encoder.texts([fits, over, "a much longer text " * 9])
+    assert unit.notes == {"clip_text_cut": 2}
+    assert got[0] == pytest.approx(got[1], abs=1e-6)
+
+
+def test_grey_palette_and_transparent_images_are_read_as_rgb(encoder: Encoder) -> None:
+    def saved(mode: str) -> bytes:
+        stream = io.BytesIO()
+        Image.open(io.BytesIO(PICTURES[0])).convert(mode).save(stream, "PNG")
+        return stream.getvalue()
+
+    assert np.isfinite(encoder.images([saved(mode) for mode in ("L", "P", "RGBA", "LA")])).all()
+
+
+def test_nothing_has_no_rows_but_a_width(encoder: Encoder) -> None:
+    assert encoder.images([]).shape == encoder.texts([]).shape == (0, 32)
+
+
+def test_half_precision_stays_close_to_full(encoder: Encoder, clip: Path) -> None:
+    half = Encoder(Model(name=str(clip), backend="open_clip", options={"precision": "bf16"}))
+    assert (half.images(PICTURES) * encoder.images(PICTURES)).sum(axis=1).min() > 0.999
+    assert half.images(PICTURES).dtype == np.float32
+    assert similarity(half.texts(["a dog"]), encoder.texts(["a dog"])).item() > 0.999
+
+
+def test_the_models_own_scale_is_at_hand(encoder: Encoder) -> None:
+    assert encoder.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)
+    assert encoder.logit_bias == 0
+
+
+def test_a_folder_without_weights_is_refused_instead_of_drawn_at_random(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").write_bytes((clip / "open_clip_config.json").read_bytes())
+    with pytest.raises(RuntimeError, match="pretrained weights"):
+        Encoder(Model(name=str(tmp_path), backend="open_clip"))
+
+
+@pytest.mark.parametrize(("name", "words"), [("ViT-B-32", "architecture/tag"), ("ViT-B-32/no-such-tag", "no-such-tag")])
+def test_a_name_that_means_no_weights_is_refused(name: str, words: str) -> None:
+    with pytest.raises((ValueError, RuntimeError), match=words):
+        Encoder(Model(name=name, backend="open_clip"))

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mminstruct.models.model import Model
+from tests.models import engine_run
+
+
+@pytest.fixture(scope="module")
+def made(llava: Path, mixtral: Path) -> dict[str, Any]:
+    """All that a process with real engines did."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.models.engine_run", str(llava), str(mixtral)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def test_replies_are_those_of_transformers_word_for_word(made: dict[str, Any], llava: Path) -> None:
+    rows = engine_run.seen()
+    other = Model(name=str(llava), max_tokens=20).chat().chat(rows, seeds=list(range(len(rows))))
+    assert made["greedy"] == [dataclasses.asdict(reply) for reply in other]
+    assert len({reply["text"] for reply in made["greedy"]}) > 5
+
+
+def test_a_broken_image_and_an_over_long_prompt_fail_alone(made: dict[str, Any]) -> None:
+    first, broken, long, last = made["with bad rows"]
+    assert [first, last] == [made["greedy"][0], made["greedy"][9]]
+    assert broken["finish"] == long["finish"] == "error"
+    assert "broken image" in broken["error"]
+    assert "context" in long["error"]
+
+
+def test_sampled_replies_hang_on_their_seeds_and_not_on_who_shares_the_batch(made: dict[str, Any]) -> None:
+    assert len({reply["text"] for reply in made["sampled"]}) > 9
+    assert made["in threads"] == made["sampled"]
+
+
+def test_a_schema_is_kept_to(made: dict[str, Any]) -> None:
+    for reply in made["schema"]:
+        said = json.loads(reply["text"], strict=False)  # random weights like control characters
+        assert set(said) == {"score", "why"}
+        assert said["score"] in (1, 2, 3)
+        assert reply["finish"] == "stop"
+
+
+def test_a_schema_that_makes_no_grammar_fails_its_row(made: dict[str, Any]) -> None:
+    assert made["broken schema"][0]["finish"] == "error"
+
+
+def test_an_engine_that_dies_says_so_to_all_callers_then_and_later(made: dict[str, Any]) -> None:
+    assert len({reply["text"] for reply in made["mixtral"]}) > 4
+    assert "fell off the bus" in made["dies"]
+    assert "fell off the bus" in made["is dead"]

@@ -1,0 +1,117 @@
+"""Doubles of models for tests of stages: they answer by a function of what they are asked, and remember it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from mminstruct.models.model import Model, Reply, image_of
+from mminstruct.prompts import Message
+from mminstruct.stage import content_id, runtime
+
+PROMPTS = Path(__file__).parents[2] / "conf" / "prompts"
+
+Script = Callable[[list[Message], int], "Reply | str"]
+"""Transcript and seed to a reply; a text is a reply that ended by itself."""
+
+
+def prompt_text(name: str) -> str:
+    """A prompt of ``conf/prompts``, as the configuration would fill it in."""
+    return (PROMPTS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def said(messages: list[Message]) -> str:
+    """All text of a transcript."""
+    pieces: list[str] = []
+    for message in messages:
+        content = message["content"]
+        pieces += (
+            [content] if isinstance(content, str) else [item["text"] for item in content if item["type"] == "text"]
+        )
+    return "\n".join(pieces)
+
+
+def echo(messages: list[Message], seed: int) -> str:
+    """A sentence that differs with every word and picture of the transcript, and not with the seed."""
+    picture = next((image for image in map(image_of, messages) if image is not None), b"")
+    return f"A reply about {content_id(said(messages), picture)}."
+
+
+@dataclass
+class Chatter:
+    """Answers by script; keeps every transcript and seed in order."""
+
+    script: Script
+    asked: list[list[Message]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    calls: int = 0
+
+    def chat(
+        self, messages: list[list[Message]], *, seeds: list[int], schema: dict[str, Any] | None = None
+    ) -> list[Reply]:
+        assert len(messages) == len(seeds)
+        assert all(0 <= seed < 2**31 for seed in seeds)
+        self.calls += 1
+        self.asked += messages
+        self.seeds += seeds
+        replies = [self.script(transcript, seed) for transcript, seed in zip(messages, seeds, strict=True)]
+        return [
+            Reply(reply, "stop", tokens_in=1, tokens_out=len(reply.split())) if isinstance(reply, str) else reply
+            for reply in replies
+        ]
+
+
+@dataclass
+class Encoder:
+    """Sums of one random direction a word (or byte value, of an image): texts that share words lie near."""
+
+    width: int = 32
+
+    def texts(self, texts: list[str]) -> np.ndarray:
+        return self._unit([[word.strip(".,:!?") for word in text.casefold().split()] for text in texts])
+
+    def images(self, images: list[bytes]) -> np.ndarray:
+        return self._unit([[str(value) for value in image] for image in images])
+
+    def _unit(self, bags: list[list[str]]) -> np.ndarray:
+        out = np.zeros((len(bags), self.width), np.float32)
+        for row, bag in zip(out, bags, strict=True):
+            for word in bag or [""]:
+                start = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
+                row += np.random.default_rng(start).standard_normal(self.width).astype(np.float32)
+            row /= np.linalg.norm(row)
+        return out
+
+
+@dataclass(kw_only=True)
+class Scripted(Model):
+    """A model that a stage can be given; ``chatter`` holds what it was asked."""
+
+    name: str = "scripted"
+    script: Script = runtime(echo)
+    chatter: Chatter = runtime(None)
+    encoder: Encoder = runtime(factory=Encoder)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.chatter = Chatter(self.script)
+
+    def chat(self) -> Chatter:
+        return self.chatter
+
+    def embed(self) -> Encoder:
+        return self.encoder
+
+
+def dataset(table: pa.Table, pieces: int = 1) -> ds.Dataset:
+    """*table* as a stage's whole input: a lazy dataset of *pieces* fragments."""
+    rows = max(1, -(-table.num_rows // pieces))
+    batches = [batch for start in range(0, table.num_rows, rows) for batch in table.slice(start, rows).to_batches()]
+    return ds.dataset(pa.Table.from_batches(batches, schema=table.schema))

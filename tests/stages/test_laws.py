@@ -1,0 +1,156 @@
+"""Laws that hold for every stage of every recipe, whoever wrote it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from mminstruct.engine.local import Local
+from mminstruct.recipe import inputs
+from mminstruct.recipes import MMInstruct
+from mminstruct.run import Run, claim, execute
+from mminstruct.stage import Made, Rows
+from mminstruct.status import standing
+from tests.world import draw, recipe
+
+NAMES = list(MMInstruct.__dataclass_fields__)
+READING = [name for name in NAMES if name != "ingest"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The whole recipe, built once over a drawn world with scripted models."""
+    folder = tmp_path_factory.mktemp("laws")
+    run = Run(url=str(folder / "run"), recipe=recipe(draw(folder / "world")))
+    claim(run)
+    execute(run, Local())
+    return run
+
+
+def wholes(run: Run, name: str, backwards: bool = False, empty: bool = False) -> dict[str, ds.Dataset]:
+    found = {}
+    for argument, (table, read) in inputs(run.stages[name]).items():
+        if read.mode == "whole":
+            schema = run.stages[table].writes
+            data = run.table(table).dataset(schema)
+            files = [] if empty else sorted((f.path for f in data.get_fragments()), reverse=backwards)
+            found[argument] = ds.FileSystemDataset.from_paths(
+                files, schema=schema, format=data.format, filesystem=data.filesystem
+            )
+    return found
+
+
+def parts(run: Run, name: str, key: str) -> dict[str, pa.Table]:
+    found = {}
+    for argument, (table, read) in inputs(run.stages[name]).items():
+        if read.mode == "part":
+            source = run.table(table)
+            part = source.find(key)
+            assert part is not None
+            found[argument] = source.load(part, read.columns)
+    return found
+
+
+def made(out: Made | Iterator[Any], key: str = "all") -> list[tuple[str, Made]]:
+    return [(key, out)] if isinstance(out, Made) else list(out)
+
+
+def written(pieces: list[tuple[str, Made]]) -> list[tuple[str, bytes, list[Any]]]:
+    out = []
+    for key, one in pieces:
+        buffer = io.BytesIO()
+        pq.write_table(one.table, buffer)
+        out.append((key, buffer.getvalue(), one.drops))
+    return out
+
+
+def units(run: Run, name: str) -> list[str]:
+    return list(run.table(name).receipts())
+
+
+@pytest.mark.parametrize("name", READING)
+def test_the_same_work_twice_gives_the_same_bytes(run: Run, name: str) -> None:
+    for key in units(run, name)[:2]:
+        first, second = (
+            written(made(run.stages[name].load(**wholes(run, name))(**parts(run, name, key)), key)) for _ in range(2)
+        )
+        assert first == second
+
+
+@pytest.mark.parametrize("name", READING)
+def test_whole_reads_do_not_depend_on_the_order_of_parts(run: Run, name: str) -> None:
+    key = units(run, name)[0]
+    there, back = (
+        written(
+            sorted(
+                made(run.stages[name].load(**wholes(run, name, backwards))(**parts(run, name, key)), key),
+                key=lambda p: p[0],
+            )
+        )
+        for backwards in (False, True)
+    )
+    assert there == back
+
+
+@pytest.mark.parametrize("name", READING)
+def test_nothing_in_gives_nothing_out_with_the_right_schema(run: Run, name: str) -> None:
+    stage = run.stages[name]
+    primary_is_whole = all(read.mode == "whole" for read in stage.reads.values())
+    given = {argument: table.slice(0, 0) for argument, table in parts(run, name, units(run, name)[0]).items()}
+    out = made(stage.load(**wholes(run, name, empty=primary_is_whole))(**given))
+    for _, one in out:
+        assert one.table.num_rows == 0
+        assert one.drops == []
+        assert one.table.schema.equals(stage.writes)
+
+
+@pytest.mark.parametrize("name", READING)
+def test_rows_are_the_schemas_and_only_those(run: Run, name: str) -> None:
+    table = run.table(name).dataset(run.stages[name].writes).to_table()
+    for field in run.stages[name].writes:
+        assert field.nullable or table[field.name].null_count == 0
+        assert field.metadata[b"meaning"]
+
+
+def test_rows_in_are_rows_kept_and_dropped_in_every_table(run: Run) -> None:
+    for stands in standing(run.url):
+        assert stands.faults == []
+        assert stands.taken == stands.kept + sum(stands.dropped.values())
+        assert stands.taken > 0, stands.table
+
+
+def test_what_a_table_takes_is_what_the_one_before_it_made(run: Run) -> None:
+    sums = {stands.table: stands for stands in standing(run.url)}
+    for name, before in (
+        ("caption", "ingest"),
+        ("fuse", "caption"),
+        ("instruct", "fuse"),
+        ("match", "fuse"),
+        ("filter", "answer"),
+    ):
+        assert sums[name].taken == sums[before].kept, name
+    assert sums["answer"].taken == sums["match"].rows
+    assert sums["select"].taken == sums["filter"].rows
+    assert sums["export"].rows == sums["select"].rows > 0
+
+
+def test_a_source_counts_every_member_once(run: Run) -> None:
+    ingest = run.stages["ingest"]
+    for key in run.keys("ingest"):
+        rows: list[Rows] = list(ingest.load()(key))  # type: ignore[arg-type]
+        assert sum(r.taken for r in rows) == sum(r.made.table.num_rows + len(r.made.drops) for r in rows) == 8
+
+
+def test_final_images_and_instructions_come_from_inputs(run: Run) -> None:
+    def ids(name: str, column: str) -> set[str]:
+        return set(run.table(name).dataset(run.stages[name].writes).to_table()[column].to_pylist())
+
+    assert ids("export", "image_id") <= ids("ingest", "image_id")
+    assert ids("export", "instruction_id") <= ids("summarize", "instruction_id")
+    assert ids("cluster", "instruction_id") == ids("embed", "instruction_id") <= ids("instruct", "instruction_id")

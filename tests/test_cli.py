@@ -1,0 +1,200 @@
+"""The command: its help, its exit codes, and one line for what a user can mend."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mminstruct import cli
+from mminstruct.cli import main
+from mminstruct.engine.local import Local
+from mminstruct.recipes import RECIPES
+from mminstruct.run import Run, claim, execute
+from tests.doing_nothing import Small, small
+
+COMMANDS = ("build", "plan", "status", "trace", "export", "microworld")
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """``mminstruct build`` of stages that do nothing, in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(RECIPES, "small", Small)
+    stages: dict[str, dict[str, object]] = {"count": {}, "first": {}, "second": {}, "sum": {}, "last": {}}
+    file = tmp_path / "mine" / "recipe" / "small.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(yaml.safe_dump({"defaults": ["small_schema", "_self_"], **stages}))
+    words = ["--config-dir", str(tmp_path / "mine"), "recipe=small", "engine=local", "out=run", "source=x"]
+    return lambda *more: main(["build", *words, *more])
+
+
+def words_of(command: str, folder: Path) -> list[str]:
+    return {
+        "status": [str(folder)],
+        "trace": [str(folder), "aaaa"],
+        "export": [str(folder), "--format", "hf", "--to", str(folder / "to")],
+    }[command]
+
+
+@pytest.mark.parametrize("command", [[], ["status"], ["trace"], ["export"], ["microworld"]], ids=" ".join)
+def test_every_command_helps(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--help"])
+    assert left.value.code == 0
+    assert f"usage: mminstruct {' '.join(command)}".strip() in capsys.readouterr().out
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert all(f"    {command}" in said for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["build", "plan"])
+def test_build_and_plan_help_with_every_group_and_key(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    assert "mminstruct build out=RUN source=IMAGES" in said
+    assert "local, ray\n" in said
+    assert "fail_on_error: true" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["biuld"], ["export", "run"], ["export", "run", "--format", "coco", "--to", "x"], ["status", "--jsn", "x"]],
+    ids=" ".join,
+)
+def test_a_command_that_is_none_is_refused_with_exit_code_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "trace", "export"])
+def test_a_folder_without_a_run_is_one_line_and_exit_code_1(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *words_of(command, tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"mminstruct {command}: {tmp_path}: no run here")
+    assert said.count("\n") == 1
+
+
+def test_a_run_that_ends_well_has_exit_code_0(build: Callable[..., int]) -> None:
+    assert build() == 0
+
+
+def test_failed_units_have_exit_code_3_and_are_named(
+    build: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    poison = next(iter(small().count.load()("shard-00000"))).made.table["id"][0].as_py()
+    assert build(f"recipe.first.poison='{poison}'") == 3
+    said = capsys.readouterr().err
+    assert "mminstruct build: 1 of 4 units of first failed:\nfirst/shard-00000-0000: ValueError: poison\n" in said
+    assert "Traceback" not in said
+    assert build(f"recipe.first.poison='{poison}'", "fail_on_error=1") == 0
+
+
+def test_a_halt_has_exit_code_4_and_the_same_command_goes_on(
+    build: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build("recipe.first.halts='budget is spent'") == 4
+    assert capsys.readouterr().err == "mminstruct build: budget is spent\n"
+    assert build() == 0
+
+
+def test_a_fault_of_ours_comes_with_its_traceback(build: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mminstruct.config.record", lambda run, config: {}["nothing"])
+    with pytest.raises(KeyError):
+        build()
+
+
+def test_hydra_full_error_gives_the_traceback_of_any_error(
+    build: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match="units=0"):
+        build("units=0")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+def test_a_build_leaves_the_process_as_it_was(build: Callable[..., int]) -> None:
+    before, words = dict(os.environ), list(sys.argv)
+    assert build() == 0
+    assert (dict(os.environ), sys.argv) == (before, words)
+
+
+def test_sums_that_do_not_close_have_exit_code_1_at_the_end_of_a_build(
+    build: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build() == 0
+    receipt = Path("run/first/_receipts/shard-00000-0000.json")
+    receipt.write_text(receipt.read_text().replace('"kept": 8', '"kept": 7'))
+    assert build() == 1
+    assert "DO NOT CLOSE" in capsys.readouterr().out
+
+
+SLOW = """
+import sys, time
+from dataclasses import dataclass
+from mminstruct.recipes import RECIPES
+from tests.doing_nothing import Pass, Small
+load = Pass.load
+def slow(self):
+    through = load(self)
+    return lambda count: (print("working", flush=True), time.sleep(60), through(count))[2]
+Pass.load = slow
+RECIPES["small"] = Small
+from mminstruct.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_control_c_is_one_line_and_exit_code_130(build: Callable[..., int], tmp_path: Path) -> None:
+    words = ["build", "--config-dir", str(tmp_path / "mine"), "recipe=small", "engine=local", "out=run", "source=x"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, *words],
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+    ) as process:
+        assert process.stdout is not None
+        while "working" not in process.stdout.readline():
+            assert process.poll() is None
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "mminstruct build: stopped; the same command goes on from here"
+    assert "Traceback" not in said
+
+
+def test_microworld_draws_what_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["microworld", "--images", "3", "--to", str(tmp_path / "world")]) == 0
+    assert "3 images and their truth" in capsys.readouterr().out
+    assert (tmp_path / "world" / "_truth").is_dir()
+
+
+def test_status_of_a_run_on_another_disk_is_read_by_its_url(tmp_path: Path) -> None:
+    run = Run(url=str(tmp_path), recipe=small())
+    claim(run)
+    execute(run, Local())
+    assert main(["status", f"file://{tmp_path}"]) == 0

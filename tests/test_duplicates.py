@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mminstruct.duplicates import near_hashes, near_signatures, signatures
+
+
+def greedy(hashes: list[int], most: int) -> list[int]:
+    """The definition: a row falls to the first kept one that is near."""
+    kept: list[int] = []
+    stands = []
+    for n, value in enumerate(hashes):
+        owner = next((k for k in kept if (hashes[k] ^ value).bit_count() <= most), n)
+        kept += [n] if owner == n else []
+        stands.append(owner)
+    return stands
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> list[int]:
+    """Hashes of which many are a few bits apart."""
+    bases = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3))
+    flips = draw(st.lists(st.tuples(st.sampled_from(bases), st.lists(st.integers(0, 63), max_size=7)), max_size=30))
+    hashes = []
+    for base, bits in flips:
+        for bit in bits:
+            base ^= 1 << bit
+        hashes.append(base)
+    return hashes
+
+
+@given(crowded(), st.integers(0, 8))
+def test_hashes_fall_to_the_first_kept_one_that_is_near(hashes: list[int], most: int) -> None:
+    assert near_hashes(np.array(hashes, np.uint64), most).tolist() == greedy(hashes, most)
+
+
+def test_a_chain_of_small_steps_does_not_collapse() -> None:
+    chain = np.array([0b0, 0b1, 0b11, 0b111, 0b1111], np.uint64)
+    assert near_hashes(chain, 1).tolist() == [0, 0, 2, 2, 4]
+
+
+def test_a_million_equal_hashes_are_no_million_million_pairs() -> None:
+    hashes = np.zeros(1_000_000, np.uint64)
+    assert not near_hashes(hashes, 4).any()
+
+
+def test_the_estimate_is_near_the_true_similarity() -> None:
+    rng = random.Random(0)
+    words = [f"w{n}" for n in range(500)]
+    for swapped in (0, 5, 20, 60):
+        one = rng.choices(words, k=200)
+        other = list(one)
+        for place in rng.sample(range(200), swapped):
+            other[place] = "new"
+        grams = [{tuple(text[n : n + 3]) for n in range(198)} for text in (one, other)]
+        true = len(grams[0] & grams[1]) / len(grams[0] | grams[1])
+        first, second = signatures([" ".join(one), " ".join(other)])
+        assert abs((first == second).mean() - true) < 0.15
+
+
+def test_texts_are_one_from_the_threshold_on_and_within_their_group_alone() -> None:
+    rng = random.Random(1)
+    words = [f"w{n}" for n in range(2000)]
+    texts = [" ".join(rng.choices(words, k=100)) for _ in range(300)]
+    texts += [text.replace(text.split()[50], "otter", 1) for text in texts[:100]]  # about 0.94 alike
+    groups_N = np.array([n % 300 % 7 for n in range(400)])
+    found = near_signatures(signatures(texts), groups_N, 0.8)
+    assert found.tolist() == [*range(300), *range(100)]
+    groups_N[300:] += 1
+    assert near_signatures(signatures(texts), groups_N, 0.8).tolist() == list(range(400))
+
+
+def test_case_and_punctuation_make_no_difference_and_texts_of_a_word_work() -> None:
+    one, other, short, empty = signatures(["Two Boats, one pier!", "two boats one pier", "boats", ""])
+    assert (one == other).all()
+    assert not (short == one).all()
+    assert not (short == empty).all()
+
+
+def test_nothing_gives_nothing() -> None:
+    assert near_hashes(np.empty(0, np.uint64), 4).tolist() == []
+    assert near_signatures(signatures([]), np.empty(0, np.int64), 0.8).tolist() == []

@@ -1,0 +1,131 @@
+"""What a user does, with the real models of the microworld on the real Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mminstruct import schemas
+from mminstruct.microworld import families, reading
+from mminstruct.recipes import MMInstruct
+from mminstruct.store import Store
+from tests.conftest import SMALL, mminstruct
+
+pytestmark = pytest.mark.slow
+
+
+def interruptible() -> None:
+    """Background jobs of a shell ignore Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.parquet"))}
+
+
+def test_the_demo_leaves_every_table_and_its_sums_close(demo: Path) -> None:
+    sums = json.loads(mminstruct("status", demo, "--json"))
+    assert [stands["table"] for stands in sums] == list(MMInstruct.__dataclass_fields__)
+    assert all(stands["taken"] == stands["kept"] + sum(stands["dropped"].values()) > 0 for stands in sums)
+    assert all(not stands["faults"] and not stands["failed"] and not stands["left"] for stands in sums)
+    assert sums[-1]["rows"] >= 24
+
+
+def test_most_answers_have_the_asked_form_and_say_what_the_description_says(demo: Path) -> None:
+    store = Store(str(demo))
+    rows = store.table("export").dataset(schemas.EXPORT).to_table().to_pylist()
+    described = store.table("fuse").dataset(schemas.FUSE).to_table().to_pylist()
+    description = {row["image_id"]: row["description"] for row in described}
+    right = 0
+    for row in rows:
+        question, answer = (turn["value"] for turn in row["conversations"])
+        family = families.classify(question.removeprefix("<image>\n"))
+        if family is not None:
+            verdict = families.FAMILIES[family].verify(answer, reading.read_facts(description[row["image_id"]]))
+            right += verdict.format_ok and verdict.facts_ok
+    # how good they are is the quality report's matter; this tells a broken pipeline from a whole one
+    assert right / len(rows) >= 0.4
+
+
+def test_both_engines_make_the_same_bytes_with_real_models(demo: Path, world: Path, tmp_path: Path) -> None:
+    mminstruct("build", *SMALL, f"out={tmp_path / 'local'}", f"source={world}", "engine=local")
+    assert contents(tmp_path / "local") == contents(demo)
+
+
+def test_a_second_build_changes_nothing(demo: Path, world: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in demo.rglob("*.*") if p.is_file() and p.name != "config.yaml"}
+    mminstruct("build", *SMALL, f"out={demo}", f"source={world}")
+    assert {p: p.stat().st_mtime_ns for p in demo.rglob("*.*") if p.is_file() and p.name != "config.yaml"} == before
+
+
+def test_a_changed_prompt_is_refused_by_name_and_told_what_to_do(demo: Path, world: Path) -> None:
+    words = (*SMALL, f"out={demo}", f"source={world}", "recipe.answer.shots=1")
+    said = mminstruct("build", *words, code=2)
+    assert "answer.shots: 3 -> 1" in said
+    assert f"out=NEW base={demo}" in said
+    assert "refused" in mminstruct("plan", *words)
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(demo: Path, world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    words = [sys.executable, "-m", "mminstruct.cli", "build", *SMALL, f"out={out}", f"source={world}"]
+    run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    while run.poll() is None and not list(out.glob("caption/_receipts/*.json")):
+        time.sleep(0.2)
+    assert run.poll() is None, "it ended before it could be killed"
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    before = {p: p.read_bytes() for p in out.glob("*/_receipts/*.json")}
+    mminstruct(*words[3:])
+    assert contents(out) == contents(demo)
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(demo: Path, world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    words = [sys.executable, "-m", "mminstruct.cli", "build", *SMALL, f"out={out}", f"source={world}", "engine=local"]
+    run = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
+    )
+    while run.poll() is None and not list(out.glob("caption/_receipts/*.json")):
+        time.sleep(0.2)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    mminstruct(*words[3:])
+    assert contents(out) == contents(demo)
+
+
+def test_a_pair_is_traced_from_its_shard_to_the_dataset(demo: Path) -> None:
+    rows = Store(str(demo)).table("export").dataset(schemas.EXPORT).to_table().to_pylist()
+    found = json.loads(mminstruct("trace", demo, rows[0]["pair_id"], "--json"))
+    assert {"ingest", "caption", "fuse", "summarize", "match", "answer", "filter", "select", "export"} <= set(
+        found["rows"]
+    )
+    assert found["rows"]["ingest"][0]["shard"].endswith(".tar")
+    assert found["rows"]["ingest"][0]["image_id"] == rows[0]["image_id"]
+    assert "{{ description }}" in found["prompts"]["answer"]
+
+
+@pytest.mark.parametrize("layout", ["hf", "llava"])
+def test_the_dataset_is_exported_and_proves_itself(demo: Path, tmp_path: Path, layout: str) -> None:
+    said = mminstruct("export", demo, "--format", layout, "--to", tmp_path / layout)
+    assert "rows of train" in said
+    if layout == "hf":
+        import datasets
+
+        loaded = datasets.load_dataset(str(tmp_path / layout), cache_dir=str(tmp_path / "cache"))
+        assert loaded["train"][0]["image"].size == (256, 256)
+    else:
+        records = json.loads((tmp_path / layout / "train.json").read_text())
+        assert all((tmp_path / layout / "images" / record["image"]).is_file() or (tmp_path / layout / record["image"]).is_file()
+                   for record in records)  # fmt: skip

@@ -1,0 +1,49 @@
+"""Tables: every column is documented, and the document is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from mminstruct import schemas
+
+ALL = [*schemas.TABLES.items(), ("_dropped", schemas.DROPPED)]
+
+
+def test_the_document_of_tables_is_the_one_that_the_schemas_make() -> None:
+    file = Path(__file__).parents[1] / "docs" / "tables.md"
+    assert file.read_text(encoding="utf-8").rstrip("\n") == schemas.document().rstrip("\n"), (
+        "run: python -m mminstruct.schemas > docs/tables.md"
+    )
+
+
+@pytest.mark.parametrize(("name", "schema"), ALL, ids=[name for name, _ in ALL])
+def test_every_table_and_column_says_what_it_means(name: str, schema: pa.Schema) -> None:
+    assert schema.metadata[b"meaning"]
+    for field in schema:
+        assert field.metadata[b"meaning"], field.name
+
+
+@pytest.mark.parametrize(("name", "schema"), ALL, ids=[name for name, _ in ALL])
+def test_meanings_travel_in_the_parquet_file(name: str, schema: pa.Schema, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(schema.empty_table(), tmp_path / "t.parquet")
+    found = pq.read_schema(tmp_path / "t.parquet")
+    assert found.metadata == schema.metadata
+    assert [(f.name, f.nullable, f.metadata) for f in found] == [(f.name, f.nullable, f.metadata) for f in schema]
+
+
+@pytest.mark.parametrize("column", ["image_id", "instruction_id", "pair_id"])
+def test_an_id_has_one_type_and_one_meaning_in_all_tables(column: str) -> None:
+    fields = [schema.field(column) for schema in schemas.TABLES.values() if column in schema.names]
+    assert len(fields) > 2
+    assert all(field.equals(fields[0], check_metadata=True) for field in fields)
+
+
+def test_the_document_has_no_cell_that_breaks_its_tables() -> None:
+    for line in schemas.document().splitlines():
+        if line.startswith("|"):
+            assert line.count("|") == 4, line

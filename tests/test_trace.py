@@ -1,0 +1,190 @@
+"""Following an image, an instruction or a pair through the tables of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from mminstruct import schemas
+from mminstruct.cli import main
+from mminstruct.stage import Drop
+from mminstruct.store import Receipt, Store
+from mminstruct.trace import as_text, trace
+
+IMAGES = ["aaaa000000000001", "aaaa000000000002", "bbbb000000000003"]
+RAW = ["cccc000000000001", "cccc000000000002"]
+BANK = ["dddd000000000001", "dddd000000000002"]
+PAIRS = ["eeee000000000001", "eeee000000000002", "ffff000000000003"]
+
+
+def row(schema: pa.Schema, **values: object) -> dict[str, Any]:
+    """*values*, and something for every column that may not be null."""
+    plain = {pa.string(): "x", pa.large_binary(): b"x", pa.float32(): 0.5, pa.bool_(): True}
+    made = {f.name: [] if pa.types.is_list(f.type) else plain.get(f.type, 7) for f in schema if not f.nullable}
+    return {**made, **values}
+
+
+def put(
+    run: Path, name: str, rows: list[dict[str, Any]], drops: list[Drop] | None = None, unit: str = "a-0000"
+) -> None:
+    store, schema = Store(str(run)), schemas.TABLES[name]
+    order = list(schemas.TABLES).index(name)
+    facts = {
+        "config": {"prompt": f"## user\nprompt of {name}"} if name == "answer" else {},
+        "inputs": {},
+        "order": order,
+    }
+    store.create(json.dumps(facts).encode(), name, "manifest.json")
+    table = store.table(name)
+    part = table.put(unit, pa.Table.from_pylist([row(schema, **r) for r in rows], schema=schema))
+    counts = {drop.reason: 1 for drop in drops or []}
+    receipt = Receipt(
+        key=unit,
+        parts=[part],
+        taken=len(rows) + len(counts),
+        kept=len(rows),
+        dropped=counts,
+        drops=table.put_drops(unit, drops or []),
+    )
+    table.commit(receipt)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Three images: the first has two pairs, one of which falls in the filter; the second never gets a caption."""
+    put(
+        tmp_path, "ingest",
+        [{"image_id": image, "member": f"{i}.jpg", "shard": "a.tar"} for i, image in enumerate(IMAGES)],
+        [Drop("broken.jpg", "truncated", "at byte 12")],
+    )  # fmt: skip
+    put(tmp_path, "caption", [{"image_id": IMAGES[0], "caption": "A cat."}], [Drop(IMAGES[1], "empty_reply")])
+    put(
+        tmp_path,
+        "instruct",
+        [{"image_id": IMAGES[0], "instruction_id": raw, "instruction": f"Ask {raw}"} for raw in RAW],
+    )
+    put(tmp_path, "embed", [{"instruction_id": raw, "embedding": [0.25]} for raw in RAW])
+    put(tmp_path, "cluster", [{"instruction_id": raw, "cluster": i} for i, raw in enumerate(RAW)])
+    put(
+        tmp_path,
+        "summarize",
+        [{"instruction_id": bank, "cluster": i, "instruction": f"Bank {i}"} for i, bank in enumerate(BANK)],
+    )
+    pairs = [(PAIRS[0], IMAGES[0], BANK[0]), (PAIRS[1], IMAGES[0], BANK[1]), (PAIRS[2], IMAGES[2], BANK[1])]
+    ids = [dict(zip(("pair_id", "image_id", "instruction_id"), pair, strict=True)) for pair in pairs]
+    put(tmp_path, "match", ids)
+    put(tmp_path, "exemplify", [{**ids[2], "pair_id": "9999000000000009", "answer": "Exemplary."}])
+    put(tmp_path, "answer", [{**some, "answer": f"Answer {i}"} for i, some in enumerate(ids)])
+    put(tmp_path, "filter", [ids[0], ids[2]], [Drop(PAIRS[1], "refusal", "I cannot")])
+    image = {"bytes": b"x", "path": "x.jpg"}
+    put(tmp_path, "export", [{**some, "image": image, "conversations": []} for some in (ids[0], ids[2])])
+    return tmp_path
+
+
+def test_a_pair_is_followed_from_its_member_to_the_dataset(run: Path) -> None:
+    found = trace(str(run), PAIRS[0])
+    assert (found.kind, found.id, found.left) == ("pair_id", PAIRS[0], [])
+    assert list(found.rows) == ["ingest", "caption", "summarize", "match", "answer", "filter", "export"]
+    assert [(r["shard"], r["member"]) for r in found.rows["ingest"]] == [("a.tar", "0.jpg")]
+    assert [r["instruction"] for r in found.rows["summarize"]] == ["Bank 0"]
+    assert [r["answer"] for r in found.rows["answer"]] == ["Answer 0"]
+
+
+def test_a_pair_shows_the_exemplars_of_its_instruction(run: Path) -> None:
+    assert [r["answer"] for r in trace(str(run), PAIRS[1]).rows["exemplify"]] == ["Exemplary."]
+
+
+def test_an_image_is_followed_with_all_its_pairs_and_where_they_left(run: Path) -> None:
+    found = trace(str(run), IMAGES[0])
+    assert {r["pair_id"] for r in found.rows["match"]} == {PAIRS[0], PAIRS[1]}
+    assert {r["instruction_id"] for r in found.rows["instruct"]} == set(RAW)
+    assert [r["pair_id"] for r in found.rows["export"]] == [PAIRS[0]]
+    assert [(drop["table"], drop["id"], drop["reason"]) for drop in found.left] == [("filter", PAIRS[1], "refusal")]
+
+
+def test_a_raw_instruction_is_followed_through_its_cluster_to_what_came_of_it(run: Path) -> None:
+    found = trace(str(run), RAW[1])
+    assert found.kind == "instruction_id"
+    assert [r["cluster"] for r in found.rows["cluster"]] == [1]
+    assert [r["instruction"] for r in found.rows["summarize"]] == ["Bank 1"]
+    assert {r["pair_id"] for r in found.rows["answer"]} == {PAIRS[1], PAIRS[2]}
+
+
+def test_a_bank_instruction_is_followed_to_its_pairs_only(run: Path) -> None:
+    found = trace(str(run), BANK[0])
+    assert "cluster" not in found.rows
+    assert [r["pair_id"] for r in found.rows["match"]] == [PAIRS[0]]
+
+
+def test_a_members_name_finds_its_image(run: Path) -> None:
+    assert trace(str(run), "2.jpg").id == IMAGES[2]
+
+
+def test_a_member_that_never_became_an_image_says_where_it_left(run: Path) -> None:
+    found = trace(str(run), "broken.jpg")
+    assert (found.kind, found.rows) == ("member", {})
+    assert as_text(found).endswith("LEFT at ingest, unit a-0000: truncated (at byte 12)")
+
+
+def test_an_image_without_a_caption_says_where_it_left(run: Path) -> None:
+    found = trace(str(run), IMAGES[1])
+    assert list(found.rows) == ["ingest"]
+    assert as_text(found).endswith("LEFT at caption, unit a-0000: empty_reply")
+
+
+def test_a_unique_prefix_is_enough(run: Path) -> None:
+    assert trace(str(run), "bbbb").id == IMAGES[2]
+
+
+def test_an_ambiguous_prefix_is_refused_with_what_it_fits(run: Path) -> None:
+    with pytest.raises(LookupError, match=rf"aaaa fits 2 ids.*{IMAGES[0]} \(image_id\), {IMAGES[1]} \(image_id\)"):
+        trace(str(run), "aaaa")
+
+
+def test_a_members_name_in_two_shards_is_refused_with_both_images(run: Path) -> None:
+    put(run, "ingest", [{"image_id": "abcd000000000009", "member": "0.jpg", "shard": "b.tar"}], unit="b-0000")
+    with pytest.raises(LookupError, match=r"0\.jpg fits 2 ids"):
+        trace(str(run), "0.jpg")
+
+
+def test_an_unknown_id_is_one_line_and_exit_code_1(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", str(run), "0123456789abcdef"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("mminstruct trace: 0123456789abcdef: no table of this run knows it")
+    assert said.count("\n") == 1
+
+
+def test_a_folder_without_a_run_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no run here"):
+        trace(str(tmp_path), "aaaa")
+
+
+def test_no_bytes_and_no_vectors_are_shown(run: Path) -> None:
+    for wanted in (IMAGES[0], RAW[0], PAIRS[0]):
+        assert not [
+            r for rows in trace(str(run), wanted).rows.values() for r in rows if {"image", "embedding"} & set(r)
+        ]
+
+
+def test_at_most_twenty_rows_of_a_table_are_shown(run: Path) -> None:
+    many = [{"pair_id": f"1111{i:012x}", "image_id": IMAGES[0], "instruction_id": BANK[0]} for i in range(50)]
+    put(run, "match", many, unit="b-0000")
+    assert len(trace(str(run), BANK[0]).rows["match"]) == 20
+
+
+def test_the_command_prints_every_text_whole_with_its_prompts(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", str(run), PAIRS[0]]) == 0
+    said = capsys.readouterr().out
+    assert "    caption: A cat.\n" in said
+    assert "prompt of answer\n    ## user\n    prompt of answer" in said
+
+
+def test_the_command_gives_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", str(run), PAIRS[1], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["left"][0]["detail"]) == ("pair_id", "I cannot")
+    assert found["prompts"] == {"answer": "## user\nprompt of answer"}

@@ -1,0 +1,67 @@
+"""A small world and the whole recipe over it, played by scripted models: for tests that need tables, not quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mminstruct.microworld import shards
+from mminstruct.models.model import Model
+from mminstruct.prompts import Message
+from mminstruct.recipes import MMInstruct
+from mminstruct.stage import content_id
+from mminstruct.stages.answer import Answer
+from mminstruct.stages.caption import Caption
+from mminstruct.stages.cluster import Cluster
+from mminstruct.stages.embed import Embed
+from mminstruct.stages.exemplify import Exemplify
+from mminstruct.stages.export import Export
+from mminstruct.stages.filter import Filter
+from mminstruct.stages.fuse import Fuse
+from mminstruct.stages.ingest import Ingest
+from mminstruct.stages.instruct import Instruct
+from mminstruct.stages.match import Match
+from mminstruct.stages.select import Select
+from mminstruct.stages.summarize import Summarize
+from tests.stages.doubles import Scripted, prompt_text, said
+
+_TASKS = ("Write a poem", "List the colours", "Describe the mood", "Tell a story", "Plan a visit", "Draft an email")
+SEEDS = [f"{task} about {thing}." for task in _TASKS for thing in ("this image", "what you see", "the scene")]
+
+
+def draw(folder: Path, images: int = 24) -> Path:
+    """DataComp shards of a drawn world, 8 images each."""
+    shards.write("datacomp", folder, images, seed=1000, per_shard=8)
+    return folder
+
+
+def reply(messages: list[Message], seed: int) -> str:
+    """Sentences that differ with what is asked; an instruction where one is asked for."""
+    asked = said(messages)
+    digest = content_id(asked)
+    if asked.rstrip().endswith(("New instruction:", "Instruction:")):
+        return f"{_TASKS[int(digest, 16) % len(_TASKS)]} about scene {digest[:4]}."
+    words = " ".join(digest[i : i + 2] + "ed" for i in range(0, 16, 2))
+    return f"Here one can see {words}, and nothing else at all."
+
+
+def recipe(source: Path | str) -> MMInstruct:
+    """All stages, with doubles for models."""
+
+    def double() -> Model:
+        return Scripted(script=reply)
+
+    return MMInstruct(
+        ingest=Ingest(path=str(source), rows=4),
+        caption=Caption(model=double(), prompt=prompt_text("caption")),
+        fuse=Fuse(model=double(), prompt=prompt_text("fuse")),
+        instruct=Instruct(model=double(), prompt=prompt_text("instruct"), seeds=SEEDS),
+        embed=Embed(model=double()),
+        cluster=Cluster(k=6),
+        summarize=Summarize(model=double(), prompt=prompt_text("summarize")),
+        match=Match(model=double(), sample_images=8),
+        exemplify=Exemplify(model=double(), prompt=prompt_text("exemplify")),
+        answer=Answer(model=double(), prompt=prompt_text("answer")),
+        filter=Filter(),
+        select=Select(holdout_instructions=1, similar=None),
+        export=Export(),
+    )
