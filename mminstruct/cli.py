@@ -14,12 +14,14 @@ from omegaconf import DictConfig
 
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 130
 """Exit codes: an error, a bad configuration, failed units, a halt (key, budget), Ctrl-C."""
+JOBS = {"build": "build", "plan": "build"}
+"""Commands that Hydra composes, and the file of conf/ that each starts from."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     words = list(sys.argv[1:] if words is None else words)
-    if words[:1] and words[0] in ("build", "plan"):
+    if words and words[0] in JOBS:
         return hydra(words[0], words[1:])
     said = "Image collections into visual instruction-tuning sets."
     parser = argparse.ArgumentParser(prog="mminstruct", description=said)
@@ -65,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def hydra(command: str, words: list[str]) -> int:
-    """Compose a configuration from *words* and run ``build`` or ``plan`` on it, once or for each job of a sweep.
+    """Compose a configuration from *words* and run one of ``JOBS`` on it, once or for each job of a sweep.
 
     With HYDRA_FULL_ERROR=1 in the environment every error comes with its traceback.
     """
@@ -74,12 +76,13 @@ def hydra(command: str, words: list[str]) -> int:
     from mminstruct import config as configuration
 
     configuration.register()
+    run: Callable[[DictConfig], int] = globals()[f"_{command}"]
     whole = os.environ.get("HYDRA_FULL_ERROR") == "1"
     codes: list[int] = []
 
     def job(config: DictConfig) -> None:
         try:
-            codes.append(_plan(config) if command == "plan" else _build(config))
+            codes.append(run(config))
         except (Exception, KeyboardInterrupt) as error:
             if whole:
                 raise
@@ -90,7 +93,7 @@ def hydra(command: str, words: list[str]) -> int:
     sys.argv = [f"mminstruct {command}", *(word for word in words if word not in overrides), *overrides]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # has Hydra raise its errors, instead of printing them and leaving
     try:
-        library.main(version_base="1.3", config_path=str(configuration.conf()), config_name="build")(job)()
+        library.main(version_base="1.3", config_path=str(configuration.conf()), config_name=JOBS[command])(job)()
     except Exception as error:
         if whole:
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Pass(Stage):
     broken: str = runtime("")
     dies_once: str = runtime("")
     """File that the first worker to see it missing makes before it dies."""
+    company: str = runtime("")
+    """Folder in which the other units sign, and then wait to die with the poisonous one, which waits for three of them."""
     marks: str = runtime("")
     """Folder in which each unit leaves a line when it is worked on."""
     reads = {"count": part("id", "value")}
@@ -85,12 +87,23 @@ class Pass(Stage):
             rows = count.to_pylist()
             if self.poison and rows and rows[0]["id"] == self.poison.lstrip("!"):
                 if self.poison.startswith("!"):
+                    self._wait(lambda: not self.company or len(list(Path(self.company).iterdir())) >= 3)
                     os._exit(9)
                 raise ValueError("poison")
+            if self.company and rows and not (mine := Path(self.company) / rows[0]["id"]).exists():
+                mine.touch()
+                self._wait(lambda: False)
             return made(NUMBERS, [Drop(r["id"], "divides", str(r["value"])) if self.drop and r["value"] % self.drop == 0 else r
                                   for r in rows])  # fmt: skip
 
         return through
+
+    @staticmethod
+    def _wait(until: Callable[[], bool]) -> None:
+        """Wait, a minute at most."""
+        end = time.monotonic() + 60
+        while not until() and time.monotonic() < end:
+            time.sleep(0.02)
 
 
 @dataclass(kw_only=True)

@@ -38,7 +38,8 @@ class EngineConfig:
     fused: bool = False
     """One pool for a whole segment instead of one for each stage: on few cores, where every worker pays its imports."""
     retries: int = 3
-    """How often a unit whose worker died is tried again before it counts as failed."""
+    """How often a worker may die at a unit before that counts as failed. The first death does not count, since any unit
+    then in hand may be the cause: from then on it is tried alone."""
     pool: Pool = field(default_factory=Pool)
     """For stages (or fused segments) that pools does not name."""
     pools: dict[str, Pool] = field(default_factory=dict)

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mminstruct.engine.config import EngineConfig, Pool
@@ -124,6 +126,7 @@ class _Operator:
     def __init__(self, run: Run, tables: list[str], retries: int, session: str) -> None:
         self.workers = [Worker(run, name) for name in tables]
         self.retries, self.session = retries, session
+        self.room = _Room()
 
     def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         events = json.loads(row["events"])
@@ -154,21 +157,48 @@ class _Operator:
         """Do a unit; one that has killed its worker too often is a failure, not another dead worker."""
         store = worker.table.store
         folder = (worker.name, f"_running-{self.session}", key)
-        died = len(store.names(*folder))
+        before = store.names(*folder)
+        died = sum(name.startswith("alone") for name in before)
         if died >= self.retries:
             error = f"its worker died {died} times at it; look for it in Ray's logs, or run it alone with engine=local"
             worker.table.fail(key, error, "")
             store.fs.rm(store.path(*folder), recursive=True)
             return Event(worker.name, key, None, error)
-        mark = uuid.uuid4().hex[:8]
-        store.fs.makedirs(store.path(*folder), exist_ok=True)
-        store.fs.pipe_file(store.path(*folder, mark), b"")
+        with self.room.enter(alone=bool(before)) as alone:
+            mark = f"{'alone' if alone else 'among'}-{uuid.uuid4().hex[:8]}"
+            store.fs.makedirs(store.path(*folder), exist_ok=True)
+            store.fs.pipe_file(store.path(*folder, mark), b"")
+            try:
+                return worker.work(key)
+            except WorkerFault:
+                os._exit(70)  # Ray replaces the actor and sends it the unit again; an exception would end the run
+            finally:
+                store.fs.rm(store.path(*folder), recursive=True)
+
+
+class _Room:
+    """Where units of one actor work together, but for suspects: a worker that dies then tells which unit killed it."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.inside, self.closed = 0, False
+
+    @contextmanager
+    def enter(self, alone: bool) -> Iterator[bool]:
+        """Wait for a place, or for the whole room; whether the unit has it to itself, and will until it leaves."""
+        with self.changed:
+            self.changed.wait_for(lambda: not self.closed)
+            self.closed = alone
+            if alone:
+                self.changed.wait_for(lambda: not self.inside)
+            self.inside += 1
         try:
-            return worker.work(key)
-        except WorkerFault:
-            os._exit(70)  # Ray replaces the actor and sends it the unit again; an exception would end the run
+            yield alone
         finally:
-            store.fs.rm(store.path(*folder), recursive=True)
+            with self.changed:
+                self.inside -= 1
+                self.closed = self.closed and not alone
+                self.changed.notify_all()
 
 
 def _event(facts: dict[str, Any]) -> Event:

@@ -60,6 +60,15 @@ def test_a_unit_that_kills_its_worker_is_given_up_and_the_others_go_on(tmp_path:
     assert len(run.table("second").receipts()) == 3
 
 
+def test_units_that_die_with_a_poisonous_one_are_not_blamed(tmp_path: Path, ray_here: None) -> None:
+    (tmp_path / "company").mkdir()
+    recipe = small(poison="!" + first_id(small()), company=str(tmp_path / "company"))
+    pool = Pool(cpus=0.25, in_flight=4)
+    with pytest.raises(FailedUnits, match=r"1 of 4 units of first failed:\nfirst/shard-00000-0000: .* died 1 times"):
+        build(tmp_path / "run", recipe, Ray(EngineConfig(retries=1, pool=pool)))
+    assert len(list((tmp_path / "company").iterdir())) == 3
+
+
 def test_a_dead_worker_is_replaced_and_its_unit_done(tmp_path: Path, ray_here: None) -> None:
     build(tmp_path / "calm", small(), Local())
     build(tmp_path / "ray", small(dies_once=str(tmp_path / "died")), engine())
