@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import fsspec
-
-from mminstruct.sources.sample import IMAGES
 
 TARS = (".tar", ".tar.gz", ".tgz")
 TABLES = (".csv", ".tsv", ".jsonl", ".txt", ".parquet")
@@ -97,29 +94,3 @@ def _stamp(info: dict[str, Any]) -> str:
 
 def _odd(info: dict[str, Any]) -> bool:
     return bool(info.get("islink")) or info.get("type") not in ("file", None)
-
-
-def layout(place: Place, image_columns: Collection[str]) -> str:
-    """tar, folder, parquet or urls, by what lies there.
-
-    Raises:
-        ValueError: nothing that any layout could read.
-    """
-    if place.named(*TARS):
-        return "tar"
-    if place.named(*(f".{extension}" for extension in IMAGES)):
-        return "folder"
-    tables = place.named(*TABLES)
-    if not tables:
-        there = ", ".join(list(place.files)[:3]) or "only hidden ones"
-        raise ValueError(
-            f"path={place.url} holds no archive (.tar, .tar.gz), image, Parquet file or list of addresses; its"
-            f" {len(place.files)} files are: {there}. A bare folder name means all below it; names beginning with _ or"
-            " . are passed by"
-        )
-    first = next((name for name in tables if name.endswith(".parquet")), None)
-    if first is None:
-        return "urls"
-    from mminstruct.sources.parquet import image_column, schema
-
-    return "parquet" if image_column(schema(place, first), image_columns) else "urls"

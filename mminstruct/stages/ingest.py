@@ -15,7 +15,8 @@ from mminstruct.sources import archive, folder, parquet, sidecar, urls
 from mminstruct.sources.container import BadImage
 from mminstruct.sources.fetch import Reach
 from mminstruct.sources.image import Rules, normalise
-from mminstruct.sources.place import Place, Shard, layout, look
+from mminstruct.sources.layout import layout
+from mminstruct.sources.place import Place, Shard, look
 from mminstruct.sources.sample import Rule, Sample, slugs
 from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, runtime
 from mminstruct.text import repair

@@ -6,7 +6,8 @@ import fsspec
 import pytest
 
 from mminstruct.sources import folder
-from mminstruct.sources.place import layout, look
+from mminstruct.sources.layout import layout
+from mminstruct.sources.place import look
 from tests.sources.badworld import good_archive, jpeg
 
 
