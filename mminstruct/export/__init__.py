@@ -1,81 +1,194 @@
-"""Converters of a run's ``export`` table to what trainers read; each proves what it wrote, or leaves nothing.
+"""A run's ``export`` table in the formats that trainers read; each export proves itself, or leaves nothing.
 
     write("runs/demo", "hf", "dataset")
 
-A converter is a module of this package. It gets ``tables``, which gives a table of the run by name as a
-``pyarrow.dataset.Dataset``, and streams it.
+A format is a module of this package: ``write(rows, folder, split)`` streams rows to files, ``read(folder, split)``
+streams them back. The proof is the same for all: every row is checked as it goes in (``proof.Check``), and the sum of
+what is read back must be the sum of what went in.
 """
 
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import pyarrow.dataset as ds
+from mminstruct.export import card
+from mminstruct.export.card import Facts
+from mminstruct.export.proof import Check, Sum, Target
+from mminstruct.export.row import Row, Unsound
 
-from mminstruct import schemas
-from mminstruct.rules import SPECIAL_TOKENS
-from mminstruct.status import standing
-from mminstruct.store import Store
-
-Tables = Callable[[str], ds.Dataset]
-Funnel = Sequence[dict[str, Any]]
-"""What each stage did, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
-
-FORMATS = ("hf", "llava")
-"""Formats by name; each is a module of this package."""
-
-_BATCH = 100
+FORMATS = ("hf", "llava", "sharegpt", "swift", "webdataset", "openai-batch")
 
 
 class ExportError(ValueError):
     """The target cannot be written, or what was written is not sound; names the row."""
 
 
-class Converter(Protocol):
-    """A module of this package; its rows by split, or ExportError."""
+class Format(Protocol):
+    """A module of this package.
 
-    def write(self, tables: Tables, to: Path, *, funnel: Funnel = (), overwrite: bool = False) -> dict[str, int]: ...
+    Where its readers want more, it has ``finish(folder, facts)``; where a row may not have any number of images, the
+    most it may have as ``IMAGES``.
+    """
+
+    FILES: str
+    """Pattern of its files, with ``{split}``."""
+    USE: str
+    """How its reader is told of it."""
+
+    def write(self, rows: Iterator[Row], folder: Path, split: str, **more: Any) -> None: ...
+
+    def read(self, folder: Path, split: str) -> Iterator[Row]: ...
 
 
-def write(run: str, format: str, to: str | Path, *, overwrite: bool = False) -> str:
+class Collection(Protocol):
+    """What is written: rows by split, already checked."""
+
+    def splits(self) -> list[str]: ...
+
+    def rows(self, split: str) -> Iterator[Row]: ...
+
+    def close(self, facts: Facts) -> None:
+        """When all is written: see that the sums close, and tell them."""
+
+
+def format_of(name: str) -> Format:
+    """The module of a format.
+
+    Raises:
+        ExportError: there is none of that name.
+    """
+    if name not in FORMATS:
+        raise ExportError(f"no format {name!r}; there is {', '.join(FORMATS)}")
+    return cast(Format, importlib.import_module(f"mminstruct.export.{name.replace('-', '_')}"))
+
+
+def write(
+    run: str,
+    format: str,
+    to: str | Path,
+    *,
+    overwrite: bool = False,
+    target: Target | None = None,
+    model: str | None = None,
+) -> str:
     """Write the dataset of the run at *run* to the folder *to*; says in a line what was written.
+
+    Args:
+        target: the model to be trained; measures the rows and proves that each has something to learn.
+        model: for openai-batch: who the requests are for.
 
     Raises:
         FileNotFoundError: there is no run.
         ExportError: an unknown format, no rows, a target in the way, or a row that is not sound. The target is then as
             it was.
     """
-    if format not in FORMATS:
-        raise ExportError(f"no format {format!r}; there is {', '.join(FORMATS)}")
+    from mminstruct.export.table import Exported
+    from mminstruct.status import standing
+
     standings = standing(run)
-    funnel = [{"table": s.table, "in": s.taken, "kept": s.kept, "dropped": s.dropped} for s in standings]
+    check = Check(target)
+    exported = Exported(run, check)
+    facts = Facts(name=Path(to).absolute().name, shares=check.shares, models=exported.models())
+    facts.target = target.facts() if target else {}
+    facts.funnel = [{"table": s.table, "in": s.taken, "kept": s.kept, "dropped": s.dropped} for s in standings]
+    facts.made_from = exported.fingerprint()
+    save(exported, facts, format, to, overwrite=overwrite, model=model)
+    left = f"; {sum(exported.left_out.values())} rows left out as deleted" if exported.left_out else ""
     undone = [f"{s.table} ({s.left} units left, {len(s.failed)} failed)" for s in standings if s.left or s.failed]
-    store = Store(run)
-    converter = cast(Converter, importlib.import_module(f"mminstruct.export.{format}"))
-    counts = converter.write(
-        lambda name: store.table(name).dataset(schemas.TABLES[name]), Path(to), funnel=funnel, overwrite=overwrite
-    )
-    said = " and ".join(f"{count} rows of {split}" for split, count in counts.items())
     unfinished = f"; the run is not finished: {', '.join(undone)}" if undone else ""
-    return f"{said} in {to}, each read back and checked{unfinished}"
+    return f"{said(facts)} in {to}, each read back and checked{left}{measured(facts)}{unfinished}"
+
+
+def said(facts: Facts) -> str:
+    return " and ".join(f"{count} rows of {split}" for split, count in facts.rows.items())
+
+
+def measured(facts: Facts) -> str:
+    """How long the rows are, where they were measured."""
+    if not facts.target:
+        return ""
+    rows, cut = (sum(getattr(s, name) for s in facts.shares.values()) for name in ("rows", "truncated"))
+    longest = max((share.longest for share in facts.shares.values()), default=0)
+    return (
+        f"; {cut} ({cut / max(rows, 1):.1%}) are longer than {facts.target['max_length']} tokens, the longest {longest}"
+    )
+
+
+def save(
+    collection: Collection,
+    facts: Facts,
+    format: str,
+    to: str | Path,
+    *,
+    overwrite: bool = False,
+    model: str | None = None,
+) -> None:
+    """Write a collection, read it back and compare; tells *facts* what was written.
+
+    Raises:
+        ExportError: as ``write`` does.
+    """
+    module = format_of(format)
+    if (format == "openai-batch") != (model is not None):
+        raise ExportError("openai-batch, and no other format, needs a model: who the requests are for (--model NAME)")
+    more = {"model": model} if model else {}
+    facts.format, facts.files, facts.use = format, module.FILES, module.USE
+    with replacing(Path(to), overwrite) as folder:
+        for split in collection.splits():
+            went, came = Sum(), Sum()
+            try:
+                rows = went.through(collection.rows(split))
+                if (first := next(rows, None)) is None:
+                    continue
+                module.write(chain((first,), rows), folder, split, **more)
+                deque(came.through(module.read(folder, split)), maxlen=0)
+            except Unsound as error:
+                raise ExportError(f"row {error.row or came.last or went.last}: {error}") from error
+            if (twice := went.twice(module.read(folder, split))) is not None:
+                raise ExportError(f"row {twice} is there twice in split {split}")
+            if (len(came), came.digest) != (len(went), went.digest):
+                raise ExportError(f"split {split}: {len(came)} rows read back of {len(went)}, or other ones")
+            facts.rows[split], facts.digests[split] = len(went), went.digest
+        if not facts.rows:
+            raise ExportError("there are no rows: `mminstruct status` tells which stage dropped them, and why")
+        collection.close(facts)
+        facts.download = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if hasattr(module, "finish"):
+            module.finish(folder, facts)
+        (folder / "README.md").write_text(card.text(facts), encoding="utf-8")
+        (folder / "export.json").write_text(facts.as_json(), encoding="utf-8")
+
+
+def free(to: Path, overwrite: bool) -> Path:
+    """*to*, absolute, when it may be written; its parent is made.
+
+    Raises:
+        ExportError: it may not.
+    """
+    to = to.absolute()
+    if to.exists() and not to.is_dir():
+        raise ExportError(f"{to} is a file: name a folder")
+    if to.is_dir() and any(to.iterdir()):
+        if not (to / "export.json").is_file():
+            raise ExportError(f"{to} is not empty and no export: name another folder")
+        if not overwrite:
+            raise ExportError(f"{to} is an export: name another folder, or allow it to be replaced (--overwrite)")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    return to
 
 
 @contextmanager
 def replacing(to: Path, overwrite: bool) -> Iterator[Path]:
     """A folder beside *to* to write in, which takes its place at the end; gone if anything fails."""
-    to = to.absolute()
-    if to.exists() and not to.is_dir():
-        raise ExportError(f"{to} is a file: name a folder")
-    if to.is_dir() and any(to.iterdir()) and not overwrite:
-        raise ExportError(f"{to} is not empty: name another folder, or allow it to be replaced (overwrite)")
-    to.parent.mkdir(parents=True, exist_ok=True)
+    to = free(to, overwrite)
     new, old = (to.with_name(f".{to.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
@@ -87,65 +200,3 @@ def replacing(to: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-
-
-def rows(table: ds.Dataset, split: str | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of an export table in order, of one split or all, a hundred in memory at a time."""
-    for batch in table.to_batches(batch_size=_BATCH, batch_readahead=1, fragment_readahead=1):
-        yield from (row for row in batch.to_pylist() if split is None or row["split"] == split)
-
-
-def splits(table: ds.Dataset) -> dict[str, int]:
-    """Rows by split, train first; splits without rows are left out.
-
-    Raises:
-        ExportError: the table is empty.
-    """
-    counted = table.to_table(columns=["split"])["split"].value_counts().to_pylist()
-    counts = {entry["values"]: entry["counts"] for entry in counted}
-    if not counts:
-        raise ExportError("the table `export` has no rows: `mminstruct status` tells which stage dropped them, and why")
-    return {name: counts[name] for name in sorted(counts, key=lambda name: (name != "train", name))}
-
-
-def prove_turns(row: str, turns: list[dict[str, str]], images: int) -> None:
-    """Check a conversation: human first and in turn with gpt, one ``<image>`` an image, nothing empty or stray.
-
-    Raises:
-        ExportError: with the row's id and the fault.
-    """
-
-    def fault(what: str) -> ExportError:
-        return ExportError(f"row {row}: {what}")
-
-    if not turns or len(turns) % 2:
-        raise fault(f"{len(turns)} turns: need pairs of human and gpt")
-    for place, turn in enumerate(turns):
-        speaker = ("human", "gpt")[place % 2]
-        if turn["from"] != speaker:
-            raise fault(f"turn {place} is from {turn['from']!r}, should be {speaker!r}")
-        text = turn["value"].replace("<image>", "") if speaker == "human" else turn["value"]
-        if not text.strip():
-            raise fault(f"turn {place} is empty")
-        stray = SPECIAL_TOKENS.search(text)
-        if stray:
-            raise fault(f"turn {place} has the token {stray.group()!r}; the filter rule `leak` drops such pairs")
-    found = sum(turn["value"].count("<image>") for turn in turns)
-    if found != images:
-        raise fault(f"{found} times <image> for {images} images")
-
-
-def prove_image(row: str, data: bytes | None) -> None:
-    """Check that an encoded image decodes to its end.
-
-    Raises:
-        ExportError: with the row's id and the decoder's words.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data or b""), formats=("JPEG", "PNG")) as image:
-            image.draft("RGB", (image.width // 8, image.height // 8))  # JPEG: all of the stream, an eighth of the work
-            image.load()
-    except Exception as error:  # decoders raise all kinds of errors on broken bytes
-        raise ExportError(f"row {row}: its image does not open: {type(error).__name__}: {error}") from error

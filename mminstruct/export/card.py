@@ -1,13 +1,15 @@
-"""The dataset card: YAML that the Hub reads, and in words and numbers how the data came to be."""
+"""What is known of an export: for people the dataset card, for programs ``export.json``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import yaml
 
-from mminstruct.export import Funnel
+from mminstruct.export.proof import Share
 
 _HUB_LICENCES = {
     "cc0": "cc0-1.0", "cc0 1.0": "cc0-1.0", "cc0-1.0": "cc0-1.0", "public domain": "cc0-1.0",
@@ -16,7 +18,7 @@ _HUB_LICENCES = {
 }  # fmt: skip
 """Licence as images carry it, lower case -> the Hub's identifier."""
 
-_COLUMNS = {
+COLUMNS = {
     "pair_id": "of the pair of image and instruction",
     "image": "JPEG or PNG",
     "conversations": "LLaVA turns: `human` with `<image>` first, then `gpt`",
@@ -26,23 +28,88 @@ _COLUMNS = {
     "source": "collection of the image",
     "licence": "of the image, where known",
 }
+"""Of the format hf."""
+
+MADE = (
+    "instructions were generated from images, clustered and summarised into a bank, matched to images by CLIP "
+    "similarity, answered by a language model from a detailed description of the image, and filtered"
+)
+MIXED = "rows of several sources, chosen and put in order by digests of their content"
+LIMITS = (
+    "Instructions, descriptions and answers are machine-generated. The answering model never saw the image, only its "
+    "description, so answers may claim what the image does not show. Nobody has read every row."
+)
+MIXED_LIMITS = (
+    "Each source has its own limits: read its card. What models wrote may claim what an image does not show, and "
+    "nobody has read every row."
+)
+BIASES = "Texts carry the biases of the models that wrote them, and images those of the collections they come from."
+PERSONAL = (
+    "Images come from the collections named under sources and may show people; nothing was done here to find or blur "
+    "them. Texts were not searched for personal data."
+)
+USES = "Visual instruction tuning of vision-language models, and research on it."
+IMPACT = (
+    "Models tuned on it follow instructions about images better and may state wrong things about them with confidence; "
+    "it is not meant for decisions about people."
+)
+UPKEEP = (
+    "An image, pair or instruction is taken out by its id (mminstruct delete): every later export leaves its rows out "
+    "and counts them."
+)
 
 
 @dataclass(slots=True)
 class Facts:
-    """What a card tells."""
+    """What is told of an export."""
 
     name: str
-    rows: dict[str, int]
-    """Rows by split."""
-    funnel: Funnel = ()
-    bytes: dict[str, int] = field(default_factory=dict)
-    """Bytes in memory by split."""
+    format: str = ""
+    files: str = ""
+    """Pattern of its files, with ``{split}``."""
+    use: str = ""
+    """How to read it."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """By split."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of the content of each split, whatever its order."""
     download: int = 0
     """Bytes of all files."""
-    licences: dict[str, int] = field(default_factory=dict)
-    """Rows by licence of the image."""
-    sources: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, Share] = field(default_factory=dict)
+    """By source."""
+    target: dict[str, Any] = field(default_factory=dict)
+    """By what tokens were counted (``proof.Target``); empty where they were not."""
+    funnel: Sequence[dict[str, Any]] = ()
+    """What each stage did, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
+    models: dict[str, str] = field(default_factory=dict)
+    """Stage to the model that it asked, with its revision."""
+    made_from: dict[str, Any] = field(default_factory=dict)
+    """Fingerprints of what the rows come from."""
+    mixture: Sequence[dict[str, Any]] = ()
+    """What was taken of each source of a mix; empty for a run."""
+
+    @property
+    def licences(self) -> dict[str, dict[str, int]]:
+        """Source to its rows by licence."""
+        return {source: share.licences for source, share in sorted(self.shares.items())}
+
+    @property
+    def licence(self) -> str:
+        """The Hub's identifier of the one licence that all images have, else other."""
+        names = {_HUB_LICENCES.get(name.casefold(), "other") for found in self.licences.values() for name in found}
+        return names.pop() if len(names) == 1 else "other"
+
+    @property
+    def made(self) -> str:
+        return MIXED if self.mixture else MADE
+
+    @property
+    def limits(self) -> str:
+        return MIXED_LIMITS if self.mixture else LIMITS
+
+    def as_json(self) -> str:
+        facts = {key: value for key, value in asdict(self).items() if key not in ("files", "use") and value}
+        return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
 
 def text(facts: Facts) -> str:
@@ -52,61 +119,89 @@ def text(facts: Facts) -> str:
     lines = [
         "---", head.rstrip(), "---", "",
         f"# {facts.name}", "",
-        f"{total:,} image-instruction-answer conversations for visual instruction tuning, made with mminstruct after "
-        "the method of [MM-Instruct](https://arxiv.org/abs/2406.19736): instructions were generated from images, "
-        "clustered and summarised into a bank, matched to images by CLIP similarity, answered by a language model from "
-        "a detailed description of the image, and filtered.", "",
-        "```python", "from datasets import load_dataset", "", f'data = load_dataset("{facts.name}", split="train")',
-        'data[0]["image"], data[0]["conversations"]', "```", "",
-        *_table(("split", "rows"), facts.rows.items()),
-        "## Columns", "", *_table(("column", "meaning"), _COLUMNS.items()),
+        f"{total:,} conversations for visual instruction tuning, made with mminstruct"
+        + " after the method of [MM-Instruct](https://arxiv.org/abs/2406.19736)" * (not facts.mixture)
+        + f": {facts.made}.", "",
+        f"Format `{facts.format}`. {facts.use.replace('NAME', facts.name)}.", "",
+        *table(("split", "rows", "content"), ((s, rows, facts.digests.get(s, "")) for s, rows in facts.rows.items())),
     ]  # fmt: skip
+    if facts.format == "hf":
+        lines += ["## Columns", "", *table(("column", "meaning"), COLUMNS.items())]
+    if facts.mixture:
+        lines += ["## What was taken", "", *mixture(facts)]
     if facts.funnel:
         lines += ["## What was kept", "", "Every row that entered a step was kept or dropped for a reason.", ""]
-        lines += _table(
+        lines += table(
             ("step", "in", "kept", "dropped"),
-            (
-                (step["table"], step["in"], step["kept"], ", ".join(f"{n} {why}" for why, n in step["dropped"].items()))
-                for step in facts.funnel
-            ),
+            ((step["table"], step["in"], step["kept"], reasons(step["dropped"])) for step in facts.funnel),
         )
+    if facts.models:
+        lines += ["## Models that wrote it", "", *table(("stage", "model"), facts.models.items())]
     lines += [
         "## Sources and licences", "",
-        *_table(("source", "rows"), facts.sources.items()),
-        *_table(("licence of the image", "rows"), facts.licences.items()),
-        "The images keep the licences they came with. Texts are written by models, whose terms may bind you too.", "",
-        "## Limits", "",
-        "Instructions, descriptions and answers are machine-generated. The answering model never saw the image, only "
-        "its description, so answers may claim what the image does not show, and carry the biases of the models and of "
-        "the image collection. Nobody has read every row.", "",
+        *shares(facts),
+        *licences(facts),
+        "Images keep the licences they came with. Where models wrote the texts, their terms may bind you too.", "",
+        "## Uses and limits", "", f"{USES} {facts.limits} {BIASES} {IMPACT}", "",
+        "## People and deletion", "", f"{PERSONAL} {UPKEEP}", "",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
+def shares(facts: Facts) -> list[str]:
+    """What came from where, a line a source."""
+    heads = ["source", "rows", "images", "characters"]
+    how = facts.target
+    heads += ["tokens", "longest", f"over {how['max_length']:,}"] if how else []
+    lines = table(
+        heads,
+        (
+            (name, s.rows, s.images, s.characters, s.tokens, s.longest, s.truncated)[: len(heads)]
+            for name, s in sorted(facts.shares.items())
+        ),
+    )
+    if how:
+        lines += [f"Tokens are those of `{how['tokenizer']}`, an image counted as {how['image_tokens']:,}.", ""]
+    return lines
+
+
+def licences(facts: Facts) -> list[str]:
+    """Whose licence holds for how many rows."""
+    found = ((source, name, rows) for source, names in facts.licences.items() for name, rows in sorted(names.items()))
+    return table(("source", "licence", "rows"), found)
+
+
+def mixture(facts: Facts) -> list[str]:
+    """What was asked of each source of a mix, and what became of its rows; in = unsound + left + taken."""
+    return table(
+        ("source", "in", "unsound", "left", "taken", "rows"),
+        (
+            (one["source"], one["in"], reasons(one["unsound"]) or 0, one["left"], one["taken"], one["rows"])
+            for one in facts.mixture
+        ),
+    )
+
+
+def reasons(counted: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in counted.items())
+
+
+def table(heads: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
+    """Lines of a Markdown table, and an empty one."""
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for row in body:
+        cells = [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |")
+    return [*lines, ""]
+
+
 def _head(facts: Facts) -> dict[str, Any]:
-    names = {_HUB_LICENCES.get(licence.casefold(), "other") for licence in facts.licences} or {"other"}
-    licence = names.pop() if len(names) == 1 else "other"
-    total = sum(facts.rows.values())
     string = [
         {"name": name, "dtype": "string"} for name in ("split", "image_id", "instruction_id", "source", "licence")
     ]
     turns = [{"name": "from", "dtype": "string"}, {"name": "value", "dtype": "string"}]
-    return {
-        "pretty_name": facts.name,
-        "license": licence,
-        **({"license_name": "mixed", "license_link": "README.md"} if licence == "other" else {}),
-        "language": ["en"],
-        "task_categories": ["visual-question-answering", "image-text-to-text"],
-        "annotations_creators": ["machine-generated"],
-        "language_creators": ["machine-generated"],
-        "size_categories": [_size(total)],
-        "tags": ["visual-instruction-tuning", "mm-instruct", "llava", "synthetic"],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": f"data/{split}-*"} for split in facts.rows],
-            }
-        ],
+    files = [{"split": split, "path": facts.files.format(split=split)} for split in facts.rows]
+    features = {
         "dataset_info": {
             "features": [
                 {"name": "pair_id", "dtype": "string"},
@@ -114,13 +209,23 @@ def _head(facts: Facts) -> dict[str, Any]:
                 {"name": "conversations", "list": turns},
                 *string,
             ],
-            "splits": [
-                {"name": split, "num_bytes": facts.bytes.get(split, 0), "num_examples": rows}
-                for split, rows in facts.rows.items()
-            ],
+            "splits": [{"name": split, "num_examples": rows} for split, rows in facts.rows.items()],
             "download_size": facts.download,
-            "dataset_size": sum(facts.bytes.values()),
-        },
+        }
+    }
+    writers = ["other" if facts.mixture else "machine-generated"]
+    return {
+        "pretty_name": facts.name,
+        "license": facts.licence,
+        **({"license_name": "mixed", "license_link": "README.md"} if facts.licence == "other" else {}),
+        "language": ["en"],
+        "task_categories": ["visual-question-answering", "image-text-to-text"],
+        "annotations_creators": writers,
+        "language_creators": [*writers],  # of its own: YAML would write a list that is there twice as a reference
+        "size_categories": [_size(sum(facts.rows.values()))],
+        "tags": ["visual-instruction-tuning", "llava", *(() if facts.mixture else ("mm-instruct", "synthetic"))],
+        "configs": [{"config_name": "default", "data_files": files}],
+        **(features if facts.format == "hf" else {}),
     }
 
 
@@ -131,11 +236,3 @@ def _size(rows: int) -> str:
         if rows < 10 ** (place + 3):
             return f"{names[place - 1]}<n<{name}" if place else f"n<{name}"
     return "n>1B"
-
-
-def _table(heads: tuple[str, ...], body: Any) -> list[str]:
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    for row in body:
-        cells = [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |")
-    return [*lines, ""]

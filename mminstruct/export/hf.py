@@ -1,4 +1,4 @@
-"""A Hugging Face dataset: Parquet files by split with images inside, and a card.
+"""A Hugging Face dataset: Parquet files by split with images inside.
 
 ``datasets.load_dataset(folder)`` reads it offline, the Hub's viewer shows it as it is. Files are cut near 500 MB and
 row groups at 100 rows, as the Hub asks for images (docs: image datasets).
@@ -6,95 +6,90 @@ row groups at 100 rows, as the Hub asks for images (docs: image datasets).
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from mminstruct.export import ExportError, Funnel, Tables, card, prove_image, prove_turns, replacing, rows, splits
+from mminstruct.export import croissant
+from mminstruct.export.card import Facts
+from mminstruct.export.row import PROVENANCE, Image, Row, Unsound
+from mminstruct.export.shards import shards
 from mminstruct.stages.export import SCHEMA as _SCHEMA
 
 SCHEMA = pa.schema([field.with_nullable(True) for field in _SCHEMA], _SCHEMA.metadata)
 """``datasets`` takes its features from the metadata only for columns that may be null."""
+FILES = "data/{split}-*.parquet"
+USE = '`datasets.load_dataset("NAME", split="train")`: `["image"]` is decoded, `["conversations"]` the turns'
+IMAGES = 1
 ROW_GROUP = 100
 FILE_BYTES = 500_000_000
 
 
-def write(
-    tables: Tables, to: Path, *, funnel: Funnel = (), overwrite: bool = False, file_bytes: int = FILE_BYTES
-) -> dict[str, int]:
-    """Write ``data/SPLIT-00000-of-0000N.parquet`` and ``README.md``; rows by split."""
-    table = tables("export")
-    counts = splits(table)
-    with replacing(to, overwrite) as folder:
-        (folder / "data").mkdir()
-        facts = card.Facts(name=to.absolute().name, rows=counts, funnel=funnel)
-        for split in counts:
-            facts.bytes[split] = _write_split(table, split, folder / "data", file_bytes)
-        facts.download = sum(path.stat().st_size for path in (folder / "data").iterdir())
-        for column, into in (("licence", facts.licences), ("source", facts.sources)):
-            found = table.to_table(columns=[column])[column].value_counts().to_pylist()
-            into.update({str(entry["values"] or "unknown"): entry["counts"] for entry in found})
-        (folder / "README.md").write_text(card.text(facts), encoding="utf-8")
-        prove(folder, counts)
-    return counts
-
-
-def _write_split(table: ds.Dataset, split: str, folder: Path, file_bytes: int) -> int:
-    """Write one split; bytes of its columns in memory."""
-    writer: pq.ParquetWriter | None = None
-    paths: list[Path] = []
-    total = size = 0
-    group: list[dict[str, object]] = []
-
-    def flush() -> None:
-        nonlocal writer, total, size
-        block = pa.Table.from_pylist(group, schema=SCHEMA)
-        if writer is not None and size + block.nbytes > file_bytes:
-            writer.close()
-            writer = None
-        if writer is None:
-            paths.append(folder / f"{split}-{len(paths):05d}")
-            writer = pq.ParquetWriter(paths[-1], SCHEMA, compression="snappy", write_page_index=True)
-            size = 0
-        writer.write_table(block, row_group_size=ROW_GROUP)
-        size, total = size + block.nbytes, total + block.nbytes
-        group.clear()
-
-    for row in rows(table, split):
-        group.append(row)
-        if len(group) == ROW_GROUP:
-            flush()
-    if group:
-        flush()
-    if writer is not None:
-        writer.close()
+def write(rows: Iterator[Row], folder: Path, split: str, *, file_bytes: int = FILE_BYTES) -> None:
+    """Write ``data/SPLIT-00000-of-0000N.parquet``."""
+    (folder / "data").mkdir(exist_ok=True)
+    records = (_record(row, split) for row in rows)
+    blocks = (
+        pa.Table.from_pylist(group, schema=SCHEMA) for group in iter(lambda: list(islice(records, ROW_GROUP)), [])
+    )
+    paths = []
+    for number, tables in shards(((block.nbytes, block) for block in blocks), file_bytes, 1 << 30):
+        paths.append(folder / "data" / f"{split}-{number:05d}")
+        with pq.ParquetWriter(paths[-1], SCHEMA, compression="snappy", write_page_index=True) as writer:
+            for table in tables:
+                writer.write_table(table, row_group_size=ROW_GROUP)
     for path in paths:
         path.rename(path.with_name(f"{path.name}-of-{len(paths):05d}.parquet"))
-    return total
 
 
-def prove(folder: Path, counts: dict[str, int]) -> None:
-    """Read every row back and check it.
+def _record(row: Row, split: str) -> dict[str, Any]:
+    if len(row.images) > IMAGES:
+        raise Unsound("images", f"{len(row.images)} images: this table has one a row; swift takes many")
+    image = {"bytes": row.images[0].read(), "path": row.images[0].name} if row.images else None
+    return {"pair_id": row.id, "image": image, "conversations": row.turns, "split": split, **row.provenance()}
 
-    Raises:
-        ExportError: naming the row, or the split whose rows are not all there.
+
+def read(folder: Path, split: str) -> Iterator[Row]:
+    files = sorted(folder.glob(FILES.format(split=split)))
+    if files:
+        yield from rows(ds.dataset(files, schema=SCHEMA))
+
+
+def finish(folder: Path, facts: Facts) -> None:
+    """Write ``croissant.json``."""
+    (folder / "croissant.json").write_text(croissant.text(facts), encoding="utf-8")
+
+
+def rows(table: ds.Dataset, **scan: Any) -> Iterator[Row]:
+    """Rows of a table that has the columns of ``schemas.EXPORT``, in order, a hundred in memory at a time.
+
+    Args:
+        scan: of ``pyarrow.dataset.Dataset.scanner``; without the column ``image`` its name is the image's id.
     """
-    proven: set[bytes] = set()
-    for split, wanted in counts.items():
-        found: Counter[str] = Counter()
-        for row in rows(ds.dataset(sorted((folder / "data").glob(f"{split}-*.parquet")))):
-            found[row["pair_id"]] += 1
-            prove_turns(row["pair_id"], row["conversations"], 1)
-            data = row["image"]["bytes"] or b""
-            digest = hashlib.sha256(data).digest()
-            if digest not in proven:
-                prove_image(row["pair_id"], data)
-                proven.add(digest)
-        if found.total() != wanted:
-            raise ExportError(f"split {split}: {found.total()} rows written of {wanted}")
-        if twice := [key for key, count in found.items() if count > 1]:
-            raise ExportError(f"row {twice[0]}: {found[twice[0]]} times in split {split}")
+    for batch in batches(table, **scan):
+        for found in batch.to_pylist():
+            image = found.get("image", {"bytes": None, "path": found["image_id"]})
+            yield Row(
+                id=found["pair_id"],
+                turns=found["conversations"],
+                images=() if image is None else (Image(image["path"] or "", data=image["bytes"] or b""),),
+                **{name: found[name] for name in PROVENANCE},
+            )
+
+
+def batches(table: ds.Dataset, **scan: Any) -> Iterator[pa.RecordBatch]:
+    """Batches of a row group at a time: a scan of the whole would read up to 1 GiB ahead of a slow reader.
+
+    Fragments are made anew: a table's own keep the metadata of every file that was read, 46 KB a part.
+    """
+    for fragment in table.get_fragments():
+        groups = [fragment]
+        if isinstance(fragment, ds.ParquetFileFragment):
+            groups = fragment.format.make_fragment(fragment.path, fragment.filesystem).split_by_row_group()
+        for group in groups:
+            yield from group.to_batches(schema=table.schema, batch_size=ROW_GROUP, batch_readahead=1, **scan)

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
+from mminstruct.export import Collection, hf, save
+from mminstruct.export.card import Facts
+from mminstruct.export.proof import Check
+from mminstruct.export.row import Row
 from mminstruct.stages.export import SCHEMA
 
 
@@ -39,23 +45,48 @@ def row(n: int, **change: Any) -> dict[str, Any]:
     }
 
 
-Tables = Callable[[str], ds.Dataset]
+class Given(Collection):
+    """Rows of an export table that stand for a run's."""
+
+    def __init__(self, made: list[dict[str, Any]], check: Check | None = None) -> None:
+        self.table = ds.dataset(pa.Table.from_pylist(made, schema=SCHEMA))
+        self.check = check or Check()
+
+    def splits(self) -> list[str]:
+        return ["train", "test"]
+
+    def rows(self, split: str) -> Iterator[Row]:
+        yield from map(self.check, hf.rows(self.table, filter=pc.field("split") == split))
+
+    def close(self, facts: Facts) -> None:
+        facts.shares = self.check.shares
 
 
-def tables_of(made: list[dict[str, Any]]) -> Tables:
-    table = pa.Table.from_pylist(made, schema=SCHEMA)
-    return lambda name: {"export": ds.dataset(table)}[name]
+def saved(made: list[dict[str, Any]], format: str, to: Path, **how: Any) -> Facts:
+    """Write rows, and what the export tells of itself."""
+    facts = Facts(name=to.name)
+    more = {"model": "somebody"} if format == "openai-batch" else {}
+    save(Given(made), facts, format, to, **more, **how)
+    return facts
 
 
 @pytest.fixture
 def sound() -> list[dict[str, Any]]:
-    """230 sound rows."""
-    return [row(n) for n in range(230)]
+    """230 sound rows, of which row 8 has two rounds."""
+    made = [row(n) for n in range(230)]
+    made[8]["conversations"] = turns(
+        ("human", "<image>\nHow many?"), ("gpt", "Two."), ("human", "Of what?"), ("gpt", "Ducks.")
+    )
+    return made
 
 
-@pytest.fixture
-def tables(sound: list[dict[str, Any]]) -> Tables:
-    return tables_of(sound)
+def offline(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The library ``datasets``, which then asks nobody."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    import datasets
+
+    return datasets
 
 
 def turns(*said: tuple[str, str]) -> list[dict[str, str]]:
@@ -70,6 +101,9 @@ UNSOUND: dict[str, tuple[dict[str, Any], str]] = {
     "two image tokens": ({"conversations": turns(("human", "<image>\n<image>\nHow?"), ("gpt", "So."))}, "2 times <image>"),
     "image token in the answer": (
         {"conversations": turns(("human", "<image>\nHow?"), ("gpt", "See <image> here."))}, "token '<image>'",
+    ),
+    "a role that the template would split at": (
+        {"conversations": turns(("human", "<image>\nHow?"), ("gpt", "So. ASSISTANT: Not so."))}, "token 'ASSISTANT: '",
     ),
     "end token": ({"conversations": turns(("human", "<image>\nHow?"), ("gpt", "So.</s>"))}, "token '</s>'"),
     "empty answer": ({"conversations": turns(("human", "<image>\nHow?"), ("gpt", " \n"))}, "turn 1 is empty"),

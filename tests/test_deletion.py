@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mminstruct.cli import main
+from mminstruct.deletion import as_text, delete, deleted
+from mminstruct.engine.local import Local
+from mminstruct.run import Run, claim, execute
+from mminstruct.store import Store
+from mminstruct.trace import as_text as traced
+from mminstruct.trace import trace
+from tests.export.test_write import Drawn, Ready, make
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_images_pairs_and_instructions_are_known_by_their_kind(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    new = delete(run, ["01ab", "p010", "t4", "01ab"], "asked for")
+    assert {id_: one.kind for id_, one in new.items()} == {
+        "01ab": "image_id",
+        "p010": "pair_id",
+        "t4": "instruction_id",
+    }
+    assert deleted(Store(run)) == new
+    assert as_text(Store(run)).startswith(
+        "deleted: 1 image, 1 instruction, 1 pair; later exports leave out 7 of 20 rows"
+    )
+
+
+def test_the_tables_are_not_touched(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    before = files(tmp_path / "run")
+    delete(run, ["01ab"], "asked for")
+    after = files(tmp_path / "run")
+    assert {name: data for name, data in after.items() if not name.startswith("_deleted/")} == before
+
+
+def test_one_unknown_id_and_nothing_is_deleted(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    with pytest.raises(LookupError, match=r"1 of 2 ids .* nothing was deleted: 01a;"):
+        delete(run, ["01ab", "01a"], "asked for")
+    assert deleted(Store(run)) == {}
+
+
+def test_the_first_word_stands(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    delete(run, ["01ab"], "first")
+    assert list(delete(run, ["01ab", "02ab"], "second")) == ["02ab"]
+    assert {id_: one.reason for id_, one in deleted(Store(run)).items()} == {"01ab": "first", "02ab": "second"}
+
+
+def test_a_reason_and_a_run_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs a reason"):
+        delete(make(tmp_path / "run"), ["01ab"], " ")
+    with pytest.raises(FileNotFoundError, match="no run here"):
+        delete(str(tmp_path), ["01ab"], "asked for")
+
+
+def test_a_run_that_takes_tables_over_takes_the_deletions_too(tmp_path: Path) -> None:
+    base = make(tmp_path / "base")
+    delete(base, ["01ab"], "asked for")
+    run = Run(url=str(tmp_path / "new"), recipe=Ready(export=Drawn()))
+    claim(run, base)
+    execute(run, Local())
+    assert deleted(Store(run.url)) == deleted(Store(base))
+
+
+def test_the_trace_tells_of_it(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    delete(run, ["01ab"], "asked for")
+    found = trace(run, "01ab")
+    assert [(row["table"], row["reason"]) for row in found.left] == [("delete", "asked for")]
+    assert "LEFT at delete, unit 01ab: asked for" in traced(found)
+    assert trace(run, "03ab").left == []
+
+
+def test_the_command_takes_ids_from_a_file_and_status_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make(tmp_path / "run")
+    (tmp_path / "ids.txt").write_text("01ab\n02ab\n")
+    assert main(["delete", run, f"@{tmp_path / 'ids.txt'}", "p010", "--reason", "asked for"]) == 0
+    assert "3 ids deleted now" in capsys.readouterr().out
+    assert main(["status", run]) == 0
+    assert "deleted: 2 images, 1 pair; later exports leave out 5 of 20 rows" in capsys.readouterr().out
+    assert main(["delete", run, "nobody", "--reason", "asked for"]) == 1
+    assert "1 of 1 ids are in no table" in capsys.readouterr().err
