@@ -1,0 +1,85 @@
+"""Agreement between two judges, or of a judge with the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mminstruct.bench.intervals import LEVEL, Array, Estimate, bootstrap, estimate, rate
+from mminstruct.bench.verdicts import Decision, Row, Rows, checked, decide, key, sums
+
+_PLACE = {"a": 0, "b": 1, "tie": 2, "conflict": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Of two judges, over what both judged and both decided."""
+
+    shared: int
+    """Verdicts (question, pair, order) that both gave."""
+    verdicts: Estimate
+    """Share of them in which they said the same. With an oracle on one side: the other's accuracy."""
+    decisions: Estimate
+    """Share of questions that both decided alike; a conflict is a tie here."""
+    kappa: Estimate
+    """Cohen's, of the decisions: 0 as by chance, 1 always."""
+
+
+def agreement(
+    rows: Rows,
+    others: Rows,
+    *,
+    cluster: str = "question_id",
+    level: float = LEVEL,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Agreement:
+    """How far two judges agree, over the verdicts that both gave; an unparsed one agrees with nothing.
+
+    Args:
+        rows: One judge's verdicts, as for `decide`.
+        others: The other's; they need no column *cluster*.
+        cluster: As for `decide`.
+        level: Of the intervals.
+        resamples: Of the bootstrap behind kappa.
+        seed: Of its draws.
+
+    Raises:
+        ValueError: as for `decide`.
+    """
+    theirs = {key(row): row for row in checked(others)}
+    shared = [row for row in checked(rows, cluster) if key(row) in theirs]
+
+    def alike(row: Row) -> tuple[float, float]:
+        said = row["verdict"]
+        return float(said != "unparsed" and said == theirs[key(row)]["verdict"]), 1.0
+
+    second = {(d.question_id, d.a, d.b): d.outcome for d in decide([theirs[key(row)] for row in shared])}
+    both = [
+        (d, second[d.question_id, d.a, d.b])
+        for d in decide(shared, cluster=cluster)
+        if "undecided" not in (d.outcome, second[d.question_id, d.a, d.b])
+    ]
+
+    def cell(item: tuple[Decision, str]) -> tuple[float, ...]:
+        return tuple(np.eye(9)[3 * _PLACE[item[0].outcome] + _PLACE[item[1]]])
+
+    verdict_G2 = sums(shared, lambda row: str(row[cluster]), alike).reshape(-1, 2)
+    table_GK = sums(both, lambda item: item[0].cluster, cell).reshape(-1, 9)
+    value, low, high = bootstrap(_kappa, table_GK, level, resamples=resamples, seed=seed)
+    return Agreement(
+        shared=len(shared),
+        verdicts=rate(verdict_G2[:, 0], verdict_G2[:, 1], level),
+        decisions=rate(table_GK[:, [0, 4, 8]].sum(1), table_GK.sum(1), level),
+        kappa=estimate(value[0], low[0], high[0], len(both)),
+    )
+
+
+def _kappa(sums_K: Array) -> Array:
+    """Cohen's kappa of ``(..., 9)`` counts; NaN where there are none, or each judge has but one word."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        table = sums_K.reshape(*sums_K.shape[:-1], 3, 3) / sums_K.sum(-1)[..., None, None]
+        seen = np.trace(table, axis1=-2, axis2=-1)
+        chance = (table.sum(-1) * table.sum(-2)).sum(-1)
+        return np.asarray(np.where(chance < 1 - 1e-12, (seen - chance) / (1 - chance), np.nan))[..., None]

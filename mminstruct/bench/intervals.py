@@ -1,0 +1,146 @@
+"""Interval estimates for a few dozen questions: rates by Wilson's, means by Student's, the rest by bootstrap.
+
+Arrays carry their axes in their names: G clusters, K sums, B resamples. Which interval is used where is decided by
+``benchmarks/coverage.py``; its numbers are in docs/bench.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+Array = npt.NDArray[np.float64]
+LEVEL = 0.95
+_BLOCK = 4_000_000
+"""Weights drawn at once: 32 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its interval; None where nothing, or a single cluster, is there to estimate from."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    """Observations that it rests on."""
+
+    def scaled(self, factor: float, shift: float) -> Estimate:
+        """*factor* (positive) times this, plus *shift*."""
+        value, low, high = (None if x is None else factor * x + shift for x in (self.value, self.low, self.high))
+        return Estimate(value, low, high, self.n)
+
+
+def t_quantile(clusters: int, level: float = LEVEL) -> float:
+    """Two-sided Student quantile with ``clusters - 1`` degrees of freedom."""
+    return float(special.stdtrit(clusters - 1, 0.5 + level / 2))
+
+
+def spread(top_G: Array, bottom_G: Array) -> float:
+    """Standard error of ``sum(top) / sum(bottom)`` when whole clusters are drawn: the linearised (sandwich) one."""
+    clusters, whole = len(top_G), bottom_G.sum()
+    residual_G = top_G - top_G.sum() / whole * bottom_G
+    return float(np.sqrt(clusters / (clusters - 1) * (residual_G**2).sum()) / whole)
+
+
+def rate(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
+    """A share between 0 and 1 of observations in clusters: ``sum(top) / sum(bottom)``.
+
+    Wilson's interval with a Student quantile, for as many independent questions as the cluster-robust error is worth:
+    ``value (1 - value) / error ** 2``, more where many are ties, fewer where those of a cluster resemble each other.
+    Thirty wins of thirty, or thirty ties, have no error but prove no certainty: there its worth is what it would be
+    with one more cluster won and one more lost.
+
+    Args:
+        top_G: Sum of each cluster's observations, each between 0 and 1.
+        bottom_G: How many observations each cluster has; empty clusters are left out.
+        level: Of confidence.
+    """
+    there = bottom_G > 0
+    top_G, bottom_G = top_G[there], bottom_G[there]
+    n, clusters = int(bottom_G.sum()), len(top_G)
+    if not n:
+        return Estimate(None, None, None, 0)
+    value = float(top_G.sum() / n)
+    if clusters < 2:
+        return Estimate(value, None, None, n)
+    error, t = spread(top_G, bottom_G), t_quantile(clusters, level)
+    like = value
+    if error < 1e-9:
+        size = bottom_G.mean()
+        more_G, all_G = np.append(top_G, [size, 0.0]), np.append(bottom_G, [size, size])
+        like, error = float(more_G.sum() / all_G.sum()), spread(more_G, all_G)
+    worth = like * (1 - like) / error**2
+    middle = (value + t**2 / (2 * worth)) / (1 + t**2 / worth)
+    half = t / (1 + t**2 / worth) * math.sqrt(value * (1 - value) / worth + (t / (2 * worth)) ** 2)
+    return Estimate(value, max(0.0, middle - half), min(1.0, middle + half), n)
+
+
+def mean(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
+    """A mean of unbounded observations in clusters, with the cluster-robust Student interval."""
+    there = bottom_G > 0
+    top_G, bottom_G = top_G[there], bottom_G[there]
+    n = int(bottom_G.sum())
+    if not n:
+        return Estimate(None, None, None, 0)
+    value = float(top_G.sum() / n)
+    if len(top_G) < 2:
+        return Estimate(value, None, None, n)
+    half = t_quantile(len(top_G), level) * spread(top_G, bottom_G)
+    return Estimate(value, value - half, value + half, n)
+
+
+def resampled(sums_GK: Array, resamples: int, seed: int) -> Array:
+    """Sums of *resamples* draws of G clusters with replacement, B x K; the same for the same seed."""
+    generator = np.random.default_rng(seed)
+    clusters = len(sums_GK)
+    share = np.full(clusters, 1 / clusters)
+    return np.concatenate([generator.multinomial(clusters, share, b) @ sums_GK for b in _blocks(resamples, clusters)])
+
+
+def _blocks(resamples: int, clusters: int) -> Iterator[int]:
+    most = max(1, _BLOCK // clusters)
+    for first in range(0, resamples, most):
+        yield min(most, resamples - first)
+
+
+def bootstrap(
+    statistic: Callable[[Array], Array], sums_GK: Array, level: float = LEVEL, *, resamples: int = 2000, seed: int = 0
+) -> tuple[Array, Array, Array]:
+    """Value, low and high of a statistic of sums over clusters, by the expanded percentile bootstrap.
+
+    The percentile interval is too narrow by about ``sqrt((G-1)/G)`` and by the normal for the Student quantile;
+    Hesterberg's (2015) correction takes it from quantiles further out. A resample that has no value is left out.
+
+    Args:
+        statistic: From ``(..., K)`` sums to ``(..., P)`` values, NaN where there is none.
+        sums_GK: Each cluster's sums.
+        level: Of confidence.
+        resamples: At least some hundreds.
+        seed: Of the draws.
+
+    Returns:
+        Three arrays of P; low and high are NaN with fewer than two clusters.
+    """
+    value_P = statistic(sums_GK.sum(0))
+    clusters = len(sums_GK)
+    if clusters < 2:
+        return value_P, np.full_like(value_P, np.nan), np.full_like(value_P, np.nan)
+    values_BP = statistic(resampled(sums_GK, resamples, seed))
+    outer = float(special.ndtr(-np.sqrt(clusters / (clusters - 1)) * t_quantile(clusters, level)))
+    low_P, high_P = np.full_like(value_P, np.nan), np.full_like(value_P, np.nan)
+    for p in np.flatnonzero(np.isfinite(values_BP).any(0)):
+        found_B = values_BP[np.isfinite(values_BP[:, p]), p]
+        low_P[p], high_P[p] = np.quantile(found_B, [outer, 1 - outer])
+    return value_P, low_P, high_P
+
+
+def estimate(value: float, low: float, high: float, n: int) -> Estimate:
+    """An ``Estimate`` of numbers in which NaN means that there is none."""
+    first, second, third = (float(x) if np.isfinite(x) else None for x in (value, low, high))
+    return Estimate(first, second, third, n)

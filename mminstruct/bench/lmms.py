@@ -1,0 +1,248 @@
+"""lmms-eval beside us: our questions as one of its tasks, and its standard benchmarks on a model that we serve.
+
+lmms-eval has an environment of its own (it pins other libraries than we do); we call its interpreter, read the files it
+writes and commit them, a unit a task, to the table ``standard`` of a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import string
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mminstruct import schemas
+from mminstruct.store import Receipt, Store
+
+BENCHMARKS = {
+    "vqav2": "vqav2_val", "gqa": "gqa", "vizwiz": "vizwiz_vqa_val", "sqa": "scienceqa_img", "textvqa": "textvqa_val",
+    "pope": "pope", "mme": "mme", "mmbench": "mmbench_en_dev", "seed": "seedbench", "llava_w": "llava_in_the_wild",
+    "mmvet": "mmvet",
+}  # fmt: skip
+"""LLaVA's benchmarks by short name, and lmms-eval's tasks (0.7.3): the split whose answers are public."""
+JUDGED = ("llava_w", "mmvet", "mmbench")
+"""Those in which lmms-eval asks a GPT of OpenAI's (OPENAI_API_URL): to grade, or (mmbench) to read an answer that
+is no letter."""
+TABLE = "standard"
+_FAILED = "[LMMS_EVAL_REQUEST_FAILED"
+_TASK = Path(__file__).parent / "task"
+_FEATURES = {
+    "info": {"features": {
+        name: {"dtype": "string", "_type": "Value"} if name != "image" else {"_type": "Image"}
+        for name in ("question_id", "image", "question", "kind", "caption", "reference")
+    }}
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How lmms-eval is run."""
+
+    python: str
+    """Interpreter of its environment."""
+    url: str
+    """Of an OpenAI-compatible endpoint, to ``/v1``."""
+    model: str
+    """As the endpoint calls it."""
+    key_env: str | None = None
+    """NAME of the environment variable with the endpoint's key; a judge of lmms-eval's own is sent the same one."""
+    include: str | None = None
+    """A folder of more tasks."""
+    limit: int | None = None
+    """Only the first so many samples of each task; named in the table, never to be compared with a whole one."""
+    keep: str | None = None
+    """A folder for the files that lmms-eval writes: results, and every sample."""
+    concurrent: int = 32
+    timeout: int = 600
+    """Seconds for one request. lmms-eval's own default of 10 gives up on long answers, and scores that as wrong."""
+
+
+def task(url: str, to: str, prompt: str, *, max_tokens: int = 1024) -> Path:
+    """Write a task folder for ``lmms-eval --include_path`` from the questions of the benchmark at *url*.
+
+    Args:
+        url: A run with a table ``pick``.
+        to: A folder that is not there, or is empty.
+        prompt: The judge's prompt: a transcript (conf/prompts/judge.md).
+        max_tokens: The cap of every answer.
+
+    Raises:
+        FileExistsError: *to* holds something.
+        FileNotFoundError: where there are no questions.
+    """
+    folder = Path(to)
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: give another folder")
+    table = Store(url).table("pick")
+    parts = list(table.parts().values())
+    if not parts:
+        raise FileNotFoundError(f"{url} has no questions: make them with `mminstruct bench out={url} ...`")
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder.resolve() / "questions.parquet"
+    fields = [(name, pa.string()) for name in _FEATURES["info"]["features"]]
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([(name, image if name == "image" else kind) for name, kind in fields])
+    schema = schema.with_metadata({"huggingface": json.dumps(_FEATURES)})
+    with pq.ParquetWriter(file, schema) as writer:
+        for part in parts:
+            rows = table.load(part, tuple(schema.names)).to_pylist()
+            for row in rows:
+                row["image"] = None if row["image"] is None else {"bytes": row["image"], "path": None}
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=100)
+    for name in ("mminstruct.yaml", "mminstruct_judged.yaml"):
+        text = string.Template((_TASK / name).read_text(encoding="utf-8"))
+        (folder / name).write_text(text.substitute(questions=file, max_tokens=max_tokens), encoding="utf-8")
+    shutil.copy(_TASK / "questions.py", folder)
+    (folder / "judge.md").write_text(prompt, encoding="utf-8")
+    return folder
+
+
+def run(url: str, tasks: Sequence[str], launch: Launch) -> list[str]:
+    """Run *tasks* (short names, or lmms-eval's own) that the table of the run at *url* lacks; the names of those run.
+
+    Raises:
+        OSError: lmms-eval wrote no result.
+        ValueError: requests failed, whose answers lmms-eval scored as wrong.
+    """
+    table = Store(url).table(TABLE)
+    facts = {"stage": "standard", "config": {}, "schema": {f.name: str(f.type) for f in schemas.STANDARD},
+             "inputs": {}, "fingerprint": TABLE, "order": 99, "primary": None}  # fmt: skip
+    table.store.create(json.dumps(facts, indent=1).encode(), TABLE, "manifest.json")
+    done = table.receipts()
+    todo = [name for name in tasks if _key(name, launch) not in done]
+    library = version(launch.python) if todo else ""
+    for name in todo:
+        with tempfile.TemporaryDirectory() as folder:
+            _call(name, launch, folder)
+            if launch.keep:
+                shutil.copytree(folder, Path(launch.keep, _key(name, launch)), dirs_exist_ok=True)
+            _commit(url, name, launch, Path(folder), library)
+    return todo
+
+
+def version(python: str) -> str:
+    """Version of the lmms-eval of the interpreter *python*; its results do not tell it where it came from a wheel.
+
+    Raises:
+        OSError: there is no such interpreter, or it has no lmms-eval.
+    """
+    words = [python, "-c", "from importlib.metadata import version; print(version('lmms_eval'))"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"{python} has no lmms-eval: {python} -m pip install lmms-eval==0.7.3")
+    return done.stdout.strip()
+
+
+def command(name: str, launch: Launch, folder: str) -> list[str]:
+    """What is called for one task; the key is not in it, but in the environment."""
+    arguments = {
+        "model_version": launch.model, "base_url": launch.url, "num_concurrent": launch.concurrent,
+        "timeout": launch.timeout, "max_retries": 5,
+    }  # fmt: skip
+    for value in arguments.values():
+        if "," in str(value):
+            raise ValueError(f"{value}: lmms-eval separates its arguments by commas, so none can be in one")
+    words = [launch.python, "-m", "lmms_eval", "--model", "openai", "--tasks", BENCHMARKS.get(name, name)]
+    words += ["--model_args", ",".join(f"{key}={value}" for key, value in arguments.items())]
+    words += ["--batch_size", "1", "--log_samples", "--output_path", folder]
+    words += ["--include_path", launch.include] if launch.include else []
+    return words + (["--limit", str(launch.limit)] if launch.limit else [])
+
+
+def _call(name: str, launch: Launch, folder: str) -> None:
+    key = os.environ.get(launch.key_env) if launch.key_env else "none"
+    if not key:
+        raise ValueError(f"{launch.key_env} is not set: it should hold the key of {launch.url}")
+    if name in JUDGED and not launch.key_env:
+        raise ValueError(
+            f"{name} asks OpenAI to judge, and lmms-eval has one key for that and for the model: name it, key_env"
+        )
+    words = command(name, launch, folder)
+    environment = {**os.environ, "OPENAI_API_KEY": key}  # never another key of the user's, to an endpoint it is not for
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode or not list(Path(folder).rglob("*results.json")):  # it exits with 0 after an error, too
+        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
+        raise OSError(f"lmms-eval ended with {done.returncode} and no result of {name}:\n{last}")
+
+
+def _commit(url: str, name: str, launch: Launch, folder: Path, library: str) -> None:
+    (results,) = folder.rglob("*results.json")
+    found = json.loads(results.read_text(encoding="utf-8"))
+    asked, failed = 0, []
+    for file in sorted(folder.rglob("*samples*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            asked += 1
+            sample = json.loads(line)
+            if _FAILED in json.dumps(sample.get("filtered_resps", sample.get("resps"))):
+                failed.append(sample["doc_id"])
+    if failed:
+        raise ValueError(
+            f"{name}: {len(failed)} of {asked} requests to {launch.url} failed (first: document {failed[0]}); lmms-eval"
+            " scores them as wrong, so nothing is recorded: mend the endpoint and run the same command again"
+        )
+    rows = [row | {"limit": launch.limit, "model": launch.model, "lmms_eval": library} for row in metrics(found)]
+    if not rows:
+        raise OSError(f"lmms-eval's results of {name} have no metric")
+    table = Store(url).table(TABLE)
+    part = table.put(_key(name, launch), pa.Table.from_pylist(rows, schema=schemas.STANDARD))
+    table.commit(Receipt(key=part.part, parts=[part], taken=asked, kept=asked, dropped={}, calls=asked))
+
+
+def metrics(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows of the table from lmms-eval's results file: every metric that is a number."""
+    for task_name, measured in found["results"].items():
+        counts = found.get("n-samples", {}).get(task_name, {})
+        version = found.get("versions", {}).get(task_name)
+        for metric, value in measured.items():
+            name, _, how = metric.partition(",")
+            if "_stderr" in name or not isinstance(value, int | float) or isinstance(value, bool) or not how:
+                continue
+            yield {
+                "task": task_name,
+                "version": None if version in (None, "Yaml") else str(version),
+                "metric": name if how == "none" else metric,
+                "score": _number(value),
+                "error": _number(measured.get(f"{name}_stderr,{how}")),
+                "samples": counts.get("effective", 0),
+            }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _key(name: str, launch: Launch) -> str:
+    """Of a task's unit: the same for the same task, model and limit, wherever the model is served."""
+    digest = hashlib.sha256(json.dumps([name, launch.model, launch.limit]).encode()).hexdigest()[:8]
+    return f"{re.sub('[^A-Za-z0-9_]', '_', name)}-{digest}"
+
+
+def rows(url: str) -> list[dict[str, Any]]:
+    """The table ``standard`` of the run at *url*; empty where there is none."""
+    table = Store(url).table(TABLE)
+    return list(table.dataset(schemas.STANDARD).to_table().to_pylist()) if table.parts() else []
+
+
+def as_text(found: Sequence[dict[str, Any]]) -> str:
+    """The table for a terminal; nothing where it is empty."""
+    lines = []
+    for row in found:
+        score = "none" if row["score"] is None else f"{row['score']:.4g}"
+        error = "" if row["error"] is None else f" +- {row['error']:.2g}"
+        limit = "" if row["limit"] is None else f", the first {row['limit']} only"
+        lines.append(
+            f"{row['task']:<24} {row['metric']:<28} {row['model']:<28} {score}{error}  ({row['samples']}{limit})"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,55 @@
+"""`mminstruct report RUN`: a self-contained HTML page of a build or a benchmark; the same facts as JSON and text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mminstruct import status
+from mminstruct.bench import lmms, result
+from mminstruct.report import bench, build
+from mminstruct.store import Store
+
+FILE = "report.html"
+
+
+def benchmark(url: str) -> bool:
+    """Whether the run at *url* is a benchmark.
+
+    Raises:
+        FileNotFoundError: where there is no run.
+    """
+    return "pick" in status.tables(Store(url))
+
+
+def write(url: str, to: str | None = None) -> str:
+    """Write the page of the run at *url* to the file *to*, or into the run; where it lies.
+
+    Raises:
+        FileNotFoundError: where there is no run.
+    """
+    page = (bench.page(url, lmms.rows(url)) if benchmark(url) else build.page(url)).encode()
+    store = Store(url)
+    if to is None:
+        store.write(page, FILE)
+        return store.path(FILE)
+    Path(to).write_bytes(page)
+    return to
+
+
+def facts(url: str) -> dict[str, Any]:
+    """What the page shows, but for pictures and samples."""
+    return result.result(url) | {"standard": lmms.rows(url)} if benchmark(url) else build.facts(url)
+
+
+def as_json(url: str) -> str:
+    return json.dumps(facts(url), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def as_text(url: str) -> str:
+    """The tables of the page, for a terminal."""
+    found = facts(url)
+    if benchmark(url):
+        return "\n\n".join(part for part in (result.as_text(found), lmms.as_text(found["standard"])) if part)
+    return f"{status.as_text(status.standing(url))}\n\n{build.as_text(found)}"

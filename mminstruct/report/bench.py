@@ -1,0 +1,142 @@
+"""The page of a benchmark: win rates with intervals, kinds of task, the judges' faults, verdicts side by side."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import Any
+
+from mminstruct.bench.result import Tables, result
+from mminstruct.bench.verdicts import decide, grouped
+from mminstruct.report import drawing
+from mminstruct.report.page import picture, render
+from mminstruct.store import Store
+
+SAMPLES = 24
+_STYLES = {"a": "win", "tie": "tie", "conflict": "conflict", "b": "lose", "undecided": "undecided"}
+_SAID = {"neither": "neither is better", "unparsed": "could not be read"}
+
+
+def page(url: str, standard: list[dict[str, Any]]) -> str:
+    """The page of the benchmark at *url*, with the rows of its table of *standard* benchmarks.
+
+    Raises:
+        FileNotFoundError: where there is no benchmark.
+    """
+    found = result(url)
+    tables = Tables(url)
+    scored = tables.config("score")
+    return render(
+        "bench.html",
+        title=f"Benchmark {url}",
+        found=found,
+        level=scored.get("level", 0.95),
+        cluster="instruction" if scored.get("cluster") == "instruction_id" else "question",
+        judges=[_judge(name, judge) for name, judge in found["judges"].items()],
+        samples=_samples(url, tables),
+        standard=standard,
+    )
+
+
+def _judge(name: str, judge: dict[str, Any]) -> dict[str, Any]:
+    drawn: dict[str, Any] = {"name": name, **judge, "heat": None, "ranked": None, "graded": None}
+    if judge["grades"]:
+        rows = [(one["contestant"], one["mean"]) for one in judge["grades"]]
+        drawn["graded"] = drawing.whiskers(rows, "Mean grades", low=1, high=10, zero=1, show="{:.2f}".format)
+    if not judge["pairs"]:
+        return drawn
+    pairs = [(f"{pair['all']['a']} : {pair['all']['b']}", pair) for pair in judge["pairs"]["pairs"]]
+    drawn["outcomes"] = drawing.stacked([(label, *_outcomes(pair["all"])) for label, pair in pairs], "Outcomes by pair")
+    drawn["rates"] = drawing.whiskers(
+        [(label, pair["all"]["win_rate"]) for label, pair in pairs],
+        "Win rates with intervals", low=0, high=1, zero=0.5, show="{:.0%}".format,
+    )  # fmt: skip
+    kinds = sorted({kind for _, pair in pairs for kind in pair["kinds"]})
+    if len(kinds) > 1:
+        names = [label for label, _ in pairs]
+        cells = [[pair["kinds"].get(kind, {}).get("win_rate") for kind in kinds] for _, pair in pairs]
+        if len(kinds) > len(names):  # the longer list goes down the page
+            names, kinds, cells = kinds, names, [list(column) for column in zip(*cells, strict=True)]
+        drawn["heat"] = drawing.heat(names, kinds, cells, "Win rate by kind of task")
+    position = judge["pairs"]["position"]
+    drawn["bias"] = drawing.whiskers(
+        [("first shown over second", position["bias"])],
+        "Position bias", low=-1, high=1, zero=0, show="{:+.0%}".format,
+    )  # fmt: skip
+    if len(judge["pairs"]["ranking"]) > 2:
+        ranks = [(f"{one['rank']}. {one['contestant']}", one["strength"]) for one in judge["pairs"]["ranking"]]
+        ends = [
+            abs(value) for _, one in ranks for value in (one["low"], one["high"], one["value"]) if value is not None
+        ]
+        most = max([0.5, *ends])
+        drawn["ranked"] = drawing.whiskers(
+            ranks, "Bradley-Terry strengths", low=-most, high=most, zero=0, show="{:+.2f}".format
+        )
+    return drawn
+
+
+def _outcomes(one: dict[str, Any]) -> tuple[list[drawing.Segment], str]:
+    counts = {
+        "a": one["win"],
+        "tie": one["tie"] - one["conflict"],
+        "conflict": one["conflict"],
+        "b": one["lose"],
+        "undecided": one["undecided"],
+    }
+    told = {"a": f"{one['a']} won", "b": f"{one['b']} won", "conflict": "winner changed with the order"}
+    segments = [
+        drawing.Segment(count, _STYLES[outcome], f"{count:,}: {told.get(outcome, outcome)}")
+        for outcome, count in counts.items()
+    ]
+    return segments, f"{one['win']} / {one['tie']} / {one['lose']} of {one['questions']}"
+
+
+def _samples(url: str, tables: Tables) -> list[dict[str, Any]]:
+    """Questions of every outcome of every judge in turn, so that no page shows only what pleases."""
+    answers = {(row["question_id"], row["contestant"]): row["answer"] for row in tables.answers}
+    piles = []
+    for judge in tables.judges:
+        rows = tables.verdicts(judge)
+        said = grouped(rows, lambda row: (row["question_id"], row["a"], row["b"]))
+        for _, decisions in sorted(grouped(decide(rows), lambda one: one.outcome).items()):
+            piles.append([(judge, one, said[one.question_id, one.a, one.b]) for one in decisions])
+    woven = [item for layer in zip_longest(*piles) for item in layer if item is not None][:SAMPLES]
+    images = _images(url, {one.question_id for _, one, _ in woven})
+    samples = []
+    for judge, one, verdicts in woven:
+        question = tables.questions[one.question_id]
+        outcomes = {
+            "a": f"{one.a} is better",
+            "b": f"{one.b} is better",
+            "conflict": "the winner changed with the order, so a tie",
+            "undecided": "undecided: a verdict is missing or could not be read",
+        }
+        samples.append(
+            {key: question[key] for key in ("question_id", "kind", "question", "caption")}
+            | {
+                "picture": images.get(one.question_id),
+                "judge": judge,
+                "outcome": outcomes.get(one.outcome, "neither is better"),
+                "sides": [{"contestant": who, "answer": answers.get((one.question_id, who))} for who in (one.a, one.b)],
+                "verdicts": [
+                    {
+                        "first": row["b"] if row["order"] else row["a"],
+                        "said": _SAID.get(row["verdict"]) or f"{row[row['verdict']]} is better",
+                        "reason": row["reason"],
+                    }
+                    for row in sorted(verdicts, key=lambda row: row["order"])
+                ],
+            }
+        )
+    return samples
+
+
+def _images(url: str, wanted: set[str]) -> dict[str, str | None]:
+    """Pictures of questions, reading one part's images at a time."""
+    table = Store(url).table("pick")
+    found = {}
+    for part in table.parts().values():
+        rows = table.load(part, ("question_id", "image"))
+        for question, image in zip(rows["question_id"].to_pylist(), rows["image"], strict=True):
+            if question in wanted:
+                found[question] = picture(image.as_py())
+    return found

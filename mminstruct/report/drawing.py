@@ -1,0 +1,184 @@
+"""Charts as inline SVG: no scripts, no fonts, colours from the page's style (light and dark), every text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+WIDTH = 760
+"""Of every chart, in its own units; the page scales it."""
+_LABEL = 220
+_ROW = 26
+_SLANT = 80
+"""Beside the last column, for the end of its slanted name."""
+_CHARS = 25
+"""Characters of a label that fit beside a chart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a stacked bar."""
+
+    value: float
+    style: str
+    """CSS class: what it means."""
+    title: str
+    """Told on hovering, and to screen readers."""
+
+
+def stacked(rows: Sequence[tuple[str, Sequence[Segment], str]], title: str) -> Markup:
+    """Horizontal bars, each drawn to its whole; (label, segments, note to the right of it) a row.
+
+    A segment of more than nothing is at least a hair wide: one failed row of a million is seen.
+    """
+    span = WIDTH - _LABEL - 150
+    pieces = []
+    for place, (label, segments, note) in enumerate(rows):
+        y, x, whole = place * _ROW, float(_LABEL), sum(segment.value for segment in segments)
+        pieces.append(_label(label, y))
+        for segment in segments:
+            if segment.value > 0:
+                width = max(1.5, span * segment.value / whole)
+                pieces.append(_box(x, y + 4, width, _ROW - 8, segment.style, segment.title))
+                x += width
+        pieces.append(_text(_LABEL + span + 10, y + 17, note, "note"))
+    return _svg(pieces, len(rows) * _ROW, title)
+
+
+def lengths(rows: Sequence[tuple[str, float, str]], title: str) -> Markup:
+    """Horizontal bars to a common scale; (label, value, note) a row."""
+    span = WIDTH - _LABEL - 150
+    most = max((value for _, value, _ in rows), default=0) or 1
+    pieces = []
+    for place, (label, value, note) in enumerate(rows):
+        y = place * _ROW
+        pieces += [_label(label, y), _box(_LABEL, y + 4, span * value / most, _ROW - 8, "bar", f"{label}: {note}")]
+        pieces.append(_text(_LABEL + span * value / most + 8, y + 17, note, "note"))
+    return _svg(pieces, len(rows) * _ROW, title)
+
+
+def whiskers(
+    rows: Sequence[tuple[str, dict[str, Any]]],
+    title: str,
+    *,
+    low: float,
+    high: float,
+    zero: float,
+    show: Callable[[float], str],
+) -> Markup:
+    """Bars from *zero* to each estimate with its interval; (label, ``Estimate`` as a dict) a row.
+
+    Args:
+        rows: An estimate without a value says so; one without an interval is drawn without whiskers.
+        title: For screen readers.
+        low: Left end of the axis.
+        high: Right end; what lies outside is drawn at the ends.
+        zero: Where "no difference" is.
+        show: A number as text.
+    """
+    span = WIDTH - _LABEL - 190
+
+    def at(value: float) -> float:
+        return _LABEL + span * (min(max(value, low), high) - low) / ((high - low) or 1)
+
+    pieces = []
+    for tick in range(5):
+        value = low + (high - low) * tick / 4
+        pieces.append(_line(at(value), 0, at(value), len(rows) * _ROW, "grid"))
+        pieces.append(_text(at(value), len(rows) * _ROW + 14, show(value), "tick"))
+    for place, (label, estimate) in enumerate(rows):
+        y, value = place * _ROW, estimate["value"]
+        pieces.append(_label(label, y))
+        if value is None:
+            pieces.append(_text(_LABEL + span + 10, y + 17, "nothing to estimate from", "note"))
+            continue
+        told, style = show(value), "better" if value > zero else "worse"
+        left, right = sorted((at(value), at(zero)))
+        if estimate["low"] is not None:
+            told += f" [{show(estimate['low'])}, {show(estimate['high'])}]"
+            if estimate["low"] <= zero <= estimate["high"]:
+                style = "open"
+        pieces.append(_box(left, y + 6, right - left, _ROW - 12, style, f"{label}: {told}, n = {estimate['n']}"))
+        if estimate["low"] is not None:
+            pieces.append(_line(at(estimate["low"]), y + _ROW / 2, at(estimate["high"]), y + _ROW / 2, "whisker"))
+            pieces += [_line(at(estimate[e]), y + 8, at(estimate[e]), y + _ROW - 8, "whisker") for e in ("low", "high")]
+        pieces.append(_text(_LABEL + span + 10, y + 17, told, "note"))
+    pieces.append(_line(at(zero), 0, at(zero), len(rows) * _ROW, "zero"))
+    return _svg(pieces, len(rows) * _ROW + 20, title)
+
+
+def heat(
+    rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[dict[str, Any] | None]], title: str
+) -> Markup:
+    """Win rates (``Estimate`` as a dict) of *rows* by *columns*, from one colour over nothing at 1/2 to the other.
+
+    A rate whose interval holds 1/2 is pale and not bold: a colour must not promise what the numbers do not.
+    """
+    wide = max(44.0, min(120.0, (WIDTH - _LABEL - _SLANT) / max(1, len(columns))))
+    tall, top = 30, 78
+    pieces = []
+    for place, name in enumerate(columns):
+        x = _LABEL + wide * place + wide / 2
+        pieces.append(Markup('<g transform="translate({:.1f} {}) rotate(-35)">{}</g>').format(
+            x - 4, top - 8, _text(0, 0, _cut(name, 18), "column")))  # fmt: skip
+    for r, name in enumerate(rows):
+        y = top + r * tall
+        pieces.append(_label(name, y + (tall - _ROW) / 2))
+        for c, cell in enumerate(cells[r]):
+            x = _LABEL + wide * c
+            if cell is None or cell["value"] is None:
+                pieces.append(_text(x + wide / 2, y + tall / 2 + 4, "–", "cell"))
+                continue
+            value, sure = cell["value"], cell["low"] is not None and not cell["low"] <= 0.5 <= cell["high"]
+            ends = "" if cell["low"] is None else f" [{cell['low']:.0%}, {cell['high']:.0%}]"
+            told = f"{name}, {columns[c]}: {value:.0%}{ends}, n = {cell['n']}"
+            strength = min(1.0, abs(value - 0.5) * 2) * (1.0 if sure else 0.45)
+            style = "better" if value > 0.5 else "worse"
+            pieces.append(_box(x + 1, y + 1, wide - 2, tall - 2, style, told, strength))
+            pieces.append(_text(x + wide / 2, y + tall / 2 + 4, f"{value:.0%}", "cell sure" if sure else "cell"))
+    return _svg(pieces, top + tall * len(rows), title, _LABEL + wide * len(columns) + _SLANT)
+
+
+def histogram(counts: Sequence[int], names: Sequence[str], title: str) -> Markup:
+    """Upright bars; *names* of the bins, each under its own."""
+    tall, most, wide = 130, max(counts, default=0) or 1, WIDTH / max(1, len(counts))
+    pieces = []
+    for place, (count, name) in enumerate(zip(counts, names, strict=True)):
+        height = tall * count / most
+        pieces.append(_box(place * wide + 2, tall - height + 14, wide - 4, height, "bar", f"{name}: {count:,}"))
+        pieces.append(_text(place * wide + wide / 2, tall + 30, name, "tick"))
+        if count:
+            pieces.append(_text(place * wide + wide / 2, tall - height + 10, f"{count:,}", "tick"))
+    return _svg(pieces, tall + 36, title)
+
+
+def _svg(pieces: Sequence[Markup], height: float, title: str, width: float = WIDTH) -> Markup:
+    size = max(width, WIDTH), max(height, 1)
+    head = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">').format(*size, title)
+    return head + Markup("").join(pieces) + Markup("</svg>")
+
+
+def _label(text: str, y: float) -> Markup:
+    whole = Markup('<text x="{}" y="{:.1f}" class="label">{}<title>{}</title></text>')
+    return whole.format(_LABEL - 8, y + 17, _cut(text, _CHARS), text)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _text(x: float, y: float, text: str, style: str) -> Markup:
+    return Markup('<text x="{:.1f}" y="{:.1f}" class="{}">{}</text>').format(x, y, style, text)
+
+
+def _box(x: float, y: float, width: float, height: float, style: str, title: str, opacity: float = 1) -> Markup:
+    box = Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}"{}><title>{}</title></rect>')
+    pale = Markup(' fill-opacity="{:.2f}"').format(opacity) if opacity < 1 else ""
+    return box.format(x, y, width, height, style, pale, title)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
+    return Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="{}"/>').format(x1, y1, x2, y2, style)

@@ -1,0 +1,71 @@
+"""One self-contained page: Jinja with everything escaped, pictures as data URIs, a policy that forbids all else."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+PICTURE = 256
+"""Longest side of a picture on a page, pixels: about 10 kB each."""
+_QUALITY = 70
+
+
+def render(template: str, **facts: Any) -> str:
+    """The page of a template in this folder; the same facts give the same bytes.
+
+    Raises:
+        jinja2.UndefinedError: the template names what *facts* lack.
+    """
+    jinja = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters["share"] = share
+    jinja.globals.update(number=number, duration=duration)
+    return jinja.get_template(template).render(**facts)
+
+
+def picture(data: bytes | None, longest: int = PICTURE) -> str | None:
+    """Image bytes as a small JPEG in a data URI; None where there is none, or it cannot be read."""
+    if not data:
+        return None
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.draft("RGB", (longest, longest))
+            small = image.convert("RGB")
+            small.thumbnail((longest, longest))
+            buffer = io.BytesIO()
+            small.save(buffer, "JPEG", quality=_QUALITY)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def number(value: float | None) -> str:
+    """12,345; 0.0123; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def share(estimate: dict[str, Any] | None) -> str:
+    """An ``Estimate`` (as a dict) of a share, in percent with its interval."""
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    ends = "" if estimate["low"] is None else f" [{estimate['low']:.0%}, {estimate['high']:.0%}]"
+    return f"{estimate['value']:.0%}{ends}"
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from mminstruct import report
+from mminstruct.report import bench
+from tests.report import runs
+from tests.report.reading import read
+
+EVERY = {
+    "q1": ("a", "a"), "q2": ("b", "b"), "q3": ("neither", "neither"), "q4": ("a", "b"), "q5": ("a", "unparsed"),
+}  # fmt: skip
+STANDARD = {
+    "task": "pope", "version": None, "metric": "pope_accuracy", "score": 0.875, "error": None, "samples": 40, "limit": 40,
+    "model": "mine", "lmms_eval": "0.7.3",
+}  # fmt: skip
+
+
+def test_the_page_tells_the_result_with_its_intervals_and_the_judges_faults(tmp_path: Path) -> None:
+    many = {f"q{n}": ("a", "a") for n in range(20)} | {f"r{n}": ("a", "b") for n in range(10)}
+    runs.bench(str(tmp_path), many)
+    (pair,) = report.facts(str(tmp_path))["judges"]["j"]["pairs"]["pairs"]
+    said = read(bench.page(str(tmp_path), [STANDARD]))
+    rate = pair["all"]["win_rate"]
+    assert f"{rate['value']:.0%} [{rate['low']:.0%}, {rate['high']:.0%}]" in said.text
+    assert rate["value"] == 25 / 30
+    assert "20 / 10 / 0 of 30" in said.text
+    assert "same verdict in both orders67%" in said.text.replace("\n", "")
+    assert any(title.startswith("poetry, new : old:") for title in said.titles)  # the heat map's cells
+    assert "first shown over second: +33% [" in "".join(said.titles)
+    assert "j favours the answer shown first: first over second +33% [" in said.text
+    assert "the-judge, revision r1; saw image (60)." in said.text
+    assert "0.875" in said.text
+    assert "40, the first only" in said.text
+
+
+def test_samples_are_of_every_outcome_not_only_of_what_pleases(tmp_path: Path) -> None:
+    runs.bench(str(tmp_path), EVERY | {f"s{n}": ("a", "a") for n in range(40)})
+    said = read(bench.page(str(tmp_path), []))
+    assert said.tags["section"] == bench.SAMPLES
+    for outcome in (
+        "new is better", "old is better", "neither is better", "the winner changed with the order, so a tie",
+        "undecided: a verdict is missing or could not be read",
+    ):  # fmt: skip
+        assert f"Judge j: {outcome}" in said.text, outcome
+    assert "old shown first: could not be read" in said.text
+    assert "new: an answer" in said.text
+    assert "old: an answer" in said.text
+
+
+def test_questions_without_images_and_benchmarks_without_verdicts_have_pages(tmp_path: Path) -> None:
+    runs.bench(str(tmp_path / "blind"), EVERY, image=False)
+    said = read(bench.page(str(tmp_path / "blind"), []))
+    assert "no image" in said.text
+    assert said.tags["img"] == 0
+    runs.bench(str(tmp_path / "empty"), {})
+    assert "No verdicts on pairs yet." in read(bench.page(str(tmp_path / "empty"), [])).text
+
+
+def test_the_terminal_tells_the_same_numbers(tmp_path: Path) -> None:
+    runs.bench(str(tmp_path), EVERY)
+    text = report.as_text(str(tmp_path))
+    assert "1/2/1" in text
+    assert "50% [" in text
+    assert "1 of 10 verdicts could not be read" in text

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mminstruct import cli, report
+from mminstruct.report import build
+from mminstruct.store import Store
+from tests.report import runs
+from tests.report.reading import read
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    runs.build(str(tmp_path / "run"), ["A red square.", "A blue one."])
+    return str(tmp_path / "run")
+
+
+def test_every_row_that_left_is_on_the_page_with_its_reason_and_what_it_cost(run: str) -> None:
+    found = build.facts(run)
+    assert [stage["table"] for stage in found["stages"]][:2] == ["ingest", "caption"]
+    assert (found["stages"][0]["taken"], found["stages"][0]["kept"]) == (3, 2)
+    (reason,) = found["reasons"]
+    assert (reason["table"], reason["reason"], reason["count"]) == ("ingest", "truncated", 1)
+    assert reason["examples"] == [{"id": "broken.jpg", "detail": "image file is truncated"}]
+    assert found["total"] == {"seconds": 92.0, "calls": 2, "tokens": 1200, "cost": 0.25}
+    assert (found["pairs"], found["kinds"]) == (2, {"poetry": 2})
+    said = read(build.page(run))
+    for text in ("ingest: 1 × truncated", "image file is truncated", "$0.25", "1,200", "66.7% of 3", "All sums close."):
+        assert text in said.text, text
+    assert said.tags["img"] == 2
+    assert "A blue one." in said.text
+    assert "1 × truncated" in said.titles
+
+
+def test_what_failed_and_what_does_not_close_is_said_first(run: str) -> None:
+    Store(run).table("filter").fail("c-0000", "ValueError: no such model", "Traceback ...")
+    said = read(build.page(run)).text
+    assert "filter/c-0000 failed: ValueError: no such model" in said
+    assert "All sums close." in said
+    file = Path(run, "ingest", "_receipts", "a-0000.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"taken": 9}))
+    said = read(build.page(run)).text
+    assert "ingest/a-0000: 9 in, but 6 neither kept nor dropped" in said[: said.index("Rows, stage by stage")]
+    assert "All sums close." not in said
+
+
+def test_the_command_writes_the_page_and_tells_the_tables(
+    run: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main(["report", run]) == 0
+    said = capsys.readouterr().out
+    assert "truncated" in said
+    assert "poetry: 2 pairs" in said
+    assert said.strip().endswith(f"{run}/report.html")
+    first = Path(run, "report.html").read_bytes()
+    assert cli.main(["report", run, "--json", "--to", str(tmp_path / "page.html")]) == 0
+    assert json.loads(capsys.readouterr().out) == report.facts(run)
+    assert (
+        tmp_path / "page.html"
+    ).read_bytes() == first  # the page itself is no part of the run, and nothing is by chance
+    assert cli.main(["report", str(tmp_path)]) == 1
+    assert "no run here" in capsys.readouterr().err
+
+
+def test_a_run_that_has_only_begun_has_a_page(run: str) -> None:
+    for name in ("match", "answer", "filter", "summarize"):
+        shutil.rmtree(Path(run, name))
+    said = read(build.page(run))
+    assert "No answer" not in said.text
+    assert said.tags["img"] == 2
+    shutil.rmtree(Path(run, "caption"))
+    assert "No caption." in read(build.page(run)).text
