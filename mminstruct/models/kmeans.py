@@ -10,15 +10,15 @@ are taken in another order there. faiss is held to one thread's order of sums by
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from mminstruct.models.kmeans_fits import FITS, SPREAD, Fit, nearest, spread
+from mminstruct.stage import Crew
+
 BACKENDS = ("cuvs", "cuml", "faiss", "sklearn", "torch", "numpy")
 """Best first; the first two need a GPU."""
-_BLOCK = 16384
-"""Points compared with all centroids at a time."""
 _SEEDING = 32
 """Points a cluster that k-means++ looks at."""
 
@@ -38,10 +38,6 @@ class Clusters:
     backend: str
 
 
-Fit = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
-"""Points ``(N, D)``, first centroids ``(K, D)`` and a number of iterations to better centroids ``(K, D)``."""
-
-
 def kmeans(
     points_ND: np.ndarray,
     k: int,
@@ -50,6 +46,7 @@ def kmeans(
     iterations: int = 25,
     restarts: int = 1,
     backend: str = "auto",
+    crew: Crew | None = None,
 ) -> Clusters:
     """Lloyd's algorithm from k-means++ seeds; of *restarts*, the one with the lowest inertia.
 
@@ -60,6 +57,7 @@ def kmeans(
         iterations: At most so many; backends stop where nothing moves any more.
         restarts: Seedings to try.
         backend: One of ``BACKENDS``, or ``auto``: the best that is installed and has its device.
+        crew: Fits together, each process on a share of the points; for the backends in ``SPREAD``.
 
     Raises:
         ValueError: naming the rows, where points are not finite or zero; where there are no points; for a backend
@@ -68,7 +66,9 @@ def kmeans(
     points_ND = np.ascontiguousarray(points_ND, np.float32)
     _check(points_ND, k)
     name = backend_for(backend)
-    fit = _FITS[name]
+    if crew is not None and name not in SPREAD:
+        raise ValueError(f"k-means backend {name} works in one process: for several take {' or '.join(SPREAD)}")
+    fit = FITS[name] if crew is None else spread(name, crew)
     distinct = len(np.unique(points_ND, axis=0)) if len(points_ND) <= 4 * k else k + 1
     best: Clusters | None = None
     for restart in range(max(1, restarts)):
@@ -167,20 +167,6 @@ def _settle(points_ND: np.ndarray, first_KD: np.ndarray, fit: Fit, iterations: i
     )
 
 
-def nearest(points_ND: np.ndarray, centroids_KD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest centroid ``(N,)`` of each point, and its squared distance ``(N,)`` in float64, by differences."""
-    half_K = np.einsum("kd,kd->k", centroids_KD, centroids_KD) / 2
-    labels_N = np.empty(len(points_ND), np.int64)
-    squares_N = np.empty(len(points_ND))
-    for start in range(0, len(points_ND), _BLOCK):
-        some_BD = points_ND[start : start + _BLOCK]
-        labels_B = (some_BD @ centroids_KD.T - half_K).argmax(axis=1)
-        labels_N[start : start + _BLOCK] = labels_B
-        away_BD = some_BD - centroids_KD[labels_B]
-        squares_N[start : start + _BLOCK] = np.einsum("bd,bd->b", away_BD, away_BD, dtype=np.float64)
-    return labels_N, squares_N
-
-
 def _check(points_ND: np.ndarray, k: int) -> None:
     if points_ND.ndim != 2 or not points_ND.size:
         raise ValueError(f"k-means needs points (N, D) with N and D above 0, not shape {points_ND.shape}")
@@ -194,117 +180,3 @@ def _check(points_ND: np.ndarray, k: int) -> None:
             rows = np.flatnonzero(bad_N)
             more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
             raise ValueError(f"k-means: points in rows {', '.join(map(str, rows[:10]))}{more} {what}")
-
-
-def _means(points_ND: np.ndarray, labels_N: np.ndarray, old_KD: np.ndarray) -> np.ndarray:
-    """Means ``(K, D)`` of the points of each label, summed in their order; the old centroid where there are none."""
-    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
-
-    count, k = len(labels_N), len(old_KD)
-    member_KN = csr_matrix((np.ones(count, np.float32), (labels_N, np.arange(count))), shape=(k, count))
-    sizes_K1 = np.bincount(labels_N, minlength=k)[:, None].astype(np.float32)
-    return np.where(sizes_K1 > 0, (member_KN @ points_ND) / np.maximum(sizes_K1, 1), old_KD).astype(np.float32)
-
-
-def _lloyd(
-    points_ND: np.ndarray, centroids_KD: np.ndarray, iterations: int, label: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Iterations with somebody's labels ``(N,)`` of given centroids."""
-    last_N: np.ndarray | None = None
-    for _ in range(iterations):
-        labels_N = label(centroids_KD)
-        if last_N is not None and np.array_equal(labels_N, last_N):
-            break
-        centroids_KD, last_N = _means(points_ND, labels_N, centroids_KD), labels_N
-    return centroids_KD
-
-
-def _numpy(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
-    return _lloyd(points_ND, first_KD, iterations, lambda centroids_KD: nearest(points_ND, centroids_KD)[0])
-
-
-def _faiss(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
-    import faiss
-
-    def label(centroids_KD: np.ndarray) -> np.ndarray:
-        index = faiss.IndexFlatL2(centroids_KD.shape[1])
-        index.add(centroids_KD)
-        return np.asarray(index.search(points_ND, 1)[1][:, 0])
-
-    return _lloyd(points_ND, first_KD, iterations, label)
-
-
-def _torch(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    blocks = torch.split(torch.from_numpy(points_ND), _BLOCK)
-    if points_ND.nbytes < 8 << 30:
-        blocks = tuple(block.to(device) for block in blocks)  # else a block at a time, in every iteration
-    centroids_KD = torch.from_numpy(first_KD).to(device)
-    last_N = None
-    with torch.inference_mode():
-        for _ in range(iterations):
-            half_K = centroids_KD.square().sum(1) / 2
-            sums_KD = torch.zeros_like(centroids_KD)
-            labels = []
-            for block in blocks:
-                block_BD = block.to(device)
-                labels_B = (block_BD @ centroids_KD.T - half_K).argmax(1)
-                # a product instead of index_add: its sums come in one order, on a GPU too
-                member_BK = torch.nn.functional.one_hot(labels_B, len(centroids_KD)).to(block_BD.dtype)
-                sums_KD += member_BK.T @ block_BD
-                labels.append(labels_B)
-            labels_N = torch.cat(labels)
-            if last_N is not None and torch.equal(labels_N, last_N):
-                break
-            sizes_K1 = torch.bincount(labels_N, minlength=len(centroids_KD))[:, None]
-            centroids_KD = torch.where(sizes_K1 > 0, sums_KD / sizes_K1.clamp_min(1), centroids_KD)
-            last_N = labels_N
-    return np.asarray(centroids_KD.cpu().numpy())
-
-
-def _sklearn(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    with threadpool_limits(1):  # its threads add their sums in the order in which they finish
-        found = KMeans(len(first_KD), init=first_KD, n_init=1, max_iter=iterations, tol=0.0).fit(points_ND)
-    return np.asarray(found.cluster_centers_)
-
-
-def _cuml(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
-    from cuml.cluster import KMeans
-
-    found = KMeans(
-        n_clusters=len(first_KD), init=first_KD, n_init=1, max_iter=iterations, tol=0.0, output_type="numpy"
-    ).fit(points_ND)
-    return np.asarray(found.cluster_centers_)
-
-
-def _cuvs(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
-    import cupy
-    from cuvs.cluster import kmeans as cuvs_kmeans
-
-    free, _ = cupy.cuda.runtime.memGetInfo()
-    fits = points_ND.nbytes < free // 2
-    settings = cuvs_kmeans.KMeansParams(
-        n_clusters=len(first_KD),
-        init_method="Array",
-        max_iter=iterations,
-        tol=0.0,
-        device_buffer_samples=0 if fits else max(1, free // 4 // (4 * points_ND.shape[1])),
-    )
-    points = cupy.asarray(points_ND) if fits else points_ND  # what does not fit is streamed from here
-    centroids_KD, _, _ = cuvs_kmeans.fit(settings, points, centroids=cupy.array(first_KD))
-    return np.asarray(cupy.asnumpy(cupy.asarray(centroids_KD)))
-
-
-_FITS: dict[str, Fit] = {
-    "cuvs": _cuvs,
-    "cuml": _cuml,
-    "faiss": _faiss,
-    "sklearn": _sklearn,
-    "torch": _torch,
-    "numpy": _numpy,
-}

@@ -122,7 +122,7 @@ class Encoder:
             return False
         inner = getattr(self._tokenizer, "tokenizer", None)  # of Hugging Face, where there is one
         if inner is not None:
-            return len(inner(text, verbose=False)["input_ids"]) > context
+            return len(inner(self._tokenizer.clean_fn(text), verbose=False)["input_ids"]) > context
         return len(self._tokenizer.encode(text)) + 2 > context
 
     @property

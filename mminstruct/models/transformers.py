@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from mminstruct.models.decoding import Sampler, batches, grouped_attention, prefilled, room
-from mminstruct.models.model import Finish, Model, Reply
+from mminstruct.models.model import Finish, Model, Reply, Sampling
 from mminstruct.models.transcript import Transcripts, Unanswerable, picture, refused, source, spent
 from mminstruct.prompts import Message
 from mminstruct.stage import note
@@ -67,9 +67,15 @@ class Chatter:
         self._context = int(options.get("context") or getattr(text, "max_position_embeddings", 0) or 2**31)
         self._batch = int(options.get("batch_size", 16 if self._sees else 64))
         self._lock = threading.Lock()
+        self._sampling = model.sampling  # of the call that holds the lock
 
     def chat(
-        self, messages: list[list[Message]], *, seeds: list[int], schema: dict[str, Any] | None = None
+        self,
+        messages: list[list[Message]],
+        *,
+        seeds: list[int],
+        schema: dict[str, Any] | None = None,
+        sampling: Sampling | None = None,
     ) -> list[Reply]:
         """See ``Chat``; *schema* is not enforced here."""
         replies: dict[int, Reply] = {}
@@ -80,6 +86,7 @@ class Chatter:
             except Unanswerable as error:
                 replies[row] = refused(error)
         with self._lock:
+            self._sampling = sampling or self._model.sampling
             if prompts:
                 rows, texts = list(prompts), [text for text, _ in prompts.values()]
                 ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
@@ -144,16 +151,16 @@ class Chatter:
         import transformers
 
         start = inputs["input_ids"].shape[1]
-        budgets = [min(self._model.max_tokens, self._context - count) for count in tokens.values()]
+        budgets = [min(self._sampling.max_tokens, self._context - count) for count in tokens.values()]
         limits_B = torch.tensor(budgets, device=self._device)
 
         def over_budget(ids_BT: Any, _: Any, **__: Any) -> Any:
             return limits_B <= ids_BT.shape[1] - start
 
         processors = transformers.LogitsProcessorList()
-        if self._model.temperature > 0:
+        if self._sampling.temperature > 0:
             own = [seeds[row] for row in tokens]
-            processors.append(Sampler(own, start, self._model.temperature, self._model.top_p))
+            processors.append(Sampler(own, start, self._sampling.temperature, self._sampling.top_p))
         with torch.inference_mode():
             out_BT = self._net.generate(
                 **inputs,

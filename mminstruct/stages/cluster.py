@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.dataset as ds
 
 from mminstruct import schemas
 from mminstruct.models.kmeans import kmeans
-from mminstruct.stage import Made, Stage, Transform, content_id, runtime, whole
+from mminstruct.stage import CREW, Crew, Made, Stage, Transform, content_id, runtime, whole
 
 _BLOCK = 8192
 """Points assigned at a time: 8192 x 300 similarities are 10 MB."""
@@ -29,6 +30,8 @@ class Cluster(Stage):
     """Points that the centroids are fitted on, chosen by content; None: all."""
     seed: int = 0
     backend: str = runtime("auto")
+    ranks: int = runtime(1)
+    """Workers that fit together, each as ``engine.pools.cluster`` says; more than one with backend torch or cuml."""
 
     reads = {"embed": whole("instruction_id", "embedding"), "instruct": whole("instruction_id")}
     writes = schemas.CLUSTER
@@ -69,11 +72,26 @@ class Cluster(Stage):
         if self.sample is not None and self.sample < len(ids):
             order = sorted(range(len(ids)), key=lambda n: content_id(str(self.seed), ids[n]))
             points_ND = points_ND[sorted(order[: self.sample])]
-        found = kmeans(
-            points_ND, self.k, seed=self.seed, iterations=self.iterations, restarts=self.restarts, backend=self.backend
-        )
+        with self._crew() as crew:
+            found = kmeans(
+                points_ND,
+                self.k,
+                seed=self.seed,
+                iterations=self.iterations,
+                restarts=self.restarts,
+                backend=self.backend,
+                crew=crew,
+            )
         norms_K = np.linalg.norm(found.centroids_KD, axis=1, keepdims=True)
         return np.asarray(found.centroids_KD / np.maximum(norms_K, 1e-12), np.float32)
+
+    def _crew(self) -> AbstractContextManager[Crew | None]:
+        if self.ranks == 1:
+            return nullcontext()
+        lend = CREW.get()
+        if lend is None:
+            raise ValueError(f"cluster.ranks={self.ranks}: this engine has one process; take engine=ray, or ranks=1")
+        return lend(self.ranks)
 
 
 def _points(embed: ds.Dataset) -> tuple[list[str], np.ndarray]:

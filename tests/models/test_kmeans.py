@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,9 +12,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from mminstruct.models import kmeans as module
+from mminstruct.models import kmeans_fits
 from mminstruct.models.kmeans import Clusters, backend_for, kmeans, plus_plus
+from mminstruct.stage import Crew
 
-HERE = [name for name in module.BACKENDS if name not in ("cuvs", "cuml")]
+CPU = [name for name in module.BACKENDS if name not in ("cuvs", "cuml")]
+HERE = [name for name in module.BACKENDS if name in CPU or module._runs(name)]
+"""Where there is a GPU, what runs on it is compared too."""
 
 
 def blobs(count: int = 1200, k: int = 12, width: int = 16, spread: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +50,7 @@ def test_backends_agree_where_there_are_no_clear_clusters_too(backend: str) -> N
     assert ours.inertia == pytest.approx(numpy.inertia, rel=1e-3)
 
 
-@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("backend", CPU)
 def test_equal_calls_give_equal_bytes_and_seeds_matter(backend: str) -> None:
     points, _ = blobs(spread=0.5)
     assert equal(kmeans(points, 15, seed=1, backend=backend), kmeans(points, 15, seed=1, backend=backend))
@@ -108,12 +113,12 @@ def test_a_centroid_that_loses_all_its_points_gets_a_new_place(monkeypatch: pyte
     points, truth = blobs()
 
     def forgetful(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
-        made = module._numpy(points_ND, first_KD, iterations)
+        made = kmeans_fits._numpy(points_ND, first_KD, iterations)
         if iterations == 25:
             made[:3] = 100.0  # far from every point
         return made
 
-    monkeypatch.setitem(module._FITS, "numpy", forgetful)
+    monkeypatch.setitem(kmeans_fits.FITS, "numpy", forgetful)
     found = kmeans(points, 12, seed=3, restarts=3, backend="numpy")
     assert len(found.centroids_KD) == 12
     assert adjusted_rand_score(truth, found.labels_N) > 0.9
@@ -134,6 +139,8 @@ def test_what_cannot_be_clustered_is_refused() -> None:
         kmeans(np.ones((3, 4), np.float32), 0, seed=0)
     with pytest.raises(ValueError, match="not one of auto"):
         backend_for("spark")
+    with pytest.raises(ValueError, match="numpy works in one process: for several take torch or cuml"):
+        kmeans(np.ones((3, 4), np.float32), 1, seed=0, backend="numpy", crew=cast(Crew, "two"))
 
 
 def test_auto_takes_the_best_that_runs_here() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,51 @@ def test_a_folder_without_weights_is_refused_instead_of_drawn_at_random(clip: Pa
 def test_a_name_that_means_no_weights_is_refused(name: str, words: str) -> None:
     with pytest.raises((ValueError, RuntimeError), match=words):
         Encoder(Model(name=name, backend="open_clip"))
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.siglip(tmp_path_factory.mktemp("siglip"))
+
+
+def test_siglips_cosines_rank_as_its_sigmoid_does(siglip: Path) -> None:
+    import open_clip
+    import torch
+
+    encoder = Encoder(Model(name=str(siglip), backend="open_clip"))
+    model, prepare = open_clip.create_model_from_pretrained(f"local-dir:{siglip}")
+    words = open_clip.get_tokenizer(f"local-dir:{siglip}")
+    texts = ["A red robot.", "two trees!", "count them", "the LANTERN"]
+    with torch.inference_mode():
+        pixels = torch.stack([prepare(Image.open(io.BytesIO(data))) for data in PICTURES])
+        cosines = model.encode_image(pixels, normalize=True) @ model.encode_text(words(texts), normalize=True).T
+        theirs = torch.sigmoid(model.logit_scale.exp() * cosines + model.logit_bias).numpy()
+    ours = similarity(encoder.images(PICTURES), encoder.texts(texts))
+    assert encoder.logit_bias == -10
+    assert 1 / (1 + np.exp(-encoder.logit_scale * ours - encoder.logit_bias)) == pytest.approx(theirs, abs=1e-6)
+    assert (ours.argsort(axis=1) == theirs.astype(np.float64).argsort(axis=1)).mean() > 0.9  # ties aside
+
+
+def test_words_over_siglips_context_are_counted_as_its_tokenizer_cleans_them(siglip: Path, unit: Unit) -> None:
+    encoder = Encoder(Model(name=str(siglip), backend="open_clip"))
+    encoder.texts(["x" * 16, "x" * 17, "x!" * 16, "X - " * 3])
+    assert unit.notes == {"clip_text_cut": 1}
+
+
+def test_images_are_decoded_while_the_batch_before_them_is_encoded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder(Model(name=str(clip), backend="open_clip", options={"batch_size": 2, "decoders": 1}))
+    decoded = threading.Event()
+    decode, encode = encoder._tensor, encoder._net.encode_image
+
+    def told(data: bytes) -> Any:
+        if data == PICTURES[3]:
+            decoded.set()
+        return decode(data)
+
+    def waiting(*args: Any, **rest: Any) -> Any:
+        assert decoded.wait(60)  # the second batch is decoded before the first is through the model
+        return encode(*args, **rest)
+
+    monkeypatch.setattr(encoder, "_tensor", told)
+    monkeypatch.setattr(encoder._net, "encode_image", waiting)
+    assert np.isfinite(encoder.images(PICTURES[:4])).all()

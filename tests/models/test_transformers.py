@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mminstruct.models.model import Model, with_image
+from mminstruct.models.transcript import picture
 from mminstruct.models.transformers import Chatter
 from mminstruct.prompts import Message
 from mminstruct.stage import UNIT, Unit
@@ -115,6 +116,24 @@ def test_a_caption_depends_on_the_pixels_and_not_on_the_batch(seeing: Chatter) -
     together = seeing.chat(whole, seeds=[0] * 9)
     assert together == [seeing.chat([one], seeds=[0])[0] for one in whole]
     assert len({reply.text for reply in together}) > 1
+
+
+def test_a_vlm_whose_images_differ_in_tokens_says_the_same_in_a_batch_and_alone(tmp_path: Path) -> None:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    chatter = Chatter(Model(name=str(tiny.qwen(tmp_path)), max_tokens=8, options={"batch_size": 3}))
+    pictures = [tiny.picture(seed, width=40 + 13 * seed, height=50) for seed in range(4)]
+    asked = [with_image(ask("look " * (seed + 1)), data) for seed, data in enumerate(pictures)]
+    together = chatter.chat([*asked, ask("only words")], seeds=[0] * 5)
+    assert together == [chatter.chat([one], seeds=[0])[0] for one in [*asked, ask("only words")]]
+    assert len({reply.tokens_in - len(("look " * (n + 1)).split()) for n, reply in enumerate(together[:4])}) > 1
+    processor, model = AutoProcessor.from_pretrained(tmp_path), AutoModelForImageTextToText.from_pretrained(tmp_path)
+    for question, data, reply in zip(asked, pictures, together, strict=False):
+        text = f"<s>USER: <|vision_start|><|image_pad|><|vision_end|>{question[0]['content'][1]['text']}\nASSISTANT:"
+        inputs = processor(text=[text], images=[picture(data)], return_tensors="pt", add_special_tokens=False)
+        made = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        assert reply.text == processor.tokenizer.decode(made, skip_special_tokens=True).strip()
+        assert reply.tokens_in == inputs["input_ids"].shape[1]
 
 
 def test_an_image_for_a_model_that_only_reads_is_an_error_of_its_row(greedy: Chatter) -> None:

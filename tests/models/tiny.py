@@ -191,3 +191,97 @@ def clip(folder: Path) -> Path:
     save_file(weights, folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": preprocess}))
     return folder
+
+
+def siglip(folder: Path) -> Path:
+    """A SigLIP in open_clip's layout: sigmoid's bias, a tokenizer of Hugging Face, texts without case or punctuation."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    words = tokenizer(template=None)
+    model = {
+        "embed_dim": 32,
+        "init_logit_bias": -10,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "head_width": 16, "patch_size": 8},
+        "text_cfg": {
+            "context_length": 16,
+            "vocab_size": len(words),
+            "hf_tokenizer_name": "in this folder",
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+            "width": 32,
+            "heads": 2,
+            "layers": 2,
+            "no_causal_mask": True,
+            "proj_bias": True,
+            "pool_type": "last",
+        },
+    }
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    folder.mkdir(parents=True, exist_ok=True)
+    words.save_pretrained(folder)
+    made = open_clip.model.CustomTextCLIP(**model)
+    weights = {name: value.clone().contiguous() for name, value in made.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    facts = {"model_cfg": model | {"custom_text": True}, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(facts))
+    return folder
+
+
+def qwen(folder: Path) -> Path:
+    """A Qwen3-VL of two layers; an image has as many tokens as it has squares of 16 pixels a side."""
+    import torch
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+    from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+
+    torch.manual_seed(0)
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    special = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+    words = tokenizer(*special)
+    template = TEMPLATE.replace("'<image>\\n'", "'<|vision_start|><|image_pad|><|vision_end|>'")
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "initializer_range": 0.25,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [4, 2, 2],
+            "mrope_interleaved": True,
+        },
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
+    grid: dict[str, Any] = {"patch_size": 8, "merge_size": 2, "temporal_patch_size": 2}
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "patch_size": 8,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": 64,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0, 1],
+    }
+    ids = dict(zip(names, words.convert_tokens_to_ids(list(special)), strict=True))
+    Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **ids)).save_pretrained(
+        folder
+    )
+    Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessorPil(**grid, size={"shortest_edge": 1024, "longest_edge": 4096}),
+        tokenizer=words,
+        video_processor=Qwen3VLVideoProcessor(**grid),
+        chat_template=template,
+    ).save_pretrained(folder)
+    return folder

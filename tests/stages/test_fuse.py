@@ -109,10 +109,39 @@ def test_braces_and_turns_in_alt_text_stay_text() -> None:
     assert [message["role"] for message in model.chatter.asked[0]] == ["system", "user"]
 
 
-def test_capsfusions_own_prompt_fits() -> None:
+CAPSFUSION = (
+    "Please merge and refine the information from the two given sentences. Sentence 1 provides detailed real-world "
+    "knowledge, yet it suffers from flaws in sentence structure and grammar. Sentence 2 exhibits nice sentence "
+    "structure, but lacking in-depth real-world details and may contain false information. Please combine them into a "
+    "new sentence, ensuring a well-structured sentence while retaining the detailed real-world information provided in "
+    "Sentence 1. Avoid simply concatenating the sentences.\n\n"
+    "Sentence 1: Ann in Paris\nSentence 2: A man stands by a tower.\nNew Sentence:"
+)
+"""Letter for letter what its model was trained on (baaivision/CapsFusion, capsfusion_inference.py)."""
+
+
+def test_capsfusion_is_asked_letter_for_letter_as_it_was_trained_and_without_a_system_turn() -> None:
     model = Scripted(script=lambda messages, seed: "New Sentence: Ann stands by a tower.")
-    made = run(["Ann in Paris"], model, prompt=prompt_text("fuse_capsfusion"))
-    assert made.table["description"].to_pylist() == ["Ann stands by a tower."]
+    made = run(["Ann in Paris", None], model, prompt=prompt_text("fuse_capsfusion"))
+    assert model.chatter.asked == [[{"role": "user", "content": CAPSFUSION}]]
+    assert made.table["description"].to_pylist() == ["Ann stands by a tower.", CAPTION]
+    assert made.table["fused"].to_pylist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Combining both, we get a well-structured sentence about Ann.",
+        "Ann, whose detailed real-world information is retained, stands by a tower.",
+        "Sentence 2: Ann stands by a tower.",
+        "The new sentence names Ann.",
+    ],
+)
+def test_words_of_capsfusions_prompt_do_not_reach_a_description(reply: str) -> None:
+    model = Scripted(script=lambda messages, seed: reply)
+    made, notes = notes_of(["Ann in Paris"], model, prompt=prompt_text("fuse_capsfusion"))
+    assert made.table["description"].to_pylist() == [CAPTION]
+    assert notes == {"fuse_leak": 1}
 
 
 def test_settings_that_cannot_work_are_refused() -> None:
