@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded")  # a busy machine is no failure
 
 
 @pytest.fixture(scope="session")
@@ -13,13 +17,10 @@ def ray_here() -> Iterator[None]:
     """One local Ray for all tests that need it."""
     import ray
 
-    ray.init(
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="warning",
-        object_store_memory=200 * 2**20,
-    )
+    from tests.engine.nodes import patiently
+
+    some = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 200 * 2**20}
+    patiently(lambda: ray.init(num_cpus=4, logging_level="warning", **some))
     yield
     ray.shutdown()
 

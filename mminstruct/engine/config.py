@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
+from mminstruct.models.model import Model
+from mminstruct.recipe import Recipe, holders, segments
+
 
 @dataclass(kw_only=True)
 class Pool:
@@ -35,6 +40,12 @@ class EngineConfig:
     """Of a running cluster; None joins the one that RAY_ADDRESS names (ray job submit sets it), or starts one here."""
     cpus: int | None = None
     """Of a cluster started here; None takes the machine's."""
+    autoscale: bool = False
+    """Whether the cluster grows when asked: pools that want more than it has then wait for nodes, not refused."""
+    gpu: str = ""
+    """Kind of the GPUs, by its name in conf/rates.yaml (H100); only plan looks at it."""
+    gpu_usd: float | None = None
+    """Price of one GPU for an hour, US dollars; None takes that of conf/rates.yaml."""
     fused: bool = False
     """One pool for a whole segment instead of one for each stage: on few cores, where every worker pays its imports."""
     retries: int = 3
@@ -44,3 +55,66 @@ class EngineConfig:
     """For stages (or fused segments) that pools does not name."""
     pools: dict[str, Pool] = field(default_factory=dict)
     """By stage; a fused segment goes by the name of its first stage."""
+
+
+def pools(config: EngineConfig, recipe: Recipe) -> list[list[tuple[list[str], Pool]]]:
+    """For each segment of *recipe* the pools that run side by side in it, each with the tables that it works on."""
+    return [
+        [(names, config.pools.get(names[0], config.pool)) for names in operators(config, recipe, tables)]
+        for tables in segments(recipe)
+    ]
+
+
+def operators(config: EngineConfig, recipe: Recipe, tables: list[str]) -> list[list[str]]:
+    """Tables of one segment as pools work on them: each in a pool of its own, or fused."""
+    if not config.fused:
+        return [[name] for name in tables]
+    return [tables[:1], tables[1:]] if len(tables) > 1 and fans_out(recipe, tables[0]) else [tables]
+
+
+def fans_out(recipe: Recipe, table: str) -> bool:
+    """Whether a unit of *table* makes several parts: so do sources, and stages of only whole reads."""
+    return all(read.mode == "whole" for read in recipe.stages()[table].reads.values())
+
+
+def check_placement(config: EngineConfig, recipe: Recipe) -> None:
+    """Refuse GPU workers that could not hold their model's tensor-parallel replica.
+
+    Raises:
+        ValueError: naming the first such pool.
+    """
+    stages = recipe.stages()
+    for group, pool in (item for segment in pools(config, recipe) for item in segment):
+        for name in group:
+            for model in (holder for _, holder in holders(name, stages[name]) if isinstance(holder, Model)):
+                wants = _gpus(model.backend, model.options)
+                if wants > 1 and 0 < pool.gpus < wants:
+                    raise ValueError(
+                        f"engine.pools.{group[0]}.gpus is {pool.gpus:g}, and the model of {name} ({model.name}) is"
+                        f" spread over {wants} GPUs: engine.pools.{group[0]}.gpus={wants}"
+                    )
+
+
+def register_resolvers() -> None:
+    """Let conf/engine follow the models: ``${gpus:answerer}`` and ``${replicas:8,answerer}``.
+
+    The first is how many GPUs one worker of that role needs: none for an endpoint, else its tensor and pipeline
+    parallel sizes multiplied. The second is how many such workers 8 GPUs hold; 1 for an endpoint, whose client has many
+    requests in flight by itself.
+    """
+
+    def gpus(role: str, *, _root_: DictConfig) -> int:
+        model = OmegaConf.select(_root_, f"models.{role}")
+        return 1 if model is None else _gpus(model.backend, model.options)
+
+    def replicas(of: int, role: str, *, _root_: DictConfig) -> int:
+        return max(1, of // max(gpus(role, _root_=_root_), 1)) if gpus(role, _root_=_root_) else 1
+
+    OmegaConf.register_new_resolver("gpus", gpus, replace=True)
+    OmegaConf.register_new_resolver("replicas", replicas, replace=True)
+
+
+def _gpus(backend: str, options: Any) -> int:
+    """GPUs of one replica."""
+    sizes = [int(options.get(f"{how}_parallel_size", 1)) for how in ("tensor", "pipeline")]
+    return 0 if backend == "openai" else sizes[0] * sizes[1]

@@ -9,12 +9,13 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.config import EngineConfig, Pool, fans_out, operators
+from mminstruct.engine.crew import lend
 from mminstruct.run import Event, Run
-from mminstruct.stage import Halt, WorkerFault
+from mminstruct.stage import CREW, Halt, WorkerFault
 from mminstruct.store import Receipt
 from mminstruct.work import Worker
 
@@ -36,19 +37,21 @@ class Ray:
         context.enable_progress_bars = context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
         context.execution_options.preserve_order = False
+        context.execution_no_progress_timeout_s = -1  # half an hour, but one unit may take longer
         # a row, a key, is a block: else all parts of a shard would go to one worker. No operator beside the pools
         # (repartition) may do it: its tasks would wait for ever where the pools have all the CPUs
         context.target_max_block_size = context.target_min_block_size = 1
-        operators = self._operators(run, tables)
-        pools = [self.config.pools.get(names[0], self.config.pool) for names in operators]
-        grows = self._fans_out(run, operators[0])  # then only the first pool can be larger than its work
+        groups = operators(self.config, run.recipe, tables)
+        pools = [self.config.pools.get(names[0], self.config.pool) for names in groups]
+        grows = fans_out(run.recipe, tables[0])  # then only the first pool can be larger than its work
         pools = [
             pool if grows and number else dataclasses.replace(pool, workers=min(pool.workers, len(keys)))
             for number, pool in enumerate(pools)
         ]
-        _fits(operators, pools, ray.cluster_resources())
+        if not self.config.autoscale:
+            _fits(groups, pools, ray.cluster_resources())
         data = ray.data.from_items([{"key": key, "events": "[]"} for key in keys], override_num_blocks=len(keys))
-        for names, pool in zip(operators, pools, strict=True):
+        for names, pool in zip(groups, pools, strict=True):
             data = data.flat_map(
                 _Operator,
                 fn_constructor_args=(run, names, self.config.retries, self._session),
@@ -64,9 +67,14 @@ class Ray:
                 resources=pool.resources or None,
                 runtime_env=pool.env or None,
             )  # Ray restarts actors and retries their tasks without end; _Operator gives up on a unit that kills them
-        for row in data.iter_rows():
-            for event in json.loads(row["events"]):
-                yield _event(event)
+        try:
+            for row in data.iter_rows():
+                for event in json.loads(row["events"]):
+                    yield _event(event)
+        finally:
+            for table in map(run.table, tables):
+                with suppress(OSError):  # none there, or somebody writes into it who is no longer listened to
+                    table.store.fs.rm(table.store.path(table.name, f"_running-{self._session}"), recursive=True)
 
     def close(self) -> None:
         """Leave the cluster that this engine joined or started: Ray may abort an interpreter that ends without."""
@@ -75,18 +83,6 @@ class Ray:
         if self._joined:
             ray.shutdown()
             self._joined = False
-
-    def _operators(self, run: Run, tables: list[str]) -> list[list[str]]:
-        if not self.config.fused:
-            return [[name] for name in tables]
-        if len(tables) > 1 and self._fans_out(run, tables[:1]):
-            return [tables[:1], tables[1:]]
-        return [tables]
-
-    @staticmethod
-    def _fans_out(run: Run, tables: list[str]) -> bool:
-        """Whether units of these tables make several parts: sources, and stages of only whole reads."""
-        return all(read.mode == "whole" for read in run.stages[tables[0]].reads.values())
 
 
 def connect(config: EngineConfig) -> bool:
@@ -116,7 +112,8 @@ def _fits(operators: list[list[str]], pools: list[Pool], there: dict[str, float]
             )
             raise ValueError(
                 f"these stages run side by side and want {wanted:g} {name}s ({asked}); the cluster has"
-                f" {there.get(name, 0):g}: lower engine.pools.STAGE.workers or .{attribute}, or set engine.fused=true"
+                f" {there.get(name, 0):g}: lower engine.pools.STAGE.workers or .{attribute}, set engine.fused=true,"
+                " or engine.autoscale=true where the cluster grows"
             )
 
 
@@ -132,6 +129,7 @@ class _Operator:
         events = json.loads(row["events"])
         if not row["key"]:  # failed upstream: only its events travel on
             return [row]
+        CREW.set(lend)
         try:
             new, parts = self._follow(0, row["key"])
         except Halt as halt:  # as data: an exception would come out of Ray as another, with pages of traceback
@@ -162,7 +160,6 @@ class _Operator:
         if died >= self.retries:
             error = f"its worker died {died} times at it; look for it in Ray's logs, or run it alone with engine=local"
             worker.table.fail(key, error, "")
-            store.fs.rm(store.path(*folder), recursive=True)
             return Event(worker.name, key, None, error)
         with self.room.enter(alone=bool(before)) as alone:
             mark = f"{'alone' if alone else 'among'}-{uuid.uuid4().hex[:8]}"
@@ -172,8 +169,8 @@ class _Operator:
                 return worker.work(key)
             except WorkerFault:
                 os._exit(70)  # Ray replaces the actor and sends it the unit again; an exception would end the run
-            finally:
-                store.fs.rm(store.path(*folder), recursive=True)
+            finally:  # its own mark alone: on a node that Ray thinks dead a twin may still be at this unit
+                store.remove(*folder, mark)
 
 
 class _Room:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mminstruct.engine.config import EngineConfig, Pool
-from mminstruct.engine.data import Ray
+from mminstruct.engine.data import Ray, _Operator
 from mminstruct.engine.local import Local
 from mminstruct.run import Engine, Event, FailedUnits, Run, claim, execute
 from mminstruct.stage import Halt
@@ -74,6 +74,21 @@ def test_a_dead_worker_is_replaced_and_its_unit_done(tmp_path: Path, ray_here: N
     build(tmp_path / "ray", small(dies_once=str(tmp_path / "died")), engine())
     assert (tmp_path / "died").exists()
     assert contents(tmp_path / "ray") == contents(tmp_path / "calm")
+    assert not list((tmp_path / "ray").rglob("_running-*"))
+
+
+def test_a_twin_of_a_worker_thought_dead_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(url=str(tmp_path), recipe=small())
+    claim(run)
+    early, late = (_Operator(run, ["count"], 3, "session") for _ in range(2))
+    work = late.workers[0].work
+
+    def overtaken(key: str) -> Event:
+        assert early._attempt(early.workers[0], key).fresh  # Ray sent the unit again, and there it ended first
+        return work(key)
+
+    monkeypatch.setattr(late.workers[0], "work", overtaken)
+    assert late._attempt(late.workers[0], "shard-00000").receipt
 
 
 def test_a_worker_that_cannot_load_ends_the_run_with_its_reason(tmp_path: Path, ray_here: None) -> None:

@@ -1,0 +1,150 @@
+"""Clusters: their files, the engine's presets, and nodes that come and go."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from mminstruct import config as configuration
+from mminstruct.engine.config import pools
+from mminstruct.engine.local import Local
+from mminstruct.run import Run, claim, execute
+from tests.engine import nodes
+
+ROOT = Path(__file__).parents[2]
+
+
+def built(*words: str) -> configuration.Build:
+    configuration.register()
+    with initialize_config_dir(str(configuration.conf()), version_base="1.3"):
+        made, _ = configuration.build(compose("build", ["out=run", "source=images", *words]))
+    return made
+
+
+MACHINES = {"one_gpu": (1, 8), "node_8gpu": (8, 64), "nodes_4": (32, 256)}
+"""GPUs and cores that a preset is for."""
+MODELS = sorted(file.stem for file in (configuration.conf() / "models").glob("*.yaml"))
+PAIRS = [pair for pair in itertools.product(MACHINES, MODELS) if pair != ("one_gpu", "paper")]
+
+
+@pytest.mark.parametrize(("engine", "models"), PAIRS)
+def test_a_presets_pools_fit_the_machines_it_is_for_with_every_choice_of_models(engine: str, models: str) -> None:
+    gpus, cpus = MACHINES[engine]
+    made = built(f"engine={engine}", f"models={models}")
+    for segment in pools(made.engine, made.recipe):
+        tables = [group for group, _ in segment]
+        assert sum(pool.workers * pool.gpus for _, pool in segment) <= gpus + 1e-9, tables
+        assert sum(pool.workers * pool.cpus for _, pool in segment) <= cpus, tables
+    answer = next(pool for segment in pools(made.engine, made.recipe) for group, pool in segment if "answer" in group)
+    assert answer.workers * answer.gpus == gpus  # what costs the most has all of them
+
+
+def test_a_worker_has_as_many_gpus_as_its_model_is_spread_over_and_none_for_an_endpoint() -> None:
+    pooled = built("engine=node_8gpu", "models=paper", "models.answerer.options.tensor_parallel_size=4").engine.pools
+    assert (pooled["answer"].workers, pooled["answer"].gpus) == (2, 4)
+    assert (pooled["instruct"].workers, pooled["instruct"].gpus) == (1, 0)
+
+
+@pytest.mark.parametrize("words", [("engine=one_gpu",), ("engine=node_8gpu", "engine.pools.answer.gpus=1")], ids=str)
+def test_a_worker_too_small_for_its_model_is_refused_before_any_gpu_is_rented(words: tuple[str, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=r"engine\.pools\.answer\.gpus is 1, and the model of answer \(mistralai/.*spread over 2"
+    ):
+        built("models=paper", *words)
+
+
+def test_cluster_yaml_is_what_ray_up_takes() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    facts = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    ready = prepare_config(facts)
+    validate_config(ready)
+    types = ready["available_node_types"]
+    assert {name for name, kind in types.items() if kind["node_config"].get("InstanceMarketOptions")} == {"cpu", "gpu"}
+    assert types["gpu"]["max_workers"] * types["gpu"]["resources"]["GPU"] == 32
+    starts = [line for key in ("head_start_ray_commands", "worker_start_ray_commands") for line in ready[key]]
+    assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray start" in line)
+    assert any("--dashboard-host=127.0.0.1" in line for line in ready["head_start_ray_commands"])
+
+
+KUBERAY = {
+    "spec": "entrypoint submissionMode backoffLimit shutdownAfterJobFinishes ttlSecondsAfterFinished rayClusterSpec"
+    " activeDeadlineSeconds runtimeEnvYAML submitterPodTemplate metadata",
+    "rayClusterSpec": "rayVersion authOptions enableInTreeAutoscaling autoscalerOptions headGroupSpec workerGroupSpecs",
+    "autoscalerOptions": "idleTimeoutSeconds upscalingMode image resources env",
+    "headGroupSpec": "serviceType rayStartParams template",
+    "workerGroupSpecs": "groupName replicas minReplicas maxReplicas idleTimeoutSeconds rayStartParams template numOfHosts",
+}
+"""Fields of ray.io/v1, from KubeRay's Go types: a misspelt one would be dropped by the API server without a word."""
+
+
+def strangers(node: Any, where: str = "spec") -> list[str]:
+    """Fields that KubeRay does not have, outside of pod templates."""
+    found = []
+    for item in node if isinstance(node, list) else [node]:
+        for key, value in item.items():
+            found += [f"{where}.{key}"] if key not in KUBERAY[where].split() else []
+            found += strangers(value, key) if key in KUBERAY else []
+    return found
+
+
+def test_rayjob_yaml_has_only_fields_that_kuberay_knows_and_asks_for_a_token() -> None:
+    job = yaml.safe_load((ROOT / "rayjob.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    assert not strangers(job["spec"])
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP"
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        (container,) = group["template"]["spec"]["containers"]
+        volumes = {volume["name"] for volume in group["template"]["spec"].get("volumes", ())}
+        assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+
+
+def test_the_job_of_rayjob_yaml_composes_as_a_shell_reads_it(tmp_path: Path) -> None:
+    line = yaml.safe_load((ROOT / "rayjob.yaml").read_text())["spec"]["entrypoint"]
+    shown = subprocess.run(
+        ["/bin/sh", "-c", line.replace("python -m mminstruct.cli", f"'{sys.executable}' -m mminstruct.cli") + " --cfg job --resolve"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    facts = yaml.safe_load(shown.stdout)
+    assert facts["recipe"]["ingest"]["licence"] == "SA-1B research licence"
+    assert facts["engine"]["autoscale"] is True
+    assert facts["engine"]["pools"]["answer"]["workers"] == 8
+
+
+@pytest.mark.slow
+def test_a_node_taken_away_half_way_changes_no_byte(tmp_path: Path) -> None:
+    calm = Run(url=str(tmp_path / "calm"), recipe=nodes.recipe())
+    claim(calm)
+    execute(calm, Local())
+    scratch = tempfile.mkdtemp(prefix="mm-", dir="/tmp")  # a cluster's sockets and address, apart from every other's
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    env |= {"RAY_TMPDIR": scratch, "OMP_NUM_THREADS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.engine.nodes", str(tmp_path / "stormy")],
+            cwd=ROOT, env=env, capture_output=True, text=True, timeout=560, check=False,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    saw = json.loads((tmp_path / "stormy" / "saw.json").read_text())
+    assert saw["at first"] == 2  # and its pools wanted 3
+
+    def tables(folder: Path) -> dict[str, bytes]:
+        return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.parquet"))}
+
+    assert tables(tmp_path / "stormy" / "run") == tables(tmp_path / "calm"), done.stderr[-3000:]

@@ -1,0 +1,130 @@
+"""`ray job submit` to a real cluster, in a session of its own, with token authentication on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from mminstruct.status import standing
+from tests.conftest import SMALL
+from tests.engine.nodes import free_ports
+
+ROOT = Path(__file__).parents[2]
+RAY = str(Path(sys.executable).with_name("ray"))
+SAID = 'CC BY 4.0, "a=b"; it\'s ${free}'
+"""What shells, Ray's command line and Hydra could each take apart."""
+
+PORTS = (
+    "dashboard-port", "port", "ray-client-server-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
+    "runtime-env-agent-port", "metrics-export-port",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[str, dict[str, str]]]:
+    """A head node in its own folder and process group: its dashboard's address, and an environment with its token."""
+    folder = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))  # sockets' paths end at 107 characters
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    env |= {"HOME": str(folder), "RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1"}
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
+    head, address = _start(folder, env)
+    try:
+        yield address, env
+    finally:
+        _end(head)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: Path, env: dict[str, str]) -> tuple[subprocess.Popen[bytes], str]:
+    """Ray gives a head 30 s to start, which is too little on a machine that does much else: so up to four times."""
+    log = folder / "log"
+    for _ in range(4):
+        ports = free_ports(len(PORTS))
+        words = ["--head", "--block", "--disable-usage-stats", "--num-cpus=2", "--object-store-memory=100000000"]
+        words += ["--dashboard-host=127.0.0.1", "--min-worker-port=0", "--max-worker-port=0"]
+        words += [f"--temp-dir={folder}/ray", *(f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True))]
+        with log.open("wb") as file:
+            head = subprocess.Popen([RAY, "start", *words], env=env, stdout=file, stderr=file, start_new_session=True)
+        while head.poll() is None:
+            if b"will now block" in log.read_bytes() and _answers(f"http://127.0.0.1:{ports[0]}"):
+                return head, f"http://127.0.0.1:{ports[0]}"
+            time.sleep(0.2)
+    raise AssertionError(log.read_text()[-3000:])
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/api/version", timeout=5)
+    except urllib.error.HTTPError:
+        return True  # and asks for the token
+    except OSError:
+        return False
+    return True
+
+
+def _end(head: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by itself, and takes its children along
+        for process in [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    head.wait()
+
+
+def submit(cluster: tuple[str, dict[str, str]], *words: str) -> subprocess.CompletedProcess[str]:
+    address, env = cluster
+    command = [RAY, "job", "submit", "--address", address, "--working-dir", ".", "--", *words]
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+
+
+@pytest.mark.slow
+def test_a_submitted_job_builds_on_the_cluster_with_its_words_intact(
+    cluster: tuple[str, dict[str, str]], world: Path, demo: Path, tmp_path: Path
+) -> None:
+    said = '"' + SAID.replace('"', '\\"').replace("${", "\\${") + '"'
+    done = submit(
+        cluster, "python", "jobs/build.py", *SMALL, f"out={tmp_path}/run", f"source={world}", f"base={demo}",
+        "recipe.select.holdout_images=1",  # select and export are left to do
+        "engine.pool={workers: 1, cpus: 0.5, in_flight: 1}",
+        "+engine.pool.env.env_vars.WHO=${models.captioner.name}", f"+engine.pool.env.env_vars.SAID={said}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    stands = {one.table: one for one in standing(str(tmp_path / "run"))}
+    assert stands["export"].units == stands["filter"].units
+    assert not any(one.left or one.faults for one in stands.values())
+    composed = OmegaConf.create(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["config"])
+    words = OmegaConf.to_container(composed.engine.pool.env, resolve=True)
+    assert words == {"env_vars": {"WHO": "micro:captioner", "SAID": SAID}}
+
+
+@pytest.mark.slow
+def test_a_mistake_comes_back_as_a_failed_job_with_its_line(cluster: tuple[str, dict[str, str]]) -> None:
+    done = submit(cluster, "python", "jobs/build.py", "out=nowhere", "source=nowhere", "recipe.ingest.row=3")
+    assert done.returncode != 0
+    assert "there is no key 'recipe.ingest.row'; did you mean 'rows'?" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_nobody_submits_without_the_token(cluster: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    address, env = cluster
+    stranger = {**env, "HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
+    done = submit((address, stranger), "touch", str(tmp_path / "here"))
+    assert done.returncode != 0
+    assert not (tmp_path / "here").exists()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{address}/api/jobs/", timeout=30)
+    assert refused.value.code == 401
