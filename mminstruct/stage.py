@@ -27,6 +27,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -192,13 +193,34 @@ class Journal(Protocol):
     def put(self, request: str, reply: dict[str, Any]) -> None: ...
 
 
+class Purse(Protocol):
+    """Money of a run, shared by all its processes; see ``spending.Ledger``."""
+
+    def reserve(self, cost: float, *, budget: float | None) -> bool: ...
+
+    def settle(self, reserved: float, cost: float) -> None: ...
+
+
+class Crew(Protocol):
+    """This worker, and others as it is that the engine lent for one unit, to work on one thing together."""
+
+    size: int
+    address: str
+    """Where the others can reach this worker's host."""
+
+    def __call__(self, work: Callable[..., Any], shares: list[tuple[Any, ...]]) -> list[Any]:
+        """Results of ``work(*share)`` for ``size`` shares at once: the first here, each other in its own process."""
+        ...
+
+
 @dataclass(slots=True)
 class Unit:
-    """The unit that this thread works on: what it used, and its journal of paid replies."""
+    """The unit that this thread works on: what it used, its journal of paid replies, and who pays."""
 
     table: str
     key: str
     journal: Journal | None = None
+    purse: Purse | None = None
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
@@ -210,6 +232,11 @@ class Unit:
 
 UNIT: contextvars.ContextVar[Unit | None] = contextvars.ContextVar("unit", default=None)
 """Set by whoever runs a unit, in the thread that runs it; None in notebooks and tests."""
+
+CREW: contextvars.ContextVar[Callable[[int], AbstractContextManager[Crew]] | None] = contextvars.ContextVar(
+    "crew", default=None
+)
+"""Lends a crew of so many; set by engines that have more processes than one."""
 
 
 def note(name: str, count: int = 1) -> None:

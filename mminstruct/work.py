@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import mminstruct
+from mminstruct import spending
 from mminstruct.journal import Calls
 from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
@@ -95,7 +96,8 @@ class Worker:
         given, digests = self._inputs(key)
         assert self._transform is not None
         calls = Calls(self.table, key)
-        unit = Unit(table=self.name, key=key, journal=calls)
+        purse = spending.purse(self.run.url)
+        unit = Unit(table=self.name, key=key, journal=calls, purse=purse)
         token = UNIT.set(unit)
         try:
             ledger = _Ledger(self.stage, self.table, key)
@@ -111,6 +113,7 @@ class Worker:
                 ledger.close(self._taken(given))
         finally:
             UNIT.reset(token)
+            purse.release()
         receipt = Receipt(
             key=key, parts=ledger.parts, taken=ledger.taken, kept=ledger.kept, dropped=ledger.reasons(),
             drops=self.table.put_drops(key, ledger.drops), inputs=digests,

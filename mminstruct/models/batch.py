@@ -13,15 +13,13 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mminstruct.models import faults
 from mminstruct.models.connection import Connection, Settings
+from mminstruct.models.exchange import Ask
 from mminstruct.models.faults import EndpointError, Fault
 from mminstruct.stage import Journal, note
-
-if TYPE_CHECKING:
-    from mminstruct.models.openai import Ask
 
 log = logging.getLogger(__name__)
 

@@ -37,8 +37,7 @@ class Settings:
     """``attempts`` for one row's faults (6), ``backoff`` seconds of the first pause (0.5), ``patience`` seconds with
     an endpoint that answers nothing (600)."""
     budget: float | None = None
-    """US dollars; in YAML ``{usd: 20, spent: 3.5}``, where ``spent`` is what earlier processes of the run paid."""
-    spent: float = 0.0
+    """US dollars for the whole run, all its workers and resumptions together; in YAML ``{usd: 20}``."""
     price: dict[str, float] | None = None
     """US dollars for a million tokens, over ``conf/prices.yaml``: ``{input: 0.4, output: 1.6}``."""
     azure: dict[str, str] | None = None
@@ -61,11 +60,11 @@ class Settings:
     @classmethod
     def of(cls, model: Model) -> Settings:
         """Read and check *model*'s options; ValueError where one is unknown or cannot work."""
-        options = dict(model.options)
+        options = {name: value for name, value in model.options.items() if name != "threads"}  # of models in here
         money = options.pop("budget", None)
         if money is not None:
-            _known(money, ("usd", "spent"), f"{model.name}: options.budget")
-            options |= {"budget": money.get("usd"), "spent": money.get("spent") or 0.0}
+            _known(money, ("usd",), f"{model.name}: options.budget")
+            options["budget"] = money.get("usd")
         _known(options, tuple(item.name for item in dataclasses.fields(cls)), f"{model.name}: options")
         made = cls(**options)
         _known(made.concurrency, ("start", "max", "min"), f"{model.name}: options.concurrency")

@@ -18,15 +18,17 @@ from mminstruct.stage import fingerprint, runtime
 MICRO = "micro:"
 """Names that start so mean embedded weights: ``micro:llm``, ``micro:captioner``, ``micro:clip``, ``micro:embedder``."""
 
-EXTRAS = {"vllm": "cluster", "openai": "", "transformers": "cpu", "open_clip": "cpu"}
+EXTRAS = {"vllm": "cluster", "openai": "", "transformers": "cpu", "open_clip": "cpu", "cogvlm": "cpu", "oracle": ""}
 """Backends, and the extra of this package that installs each."""
+NEEDS = {"cogvlm": "torch", "oracle": "mminstruct.microworld"}
+"""Backends that are called otherwise than the module that they need."""
 
 Finish = Literal["stop", "length", "filtered", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer of a chat model; for ``error`` the text is empty and *error* says what happened."""
+    """One answer of a chat model; for ``error``, *error* says what happened, and the text is what there was, if any."""
 
     text: str
     finish: Finish
@@ -35,16 +37,31 @@ class Reply:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn, and how many; as the fields of ``Model`` that bear these names."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
 class Chat(Protocol):
     """A model that answers transcripts."""
 
     def chat(
-        self, messages: list[list[Message]], *, seeds: list[int], schema: dict[str, Any] | None = None
+        self,
+        messages: list[list[Message]],
+        *,
+        seeds: list[int],
+        schema: dict[str, Any] | None = None,
+        sampling: Sampling | None = None,
     ) -> list[Reply]:
         """One reply for each transcript, in order, whatever happens to the others.
 
         Safe to call from several threads. *seeds* are per transcript, 0 to 2**31 - 1, and make sampling
-        independent of the batch; *schema* asks for JSON of that JSON schema where the backend can.
+        independent of the batch; *schema* asks for JSON of that JSON schema where the backend can; *sampling* stands
+        in for the model's own, for whoever serves other people's requests.
         A transcript that cannot be answered gets ``finish="error"``; only a dead engine raises.
         """
         ...
@@ -76,7 +93,7 @@ class Model:
     max_tokens: int = 512
     """Longest reply, tokens."""
     backend: str = runtime("transformers")
-    """vllm, openai, transformers (chat and text embedding) or open_clip (image and text embedding)."""
+    """vllm, openai, transformers (chat and text embedding), open_clip (image and text embedding) or cogvlm."""
     url: str | None = runtime(None)
     """Base URL of an OpenAI-compatible endpoint."""
     key_env: str | None = runtime(None)
@@ -92,6 +109,10 @@ class Model:
                 there = ", ".join(f"{MICRO}{path.parent.name}" for path in found)
                 raise ValueError(f"{self.name}: no embedded weights of that name; there is {there or 'none'}")
             self.revision = fingerprint(json.loads(manifest.read_text())["files"])
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.max_tokens)
 
     def folder(self) -> Path:
         """Where embedded weights lie; only for ``micro:`` names."""
@@ -116,7 +137,8 @@ class Model:
     def _backend(self) -> Any:
         if self.backend not in EXTRAS:
             raise ValueError(f"{self.name}: backend {self.backend!r} is not one of {', '.join(EXTRAS)}")
-        return importlib.import_module(f"mminstruct.models.{self.backend}")
+        place = "microworld.judges" if self.backend == "oracle" else f"models.{self.backend}"
+        return importlib.import_module(f"mminstruct.{place}")
 
 
 def with_image(messages: list[Message], image: bytes) -> list[Message]:

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
-import json
+import functools
 import logging
 import random
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from mminstruct.models.batch import Batches, Desk
 from mminstruct.models.connection import Settings, connect
+from mminstruct.models.exchange import Ask, Bought, Exchange
 from mminstruct.models.faults import EndpointError, Fault
 from mminstruct.models.limits import Limiter
-from mminstruct.models.model import Finish, Model, Reply
-from mminstruct.models.prices import LEDGER, Ledger, most_tokens_in
-from mminstruct.models.structured import Unfit, fitting, response_format
+from mminstruct.models.model import Finish, Model, Reply, Sampling
+from mminstruct.models.structured import Unfit, fitting
 from mminstruct.prompts import Message
-from mminstruct.stage import UNIT, Halt, Unit, identity, note
+from mminstruct.spending import Ledger
+from mminstruct.stage import UNIT, Halt, Purse, Unit, note
 
 log = logging.getLogger(__name__)
 
@@ -36,62 +35,43 @@ LONGEST_WAIT_UNKNOWN = 60.0
 HOPELESS = 20
 """Requests refused as wrong, and none answered, after which it is not the rows' fault."""
 
-_FINISH: dict[str, Finish] = {"length": "length", "max_tokens": "length", "content_filter": "filtered"}
 _BOOKS = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request, ready to send."""
-
-    request: str
-    """Hash of the model's identity, the transcript, the seed and the schema: 32 hex digits."""
-    body: dict[str, Any]
-    tokens_in: int
-    """Upper guess."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bought:
-    """One paid reply, as it is journaled."""
-
-    text: str
-    finish: Finish
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float = 0.0
-    error: str | None = None
 
 
 class Chatter:
     """``Chat`` over HTTP. ``model.options`` are the fields of ``connection.Settings``.
 
     Args:
-        ledger: Where money is counted; all chatters of a process share one unless told otherwise.
+        purse: Where money is counted that is spent outside of a run's units; those bring their run's.
 
     Raises:
         ValueError: for options that cannot work, before anything is sent.
     """
 
-    def __init__(self, model: Model, *, ledger: Ledger = LEDGER) -> None:
+    def __init__(self, model: Model, *, purse: Purse | None = None) -> None:
         self.settings = Settings.of(model)
-        self._model, self._ledger = model, ledger
+        self._purse: Purse = purse or Ledger()
         self._connection = connect(model, self.settings)
-        self._price = self._connection.price
+        self._exchange = Exchange(model, self.settings, self._connection.price)
         self.limiter = Limiter(
             start=self.settings.start, most=self.settings.most, least=self.settings.least, backoff=self.settings.backoff
         )
         self.replies = 0
+        self.spent = 0.0
         self._wrong = 0
         self._halted: Halt | None = None
         self._stop = asyncio.Event()
-        self._tokens_guess = 1.0  # how far real prompts exceed the guess, at worst
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name=f"endpoint {model.name}", daemon=True).start()
         self._end = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
 
     def chat(
-        self, messages: list[list[Message]], *, seeds: list[int], schema: dict[str, Any] | None = None
+        self,
+        messages: list[list[Message]],
+        *,
+        seeds: list[int],
+        schema: dict[str, Any] | None = None,
+        sampling: Sampling | None = None,
     ) -> list[Reply]:
         """One reply for each transcript; see ``Chat``.
 
@@ -100,8 +80,9 @@ class Chatter:
             BudgetExceeded: if the next request might exceed ``options.budget.usd``.
         """
         self._check()
-        asks = [self._write(turns, seed, schema) for turns, seed in zip(messages, seeds, strict=True)]
-        waiting = asyncio.run_coroutine_threadsafe(self._all(asks, schema, UNIT.get()), self._loop)
+        write = functools.partial(self._exchange.write, schema=schema, sampling=sampling)
+        asks = [write(turns, seed) for turns, seed in zip(messages, seeds, strict=True)]
+        waiting = asyncio.run_coroutine_threadsafe(self._all(asks, write, schema, UNIT.get()), self._loop)
         try:
             return waiting.result()
         except BaseException:
@@ -115,7 +96,7 @@ class Chatter:
             "replies": self.replies,
             "limit": self.limiter.limit,
             "history": list(self.limiter.history),
-            "spent": self._ledger.spent,
+            "spent": self.spent,
         }
 
     def close(self) -> None:
@@ -124,27 +105,19 @@ class Chatter:
             asyncio.run_coroutine_threadsafe(self._connection.client.close(), self._loop).result(5)
             self._end()
 
-    def _write(self, messages: list[Message], seed: int, schema: dict[str, Any] | None) -> Ask:
-        model, settings = self._model, self.settings
-        body: dict[str, Any] = {
-            "model": model.name, "messages": messages, "temperature": model.temperature, "top_p": model.top_p,
-            "max_tokens": model.max_tokens, "seed": seed, "stream": False,
-        }  # fmt: skip
-        form = response_format(schema, settings.json) if schema else None
-        body |= ({"response_format": form} if form else {}) | settings.body
-        body = {name: value for name, value in body.items() if value is not None}
-        facts = {"model": identity(model), "messages": messages, "seed": seed, "schema": schema, "body": settings.body}
-        text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-        return Ask(hashlib.sha256(text.encode()).hexdigest()[:32], body, most_tokens_in(messages))
-
-    async def _all(self, asks: list[Ask], schema: dict[str, Any] | None, unit: Unit | None) -> list[Reply]:
+    async def _all(
+        self, asks: list[Ask], write: Callable[..., Ask], schema: dict[str, Any] | None, unit: Unit | None
+    ) -> list[Reply]:
         distinct = {ask.request: ask for ask in asks}  # equal requests get one reply
-        desk = Desk(len(distinct), lambda some: self._buy_batch(some, unit)) if self.settings.mode == "batch" else None
-        buy = desk.buy if desk else self._buy
+        purse = unit.purse if unit and unit.purse else self._purse
+        desk = None
+        if self.settings.mode == "batch":
+            desk = Desk(len(distinct), lambda some: self._buy_batch(some, unit, purse))
+        buy: Buy = desk.buy if desk else functools.partial(self._buy, purse=purse)
 
         async def row(ask: Ask) -> Reply:
             try:
-                return await self._row(ask, schema, unit, buy)
+                return await self._row(ask, write, schema, unit, buy)
             finally:
                 if desk:
                     desk.leave()
@@ -156,7 +129,9 @@ class Chatter:
         replies = dict(zip(distinct, made, strict=True))
         return [replies[ask.request] for ask in asks]  # type: ignore[misc]
 
-    async def _row(self, ask: Ask, schema: dict[str, Any] | None, unit: Unit | None, buy: Buy) -> Reply:
+    async def _row(
+        self, ask: Ask, write: Callable[..., Ask], schema: dict[str, Any] | None, unit: Unit | None, buy: Buy
+    ) -> Reply:
         first = await self._ask(ask, unit, buy)
         if schema is None or first.finish != "stop":
             return Reply(first.text, first.finish, first.tokens_in, first.tokens_out, first.error)
@@ -169,14 +144,16 @@ class Chatter:
             {"role": "assistant", "content": first.text or "(nothing)"},
             {"role": "user", "content": f"That is not what was asked for: {why}. Answer with corrected JSON alone."},
         ]
-        second = await self._ask(self._write(turns, ask.body.get("seed", 0), schema), unit, buy)
+        second = await self._ask(write(turns, ask.body.get("seed", 0)), unit, buy)
         tokens = first.tokens_in + second.tokens_in, first.tokens_out + second.tokens_out
         if second.finish != "stop":
-            return Reply("", "error", *tokens, error=f"bad json: {why}; its repair: {second.error or second.finish}")
+            return Reply(
+                first.text, "error", *tokens, error=f"bad json: {why}; its repair: {second.error or second.finish}"
+            )
         try:
             text = fitting(second.text, schema)
         except Unfit as fault:
-            return Reply("", "error", *tokens, error=f"bad json, after one repair: {fault}")
+            return Reply(second.text, "error", *tokens, error=f"bad json, after one repair: {fault}")
         note("json_repaired")
         return Reply(text, "stop", *tokens)
 
@@ -187,7 +164,6 @@ class Chatter:
             known = await asyncio.to_thread(journal.get, ask.request)
             if known is not None:
                 bought = Bought(**known)
-                self._ledger.recall(ask.request, bought.cost)
                 note("replies_recalled")
                 self._book(unit, bought)
                 return bought
@@ -198,7 +174,8 @@ class Chatter:
                     unit.calls += 1
             finish: Finish = "filtered" if answer.kind == "filtered" else "error"
             return Bought("", finish, error=answer.said)
-        bought = self._read(answer, ask)
+        bought = self._exchange.read(answer, ask)
+        self.replies += 1
         if journal:
             await asyncio.shield(asyncio.to_thread(journal.put, ask.request, dataclasses.asdict(bought)))
         self._book(unit, bought)
@@ -213,47 +190,12 @@ class Chatter:
                 unit.tokens_out += bought.tokens_out
                 unit.cost += bought.cost
 
-    def _read(self, data: dict[str, Any], ask: Ask) -> Bought:
-        choice = data["choices"][0]
-        message = choice["message"]
-        text = (message.get("content") or "").encode("utf-8", "replace").decode()  # JSON may hold lone surrogates
-        finish = _FINISH.get(str(choice.get("finish_reason")), "stop")
-        refusal = message.get("refusal")
-        if refusal and not text:
-            finish = "filtered"
-        tokens_in, tokens_out, cost = self._cost(data, ask)
-        note("usage_guessed", int(not isinstance(data.get("usage"), dict)))
-        self.replies += 1
-        error = f"refused by the endpoint: {refusal or 'content filter'}" if finish == "filtered" else None
-        return Bought(text, finish, tokens_in, tokens_out, cost, error)
-
-    def _cost(self, data: Any, ask: Ask) -> tuple[int, int, float]:
-        """(tokens in, tokens out, US dollars) of one answer; guessed where the endpoint does not tell."""
-        usage = data.get("usage") if isinstance(data, dict) else None
-        if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
-            usage = {"prompt_tokens": ask.tokens_in, "completion_tokens": len(json.dumps(data)) // 4}
-        tokens_in, tokens_out = usage["prompt_tokens"], usage.get("completion_tokens") or 0
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        self._tokens_guess = max(self._tokens_guess, tokens_in / max(1, ask.tokens_in))
-        if self._price is None:
-            return tokens_in, tokens_out, 0.0
-        batch = self.settings.mode == "batch"
-        return tokens_in, tokens_out, self._price.cost(tokens_in, tokens_out, cached=cached, batch=batch)
-
-    def _most(self, ask: Ask) -> float:
-        """US dollars that *ask* may cost."""
-        if self._price is None:
-            return 0.0
-        out = ask.body.get("max_tokens") or ask.body.get("max_completion_tokens") or self._model.max_tokens
-        tokens_in = int(ask.tokens_in * self._tokens_guess)
-        return self._price.cost(tokens_in, int(out) * int(ask.body.get("n", 1)), batch=self.settings.mode == "batch")
-
-    async def _buy(self, ask: Ask) -> dict[str, Any] | Fault:
+    async def _buy(self, ask: Ask, purse: Purse) -> dict[str, Any] | Fault:
         """Send until there is an answer, or nothing to hope for."""
         tries = {"fault": 0, "garbage": 0, "refused": 0, "offline": 0}
         refused_since = 0.0
         while True:
-            found = await self._send(ask, again=any(tries.values()))
+            found = await self._send(ask, purse, again=any(tries.values()))
             if isinstance(found, dict):
                 return found
             if found.kind in ("row", "filtered"):
@@ -279,7 +221,7 @@ class Chatter:
             pause = min(30.0, self.settings.backoff * 2 ** min(10, tries[found.kind] - 1)) * random.uniform(0.75, 1.25)
             await self._sleep(max(found.wait, pause))
 
-    async def _send(self, ask: Ask, *, again: bool) -> dict[str, Any] | Fault:
+    async def _send(self, ask: Ask, purse: Purse, *, again: bool) -> dict[str, Any] | Fault:
         """One attempt, from a free place to what came of it."""
         self._check()
         ticket = await self.limiter.enter(first=again)
@@ -287,44 +229,50 @@ class Chatter:
         outcome: Literal["answered", "refused", "fault"] | None = None
         wait = 0.0
         try:
-            reserved = await self._reserve(self._most(ask))
+            reserved = await self._reserve(self._exchange.most(ask), purse)
             found = await self._connection.post(ask.body, self.settings.timeout)
             if isinstance(found, dict):
-                outcome, cost = "answered", self._cost(found, ask)[2]
+                outcome, cost = "answered", self._exchange.cost(found, ask)[2]
             elif found.kind in ("row", "filtered", "fatal"):
                 outcome = "answered" if found.kind != "fatal" else None
             else:
                 outcome, wait = ("refused" if found.kind == "refused" else "fault"), found.wait
             return found
         finally:
-            self._ledger.settle(reserved, cost, ask.request)
+            purse.settle(reserved, cost)
+            self.spent += cost
             self.limiter.leave(ticket, outcome, wait=wait)
 
-    async def _reserve(self, cost: float) -> float:
+    async def _reserve(self, cost: float, purse: Purse) -> float:
+        pause = 0.05
         while True:
             self._check()
             try:
-                if self._ledger.reserve(cost, budget=self.settings.budget, before=self.settings.spent):
+                if not cost or await asyncio.to_thread(purse.reserve, cost, budget=self.settings.budget):
                     return cost
             except Halt as error:
                 self._stop_all(error)
                 raise
-            await asyncio.sleep(0.05)  # other requests, maybe of another model's thread, are still to be paid
+            await asyncio.sleep(pause)  # other requests, maybe of another model's thread, are still to be paid
+            pause = min(1.0, 2 * pause)
 
-    async def _buy_batch(self, asks: dict[str, Ask], unit: Unit | None) -> dict[str, dict[str, Any] | Fault]:
+    async def _buy_batch(
+        self, asks: dict[str, Ask], unit: Unit | None, purse: Purse
+    ) -> dict[str, dict[str, Any] | Fault]:
         batches = Batches(self._connection, self.settings, unit.journal if unit else None)
-        reserved = await self._reserve(sum(map(self._most, asks.values())))
-        paid: dict[str, float] = {}
+        reserved = await self._reserve(sum(map(self._exchange.most, asks.values())), purse)
+        paid = 0.0
         try:
             found = await batches.buy({name: ask.body for name, ask in asks.items()}, self._sleep)
-            paid = {name: self._cost(data, asks[name])[2] for name, data in found.items() if isinstance(data, dict)}
+            paid = sum(
+                self._exchange.cost(data, asks[name])[2] for name, data in found.items() if isinstance(data, dict)
+            )
         except EndpointError as error:
             self._stop_all(error)
             raise
         finally:
-            self._ledger.settle(reserved, 0.0)
-            for name, cost in paid.items():
-                self._ledger.settle(0.0, cost, name)
+            purse.settle(reserved, paid)
+            self.spent += paid
         return found
 
     async def _sleep(self, seconds: float) -> None:

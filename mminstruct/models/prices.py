@@ -1,4 +1,4 @@
-"""What a reply costs, what was spent, and when to stop."""
+"""What a reply costs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import fnmatch
 import functools
 import importlib.resources
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,11 @@ from typing import Any
 
 import yaml
 
-from mminstruct.stage import Halt
-
 MILLION = 1_000_000
 TOKENS_PER_IMAGE = 1_500
 """Guess for one image part before it is sent: the most that common endpoints charge for a megapixel."""
 CHARACTERS_PER_TOKEN = 3
 """Low for English (4) on purpose: a reservation should rather be too large."""
-
-
-class BudgetExceeded(Halt):
-    """The next request might cost more than is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,59 +88,3 @@ def most_tokens_in(messages: list[Any]) -> int:
             else:
                 images += 1
     return characters // CHARACTERS_PER_TOKEN + images * TOKENS_PER_IMAGE + 8 * len(messages) + 8
-
-
-class Ledger:
-    """Money of one process: spent, and reserved for requests in flight. Safe from all threads.
-
-    A reservation is the most a request can cost as far as one can tell before; what was really spent replaces it
-    when the reply is there. So the budget can only be exceeded by what the guesses for requests in flight fell short.
-    """
-
-    def __init__(self) -> None:
-        self.spent = 0.0
-        self.reserved = 0.0
-        self._seen: set[int] = set()
-        self._lock = threading.Lock()
-
-    def reserve(self, cost: float, *, budget: float | None, before: float = 0.0) -> bool:
-        """Reserve *cost*; False if it does not fit now but may when requests in flight turn out cheaper.
-
-        Args:
-            budget: US dollars, None for no limit.
-            before: US dollars that other processes spent of it.
-
-        Raises:
-            BudgetExceeded: if nothing is in flight and it does not fit.
-        """
-        with self._lock:
-            used = before + self.spent
-            if budget is not None and used + self.reserved + cost > budget:
-                if self.reserved > 1e-12:
-                    return False
-                raise BudgetExceeded(
-                    f"budget of ${budget:.2f}: ${used:.4f} is spent and the next request may cost ${cost:.4f}; "
-                    "raise budget.usd and run the same command again"
-                )
-            self.reserved += cost
-            return True
-
-    def settle(self, reserved: float, cost: float, request: str | None = None) -> None:
-        """Replace a reservation by the true *cost*; *request* marks it as counted."""
-        with self._lock:
-            self.reserved = max(0.0, self.reserved - reserved)
-            self.spent += cost
-            if request is not None and cost:
-                self._seen.add(int(request, 16))
-
-    def recall(self, request: str, cost: float) -> None:
-        """Count what an earlier process paid for *request*, once: its unit has no receipt yet that would tell."""
-        with self._lock:
-            key = int(request, 16)
-            if cost and key not in self._seen:
-                self._seen.add(key)
-                self.spent += cost
-
-
-LEDGER = Ledger()
-"""This process's."""

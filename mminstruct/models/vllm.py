@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import logging
 import os
 import queue
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from mminstruct.models.model import Model, Reply
+from mminstruct.models.model import Model, Reply, Sampling
 from mminstruct.models.transcript import Transcripts, picture, refused, source, spent
 from mminstruct.prompts import Message
 from mminstruct.stage import WorkerFault
@@ -30,6 +32,12 @@ from mminstruct.stage import WorkerFault
 
 class EngineDead(WorkerFault):
     """vLLM's engine died; nothing in this process can bring it back, so the worker has to be replaced."""
+
+
+log = logging.getLogger(__name__)
+
+_NOT_VLLMS = ("chat_template", "threads")
+"""Options that vLLM's engine does not know: one is ours, one is of backends whose threads are not bound."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +66,9 @@ class Chatter:
         ready: Future[Any] = Future()
         self._thread = threading.Thread(target=self._run, args=(ready,), name=f"vllm {model.name}", daemon=True)
         self._thread.start()
+        began = time.monotonic()
         engine = ready.result()
+        log.info("the vLLM engine of %s is up after %.1f s", model.name, time.monotonic() - began)
         self._engine = engine
         self._sees = bool(engine.model_config.is_multimodal_model)
         self._transcripts = Transcripts(engine.get_tokenizer(), template=self._template(), parts=self._sees)
@@ -67,7 +77,12 @@ class Chatter:
         atexit.register(self.close)
 
     def chat(
-        self, messages: list[list[Message]], *, seeds: list[int], schema: dict[str, Any] | None = None
+        self,
+        messages: list[list[Message]],
+        *,
+        seeds: list[int],
+        schema: dict[str, Any] | None = None,
+        sampling: Sampling | None = None,
     ) -> list[Reply]:
         """See ``Chat``.
 
@@ -76,11 +91,12 @@ class Chatter:
         """
         from vllm.exceptions import VLLMClientError
 
+        drawn = sampling or self._model.sampling
         waiting: list[Reply | Future[Any]] = []
         for transcript, seed in zip(messages, seeds, strict=True):
             self._places.acquire()
             try:
-                request = _Request(self._prepare(transcript), self._params(seed, schema))
+                request = _Request(self._prepare(transcript), self._params(seed, schema, drawn))
             except (ValueError, VLLMClientError) as error:  # ours, and of prompts over the context
                 self._places.release()
                 waiting.append(refused(error))
@@ -128,13 +144,13 @@ class Chatter:
             (made,) = renderer.render_cmpl([parsed], settings)
         return made
 
-    def _params(self, seed: int, schema: dict[str, Any] | None) -> Any:
+    def _params(self, seed: int, schema: dict[str, Any] | None, drawn: Sampling) -> Any:
         from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
         return SamplingParams(
-            temperature=self._model.temperature,
-            top_p=self._model.top_p,
-            max_tokens=self._model.max_tokens,
+            temperature=drawn.temperature,
+            top_p=drawn.top_p,
+            max_tokens=drawn.max_tokens,
             seed=seed,
             structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -214,16 +230,26 @@ def _own(request_id: str) -> str:
     return request_id.partition("-")[0]
 
 
+def _cores(ranks: int) -> str:
+    """This process's cores, shared out: ``0,1|2,3`` for two ranks."""
+    cores = sorted(os.sched_getaffinity(0))
+    return "|".join(",".join(map(str, cores[rank::ranks] or cores)) for rank in range(ranks))
+
+
 def _engine(model: Model) -> Any:
     """Start vLLM with the model's options over our defaults."""
     import torch
 
-    gpu = torch.cuda.is_available()
+    # across nodes the ranks are Ray workers of their own, and this process may see no GPU at all
+    gpu = torch.cuda.is_available() or model.options.get("distributed_executor_backend") == "ray"
+    ranks = int(model.options.get("tensor_parallel_size", 1))
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if not gpu:
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        if ranks > 1:  # vLLM's own choice is a memory node for each rank, and most machines have but one
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _cores(ranks))
     from vllm.engine.arg_utils import EngineArgs
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
@@ -245,8 +271,8 @@ def _engine(model: Model) -> Any:
     }
     if not gpu:
         settings["dtype"] = "float32"
-    settings |= {name: value for name, value in model.options.items() if name != "chat_template"}
-    if int(settings.get("tensor_parallel_size", 1)) > 1:
+    settings |= {name: value for name, value in model.options.items() if name not in _NOT_VLLMS}
+    if ranks > 1:
         settings.setdefault("distributed_executor_backend", "mp")  # inside Ray, vLLM would choose Ray
     # as LLM() does: an engine started otherwise gets the small batches that suit a server (2048 tokens a step)
     return LLMEngine.from_engine_args(EngineArgs(**settings), usage_context=UsageContext.LLM_CLASS)

@@ -9,8 +9,8 @@ from typing import Any
 
 from mminstruct.models.model import Model, Reply
 from mminstruct.models.openai import Chatter
-from mminstruct.models.prices import Ledger
 from mminstruct.prompts import Message
+from mminstruct.spending import Ledger
 from mminstruct.stage import UNIT, Unit
 from tests.models.server import Endpoint
 
@@ -35,9 +35,9 @@ class Shelf:
 
 
 @contextlib.contextmanager
-def chatter(endpoint: Endpoint, ledger: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
+def chatter(endpoint: Endpoint, purse: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
     options = {"retries": QUICK, "timeout": 5.0, **options}
-    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), ledger=ledger or Ledger())
+    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), purse=purse)
     try:
         yield made
     finally:

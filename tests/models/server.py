@@ -92,6 +92,7 @@ class Capacity:
         burst: Seconds of *rate* that may be saved up.
         latency: Median seconds; lognormal with *sigma*.
         retry_after: Header of refusals.
+        clock: Seconds, for who has no time to wait.
     """
 
     def __init__(
@@ -104,7 +105,9 @@ class Capacity:
         sigma: float = 0.0,
         retry_after: str | None = None,
         seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self.most, self.rate, self.burst = most, rate, burst
         self.latency, self.sigma, self.retry_after = latency, sigma, retry_after
         self.served: list[float] = []
@@ -128,12 +131,12 @@ class Capacity:
             return error(429, "Rate limit reached", "rate_limit_exceeded", **headers)
         self._inside += 1
         try:
-            entered = time.monotonic()
+            entered = self._clock()
             await asyncio.sleep(self.latency * math.exp(self.sigma * self._random.gauss(0, 1)))
-            self.busy += time.monotonic() - entered
+            self.busy += self._clock() - entered
         finally:
             self._inside -= 1
-        self.served.append(time.monotonic() - self._began)
+        self.served.append(self._clock() - self._began)
         return echo(request)
 
     def _takes(self, now: float) -> bool:

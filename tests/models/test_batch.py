@@ -12,7 +12,7 @@ import pytest
 from mminstruct.models.faults import EndpointError
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
-from mminstruct.models.prices import BudgetExceeded, Ledger
+from mminstruct.spending import BudgetExceeded, Ledger
 from tests.models.asking import COLOURS, PRICE, Shelf, ask, unit
 from tests.models.server import Answer, Endpoint, Request, error, say
 
@@ -87,10 +87,10 @@ class BatchHouse:
 
 
 @contextlib.contextmanager
-def chatter(endpoint: Endpoint, ledger: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
+def chatter(endpoint: Endpoint, purse: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
     batch = {"poll": 0.01, **options.pop("batch", {})}
     options = {"mode": "batch", "batch": batch, "price": PRICE, "retries": {"backoff": 0.02, "patience": 1}, **options}
-    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), ledger=ledger or Ledger())
+    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), purse=purse)
     try:
         yield made
     finally:

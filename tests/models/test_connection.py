@@ -13,7 +13,6 @@ import pytest
 from mminstruct.models import faults
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
-from mminstruct.models.prices import Ledger
 from tests.models.asking import PRICE, QUICK, Shelf, ask, unit
 from tests.models.server import Answer, Endpoint, Request, echo, error
 
@@ -40,7 +39,7 @@ def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
     with Endpoint(script) as endpoint:
         options = {"retries": QUICK, "price": PRICE}
         model = Model(name="m", backend="openai", url=endpoint.url, key_env="CANARY_API_KEY", options=options)
-        made = Chatter(model, ledger=Ledger())
+        made = Chatter(model)
         with unit(shelf) as work:
             print(ask(made, "good", "bad", "fail", "html"), work, made.statistics(), file=seen)
             try:
@@ -88,9 +87,7 @@ def test_azure_is_asked_on_its_own_paths_with_its_own_header(monkeypatch: pytest
     with Endpoint(echo) as endpoint:
         url = endpoint.url.removesuffix("/v1")
         options = {"azure": {"api_version": "2024-10-21"}}
-        made = Chatter(
-            Model(name="mine", backend="openai", url=url, key_env="AZURE_TEST_KEY", options=options), ledger=Ledger()
-        )
+        made = Chatter(Model(name="mine", backend="openai", url=url, key_env="AZURE_TEST_KEY", options=options))
         assert ask(made, "a")[0].text == "re: a"
         made.close()
     (request,) = endpoint.requests

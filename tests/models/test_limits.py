@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.endpoint import Case, cases
+from benchmarks.limiter import Jumping, load
 from mminstruct.models.limits import KEPT, SOFT, TROUBLE, Limiter
 
 
@@ -244,3 +246,12 @@ def test_bounds_that_contradict_each_other_are_refused() -> None:
 
 def test_the_history_is_bounded() -> None:
     assert Limiter().history.maxlen == KEPT
+
+
+@pytest.mark.parametrize("case", cases(20.0), ids=lambda case: case.name)
+def test_an_endpoint_is_used_as_far_as_it_bears_and_little_is_wasted(case: Case) -> None:
+    loop = Jumping()  # in virtual time: no other load moves these numbers
+    goodput, waste = loop.run_until_complete(load(case, 20.0, seed=0))
+    loop.close()
+    assert goodput >= case.aim
+    assert waste <= 0.05

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mminstruct.models import vllm
 from mminstruct.models.model import Model
 from tests.models import engine_run
 
@@ -28,6 +29,12 @@ def made(llava: Path, mixtral: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-4000:]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def test_ranks_share_this_processs_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 5, 7})
+    assert vllm._cores(2) == "2,7|5"
+    assert vllm._cores(4) == "2|5|7|2,5,7"
 
 
 def test_replies_are_those_of_transformers_word_for_word(made: dict[str, Any], llava: Path) -> None:

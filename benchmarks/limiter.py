@@ -1,0 +1,87 @@
+"""The limiter alone in virtual time: how much of a scripted capacity it uses, whatever else the machine does.
+
+    python -m benchmarks.limiter [--seconds 120] [--seeds 5]
+
+The same endpoints as ``benchmarks.endpoint``, without HTTP, and with a clock that jumps to the next event: two minutes
+take a second. What is missed here is the algorithm's; what is missed only there is the machine's or the client's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+from typing import Any
+
+from benchmarks.endpoint import Case, cases, possible
+from mminstruct.models.limits import Limiter
+from tests.models.server import Capacity, Request
+
+
+class Jumping(asyncio.SelectorEventLoop):
+    """An event loop that never sleeps: where it would, its clock jumps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        real = self._selector.select  # type: ignore[attr-defined]
+
+        def select(timeout: float | None) -> Any:
+            self._now += timeout or 0.0
+            return real(0)
+
+        self._selector.select = select  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self._now
+
+
+async def load(case: Case, seconds: float, seed: int) -> tuple[float, float]:
+    """(goodput share, waste share) of 256 rows at a time that ask as ``Chatter`` does."""
+    loop = asyncio.get_running_loop()
+    random.seed(seed)
+    capacity = Capacity(**case.capacity, seed=seed, clock=loop.time)
+    limiter = Limiter(clock=loop.time)
+    body = b'{"messages": [{"content": "x"}]}'
+
+    async def ask() -> None:
+        while loop.time() < seconds:
+            tries = 0
+            while True:
+                ticket = await limiter.enter(first=tries > 0)
+                answer = await capacity(Request(0, "POST", "/", {}, body, 0, loop.time()))
+                wait = float(answer.headers.get("retry-after", 0))
+                limiter.leave(ticket, "answered" if answer.status == 200 else "refused", wait=wait)
+                if answer.status == 200:
+                    break
+                tries += 1
+                pause = min(30.0, 0.5 * 2 ** min(10, tries - 1)) * random.uniform(0.75, 1.25)
+                await asyncio.sleep(max(wait, pause))
+
+    await asyncio.gather(*[ask() for _ in range(256)])
+    served, refused = capacity.served, capacity.refused
+    good = sum(seconds / 4 <= moment < seconds for moment in served)
+    able = possible(case, capacity.busy / len(served), seconds / 4, seconds)
+    return good / able, len(refused) / (len(served) + len(refused))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seeds", type=int, default=5)
+    args = parser.parse_args()
+    print(f"{'endpoint':38}{'goodput':>9}{'aim':>7}{'waste':>8}   least goodput, most waste")
+    for case in cases(args.seconds):
+        found = []
+        for seed in range(args.seeds):
+            loop = Jumping()
+            found.append(loop.run_until_complete(load(case, args.seconds, seed)))
+            loop.close()
+        good, waste = zip(*found, strict=True)
+        said = f"{statistics.median(good):9.1%}{case.aim:7.0%}{statistics.median(waste):8.2%}"
+        print(f"{case.name:38}{said}   {min(good):.1%}, {max(waste):.2%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

