@@ -1,0 +1,8 @@
+"""``ray job submit --working-dir . -- python jobs/train.py out=s3://… data.path=s3://… train=llava_7b``."""
+
+import sys
+
+from mminstruct.job import run
+
+if __name__ == "__main__":
+    sys.exit(run("train", sys.argv[1:]))

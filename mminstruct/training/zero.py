@@ -1,0 +1,121 @@
+"""DeepSpeed: its configuration from ours, and a model under its engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from typing import Any
+
+from mminstruct.training.config import Train
+
+
+def quiet() -> None:
+    """Before DeepSpeed is imported: no banners, and on CPU none of its operators, each a compilation of 40 s."""
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if _gpu() else "cpu")
+    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+    # DeepSpeed's own calls, a line each step
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    if not _gpu():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # gloo does it
+
+
+def leave() -> None:
+    """End the process group, so that this process can found another; DeepSpeed would go on with the old one."""
+    import deepspeed.comm.comm
+    import torch.distributed as dist
+
+    if deepspeed.comm.comm.cdb is None:
+        dist.destroy_process_group()
+    else:
+        deepspeed.comm.comm.destroy_process_group()
+        deepspeed.comm.comm.cdb = None
+
+
+def _gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def settings(config: Train, accumulation: int, *, gpu: bool, universal: bool = False) -> dict[str, Any]:
+    """DeepSpeed's configuration.
+
+    No ``train_batch_size``: weights may be split before DeepSpeed knows how many workers there are, and it would check
+    the product against one.
+    """
+    t, optim = config.train, config.train.optim
+    zero: dict[str, Any] = {"stage": t.zero.stage}
+    if t.zero.stage >= 1:
+        zero |= {"contiguous_gradients": True, "overlap_comm": gpu}
+    if t.zero.stage == 3:
+        # LLaVA's zero3.json
+        zero |= {
+            "stage3_gather_16bit_weights_on_model_save": True,
+            "sub_group_size": 1e9,
+            "stage3_max_live_parameters": 1e9,
+            "stage3_max_reuse_distance": 1e9,
+        }
+    if t.zero.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+    if t.zero.offload == "all":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    adam: dict[str, Any] = {
+        "lr": optim.lr,
+        "betas": list(optim.betas),
+        "eps": 1e-8,
+        "weight_decay": optim.weight_decay,
+        "torch_adam": t.zero.offload == "none",  # PyTorch's own needs no compiler; offloaded states need DeepSpeed's
+    }
+    if gpu and t.zero.offload == "none":
+        adam["fused"] = True
+    made: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": t.micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": optim.clip,
+        "bf16": {"enabled": half(config, gpu=gpu)},
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "optimizer": {"type": "AdamW", "params": adam},
+        "checkpoint": {"load_universal": universal},
+        "steps_per_print": 10**9,
+    }
+    return _over(made, t.zero.options)
+
+
+def half(config: Train, *, gpu: bool) -> bool:
+    """Whether weights are bf16 (states of the optimizer are fp32 in any case)."""
+    return config.train.precision == "bf16" or (config.train.precision == "auto" and gpu)
+
+
+def _over(mine: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    both = {key: mine[key] for key in mine.keys() & more.keys()}
+    merged = {key: _over(old, dict(more[key])) for key, old in both.items() if isinstance(old, dict)}
+    return {**mine, **more, **merged}
+
+
+def start(model: Any, groups: list[dict[str, Any]], made: dict[str, Any]) -> Any:
+    """The engine of *model*, whose *groups* learn.
+
+    Raises:
+        ValueError: DeepSpeed refuses the configuration.
+    """
+    import deepspeed
+
+    engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=made)
+    return engine
+
+
+def gathered(engine: Any, stage: int, *, learned_only: bool) -> dict[str, Any] | None:
+    """All weights on worker 0, split ones gathered, and None on the others; every worker must call it."""
+    import torch.distributed as dist
+
+    if stage == 3:
+        found: dict[str, Any] | None = engine._zero3_consolidated_16bit_state_dict(
+            exclude_frozen_parameters=learned_only
+        )
+        return found if dist.get_rank() == 0 else None
+    return dict(engine.module.state_dict()) if dist.get_rank() == 0 else None

@@ -1,0 +1,132 @@
+"""What ``test_loop`` has two processes of their own do together: a process group cannot be undone in pytest's.
+
+Called as ``python -m tests.training.two_workers RANK FOLDER MODEL``; worker 0 leaves ``FOLDER/facts.json``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from mminstruct.stage import Halt
+from mminstruct.store import Store
+from mminstruct.training import checkpoint, loop, watch, zero
+from mminstruct.training.config import Lora, Train, Zero
+from mminstruct.training.prepare import prepare
+from tests.training import sets
+
+
+class Killed(Exception):
+    """Stands for the end of the process, after a step."""
+
+
+def run(config: Train, rank: int, until: int | None = None) -> list[dict[str, Any]]:
+    """Prepare as the driver does, and train; the curve as far as it came."""
+    import torch.distributed as dist
+
+    if rank == 0:
+        prepare(config)
+    dist.barrier()
+
+    def stop(step: int) -> None:
+        if step == until:
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        loop.fit(config, stop)
+    dist.barrier()
+    return watch.read(Store(config.out + "/train"))
+
+
+def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
+    """What two workers do."""
+    data = sets.write(folder / "data")
+    mixed = {"group": False, "micro_batch": 1}  # in a batch of four: one worker sees an image where the other sees none
+    made: dict[str, Any] = {}
+
+    def settings(name: str, **more: Any) -> Train:
+        return sets.settings(folder / name, model, data, **mixed | more)
+
+    whole = settings("whole")
+    whole.data.eval, whole.data.probe = str(data), 2
+    made["whole"] = run(whole, rank)
+    made["killed"] = run(settings("killed"), rank, until=5)
+    made["gone on"] = run(settings("killed"), rank)
+    for stage in (0, 2):
+        made[f"zero {stage}"] = run(settings(f"zero-{stage}", zero=Zero(stage=stage), save_every=100), rank)
+    made["packed"] = run(settings("packed", packing=True, micro_batch=2, save_every=100), rank, until=2)
+    run(settings("fewer"), rank, until=4)
+    run(settings("fewer-2", zero=Zero(stage=2)), rank, until=4)
+    lora = settings("lora", lora=Lora(r=4, alpha=8, dropout=0.0), save_every=100)
+    lora.data.eval, lora.data.probe, lora.train.optim.projector_lr = str(data), 0, 1e-3
+    made["lora"] = run(lora, rank)
+    try:
+        run(sets.settings(folder / "poisoned", folder / "poison", data, **mixed), rank)
+    except Halt as halt:
+        made["poisoned"] = str(halt)
+    return made
+
+
+def alone(folder: Path, model: Path) -> dict[str, Any]:
+    """What one worker does with what two left."""
+    data = folder / "data" / "train.json"
+    made: dict[str, Any] = {}
+    mixed = {"group": False, "micro_batch": 1}
+    made["fewer"] = run(sets.settings(folder / "fewer", model, data, **mixed), 0)
+    made["fewer-2"] = run(sets.settings(folder / "fewer-2", model, data, zero=Zero(stage=2), **mixed), 0)
+    full = sets.settings(folder / "full", model, data, **mixed)
+    run(full, 0, until=2)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))  # as a disk that is full: EFBIG
+    try:
+        run(full, 0)
+    except OSError as error:
+        made["full"] = str(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    made["left"] = [one.name for one in checkpoint.found(Store(str(folder / "full" / "train")))]
+    made["after full"] = run(full, 0)
+    return made
+
+
+def poisoned(model: Path, to: Path) -> None:
+    """The model, with a weight that is not a number behind the word *sun*."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
+    shutil.copytree(model, to)
+    weights = load_file(to / "model.safetensors")
+    (bad,) = AutoTokenizer.from_pretrained(model)(" sun", add_special_tokens=False)["input_ids"][-1:]
+    name = next(name for name in weights if name.endswith("embed_tokens.weight"))
+    weights[name][bad] = float("nan")
+    save_file(weights, to / "model.safetensors", metadata={"format": "pt"})
+
+
+def main(rank: int, folder: Path, model: Path) -> None:
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    if rank == 0:
+        poisoned(model, folder / "poison")
+    made = together(rank, folder, model)
+    dist.barrier()
+    zero.leave()
+    if rank:
+        return
+    os.environ["WORLD_SIZE"] = "1"
+    dist.init_process_group("gloo", init_method=f"file://{folder}/alone", rank=0, world_size=1)
+    made |= alone(folder, model)
+    (folder / "facts.json").write_text(json.dumps(made))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
