@@ -14,14 +14,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from mminstruct import prompts
-from mminstruct.models.model import EXTRAS, Model
+from mminstruct.models.model import EXTRAS, NEEDS, Model
 from mminstruct.stage import Read, Stage, fingerprint, identity
 
 
@@ -48,8 +48,11 @@ def primary(stage: Stage) -> str | None:
     return next((table for table, read in inputs(stage).values() if read.mode == "part"), None)
 
 
-def check(recipe: Recipe) -> None:
+def check(recipe: Recipe, installed: bool = True) -> None:
     """Refuse what cannot run.
+
+    Args:
+        installed: Whether the models' backends have to be here; not where a run is only reckoned.
 
     Raises:
         RecipeError: one line for each fault: an unknown table or column, a prompt variable that no one fills in,
@@ -67,15 +70,16 @@ def check(recipe: Recipe) -> None:
                 if column not in written[table].names:
                     hint = _near(column, written[table].names)
                     faults.append(f"{name} reads column {table}.{column}, which {table} does not write{hint}")
-        for field in dataclasses.fields(stage):
-            given = field.metadata.get("prompt")
-            if given is not None:
-                faults += _prompt_faults(f"{name}.{field.name}", getattr(stage, field.name), given)
-            value = getattr(stage, field.name)
-            if isinstance(value, Model) and importlib.util.find_spec(value.backend) is None:
+        for where, holder in holders(name, stage):
+            for field in dataclasses.fields(holder):
+                given = field.metadata.get("prompt")
+                if given is not None:
+                    faults += _prompt_faults(f"{where}.{field.name}", getattr(holder, field.name), given)
+            needs = NEEDS.get(holder.backend, holder.backend) if isinstance(holder, Model) else None
+            if installed and needs is not None and importlib.util.find_spec(needs) is None:
                 faults.append(
-                    f"{name}.{field.name} is reached by {value.backend}, which is not installed:"
-                    f" pip install 'mminstruct[{EXTRAS.get(value.backend, 'cpu')}]'"
+                    f"{where} is reached by {holder.backend}, which is not installed:"
+                    f" pip install 'mminstruct[{EXTRAS.get(holder.backend, 'cpu')}]'"
                 )
         try:
             stage.check()
@@ -84,6 +88,17 @@ def check(recipe: Recipe) -> None:
         written[name] = stage.writes
     if faults:
         raise RecipeError("\n".join(faults))
+
+
+def holders(where: str, holder: Any) -> Iterator[tuple[str, Any]]:
+    """*holder*, and the dataclasses in its fields and in mappings there, each with its place: ``judge.judges.x``."""
+    yield where, holder
+    for field in dataclasses.fields(holder):
+        value = getattr(holder, field.name)
+        within = {f".{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {"": value}
+        for key, item in within.items():
+            if dataclasses.is_dataclass(item):
+                yield from holders(f"{where}.{field.name}{key}", item)
 
 
 def _prompt_faults(where: str, text: str, given: frozenset[str]) -> list[str]:

@@ -15,7 +15,11 @@ from mminstruct.stages.filter import Filter
 from mminstruct.stages.fuse import Fuse
 from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.instruct import Instruct
+from mminstruct.stages.judge import Judge
 from mminstruct.stages.match import Match
+from mminstruct.stages.pick import Pick
+from mminstruct.stages.respond import Respond
+from mminstruct.stages.score import Score
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
 
@@ -39,5 +43,15 @@ class MMInstruct(Recipe):
     export: Export
 
 
-RECIPES: dict[str, type[Recipe]] = {"mm_instruct": MMInstruct}
+@dataclass(kw_only=True)
+class Bench(Recipe):
+    """A benchmark: questions, every contestant's answers, the judges' verdicts, what they come to."""
+
+    pick: Pick
+    respond: Respond
+    judge: Judge
+    score: Score
+
+
+RECIPES: dict[str, type[Recipe]] = {"mm_instruct": MMInstruct, "bench": Bench}
 """Recipes by the name that ``recipe=`` takes."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from mminstruct.deletion import inherit
 from mminstruct.recipe import Recipe, differences, inputs, manifests, primary, segments
 from mminstruct.stage import ALL, Source
 from mminstruct.store import Receipt, Store, Table
@@ -120,6 +121,8 @@ def claim(run: Run, base: str | None = None) -> dict[str, list[str]]:
         Store(run.url).create(json.dumps(facts, ensure_ascii=False, indent=1).encode(), name, "manifest.json")
         if base is not None:
             taken[name] = _take_over(run, Run(url=base, recipe=run.recipe), name, facts["fingerprint"])
+    if base is not None:
+        inherit(Store(run.url), Store(base))
     _refuse(run, [line for name in wanted for line in stale(run, name, wholes=False)])
     return taken
 

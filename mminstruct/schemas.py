@@ -29,6 +29,10 @@ def _pair_id() -> pa.Field:
     return _field("pair_id", pa.string(), "first 16 hex digits of SHA-256 of image_id and instruction_id")
 
 
+def _question_id() -> pa.Field:
+    return _field("question_id", pa.string(), "of the set; the pair_id where a run was picked from")
+
+
 INGEST = _schema(
     "One row for each distinct image of a shard: upright, RGB, safe to decode.",
     _image_id(),
@@ -139,6 +143,55 @@ EXPORT = _schema(
     _field("source", pa.string(), "name of the collection"),
     _field("licence", pa.string(), "of the image", null=True),
 )  # fmt: skip
+PICK = _schema(
+    "The questions of a benchmark: held-out pairs of a run, or an external set.",
+    _question_id(),
+    _image_id(),
+    _instruction_id(),
+    _field("question", pa.string(), "as the contestants are asked"),
+    _field("kind", pa.string(), "kind of task: the set's own category, or told by the wording"),
+    _field("image", pa.large_binary(), "encoded image; null where there is none (image_id is then empty)", null=True),
+    _field("caption", pa.string(), "what is in the image, for judges that cannot see it", null=True),
+    _field("reference", pa.string(), "an answer that came with the question", null=True),
+)
+RESPOND = _schema(
+    "Every contestant's answer to every question.",
+    _question_id(),
+    _field("contestant", pa.string(), "its name; NAME@K where K turns in other formats came before"),
+    _field("answer", pa.string(), "as replied or given; null where fault says why there is none", null=True),
+    _field("fault", pa.string(), "missing, no_image, model_error, model_filtered", null=True),
+    _field("detail", pa.string(), "of the fault", null=True),
+    _field("finish", pa.string(), "stop; length: cut at max_tokens; given: read from a file, which does not tell"),
+    _field("tokens", pa.int32(), "length as the contestant counts it; null for given answers", null=True),
+    _field("words", pa.int32(), "words in the answer"),
+    _field("ends", pa.bool_(), "whether it ends as a text does, not in the middle of a sentence"),
+    _field("earlier", pa.string(), "the turns before, a JSON list of [question, answer]; null: none", null=True),
+)
+JUDGE = _schema(
+    "Every verdict: one call of a judge a row.",
+    _question_id(),
+    _field("judge", pa.string(), "its name"),
+    _field("a", pa.string(), "contestant; before b in the alphabet"),
+    _field("b", pa.string(), "contestant; null where a alone was graded", null=True),
+    _field("order", pa.int8(), "0: a was shown first, 1: b was; null where a alone was graded", null=True),
+    _field("verdict", pa.string(), "a, b, neither, or unparsed; null where a alone was graded", null=True),
+    _field("grade", pa.int32(), "1 to 10; null: not graded, or unparsed", null=True),
+    _field("reason", pa.string(), "as the judge gives it", null=True),
+    _field("reply", pa.string(), "the whole reply, as it came"),
+    _field("finish", pa.string(), "stop, length, filtered or error"),
+    _field("error", pa.string(), "what the model's server said", null=True),
+    _field("saw", pa.string(), "what it knew the image by: image, caption, image+caption, nothing, truth (the oracle)"),
+)
+SCORE = _schema(
+    "What the verdicts on one question come to.",
+    _question_id(),
+    _field("kind", pa.string(), "kind of task"),
+    _field("judge", pa.string(), "its name"),
+    _field("a", pa.string(), "contestant"),
+    _field("b", pa.string(), "contestant; null where a alone was graded", null=True),
+    _field("outcome", pa.string(), "a, b, tie, conflict (the winner changed with the order), undecided; graded"),
+    _field("score", pa.float32(), "of a: 1 won, 0.5 tied, 0 lost; or its grade, 1 to 10; null: undecided", null=True),
+)
 
 TABLES: dict[str, pa.Schema] = {
     "ingest": INGEST,
@@ -154,8 +207,25 @@ TABLES: dict[str, pa.Schema] = {
     "filter": FILTER,
     "select": SELECT,
     "export": EXPORT,
+    "pick": PICK,
+    "respond": RESPOND,
+    "judge": JUDGE,
+    "score": SCORE,
 }
 """Schemas by table name."""
+
+STANDARD = _schema(
+    "Results of lmms-eval's standard benchmarks on a served model: one metric a row. No stage makes it, but `lmms`.",
+    _field("task", pa.string(), "lmms-eval's name of it"),
+    _field("version", pa.string(), "of the task, as lmms-eval gives it", null=True),
+    _field("metric", pa.string(), "as the task names it, with its filter unless that is none"),
+    _field("score", pa.float64(), "in the metric's own unit; null: lmms-eval could not tell", null=True),
+    _field("error", pa.float64(), "standard error, as lmms-eval estimates it", null=True),
+    _field("samples", pa.int32(), "questions asked"),
+    _field("limit", pa.int32(), "only the first so many were asked; null: all", null=True),
+    _field("model", pa.string(), "as its endpoint calls it"),
+    _field("lmms_eval", pa.string(), "version of lmms-eval"),
+)
 
 DROPPED = _schema(
     "What left a stage, and why: beside every table, in _dropped/.",
@@ -168,7 +238,7 @@ DROPPED = _schema(
 def document() -> str:
     """docs/tables.md."""
     lines = ["# Tables", "", "Generated by `python -m mminstruct.schemas` from `mminstruct/schemas.py`.", ""]
-    for name, schema in [*TABLES.items(), ("_dropped", DROPPED)]:
+    for name, schema in [*TABLES.items(), ("standard", STANDARD), ("_dropped", DROPPED)]:
         lines += [f"## {name}", "", schema.metadata[b"meaning"].decode(), ""]
         lines += ["| column | type | meaning |", "|---|---|---|"]
         for field in schema:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from mminstruct import schemas
+from mminstruct import deletion, schemas
 from mminstruct.status import tables
 from mminstruct.store import Store
 
-_IDS = ("pair_id", "image_id", "instruction_id")
+_IDS = ("pair_id", "image_id", "instruction_id", "question_id")
 _HEAVY = ("image", "embedding")
 """Columns that no one reads in a trace."""
 _MOST = 20
@@ -28,7 +29,7 @@ class Trace:
 
     id: str
     kind: str
-    """pair_id, image_id or instruction_id; member, where it never became an image."""
+    """pair_id, image_id, instruction_id or question_id (of a benchmark); member, where it never became an image."""
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """By table, in the order of the recipe; at most 20 a table."""
     left: list[dict[str, Any]] = field(default_factory=list)
@@ -59,10 +60,14 @@ def trace(url: str, wanted: str) -> Trace:
         rows = data.scanner(columns=columns, filter=pc.field(key).isin(sorted(ids[key]))).head(_MOST).to_pylist()
         if rows:
             found.rows[name] = rows
-            if prompt := manifests[name]["config"].get("prompt"):
-                found.prompts[name] = prompt
+            found.prompts |= _prompts(name, manifests[name]["config"])
     everyone = {id_} | (ids["pair_id"] if kind == "image_id" else set())
     found.left = [row for row in dropped if row["id"] in everyone]
+    gone = deletion.deleted(store)
+    for one in sorted({found.id}.union(*ids.values()) & set(gone)):
+        found.left.append(
+            {"table": "delete", "unit": one, "id": one, "reason": gone[one].reason, "detail": gone[one].time}
+        )
     return found
 
 
@@ -74,6 +79,10 @@ def _identify(wanted: str, datasets: dict[str, ds.Dataset], dropped: list[dict[s
             for kind in [kind for kind in _IDS if kind in data.schema.names]:
                 got = data.to_table(columns=[kind], filter=pc.starts_with(pc.field(kind), wanted))[kind]
                 hits |= {(kind, value) for value in pc.unique(got).to_pylist()}
+        hits = {hit for hit in hits if hit[1] == wanted} or hits  # 1000 of a set that has 10000, too
+    if not hits and "pick" in datasets:  # a set's own ids, which may be anything
+        found = datasets["pick"].to_table(columns=["question_id"], filter=pc.field("question_id") == wanted)
+        hits = {("question_id", wanted) for _ in range(found.num_rows)}
     if not hits and "ingest" in datasets:
         got = datasets["ingest"].to_table(columns=["image_id"], filter=pc.field("member") == wanted)["image_id"]
         hits = {("image_id", value) for value in got.to_pylist()}
@@ -90,10 +99,21 @@ def _identify(wanted: str, datasets: dict[str, ds.Dataset], dropped: list[dict[s
     return hits.pop()
 
 
+def _prompts(where: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """A stage's prompt, and those of the models in it: a benchmark's judges have their own."""
+    names = {"prompt": where, "rubric": f"{where}.rubric"}
+    found = {place: config[name] for name, place in names.items() if isinstance(config.get(name), str)}
+    for some in config.values():
+        for name, item in some.items() if isinstance(some, Mapping) else ():
+            if isinstance(item, Mapping):
+                found |= _prompts(f"{where}.{name}", item)
+    return found
+
+
 def _key(name: str, kind: str, columns: list[str]) -> str | None:
     """By which id a table's rows belong to what is traced."""
     if kind != "pair_id":
-        return kind if kind in columns else None
+        return next((key for key in (kind, "question_id") if key in columns), None)
     if name in ("instruct", "embed", "cluster"):
         return None  # a pair's instruction is the bank's; raw ones are reached through its members
     if name == "exemplify":
@@ -119,6 +139,8 @@ def _relatives(kind: str, id_: str, datasets: dict[str, ds.Dataset]) -> dict[str
     elif kind == "instruction_id":
         for cluster in look("cluster", "cluster", "instruction_id", id_):
             ids["instruction_id"] |= set(look("summarize", "instruction_id", "cluster", cluster))
+    if kind in ("image_id", "instruction_id"):
+        ids["question_id"] |= set(look("pick", "question_id", kind, id_))
     return ids
 
 

@@ -136,6 +136,14 @@ def test_an_image_without_a_caption_says_where_it_left(run: Path) -> None:
     assert as_text(found).endswith("LEFT at caption, unit a-0000: empty_reply")
 
 
+def test_a_whole_id_is_not_taken_for_the_beginning_of_another(tmp_path: Path) -> None:
+    put(tmp_path, "pick", [{"question_id": name, "image_id": IMAGES[0]} for name in ("1000", "10001", "10002")])
+    put(tmp_path, "respond", [{"question_id": "1000", "contestant": name} for name in "ab"])
+    found = trace(str(tmp_path), "1000")
+    assert (found.kind, found.id) == ("question_id", "1000")
+    assert [r["contestant"] for r in found.rows["respond"]] == ["a", "b"]
+
+
 def test_a_unique_prefix_is_enough(run: Path) -> None:
     assert trace(str(run), "bbbb").id == IMAGES[2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from mminstruct.bench.contestant import Contestant
+from mminstruct.bench.juror import Juror
 from mminstruct.models.model import Model, Reply, image_of
 from mminstruct.prompts import Message
 from mminstruct.stage import content_id, runtime
@@ -108,6 +111,50 @@ class Scripted(Model):
 
     def embed(self) -> Encoder:
         return self.encoder
+
+
+@dataclass(kw_only=True)
+class Player(Contestant):
+    """A contestant that answers by script; ``chatter`` is shared by all copies of it."""
+
+    name: str = "player"
+    script: Script = runtime(echo)
+    chatter: Chatter = runtime(None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.chatter = self.chatter or Chatter(self.script)
+
+    def chat(self) -> Chatter:
+        return self.chatter
+
+
+def verdict(messages: list[Message], seed: int) -> str:
+    """For the answer that comes first in the alphabet; a grade of 7 for each."""
+    text = said(messages)
+    if "<answer A>" not in text:
+        return '{"reason": "as good as any", "grade": 7}'
+    first, second = text.split("<answer A>")[1].split("<answer B>")
+    return json.dumps({"reason": "by the alphabet", "verdict": "A" if first < second else "B"})
+
+
+@dataclass(kw_only=True)
+class Referee(Juror):
+    """A judge that answers by script, asked by the prompts of ``conf/prompts``."""
+
+    name: str = "referee"
+    prompt: str = field(default_factory=lambda: prompt_text("judge"))
+    rubric: str = field(default_factory=lambda: prompt_text("rubric"))
+    backend: str = runtime("openai")  # whose models cannot be pinned to a commit
+    script: Script = runtime(verdict)
+    chatter: Chatter = runtime(None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.chatter = self.chatter or Chatter(self.script)
+
+    def chat(self) -> Chatter:
+        return self.chatter
 
 
 def dataset(table: pa.Table, pieces: int = 1) -> ds.Dataset:

@@ -13,14 +13,14 @@ import pytest
 
 from mminstruct.engine.local import Local
 from mminstruct.recipe import inputs
-from mminstruct.recipes import MMInstruct
+from mminstruct.recipes import RECIPES
 from mminstruct.run import Run, claim, execute
 from mminstruct.stage import Made, Rows
 from mminstruct.status import standing
-from tests.world import draw, recipe
+from tests.world import bench, draw, recipe
 
-NAMES = list(MMInstruct.__dataclass_fields__)
-READING = [name for name in NAMES if name != "ingest"]
+NAMES = [name for kind in RECIPES.values() for name in kind.__dataclass_fields__]
+READING = [name for name in NAMES if name not in ("ingest", "pick")]
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     claim(run)
     execute(run, Local())
     return run
+
+
+@pytest.fixture(scope="module")
+def runs(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """By stage, a run that has it: the recipe of the paper, and a benchmark on its held-out pairs."""
+    judged = Run(url=str(tmp_path_factory.mktemp("laws") / "bench"), recipe=bench(run.url))
+    claim(judged)
+    execute(judged, Local())
+    return {name: one for one in (run, judged) for name in one.stages}
 
 
 def wholes(run: Run, name: str, backwards: bool = False, empty: bool = False) -> dict[str, ds.Dataset]:
@@ -75,7 +84,8 @@ def units(run: Run, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", READING)
-def test_the_same_work_twice_gives_the_same_bytes(run: Run, name: str) -> None:
+def test_the_same_work_twice_gives_the_same_bytes(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
     for key in units(run, name)[:2]:
         first, second = (
             written(made(run.stages[name].load(**wholes(run, name))(**parts(run, name, key)), key)) for _ in range(2)
@@ -84,7 +94,8 @@ def test_the_same_work_twice_gives_the_same_bytes(run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READING)
-def test_whole_reads_do_not_depend_on_the_order_of_parts(run: Run, name: str) -> None:
+def test_whole_reads_do_not_depend_on_the_order_of_parts(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
     key = units(run, name)[0]
     there, back = (
         written(
@@ -99,7 +110,8 @@ def test_whole_reads_do_not_depend_on_the_order_of_parts(run: Run, name: str) ->
 
 
 @pytest.mark.parametrize("name", READING)
-def test_nothing_in_gives_nothing_out_with_the_right_schema(run: Run, name: str) -> None:
+def test_nothing_in_gives_nothing_out_with_the_right_schema(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
     stage = run.stages[name]
     primary_is_whole = all(read.mode == "whole" for read in stage.reads.values())
     given = {argument: table.slice(0, 0) for argument, table in parts(run, name, units(run, name)[0]).items()}
@@ -110,16 +122,17 @@ def test_nothing_in_gives_nothing_out_with_the_right_schema(run: Run, name: str)
         assert one.table.schema.equals(stage.writes)
 
 
-@pytest.mark.parametrize("name", READING)
-def test_rows_are_the_schemas_and_only_those(run: Run, name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_the_schemas_and_only_those(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
     table = run.table(name).dataset(run.stages[name].writes).to_table()
     for field in run.stages[name].writes:
         assert field.nullable or table[field.name].null_count == 0
         assert field.metadata[b"meaning"]
 
 
-def test_rows_in_are_rows_kept_and_dropped_in_every_table(run: Run) -> None:
-    for stands in standing(run.url):
+def test_rows_in_are_rows_kept_and_dropped_in_every_table(runs: dict[str, Run]) -> None:
+    for stands in [*standing(runs["ingest"].url), *standing(runs["pick"].url)]:
         assert stands.faults == []
         assert stands.taken == stands.kept + sum(stands.dropped.values())
         assert stands.taken > 0, stands.table

@@ -1,0 +1,8 @@
+"""``ray job submit --working-dir . -- python jobs/bench.py out=s3://… source=s3://… +experiment=…``."""
+
+import sys
+
+from mminstruct.job import run
+
+if __name__ == "__main__":
+    sys.exit(run("bench", sys.argv[1:]))

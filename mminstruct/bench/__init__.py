@@ -1,0 +1,1 @@
+"""The benchmark's statistics, and the launcher of standard ones."""

@@ -1,0 +1,289 @@
+"""Questions and answers from outside: a run's held-out pairs, files of questions, files of given answers.
+
+Everything is joined by id, never by line. Files are JSON lines, or one JSON list, whatever their names end in:
+
+- MM-Instruct's questions (``question_id, image, text, caption, category``) and answers (``question_id, text,
+  model_id``), which are JSON lines named ``.json``;
+- LLaVA-Bench's (``question_id, image, category, text``) with its captions in a file of their own;
+- LLaVA's own training format, as ``mminstruct export --format llava`` writes it for the split ``test``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import fsspec
+import pyarrow.compute as pc
+
+from mminstruct import schemas
+from mminstruct.sources.container import BadImage
+from mminstruct.sources.image import Rules, normalise
+from mminstruct.sources.place import Place, look
+from mminstruct.stage import Drop, content_id, fingerprint, instruction_id
+from mminstruct.store import Store, Table
+from mminstruct.text import repair
+
+_MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question, its image not yet read."""
+
+    question_id: str
+    question: str
+    instruction_id: str
+    image: str | None
+    """What the set calls its image; None where it names none."""
+    kind: str = ""
+    caption: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An image, ready to be shown."""
+
+    image_id: str
+    image: bytes
+    phash: int
+
+
+class RunSet:
+    """The pairs of a run's split ``test``."""
+
+    def __init__(self, url: str) -> None:
+        self.store = Store(url)
+
+    def facts(self) -> dict[str, Any]:
+        """What tells whether the set changed under its name."""
+        return {"export": self.store.table("export").digest()}
+
+    def questions(self) -> Iterator[Question | Drop]:
+        pairs = self._rows("export", ["pair_id", "image_id", "instruction_id", "conversations"], ("split", ["test"]))
+        described = self._rows("fuse", ["image_id", "description"], ("image_id", [row["image_id"] for row in pairs]))
+        captions = {row["image_id"]: row["description"] for row in described}
+        for row in pairs:
+            asked, answer = (turn["value"] for turn in row["conversations"][:2])
+            yield Question(
+                row["pair_id"], asked.replace("<image>", "").strip(), row["instruction_id"], row["image_id"],
+                caption=captions.get(row["image_id"]), reference=answer,
+            )  # fmt: skip
+
+    def pictures(self, questions: list[Question]) -> dict[str, Seen | str]:
+        """The images of *questions* by their names, or why one cannot be had."""
+        wanted = ("image_id", [question.image for question in questions])
+        return {
+            row["image_id"]: Seen(row["image_id"], row["image"], row["phash"])
+            for row in self._rows("ingest", ["image_id", "image", "phash"], wanted)
+        }
+
+    def _rows(self, table: str, columns: list[str], where: tuple[str, list[Any]]) -> list[dict[str, Any]]:
+        data = self.store.table(table).dataset(schemas.TABLES[table])
+        column, values = where
+        return list(data.to_table(columns=columns, filter=pc.field(column).isin(values)).to_pylist())
+
+
+class FileSet:
+    """A file of questions.
+
+    Args:
+        path: The file.
+        images: Folder of its images; None: there are none at hand.
+        captions: File of captions by image, where the questions have none.
+    """
+
+    def __init__(self, path: str, images: str | None, captions: str | None) -> None:
+        self.path, self.captions = path, captions
+        self.place: Place | None = look(images) if images else None
+        self._names: dict[str, str] = {}  # by what a set may call a file: its whole name, or only the last piece
+        for name in self.place.files if self.place else ():
+            last = name.rsplit("/", 1)[-1]
+            self._names[last] = "" if last in self._names and "/" in name else name
+        self._names |= {name: name for name in (self.place.files if self.place else ())}
+
+    def facts(self) -> dict[str, Any]:
+        """What tells whether the set changed under its name."""
+        files = {name: [file.size, file.stamp] for name, file in self.place.files.items()} if self.place else {}
+        texts = {path: _digest(path) for path in (self.path, self.captions) if path}
+        return {"questions": fingerprint(texts), "images": fingerprint(files)}
+
+    def questions(self) -> Iterator[Question | Drop]:
+        captions = _captions(self.captions) if self.captions else {}
+        seen: set[str] = set()
+        for place, entry in enumerate(records(self.path), 1):
+            one = _question(entry, f"entry {place}")
+            if isinstance(one, Question) and one.question_id in seen:
+                one = Drop(one.question_id, "duplicate_id", "an earlier entry has it")
+            if isinstance(one, Question):
+                seen.add(one.question_id)
+                caption = one.caption or captions.get(one.image or "")
+                if caption is None and not self._has(one.image):
+                    named = f"its image {one.image} is not there" if one.image else "it names no image"
+                    one = Drop(one.question_id, "nothing_to_see", f"{named}, and it has no caption")
+                else:
+                    one = replace(one, caption=caption)
+            yield one
+
+    def pictures(self, questions: list[Question]) -> dict[str, Seen | str]:
+        """The images of *questions* by their names, or why one cannot be had; silent where no folder was given."""
+        return {
+            question.image: self._picture(question.image) for question in questions if question.image and self.place
+        }
+
+    def _has(self, image: str | None) -> bool:
+        return bool(image and self._names.get(image))
+
+    def _picture(self, image: str) -> Seen | str:
+        if self.place is None or not self._names.get(image):
+            return f"no file {image} in its folder"
+        file = self.place.files[self._names[image]]
+        if file.size > _MOST_BYTES:
+            return f"{file.size} bytes, over {_MOST_BYTES}"
+        data = self.place.fs.cat_file(file.path)
+        try:
+            picture = normalise(data, Rules())
+        except BadImage as error:
+            return f"{error.reason}: {repair(error.detail)}"
+        return Seen(content_id(data), picture.image, picture.phash)
+
+
+def open_set(path: str, images: str | None, captions: str | None) -> RunSet | FileSet:
+    """The set at *path*: a run's folder, or a file."""
+    return RunSet(path) if _made(path, "export") else FileSet(path, images, captions)
+
+
+def _made(path: str, name: str) -> Table | None:
+    """A table of the run at *path*; None where that is no run, or has none."""
+    fs, root = fsspec.core.url_to_fs(path)
+    if not fs.isdir(root):
+        return None
+    table = Store(path).table(name)
+    return table if table.manifest() else None
+
+
+def records(path: str) -> Iterator[dict[str, Any] | None]:
+    """Objects of a file of JSON lines, or of one JSON list; None for a line or element that is none.
+
+    Raises:
+        ValueError: the file holds no object at all.
+    """
+    with fsspec.open(path, "rb") as file:
+        data = file.read()
+    text = data.decode("utf-8-sig", "replace")
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{path} begins as a JSON list, and is none: {error}") from error
+    else:
+        found = [_line(line) for line in text.splitlines() if line.strip()]
+    if not any(isinstance(entry, dict) for entry in found):
+        raise ValueError(f"{path} holds no JSON objects: it should be JSON lines, or a JSON list")
+    yield from (entry if isinstance(entry, dict) else None for entry in found)
+
+
+def _line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _question(entry: dict[str, Any] | None, where: str) -> Question | Drop:
+    if entry is None:
+        return Drop(where, "not_json", None)
+    name = entry.get("question_id", entry.get("id"))
+    if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
+        return Drop(where, "no_id", "it has no question_id")
+    turns = entry.get("conversations") or []
+    try:
+        text = entry.get("text") or entry.get("question") or (turns[0]["value"] if turns else "")
+        answer = entry.get("reference") or entry.get("answer") or (turns[1]["value"] if len(turns) > 1 else None)
+        image = entry.get("image") or entry.get("image_id") or None
+        caption = entry.get("caption") or None
+        text = repair(text).replace("<image>", "").strip()
+        return Question(
+            repair(str(name)), text, instruction_id(text), None if image is None else repair(str(image)),
+            kind=repair(str(entry.get("category") or "")), caption=None if caption is None else repair(caption),
+            reference=None if answer is None else repair(answer),
+        ) if text else Drop(str(name), "no_question", "it has no text")  # fmt: skip
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        return Drop(str(name), "malformed", f"{type(error).__name__}: {error}")
+
+
+def _captions(path: str) -> dict[str, str]:
+    """Captions by image: LLaVA-Bench has one (``caption``), or several (``captions``)."""
+    found: dict[str, str] = {}
+    for entry in records(path):
+        if entry and isinstance(entry.get("image"), str):
+            said = entry.get("caption") or entry.get("captions")
+            lines = [said] if isinstance(said, str) else said
+            if isinstance(lines, list) and all(isinstance(line, str) for line in lines) and lines:
+                found[entry["image"]] = repair("\n".join(lines))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An answer that was given elsewhere."""
+
+    text: str
+    finish: str = "given"
+    tokens: int | None = None
+
+
+def answers(path: str, model_id: str | None) -> dict[str, Given]:
+    """Given answers by question_id, of a file or of another benchmark's folder.
+
+    Raises:
+        ValueError: answers of several models and none of them named, two answers to one question, no answers.
+    """
+    found: dict[str, Given] = {}
+    models: set[str] = set()
+    for who, question, given in _answers(path):
+        if model_id is not None and who != model_id:
+            models.add(who)
+            continue
+        models.add(who)
+        if found.setdefault(question, given) != given:
+            said = f" of {', '.join(sorted(models))}: name one of them in model_id" if len(models) > 1 else ""
+            raise ValueError(f"{path} has two answers to question {question}{said}")
+    if not found:
+        there = f"; it has those of {', '.join(sorted(models))}" if models else ""
+        raise ValueError(f"{path} has no answers{f' of {model_id}' if model_id else ''}{there}")
+    if len(models) > 1 and model_id is None:
+        raise ValueError(f"{path} has answers of {', '.join(sorted(models))}: name one of them in model_id")
+    return found
+
+
+def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
+    table = _made(path, "respond")
+    if table is not None:
+        for row in table.dataset(schemas.RESPOND).to_table().to_pylist():
+            if row["answer"] is not None:
+                yield row["contestant"], row["question_id"], Given(row["answer"], row["finish"], row["tokens"])
+        return
+    for entry in records(path):
+        name = None if entry is None else entry.get("question_id", entry.get("id"))
+        text = None if entry is None else entry.get("text", entry.get("answer"))
+        if entry is not None and isinstance(name, str | int) and isinstance(text, str):
+            yield str(entry.get("model_id") or ""), repair(str(name)), Given(repair(text))
+
+
+def answers_digest(path: str) -> str:
+    """Digest of given answers; empty where there are none at *path*."""
+    try:
+        table = _made(path, "respond")
+        return _digest(path) if table is None else table.digest()
+    except (OSError, ValueError):
+        return ""
+
+
+def _digest(path: str) -> str:
+    with fsspec.open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()[:16]

@@ -1,0 +1,72 @@
+"""What contestants were trained on, and whether a question is among it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from mminstruct import schemas
+from mminstruct.bench.sets import Question, Seen
+from mminstruct.rules import words
+from mminstruct.stage import Drop
+from mminstruct.store import Store
+
+
+class Trained:
+    """The pairs of a run's split ``train``, held in memory as ids, hashes and word sequences.
+
+    Args:
+        run: Its folder.
+        near: Bits of 64 in which perceptual hashes may differ to count as one image.
+        ngram: Words in a row that no question may share with an instruction, of shorter ones all; None: only whole
+            instructions count.
+    """
+
+    def __init__(self, run: str, near: int, ngram: int | None) -> None:
+        self.run, self.near, self.ngram = run, near, ngram
+        pairs = list(_rows(run, "select", "image_id", "instruction_id", split="train"))
+        self.images = {row["image_id"] for row in pairs}
+        self.instructions = {row["instruction_id"] for row in pairs}
+        hashes = [row["phash"] for row in _rows(run, "ingest", "image_id", "phash") if row["image_id"] in self.images]
+        self.hashes_N = np.array(hashes, np.uint64)
+        self.grams: set[tuple[str, ...]] = set()
+        if ngram is not None:
+            for row in _rows(run, "summarize", "instruction_id", "instruction"):
+                if row["instruction_id"] in self.instructions:
+                    self.grams |= set(_grams(row["instruction"], ngram))
+
+    def asked(self, question: Question) -> Drop | None:
+        """Why *question* may not be asked, going by its words and the name of its image."""
+        if question.image in self.images:
+            return Drop(question.question_id, "trained_image", f"{question.image}, in {self.run}")
+        if question.instruction_id in self.instructions:
+            return Drop(question.question_id, "trained_instruction", f"its very words, in {self.run}")
+        shared = next((gram for gram in _grams(question.question, self.ngram) if gram in self.grams), None)
+        return (
+            Drop(question.question_id, "trained_instruction", f"{' '.join(shared)}: in {self.run}") if shared else None
+        )
+
+    def shown(self, question: Question, seen: Seen) -> Drop | None:
+        """Why *question* may not be asked, going by its image."""
+        distance_N = np.bitwise_count(self.hashes_N ^ np.uint64(seen.phash))
+        if seen.image_id in self.images or (len(distance_N) and distance_N.min() <= self.near):
+            return Drop(question.question_id, "trained_image", f"{distance_N.min()} bits from one in {self.run}")
+        return None
+
+
+def _grams(text: str, size: int | None) -> Iterator[tuple[str, ...]]:
+    tokens = words(text)
+    size = 0 if size is None else min(size, len(tokens))
+    return (tuple(tokens[n : n + size]) for n in range(len(tokens) - size + 1 if size else 0))
+
+
+def _rows(run: str, table: str, *columns: str, **where: str) -> Iterator[dict[str, Any]]:
+    data = Store(run).table(table).dataset(schemas.TABLES[table])
+    wanted = None
+    for name, value in where.items():
+        wanted = pc.field(name) == value
+    for batch in data.to_batches(columns=list(columns), filter=wanted):
+        yield from batch.to_pylist()

@@ -1,0 +1,140 @@
+"""The verdicts: which of two answers is better, shown in both orders, and what each is worth by itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import pyarrow as pa
+
+from mminstruct import schemas
+from mminstruct.bench.juror import GRADE, VERDICT, Juror, read_grade, read_verdict
+from mminstruct.models.model import Reply, with_image
+from mminstruct.prompts import Message, render
+from mminstruct.stage import Drop, Made, Stage, Transform, made, part, seed
+from mminstruct.text import repair
+
+Row = dict[str, Any]
+One = tuple[str, str | None, int | None]
+"""What is judged: a, b and order; a alone where it is graded."""
+_FRAME = re.compile(r"<(?=/?\s*(?:answer|caption|question|reference)\b)", re.IGNORECASE)
+
+
+@dataclass(kw_only=True)
+class Judge(Stage):
+    """Every judge on every question and pair of contestants; each call is one row, with the reply as it came.
+
+    The published script shows two answers in both orders, too, but counts a judge that always says A as a tie and
+    forgets what it cannot read. Here a verdict is kept as it was given, and one that cannot be read is ``unparsed``.
+    """
+
+    judges: dict[str, Juror] = field(default_factory=dict)
+    """By name; with several, their agreement is measured."""
+    baseline: str | None = None
+    """Contestant that all others are compared with; null: every two are compared."""
+    both_orders: bool = True
+    """Whether each pair is shown in both orders; in one order the judge's bias for a place goes into the result."""
+    seed: int = 0
+
+    reads = {
+        "respond": part("question_id", "contestant", "answer"),
+        "pick": part("question_id", "image_id", "image", "question", "caption", "reference"),
+    }
+    writes = schemas.JUDGE
+    takes = "question_id"
+
+    def check(self) -> None:
+        faults = [f"judges.{name}: {said}" for name, one in self.judges.items() for said in one.faults()]
+        if not self.judges:
+            faults.append("there are no judges: '+judges={J: {name: MODEL, backend: openai}}'")
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    def load(self) -> Transform:
+        chats = {name: juror.chat() for name, juror in sorted(self.judges.items())}
+
+        def judge(respond: pa.Table, pick: pa.Table) -> Made:
+            questions = {row["question_id"]: row for row in pick.to_pylist()}
+            answers: dict[str, dict[str, str]] = {}
+            for row in respond.select(["question_id", "contestant", "answer"]).to_pylist():
+                mine = answers.setdefault(row["question_id"], {})
+                if row["answer"] is not None:
+                    mine[row["contestant"]] = row["answer"]
+            rows: dict[str, list[Row | Drop]] = {question: [] for question in answers}
+            for name, chat in chats.items():
+                juror = self.judges[name]
+                for ask in juror.asks:
+                    asked = [
+                        (questions[question], one)
+                        for question, mine in answers.items()
+                        for one in (self._pairs(mine) if ask == "pair" else _each(mine))
+                    ]
+                    replies = chat.chat(
+                        [_ask(juror, question, answers[question["question_id"]], *one) for question, one in asked],
+                        seeds=[
+                            seed(self.seed, "judge", question["question_id"], name, *map(str, one))
+                            for question, one in asked
+                        ],
+                        schema=VERDICT if ask == "pair" else GRADE,
+                    )
+                    for (question, (a, b, order)), reply in zip(asked, replies, strict=True):
+                        row = {"question_id": question["question_id"], "judge": name, "a": a, "b": b, "order": order}
+                        rows[question["question_id"]].append(row | _read(reply, order) | {"saw": _saw(juror, question)})
+            return made(
+                self.writes, (row for question, mine in rows.items() for row in mine or [_nothing(question, answers)])
+            )
+
+        return judge
+
+    def _pairs(self, answers: dict[str, str]) -> list[One]:
+        """Comparisons, a before b in the alphabet."""
+        pairs = [pair for pair in combinations(sorted(answers), 2) if self.baseline is None or self.baseline in pair]
+        return [(a, b, order) for a, b in pairs for order in ((0, 1) if self.both_orders else (0,))]
+
+
+def _each(answers: dict[str, str]) -> list[One]:
+    return [(who, None, None) for who in sorted(answers)]
+
+
+def _nothing(question: str, answers: dict[str, dict[str, str]]) -> Drop:
+    return Drop(question, "nothing_to_compare", f"answered by {', '.join(sorted(answers[question])) or 'no one'}")
+
+
+def _ask(
+    juror: Juror, question: Row, answers: dict[str, str], a: str, b: str | None, order: int | None
+) -> list[Message]:
+    """What the judge is shown. Words in an answer that look like the prompt's own frame are defused."""
+    saw = _saw(juror, question)
+    facts = {name: question[name] and _text(question[name]) for name in ("question", "reference")}
+    facts |= {"image_id": question["image_id"], "caption": _text(question["caption"]) if "caption" in saw else None}
+    if b is None:
+        messages = render(juror.rubric, answer=_text(answers[a]), **facts)
+    else:
+        first, second = (answers[a], answers[b]) if order == 0 else (answers[b], answers[a])
+        messages = render(juror.prompt, first=_text(first), second=_text(second), **facts)
+    return with_image(messages, question["image"]) if "image" in saw else messages
+
+
+def _text(text: str) -> str:
+    return _FRAME.sub("< ", text)
+
+
+def _saw(juror: Juror, question: Row) -> str:
+    if juror.backend == "oracle":
+        return "truth"
+    image = juror.image and question["image"] is not None
+    caption = (juror.caption or not image) and question["caption"] is not None
+    return "+".join(name for name, shown in (("image", image), ("caption", caption)) if shown) or "nothing"
+
+
+def _read(reply: Reply, order: int | None) -> Row:
+    """What the reply says, of a and b instead of the first and the second."""
+    row: Row = {"reply": reply.text, "finish": reply.finish, "error": reply.error}
+    if order is None:
+        grade, reason = read_grade(reply.text, reply.finish)
+        return row | {"grade": grade, "reason": reason and repair(reason)}
+    said, reason = read_verdict(reply.text, reply.finish)
+    verdict = {"A": "ab"[order], "B": "ba"[order]}.get(said, said)
+    return row | {"verdict": verdict, "reason": reason and repair(reason)}

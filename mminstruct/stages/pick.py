@@ -1,0 +1,164 @@
+"""The questions of a benchmark: chosen evenly over kinds of task, none of them trained on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from mminstruct import schemas
+from mminstruct.bench.kinds import KINDS, evenly, kind_of
+from mminstruct.bench.sets import FileSet, Question, RunSet, Seen, open_set
+from mminstruct.bench.trained import Trained
+from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, note
+from mminstruct.store import Store
+
+QUESTIONS = "questions"
+"""Key of the one unit: the choice is among all questions."""
+
+
+@dataclass(kw_only=True)
+class Pick(Stage):
+    """A run's held-out pairs, or a file of questions; MM-Instruct's own benchmark is 33 instructions x 3 images.
+
+    Of a run the split ``test`` is asked, and once more none of it may have been trained on there.
+    """
+
+    path: str
+    """A run's folder, or a file of questions: JSON lines or a JSON list (see ``mminstruct.bench.sets``)."""
+    images: str | None = None
+    """Folder of the images that a file of questions names; without it, judges are shown captions."""
+    captions: str | None = None
+    """File of captions by image, where the questions have none: LLaVA-Bench's contexts."""
+    questions: int | None = None
+    """Most questions, evenly over kinds of task and instructions; null: all."""
+    kinds: dict[str, str] = field(default_factory=lambda: dict(KINDS))
+    """Regular expressions by kind of task, for sets without categories, or with one for all."""
+    trained: list[str] = field(default_factory=list)
+    """Runs that contestants were trained on; a question whose image or words are among them is not asked."""
+    near: int = 6
+    """Bits in which an image may differ from a trained one to count as the same."""
+    ngram: int = 8
+    """Words in a row that a question may not share with an instruction of ``trained``; of shorter ones, all words."""
+    rows: int = 32
+    """Questions in a part: the unit in which answers and verdicts are committed."""
+    seed: int = 0
+
+    reads: ClassVar[dict[str, Read]] = {}
+    writes: ClassVar[pa.Schema] = schemas.PICK
+    takes: ClassVar[str] = "question_id"
+
+    def check(self) -> None:
+        faults = [
+            f"{name}={getattr(self, name)}: take 1 or more" for name in ("rows", "ngram") if getattr(self, name) < 1
+        ]
+        if self.questions is not None and self.questions < 1:
+            faults.append(f"questions={self.questions}: take 1 or more, or null for all")
+        if not 0 <= self.near <= 16:
+            faults.append(f"near={self.near}: bits from 0 to 16; more brings together what is not alike")
+        for kind, words in self.kinds.items():
+            try:
+                re.compile(words)
+            except re.error as error:
+                faults.append(f"kinds.{kind}: {error}")
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    def shards(self) -> dict[str, dict[str, Any]]:
+        """The one unit, and what tells whether the set changed.
+
+        Raises:
+            FileNotFoundError: there is neither a run nor a file.
+        """
+        trained = {f"trained {run}": Store(run).table("select").digest() for run in self.trained}
+        return {QUESTIONS: open_set(self.path, self.images, self.captions).facts() | trained}
+
+    def load(self, **whole: Any) -> Transform:
+        source = open_set(self.path, self.images, self.captions)
+
+        def pick(key: str) -> Iterator[Rows]:
+            found = list(source.questions())
+            questions = [one for one in found if isinstance(one, Question)]
+            kinds = self._kinds(questions)
+            trained = self._contaminated(source, questions)
+            free = [one for one in questions if one.question_id not in trained]
+            drops = [*(one for one in found if isinstance(one, Drop)), *trained.values()]
+            chosen = self._chosen(free, kinds)
+            taken = {one.question_id for one in chosen}
+            drops += [
+                Drop(one.question_id, "not_chosen", f"{self.questions} are asked")
+                for one in free
+                if one.question_id not in taken
+            ]
+            for start in range(0, max(1, len(chosen)), self.rows):  # what fell before goes with the first part
+                rows = self._rows(source, chosen[start : start + self.rows], kinds) + (drops if start == 0 else [])
+                yield Rows(len(rows), made(self.writes, rows))
+
+        return pick
+
+    def _kinds(self, questions: list[Question]) -> dict[str, str]:
+        """Kind of task by question_id: the set's own categories, where it has several."""
+        own = len({one.kind for one in questions}) > 1
+        return {one.question_id: (own and one.kind) or kind_of(one.question, self.kinds) for one in questions}
+
+    def _contaminated(self, source: RunSet | FileSet, questions: list[Question]) -> dict[str, Drop]:
+        """Questions that a contestant was trained on, or on something too like them, by id."""
+        runs = [Trained(run, self.near, self.ngram) for run in self.trained]
+        for run in runs:
+            if not run.images:
+                raise ValueError(f"trained: {run.run} has no selected pairs to train on; give the folder of a run")
+        if isinstance(source, RunSet) and self.path not in self.trained:
+            runs.append(Trained(self.path, self.near, None))
+        found: dict[str, Drop] = {}
+        for start in range(0, len(questions) if runs else 0, self.rows):
+            some = questions[start : start + self.rows]
+            seen = source.pictures(some)
+            for one in some:
+                picture = seen.get(one.image or "")
+                for run in runs:
+                    drop = run.asked(one) or (run.shown(one, picture) if isinstance(picture, Seen) else None)
+                    if drop is not None:
+                        found.setdefault(one.question_id, drop)
+        return found
+
+    def _chosen(self, questions: list[Question], kinds: dict[str, str]) -> list[Question]:
+        if self.questions is None or len(questions) <= self.questions:
+            return questions
+        chosen = evenly(
+            questions,
+            self.questions,
+            [lambda one: kinds[one.question_id], lambda one: one.instruction_id],
+            lambda one: content_id(str(self.seed), "pick", one.question_id),
+        )
+        names = {one.question_id for one in chosen}
+        return [one for one in questions if one.question_id in names]
+
+    def _rows(
+        self, source: RunSet | FileSet, questions: list[Question], kinds: dict[str, str]
+    ) -> list[dict[str, Any] | Drop]:
+        seen = source.pictures(questions)
+        rows: list[dict[str, Any] | Drop] = []
+        for one in questions:
+            picture = seen.get(one.image or "")
+            if isinstance(picture, str):
+                note("images_missing")
+                if one.caption is None:
+                    rows.append(Drop(one.question_id, "image_unreadable", picture))
+                    continue
+            known = picture if isinstance(picture, Seen) else None
+            rows.append(
+                {
+                    "question_id": one.question_id,
+                    "image_id": known.image_id if known else "",
+                    "instruction_id": one.instruction_id,
+                    "question": one.question,
+                    "kind": kinds[one.question_id],
+                    "image": known.image if known else None,
+                    "caption": one.caption,
+                    "reference": one.reference,
+                }
+            )
+        return rows

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mminstruct.bench.contestant import Contestant
+from mminstruct.bench.sets import FileSet, Given, Question, answers
+from mminstruct.stage import Drop
+from tests.bench.pictures import images, lines, picture
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["from", "value"]), inner),
+    max_leaves=5,
+)
+ENTRY = st.dictionaries(
+    st.sampled_from(["question_id", "text", "image", "caption", "category", "conversations", "id"]), JSON
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(ENTRY, min_size=1, max_size=5))
+def test_every_entry_is_a_question_or_leaves_with_a_reason(
+    tmp_path_factory: pytest.TempPathFactory, entries: list[dict[str, object]]
+) -> None:
+    file = tmp_path_factory.mktemp("sets") / "q.json"
+    file.write_text(json.dumps(entries))
+    found = list(FileSet(str(file), None, None).questions())
+    assert len(found) == len(entries)
+    kept = [one.question_id for one in found if isinstance(one, Question)]
+    assert len(set(kept)) == len(kept)
+    assert all(one.question and one.caption for one in found if isinstance(one, Question))
+    assert all(one.reason for one in found if isinstance(one, Drop))
+
+
+def test_an_image_is_found_by_its_last_name_unless_two_have_it(tmp_path: Path) -> None:
+    images(tmp_path / "images" / "a", 2)
+    images(tmp_path / "images" / "b", 1)
+    path = lines(tmp_path / "q.jsonl", [{"question_id": n, "image": f"{n}.jpg", "text": "?"} for n in range(2)])
+    zero, one = FileSet(path, str(tmp_path / "images"), None).questions()
+    assert isinstance(zero, Drop)
+    assert isinstance(one, Question)
+
+
+def test_no_path_leads_out_of_the_folder_of_images(tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(picture(1))
+    folder = images(tmp_path / "images", 1)
+    path = lines(tmp_path / "q.jsonl", [{"question_id": 1, "image": "../secret.jpg", "text": "?"}])
+    (one,) = FileSet(path, folder, None).questions()
+    assert isinstance(one, Drop)
+
+
+def test_answers_are_joined_by_id_whatever_their_order(tmp_path: Path) -> None:
+    rows = [{"question_id": n, "text": f"Answer {n}.", "model_id": "m"} for n in (3, 1, 2)]
+    assert answers(lines(tmp_path / "a.json", rows), None) == {str(n): Given(f"Answer {n}.") for n in (1, 2, 3)}
+
+
+def test_answers_of_several_models_want_a_name(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.json", [{"question_id": n, "text": m, "model_id": m} for n, m in ((1, "x"), (2, "y"))])
+    with pytest.raises(ValueError, match="answers of x, y: name one of them in model_id"):
+        answers(path, None)
+    assert answers(path, "y") == {"2": Given("y")}
+    with pytest.raises(ValueError, match="no answers of z; it has those of x, y"):
+        answers(path, "z")
+
+
+def test_two_answers_to_one_question_are_refused_and_the_same_twice_is_not(tmp_path: Path) -> None:
+    rows = [{"question_id": 1, "text": "a"}, {"question_id": 1, "text": "a"}]
+    assert answers(lines(tmp_path / "a.json", rows), None) == {"1": Given("a")}
+    with pytest.raises(ValueError, match="two answers to question 1"):
+        answers(lines(tmp_path / "b.json", [*rows, {"question_id": 1, "text": "b"}]), None)
+
+
+def test_given_answers_and_checkpoints_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.json", [{"question_id": 1, "text": "a"}])
+    before = Contestant(answers=path).digest
+    lines(tmp_path / "a.json", [{"question_id": 1, "text": "b"}])
+    assert Contestant(answers=path).digest != before
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"x" * 3_000_000)
+    first = Contestant(name=str(tmp_path / "model")).revision
+    assert first is not None
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"x" * 2_999_999 + b"y")
+    assert Contestant(name=str(tmp_path / "model")).revision not in (None, first)
+    assert Contestant(name="org/on-the-hub").revision is None
