@@ -2,7 +2,7 @@
 
 import sys
 
-from mminstruct.cli import hydra
+from mminstruct.job import run
 
 if __name__ == "__main__":
-    sys.exit(hydra("build", sys.argv[1:]))
+    sys.exit(run("build", sys.argv[1:]))

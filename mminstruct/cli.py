@@ -1,33 +1,29 @@
-"""The command ``mminstruct``; ``jobs/*.py`` enter by the same doors."""
+"""The command ``mminstruct``: its words, and what each command that Hydra does not compose does."""
 
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
-
-EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 130
-"""Exit codes: an error, a bad configuration, failed units, a halt (key, budget), Ctrl-C."""
-JOBS = {"build": "build", "plan": "build"}
-"""Commands that Hydra composes, and the file of conf/ that each starts from."""
+from mminstruct import job
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     words = list(sys.argv[1:] if words is None else words)
-    if words and words[0] in JOBS:
-        return hydra(words[0], words[1:])
+    if words and words[0] in job.COMMANDS:
+        return job.run(words[0], words[1:])
     said = "Image collections into visual instruction-tuning sets."
     parser = argparse.ArgumentParser(prog="mminstruct", description=said)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("build", help="make every table of a recipe, or go on where it stopped (build --help)")
+    commands.add_parser("bench", help="contestants answer questions, judges compare the answers (bench --help)")
     commands.add_parser("plan", help="what build with the same words would do, and what it costs")
+    commands.add_parser("serve", help="a role's model behind an OpenAI-compatible endpoint (serve --help)")
+    commands.add_parser("train", help="tune a LLaVA on an export (train --help)")
     status = commands.add_parser("status", help="units done, failed, left; sums; reasons")
     status.add_argument("run")
     status.add_argument("--json", action="store_true")
@@ -35,11 +31,45 @@ def main(words: Sequence[str] | None = None) -> int:
     trace.add_argument("run")
     trace.add_argument("id", help="an id, its first digits, or a member's name")
     trace.add_argument("--json", action="store_true")
+    report = commands.add_parser("report", help="a page of a build or a benchmark: counts, samples, intervals")
+    report.add_argument("run")
+    report.add_argument("--to", metavar="FILE", help="the page; by default report.html in the run")
+    report.add_argument("--json", action="store_true", help="its facts on the terminal instead of its tables")
+    power = commands.add_parser("bench-power", help="questions a benchmark needs, and what so many can tell")
+    goal = power.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--questions", type=int, help="what so many tell")
+    goal.add_argument("--half-width", type=float, help="needed for an interval of +- so much (0.05: five points)")
+    goal.add_argument("--difference", type=float, help="needed to find a win rate so far from 0.5")
+    power.add_argument("--ties", type=float, default=0.25, help="share of questions tied")
+    power.add_argument("--per-instruction", type=float, default=1, help="questions that share an instruction")
+    power.add_argument("--icc", type=float, default=0, help="correlation of those, 0 to 1")
+    power.add_argument("--power", type=float, default=0.8, help="chance to find the difference")
+    lmms = commands.add_parser("lmms", help="standard benchmarks by lmms-eval on a served model, into a run's tables")
+    lmms.add_argument("run")
+    lmms.add_argument("--tasks", required=True, help="comma-separated: pope,mme,... or lmms-eval's own names; or all")
+    lmms.add_argument("--url", required=True, help="of the OpenAI-compatible endpoint, to /v1")
+    lmms.add_argument("--model", required=True, help="as the endpoint calls it")
+    lmms.add_argument("--python", required=True, help="interpreter of lmms-eval's environment")
+    lmms.add_argument("--key-env", metavar="NAME", help="environment variable with the endpoint's key")
+    lmms.add_argument("--include", metavar="DIR", help="folder of more tasks")
+    lmms.add_argument("--limit", type=int, help="only the first so many samples of each task")
+    lmms.add_argument("--keep", metavar="DIR", help="for the files that lmms-eval writes: results, every sample")
+    task = commands.add_parser("lmms-task", help="write a benchmark's questions as a task folder for lmms-eval")
+    task.add_argument("run")
+    task.add_argument("--to", required=True)
+    task.add_argument("--max-tokens", type=int, default=1024, help="cap of every answer")
     export = commands.add_parser("export", help="write the dataset in a trainer's format")
     export.add_argument("run")
-    export.add_argument("--format", choices=("hf", "llava"), required=True)
-    export.add_argument("--to", required=True)
-    export.add_argument("--overwrite", action="store_true")
+    _written(export, required=True)
+    mix = commands.add_parser("mix", help="write one dataset out of several sources, by weight or count")
+    mix.add_argument("file", help="YAML: sources, each with a path (docs/export.md)")
+    _written(mix, default="llava")
+    delete = commands.add_parser(
+        "delete", help="leave images, pairs or instructions out of every later export", fromfile_prefix_chars="@"
+    )
+    delete.add_argument("run")
+    delete.add_argument("ids", nargs="+", metavar="ID", help="whole ids; @FILE reads them from a file, one a line")
+    delete.add_argument("--reason", required=True)
     world = commands.add_parser("microworld", help="draw a world of scenes with their ground truth")
     world.add_argument("--images", type=int, required=True)
     world.add_argument("--seed", type=int, default=1000)
@@ -61,122 +91,20 @@ def main(words: Sequence[str] | None = None) -> int:
         return command(given)
     except (LookupError, ValueError, OSError) as error:
         print(f"mminstruct {given.command}: {error}", file=sys.stderr)
-        return EXIT_ERROR
+        return job.EXIT_ERROR
     except KeyboardInterrupt:
-        return EXIT_SIGNAL
-
-
-def hydra(command: str, words: list[str]) -> int:
-    """Compose a configuration from *words* and run one of ``JOBS`` on it, once or for each job of a sweep.
-
-    With HYDRA_FULL_ERROR=1 in the environment every error comes with its traceback.
-    """
-    import hydra as library
-
-    from mminstruct import config as configuration
-
-    configuration.register()
-    run: Callable[[DictConfig], int] = globals()[f"_{command}"]
-    whole = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    codes: list[int] = []
-
-    def job(config: DictConfig) -> None:
-        try:
-            codes.append(run(config))
-        except (Exception, KeyboardInterrupt) as error:
-            if whole:
-                raise
-            codes.append(_tell(command, error))
-
-    before = sys.argv
-    overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    sys.argv = [f"mminstruct {command}", *(word for word in words if word not in overrides), *overrides]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # has Hydra raise its errors, instead of printing them and leaving
-    try:
-        library.main(version_base="1.3", config_path=str(configuration.conf()), config_name=JOBS[command])(job)()
-    except Exception as error:
-        if whole:
-            raise
-        return _tell(command, error)
-    finally:
-        sys.argv = before
-        if not whole:
-            del os.environ["HYDRA_FULL_ERROR"]
-    return max(codes, default=0)
-
-
-def _tell(command: str, error: BaseException) -> int:
-    """Say in a line what a user can mend; the exit code. Anything else is a fault of ours and goes on as it came."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from mminstruct.config import explain
-    from mminstruct.run import FailedUnits
-    from mminstruct.stage import Halt
-
-    said: object = error
-    if isinstance(error, KeyboardInterrupt):
-        said, code = "stopped; the same command goes on from here", EXIT_SIGNAL
-    elif isinstance(error, HydraException | OmegaConfBaseException):
-        said, code = explain(error), EXIT_CONFIG
-    elif isinstance(error, FailedUnits | Halt):
-        code = EXIT_FAILED if isinstance(error, FailedUnits) else EXIT_HALTED
-    elif isinstance(error, ValueError | OSError):
-        code = EXIT_CONFIG if isinstance(error, ValueError) else EXIT_ERROR
-    else:
-        raise error
-    print(f"mminstruct {command}: {said}", file=sys.stderr)
-    return code
-
-
-def _folders() -> list[Path]:
-    """Folders that the user gave with --config-dir."""
-    from hydra.core.hydra_config import HydraConfig
-
-    sources = HydraConfig.get().runtime.config_sources
-    return [Path(source.path) for source in sources if source.provider == "command-line"]
-
-
-def _build(config: DictConfig) -> int:
-    from mminstruct import config as configuration
-    from mminstruct.progress import Progress
-    from mminstruct.run import claim, execute
-    from mminstruct.status import as_text, standing
-
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    made, run = configuration.build(config, _folders())
-    taken = claim(run, made.base)
-    for name, keys in taken.items():
-        if keys:
-            print(f"{name}: {len(keys)} units taken over from {made.base}")
-    configuration.record(run, config)
-    with Progress() as progress, closing(configuration.engine(made.engine)) as engine:
-        execute(
-            run, engine, units=made.units, fail_on_error=made.fail_on_error, watch=progress.watch, begin=progress.begin
-        )
-    standings = standing(made.out)
-    print(as_text(standings))
-    faults = [fault for stands in standings for fault in stands.faults]
-    print(f"\nDone: {made.out}")
-    print(f"Look into it: mminstruct trace {made.out} ID; mminstruct export {made.out} --format hf --to DIR")
-    return EXIT_ERROR if faults else 0
-
-
-def _plan(config: DictConfig) -> int:
-    from mminstruct import config as configuration
-    from mminstruct.status import plan, plan_text
-
-    made, run = configuration.build(config, _folders())
-    print(plan_text(plan(run, made.base, made.units)))
-    return 0
+        return job.EXIT_SIGNAL
 
 
 def _status(given: argparse.Namespace) -> int:
-    from mminstruct import status
+    from mminstruct import deletion, status
+    from mminstruct.store import Store
 
     standings = status.standing(given.run)
     print(status.as_json(standings) if given.json else status.as_text(standings))
-    return EXIT_ERROR if any(stands.faults for stands in standings) else 0
+    if not given.json and (gone := deletion.as_text(Store(given.run))):
+        print(gone)
+    return job.EXIT_ERROR if any(stands.faults for stands in standings) else 0
 
 
 def _trace(given: argparse.Namespace) -> int:
@@ -190,7 +118,83 @@ def _trace(given: argparse.Namespace) -> int:
 def _export(given: argparse.Namespace) -> int:
     from mminstruct import export
 
-    print(export.write(given.run, given.format, given.to, overwrite=given.overwrite))
+    print(export.write(given.run, given.format, given.to, **_to(given)))
+    return 0
+
+
+def _written(parser: argparse.ArgumentParser, **format: Any) -> None:
+    """What export and mix have in common."""
+    formats = ("hf", "llava", "sharegpt", "swift", "webdataset", "openai-batch")
+    parser.add_argument("--format", choices=formats, **format)
+    parser.add_argument("--to", required=True)
+    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--model", help="openai-batch: who the requests are for")
+    parser.add_argument("--tokenizer", help="of the model to be trained: rows are measured, label masks proved")
+    parser.add_argument("--template", help="chat template: v1, plain or Jinja text; by default the tokenizer's own")
+    parser.add_argument("--max-length", type=int, default=2048, help="tokens")
+    parser.add_argument("--image-tokens", type=int, default=576, help="what an image becomes")
+
+
+def _to(given: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of export and mix, as both functions take them."""
+    from mminstruct.export.proof import Target
+
+    target = None
+    if given.tokenizer is not None:
+        how = {"max_length": given.max_length, "image_tokens": given.image_tokens}
+        target = Target(tokenizer=given.tokenizer, template=given.template, **how)
+    return {"overwrite": given.overwrite, "model": given.model, "target": target}
+
+
+def _mix(given: argparse.Namespace) -> int:
+    from mminstruct.export.mix import mix
+
+    print(mix(given.file, given.format, given.to, **_to(given)))
+    return 0
+
+
+def _delete(given: argparse.Namespace) -> int:
+    from mminstruct import deletion
+    from mminstruct.store import Store
+
+    new = deletion.delete(given.run, given.ids, given.reason)
+    print(f"{len(new)} ids deleted now\n{deletion.as_text(Store(given.run))}")
+    return 0
+
+
+def _report(given: argparse.Namespace) -> int:
+    from mminstruct import report
+
+    where = report.write(given.run, given.to)
+    print(report.as_json(given.run) if given.json else f"{report.as_text(given.run)}\n\n{where}")
+    return 0
+
+
+def _bench_power(given: argparse.Namespace) -> int:
+    from mminstruct.bench import power
+
+    effect = power.design_effect(given.per_instruction, given.icc)
+    print(power.as_text(given.questions, given.half_width, given.difference, given.ties, effect, given.power))
+    return 0
+
+
+def _lmms(given: argparse.Namespace) -> int:
+    from mminstruct.bench import lmms
+
+    some = {name: getattr(given, name) for name in ("python", "url", "model", "key_env", "include", "limit", "keep")}
+    tasks = list(lmms.BENCHMARKS) if given.tasks == "all" else given.tasks.split(",")
+    lmms.run(given.run, tasks, lmms.Launch(**some))
+    print(lmms.as_text(lmms.rows(given.run)))
+    return 0
+
+
+def _lmms_task(given: argparse.Namespace) -> int:
+    from mminstruct.bench import lmms
+    from mminstruct.config import conf
+
+    prompt = (conf() / "prompts" / "judge.md").read_text(encoding="utf-8")
+    folder = lmms.task(given.run, given.to, prompt, max_tokens=given.max_tokens)
+    print(f"lmms-eval --include_path {folder} --tasks mminstruct  (or mminstruct_judged)")
     return 0
 
 

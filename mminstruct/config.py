@@ -18,12 +18,16 @@ from hydra.errors import OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 import mminstruct
-from mminstruct.engine.config import EngineConfig
+from mminstruct.bench.contestant import Contestant
+from mminstruct.bench.juror import Juror
+from mminstruct.engine.config import EngineConfig, check_placement, register_resolvers
+from mminstruct.engine.serve import Service
 from mminstruct.models.model import Model
-from mminstruct.recipe import check
+from mminstruct.recipe import check, holders
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Engine, Run
 from mminstruct.store import Store
+from mminstruct.training.config import Train
 
 
 @dataclass(kw_only=True)
@@ -38,6 +42,8 @@ class Models:
     clip: Model = MISSING
     exemplar: Model = MISSING
     answerer: Model = MISSING
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Prompts, by stage, in whose words a model here was trained; the recipe takes them unless told otherwise."""
 
 
 @dataclass(kw_only=True)
@@ -51,6 +57,8 @@ class Build:
     seed: int = 0
     units: int | None = None
     """Take only the first so many parts, all the way through."""
+    images: int | None = None
+    """What ``plan`` estimates for, instead of looking at source; ``build`` refuses it."""
     base: str | None = None
     """A run whose tables are reused where this recipe would make the same."""
     fail_on_error: Any = True
@@ -58,6 +66,25 @@ class Build:
     recipe: Any = MISSING
     models: Models = field(default_factory=Models)
     engine: EngineConfig = field(default_factory=EngineConfig)
+
+
+@dataclass(kw_only=True)
+class Serve(Service):
+    """All of ``mminstruct serve``."""
+
+    role: str = "answerer"
+    """Whose model is served, of models."""
+    models: Models = field(default_factory=Models)
+
+
+@dataclass(kw_only=True)
+class Bench(Build):
+    """All of ``mminstruct bench``."""
+
+    source: str = MISSING
+    """The questions: a run, whose held-out pairs are asked, or a file; what ``recipe.pick.path`` is set to."""
+    contestants: dict[str, Contestant] = field(default_factory=dict)
+    judges: dict[str, Juror] = field(default_factory=dict)
 
 
 def conf() -> Path:
@@ -69,8 +96,12 @@ def conf() -> Path:
 
 def register() -> None:
     """Tell Hydra the schemas, so that a misspelt key or a wrong type is refused at composition."""
+    register_resolvers()
     store = ConfigStore.instance()
     store.store(name="build_schema", node=Build)
+    store.store(name="bench_schema", node=Bench)
+    store.store(name="serve_schema", node=Serve)
+    store.store(name="train_schema", node=Train)
     store.store(group="models", name="models_schema", node=Models)
     store.store(group="engine", name="engine_schema", node=EngineConfig)
     for name, recipe in RECIPES.items():
@@ -89,9 +120,10 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
     """
     _no_strangers(config)
     _no_secrets(OmegaConf.to_container(config, resolve=False))
-    names = [item.name for item in dataclasses.fields(Build) if item.name not in ("models", "out")]
+    kind = OmegaConf.get_type(config) or Build
+    names = [item.name for item in dataclasses.fields(kind) if item.name not in ("models", "out")]
     given = {name: _plain(config[name]) for name in names if not OmegaConf.is_missing(config, name)}
-    made = Build(out=config.out, **given)
+    made = kind(out=config.out, **given)
     rule = made.fail_on_error
     if not isinstance(rule, bool | int | float) or rule < 0:
         raise ValueError(f"fail_on_error={rule}: take true, false, a share below 1, or a number of units")
@@ -100,14 +132,38 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
     if made.base is not None and not Store(made.base).names():
         raise ValueError(f"base={made.base}: no run here")
     for name, stage in made.recipe.stages().items():
-        for item in dataclasses.fields(stage):
-            where, value = f"recipe.{name}.{item.name}", getattr(stage, item.name)
-            if "prompt" in item.metadata:
-                setattr(stage, item.name, _read("prompts", value, ".md", where, folders))
-            elif "seeds" in item.metadata:
-                setattr(stage, item.name, [one for name in value for one in _seeds(name, where, folders)])
-    check(made.recipe)
+        for place, holder in holders(f"recipe.{name}", stage):
+            for item in dataclasses.fields(holder):
+                where, value = f"{place}.{item.name}", getattr(holder, item.name)
+                if "prompt" in item.metadata:
+                    setattr(holder, item.name, _read("prompts", value, ".md", where, folders))
+                elif "seeds" in item.metadata:
+                    setattr(holder, item.name, [one for name in value for one in _seeds(name, where, folders)])
+    check(made.recipe, installed=made.images is None)
+    check_placement(made.engine, made.recipe)
     return made, Run(url=made.out, recipe=made.recipe)
+
+
+def serve(config: DictConfig) -> tuple[Service, str, Model]:
+    """How the model of which role is served, and that model."""
+    _no_strangers(config)
+    _no_secrets(OmegaConf.to_container(config, resolve=False))
+    names = [item.name for item in dataclasses.fields(Service)]
+    service = Service(**{name: _plain(config[name]) for name in names})
+    service.check()
+    if config.role not in config.models:
+        near = difflib.get_close_matches(config.role, map(str, config.models), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(map(str, config.models))}"
+        raise ValueError(f"role={config.role}: no role of models; {hint}")
+    return service, config.role, _plain(config.models[config.role])
+
+
+def train(config: DictConfig) -> Train:
+    """The plain dataclasses of a composed configuration of ``mminstruct train``."""
+    _no_strangers(config)
+    _no_secrets(OmegaConf.to_container(config, resolve=False))
+    made: Train = OmegaConf.to_object(config)  # type: ignore[assignment]
+    return made
 
 
 def _plain(value: Any) -> Any:
@@ -161,6 +217,11 @@ def _read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | N
     raise ValueError(f"{where}: no file {kind}/{name}{suffix}{hint} (add your own folder with --config-dir)")
 
 
+def rates(folders: list[Path] | None = None) -> dict[str, Any]:
+    """``conf/rates.yaml``: how fast models and GPUs are, and what a GPU costs; a file of *folders* stands in for it."""
+    return dict(yaml.safe_load(_read("", "rates", ".yaml", "rates", folders)))
+
+
 def _seeds(name: str, where: str, folders: list[Path] | None) -> list[str]:
     """Instructions of a YAML file, ``kind of task: [instructions]``."""
     try:
@@ -192,7 +253,7 @@ def record(run: Run, config: DictConfig) -> None:
     facts = {
         "config": OmegaConf.to_container(config, resolve=False),
         "version": mminstruct.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "packages": {name: _version(name) for name in packages if _version(name)},
     }
     Store(run.url).write(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).encode(), "config.yaml")
@@ -205,7 +266,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Commit of the code that runs, where it is a checkout."""
     try:
         shown = subprocess.run(
@@ -229,6 +290,8 @@ def explain(error: Exception) -> str:
         key = missing.group(1)
         needs = f" (for {where})" if where not in ("", key) else ""
         return f"{key}= is missing{_MEANINGS.get(key, '')}{needs}"
+    if new := re.search(r"(?:Could not|Error merging) override \W?(contestants|judges)\b", text):
+        return f"new {new.group(1)} come with a plus and by name: '+{new.group(1)}={{NAME: {{name: MODEL}}}}'"
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
         return _unknown(unknown.group(1) or where or unknown.group(2))
     if none := re.search(r"Could not find '([^']+)'", text):
@@ -241,7 +304,7 @@ def explain(error: Exception) -> str:
 
 def _unknown(key: str) -> str:
     known = sorted(_keys())
-    word = next((piece for piece in key.split(".") if piece not in known), key)
+    word = next((piece for piece in reversed(key.split(".")) if piece not in known), key)
     near = difflib.get_close_matches(word, known, n=1)
     return f"there is no key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
@@ -252,7 +315,7 @@ _MEANINGS = {"out": ": the folder of the run", "source": ": where the images are
 def _keys(*schemas: type) -> set[str]:
     """Every key that a configuration may have, for a hint."""
     found: set[str] = set()
-    for schema in schemas or (Build, *RECIPES.values()):
+    for schema in schemas or (Bench, Train, *RECIPES.values()):
         hints = typing.get_type_hints(schema)
         for item in dataclasses.fields(schema):
             found.add(item.name)

@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from mminstruct import schemas
-from mminstruct.recipes import MMInstruct
+from mminstruct.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mminstruct"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-STAGES = [field.name for field in dataclasses.fields(MMInstruct)]
+STAGES = {field.name: recipe for recipe, kind in RECIPES.items() for field in dataclasses.fields(kind)}
+"""Every stage, and the recipe that it is of."""
 HEAVY = (
     "torch",
     "torchvision",
@@ -60,18 +61,18 @@ def test_every_stage_is_under_the_contract_that_stages_do_not_know_each_other() 
 def test_one_word_names_a_stage_everywhere(word: str) -> None:
     stage = importlib.import_module(f"mminstruct.stages.{word}")
     kind = getattr(stage, word.capitalize())
-    assert MMInstruct.__dataclass_fields__[word].type in (kind.__name__, kind)
+    assert RECIPES[STAGES[word]].__dataclass_fields__[word].type in (kind.__name__, kind)
     assert kind.writes.names == schemas.TABLES[word].names
-    assert word in yaml.safe_load((ROOT / "conf" / "recipe" / "mm_instruct.yaml").read_text())
+    assert word in yaml.safe_load((ROOT / "conf" / "recipe" / f"{STAGES[word]}.yaml").read_text())
     assert (ROOT / "tests" / "stages" / f"test_{word}.py").is_file()
     if any("prompt" in field.metadata for field in dataclasses.fields(kind)):
         assert (ROOT / "conf" / "prompts" / f"{word}.md").is_file()
 
 
 def test_no_word_names_a_stage_that_is_none() -> None:
-    recipe = yaml.safe_load((ROOT / "conf" / "recipe" / "mm_instruct.yaml").read_text())
-    assert list(schemas.TABLES) == STAGES
-    assert [word for word in recipe if word != "defaults"] == STAGES
+    recipes = [yaml.safe_load((ROOT / "conf" / "recipe" / f"{name}.yaml").read_text()) for name in RECIPES]
+    assert list(schemas.TABLES) == list(STAGES)
+    assert [word for recipe in recipes for word in recipe if word != "defaults"] == list(STAGES)
     assert sorted(file.stem for file in (PACKAGE / "stages").glob("[a-z]*.py")) == sorted(STAGES)
 
 
@@ -115,4 +116,4 @@ def test_every_module_says_what_it_is_for() -> None:
 def test_every_job_enters_by_the_doors_of_the_command() -> None:
     for file in sorted((ROOT / "jobs").glob("*.py")):
         imported = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
-        assert imported == ["mminstruct.cli"], file
+        assert imported == ["mminstruct.job"], file

@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mminstruct import cli
+from mminstruct import cli, config, job
 from mminstruct.cli import main
 from mminstruct.engine.local import Local
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Run, claim, execute
 from tests.doing_nothing import Small, small
 
-COMMANDS = ("build", "plan", "status", "trace", "export", "microworld")
+COMMANDS = (
+    *("build", "bench", "plan", "serve", "train", "status", "trace", "report", "bench-power", "lmms", "lmms-task"),
+    *("export", "mix", "delete", "microworld", "microworld-report"),
+)
 
 
 @pytest.fixture
@@ -44,12 +47,12 @@ def words_of(command: str, folder: Path) -> list[str]:
     }[command]
 
 
-@pytest.mark.parametrize("command", [[], ["status"], ["trace"], ["export"], ["microworld"]], ids=" ".join)
-def test_every_command_helps(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in job.COMMANDS])
+def test_every_command_helps(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        main([*command, "--help"])
+        main([command, "--help"])
     assert left.value.code == 0
-    assert f"usage: mminstruct {' '.join(command)}".strip() in capsys.readouterr().out
+    assert f"usage: mminstruct {command}" in capsys.readouterr().out
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,15 +62,27 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"    {command}" in said for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["build", "plan"])
-def test_build_and_plan_help_with_every_group_and_key(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "words", "group", "key"),
+    [
+        ("build", "build out=RUN source=IMAGES", "engine", "fail_on_error: true"),
+        ("plan", "build out=RUN source=IMAGES", "engine", "images: null"),
+        ("bench", "bench out=RUN source=QUESTIONS", "engine", "both_orders: true"),
+        ("serve", "serve [role=answerer]", "models", "token_env: null"),
+        ("train", "train out=RUN data.path=LLAVA.json", "train", "save_every: 50"),
+    ],
+)
+def test_what_hydra_composes_helps_with_its_words_groups_and_keys(
+    command: str, words: str, group: str, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as left:
         main([command, "--help"])
     assert left.value.code == 0
     said = capsys.readouterr().out
-    assert "mminstruct build out=RUN source=IMAGES" in said
-    assert "local, ray\n" in said
-    assert "fail_on_error: true" in said
+    assert f"mminstruct {words}" in said
+    choices = next(line for line in said.splitlines() if line.startswith(f"{group}: ")).split(": ")[1].split(", ")
+    assert {file.stem for file in (config.conf() / group).glob("*.yaml")} <= set(choices)
+    assert key in said
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from mminstruct.microworld import shards
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message
-from mminstruct.recipes import MMInstruct
+from mminstruct.recipes import Bench, MMInstruct
 from mminstruct.stage import content_id
 from mminstruct.stages.answer import Answer
 from mminstruct.stages.caption import Caption
@@ -19,10 +19,14 @@ from mminstruct.stages.filter import Filter
 from mminstruct.stages.fuse import Fuse
 from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.instruct import Instruct
+from mminstruct.stages.judge import Judge
 from mminstruct.stages.match import Match
+from mminstruct.stages.pick import Pick
+from mminstruct.stages.respond import Respond
+from mminstruct.stages.score import Score
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
-from tests.stages.doubles import Scripted, prompt_text, said
+from tests.stages.doubles import Player, Referee, Scripted, prompt_text, said
 
 _TASKS = ("Write a poem", "List the colours", "Describe the mood", "Tell a story", "Plan a visit", "Draft an email")
 SEEDS = [f"{task} about {thing}." for task in _TASKS for thing in ("this image", "what you see", "the scene")]
@@ -64,4 +68,18 @@ def recipe(source: Path | str) -> MMInstruct:
         filter=Filter(),
         select=Select(holdout_instructions=1, similar=None),
         export=Export(),
+    )
+
+
+def bench(run: str) -> Bench:
+    """A benchmark on a run's held-out pairs, with doubles for contestants and judge."""
+    return Bench(
+        pick=Pick(path=run, rows=2),
+        respond=Respond(
+            contestants={"one": Player(script=reply), "two": Player(script=lambda *asked: f"Not so: {reply(*asked)}")},
+            prompt=prompt_text("respond"),
+            rounds=[0, 1],
+        ),
+        judge=Judge(judges={"referee": Referee(asks=["pair", "grade"])}),
+        score=Score(),
     )

@@ -1,0 +1,163 @@
+"""Commands that Hydra composes: a configuration, what is done with it, and the exit code."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 130
+"""Exit codes: an error, a bad configuration, failed units, a halt (key, budget), Ctrl-C."""
+COMMANDS = {"build": "build", "plan": "build", "bench": "bench", "serve": "serve", "train": "train"}
+"""Commands that Hydra composes, and the file of conf/ that each starts from."""
+
+
+def run(command: str, words: list[str]) -> int:
+    """Compose a configuration from *words* and run one of ``COMMANDS`` on it, once or for each job of a sweep.
+
+    With HYDRA_FULL_ERROR=1 in the environment every error comes with its traceback.
+    """
+    import hydra
+
+    from mminstruct import config as configuration
+
+    configuration.register()
+    work: Callable[[DictConfig], int] = globals()[f"_{command}"]
+    whole = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    codes: list[int] = []
+
+    def job(config: DictConfig) -> None:
+        try:
+            codes.append(work(config))
+        except (Exception, KeyboardInterrupt) as error:
+            if whole:
+                raise
+            codes.append(_tell(command, error))
+
+    before = sys.argv
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    sys.argv = [f"mminstruct {command}", *(word for word in words if word not in overrides), *overrides]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # has Hydra raise its errors, instead of printing them and leaving
+    try:
+        hydra.main(version_base="1.3", config_path=str(configuration.conf()), config_name=COMMANDS[command])(job)()
+    except Exception as error:
+        if whole:
+            raise
+        return _tell(command, error)
+    finally:
+        sys.argv = before
+        if not whole:
+            del os.environ["HYDRA_FULL_ERROR"]
+    return max(codes, default=0)
+
+
+def _tell(command: str, error: BaseException) -> int:
+    """Say in a line what a user can mend; the exit code. Anything else is a fault of ours and goes on as it came."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from mminstruct.config import explain
+    from mminstruct.run import FailedUnits
+    from mminstruct.stage import Halt
+
+    said: object = error
+    if isinstance(error, KeyboardInterrupt):
+        said, code = "stopped; the same command goes on from here", EXIT_SIGNAL
+    elif isinstance(error, HydraException | OmegaConfBaseException):
+        said, code = explain(error), EXIT_CONFIG
+    elif isinstance(error, FailedUnits | Halt):
+        code = EXIT_FAILED if isinstance(error, FailedUnits) else EXIT_HALTED
+    elif isinstance(error, ValueError | OSError):
+        code = EXIT_CONFIG if isinstance(error, ValueError) else EXIT_ERROR
+    else:
+        raise error
+    print(f"mminstruct {command}: {said}", file=sys.stderr)
+    return code
+
+
+def _folders() -> list[Path]:
+    """Folders that the user gave with --config-dir."""
+    from hydra.core.hydra_config import HydraConfig
+
+    sources = HydraConfig.get().runtime.config_sources
+    return [Path(source.path) for source in sources if source.provider == "command-line"]
+
+
+def _build(config: DictConfig) -> int:
+    out, code = _make(config)
+    print(f"Look into it: mminstruct trace {out} ID; mminstruct export {out} --format hf --to DIR")
+    return code
+
+
+def _bench(config: DictConfig) -> int:
+    from mminstruct.bench import result
+
+    out, code = _make(config)
+    print(result.as_text(result.result(out)))
+    return code
+
+
+def _make(config: DictConfig) -> tuple[str, int]:
+    """Make every table of a recipe, or go on where it stopped; the run's folder and the exit code."""
+    from mminstruct import config as configuration
+    from mminstruct.progress import Progress
+    from mminstruct.run import claim, execute
+    from mminstruct.status import as_text, standing
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    made, run = configuration.build(config, _folders())
+    if made.images is not None:
+        raise ValueError("images= is what plan estimates for; units=N builds the first N parts")
+    taken = claim(run, made.base)
+    for name, keys in taken.items():
+        if keys:
+            print(f"{name}: {len(keys)} units taken over from {made.base}")
+    configuration.record(run, config)
+    with Progress() as progress, closing(configuration.engine(made.engine)) as engine:
+        execute(
+            run, engine, units=made.units, fail_on_error=made.fail_on_error, watch=progress.watch, begin=progress.begin
+        )
+    standings = standing(made.out)
+    print(as_text(standings))
+    faults = [fault for stands in standings for fault in stands.faults]
+    print(f"\nDone: {made.out}")
+    return made.out, EXIT_ERROR if faults else 0
+
+
+def _plan(config: DictConfig) -> int:
+    from mminstruct import config as configuration
+    from mminstruct.estimate import as_text, estimate
+    from mminstruct.status import plan, plan_text
+
+    if config.images is not None:
+        runs = [config[key] for key in ("out", "base") if not OmegaConf.is_missing(config, key) and config[key]]
+        for key in ("out", "source"):
+            config[key] = "(none)" if OmegaConf.is_missing(config, key) else config[key]
+        made, run = configuration.build(config, _folders())
+        print(as_text(estimate(run.recipe, made.engine, config.images, configuration.rates(_folders()), runs)))
+        return 0
+    made, run = configuration.build(config, _folders())
+    print(plan_text(plan(run, made.base, made.units)))
+    return 0
+
+
+def _serve(config: DictConfig) -> int:
+    from mminstruct import config as configuration
+    from mminstruct.engine.serve import serve
+
+    service, role, model = configuration.serve(config)
+    serve(service, role, model, lambda url: print(f"{model.name} answers at {url}; Ctrl-C ends it", flush=True))
+    return 0
+
+
+def _train(config: DictConfig) -> int:
+    from mminstruct import config as configuration
+    from mminstruct.engine.train import train
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    model = train(configuration.train(config), commit=configuration.commit())
+    print(f"Done: {model}")
+    return 0
