@@ -6,9 +6,9 @@ import random
 
 from PIL import Image
 
+from mminstruct.microworld.catalogue import CANVAS, SETTINGS
 from mminstruct.microworld.pen import FINE, RGB, Brush, blend
 from mminstruct.microworld.places import GROUNDS, HORIZON, PLACES
-from mminstruct.microworld.scene import CANVAS, SETTINGS
 
 _SIDE = CANVAS * FINE
 _WHITE: RGB = (250, 250, 250)

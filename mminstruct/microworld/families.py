@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
+from mminstruct.microworld.catalogue import COLOURS
 from mminstruct.microworld.families_form import Family, Split, Verdict
 from mminstruct.microworld.families_living import LIVING
 from mminstruct.microworld.families_looking import LOOKING
 from mminstruct.microworld.families_writing import WRITING
 from mminstruct.microworld.language import COUNTS, NOUNS, Facts
-from mminstruct.microworld.scene import COLOURS
 
 __all__ = ["FAMILIES", "Family", "Split", "Verdict", "applicable", "classify"]
 

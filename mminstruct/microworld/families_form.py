@@ -6,16 +6,16 @@ checked by a program, for form (as IFEval does, Zhou et al. 2023) and for facts.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from mminstruct.microworld.catalogue import COLOURS, KINDS, SETTINGS
+from mminstruct.microworld.claims import contradictions, read_answer
 from mminstruct.microworld.families_lore import CLUES, MEANINGS, MOODS, PACK, ROADS, SKIES, TIPS, WEAR
 from mminstruct.microworld.language import COUNTS, Facts, Mention, listed, read_facts, when
-from mminstruct.microworld.scene import COLOURS, KINDS, SETTINGS
 
 Split = Literal["train", "test"]
 Check = Callable[[str], str | None]
@@ -136,9 +136,9 @@ class Family:
             specific = rng.random() < 0.5
         if not specific:
             return rng.choice(self.wordings_train if split == "train" else self.wordings_test)
-        return rng.choice(self.asks if split == "train" else self.asks_test).format(x=self._specific(facts, rng))
+        return rng.choice(self.asks if split == "train" else self.asks_test).format(x=self.specific(facts, rng))
 
-    def _specific(self, facts: Facts, rng: random.Random) -> str:
+    def specific(self, facts: Facts, rng: random.Random) -> str:
         if self.topic == "outdoor":
             return facts.place if facts.place and rng.random() < 0.5 else f"this {facts.setting}"
         thing = rng.choice(self.candidates(facts))
@@ -250,53 +250,6 @@ def _relation(facts: Facts) -> str:
         if subject and target:
             return f" T{subject.the[1:]} {'are' if subject.many else 'is'} {relation.name} {target.the}."
     return ""
-
-
-def read_answer(answer: str) -> Facts:
-    """The claims of *answer*, be it prose, a JSON object or a markdown table."""
-    start, end = answer.find("{"), answer.rfind("}")
-    if 0 <= start < end:
-        try:
-            return read_facts(_prose(json.loads(answer[start : end + 1])))
-        except ValueError:
-            pass
-    rows = [row.strip().strip("|").split("|") for row in answer.splitlines() if row.strip().startswith("|")]
-    if len(rows) > 2 and len(rows[0]) >= 3:
-        keys = [key.strip().lower() for key in rows[0]]
-        things = [dict(zip(keys, (cell.strip() for cell in row), strict=False)) for row in rows[2:]]
-        return read_facts(_prose({"things": things}))
-    return read_facts(answer)
-
-
-def _prose(value: object) -> str:
-    """Sentences that say what a JSON value of the families says."""
-    if isinstance(value, dict):
-        if "thing" in value:
-            return " ".join(str(value[key]) for key in ("number", "size", "colour", "thing") if value.get(key)) + "."
-        return " ".join(_prose(part) for part in value.values())
-    if isinstance(value, list):
-        return " ".join(_prose(part) for part in value)
-    return f'"{value}" .' if isinstance(value, str) and value.isupper() else f"{value} ."
-
-
-def contradictions(claims: Facts, truth: Facts) -> list[str]:
-    """What *claims* says that *truth* does not hold; silence in *claims* is never wrong."""
-    wrong = []
-    for slot in ("settings", "times", "weathers", "places", "words", "relations"):
-        wrong += [
-            f"{slot}: {claim} is not there" for claim in getattr(claims, slot) if claim not in getattr(truth, slot)
-        ]
-    known = {thing.kind: thing for thing in truth.things}
-    for mention in claims.mentions:
-        thing = known.get(mention.kind)
-        if thing is None:
-            wrong.append(f"there is no {mention.kind}")
-            continue
-        for slot in ("count", "size", "colour", "action"):
-            said, real = getattr(mention, slot), getattr(thing, slot)
-            if said is not None and said != real:
-                wrong.append(f"{slot} of {mention.kind} is {real}, not {said}")
-    return list(dict.fromkeys(wrong))
 
 
 def words(low: int, high: int) -> Check:

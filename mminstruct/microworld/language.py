@@ -9,8 +9,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mminstruct.microworld.catalogue import KINDS, SETTINGS
 from mminstruct.microworld.reading import COUNTS, NOUNS, Facts, Mention, Placed, read_facts
-from mminstruct.microworld.scene import KINDS, SETTINGS, Scene
+from mminstruct.microworld.scene import Scene
 
 __all__ = ["COUNTS", "NOUNS", "AltText", "Facts", "Mention", "Placed", "alt_text", "caption", "facts_of", "fused",
            "listed", "read_facts", "short_questions", "when"]  # fmt: skip

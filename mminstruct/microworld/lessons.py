@@ -16,11 +16,16 @@ import yaml
 from mminstruct.microworld.families import FAMILIES, Family, Split, applicable, classify
 from mminstruct.microworld.language import Facts, alt_text, caption, facts_of, fused, read_facts
 from mminstruct.microworld.scene import Scene, draw_scene
+from mminstruct.microworld.wordings import reworded
 
 Variables = dict[str, Any]
 SEEDS = Path(__file__).parents[2] / "conf" / "seeds.yaml"
 _OTHER_WORLD = 1_000_003
 """Seed offset of the world that examples from elsewhere are drawn from, apart from the scene's own."""
+_SPECIFIC = 0.15
+"""Share of invented instructions that name a thing: a small model names wrong ones, and a general one fits as well."""
+_REWORDED = 0.5
+"""Share of questions to answer that are asked in words of ``wordings``; the others keep the families' own."""
 
 
 @functools.cache
@@ -63,7 +68,8 @@ def instruct_example(scene: Scene, rng: random.Random, split: Split) -> tuple[Va
             text = rng.choice(applicable(elsewhere)).instruction(elsewhere, rng, split)
         if text not in examples and classify(text) != family.name:
             examples.append(text)
-    return {"examples": examples, "description": description}, family.instruction(facts, rng, split)
+    specific = rng.random() < _SPECIFIC
+    return {"examples": examples, "description": description}, family.instruction(facts, rng, split, specific=specific)
 
 
 def summarize_example(rng: random.Random, split: Split) -> tuple[list[str], str]:
@@ -84,6 +90,8 @@ def answer_example(scene: Scene, rng: random.Random, split: Split, shots: int = 
     family = rng.choices(families, [1 if family.topic == "any" else 3 for family in families])[0]
     if shots and rng.random() < 0.6:
         instruction = family.general
+    elif split == "train" and rng.random() < _REWORDED:
+        instruction = reworded(family, facts, rng, specific=not shots and rng.random() < 0.3)
     else:
         instruction = family.instruction(facts, rng, split, specific=False if shots else None)
     style = rng.randrange(len(family.styles))

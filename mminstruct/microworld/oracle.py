@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mminstruct.microworld.claims import contradictions, read_answer
 from mminstruct.microworld.families import FAMILIES, Verdict, classify
-from mminstruct.microworld.families_form import contradictions, read_answer
 from mminstruct.microworld.language import AltText, Facts, facts_of, read_facts
 from mminstruct.microworld.scene import Scene
 

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from mminstruct import schemas
+from mminstruct.microworld.claims import contradictions, read_answer
 from mminstruct.microworld.families import FAMILIES, applicable, classify
-from mminstruct.microworld.families_form import contradictions, read_answer
 from mminstruct.microworld.known import Tables, Truth
 from mminstruct.microworld.language import Facts, facts_of, read_facts
 from mminstruct.microworld.oracle import (

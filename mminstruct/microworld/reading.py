@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mminstruct.microworld.scene import COLOURS, KINDS, NAMES, RELATIONS, SETTINGS, SIZES, TIMES, WEATHERS
+from mminstruct.microworld.catalogue import COLOURS, KINDS, NAMES, RELATIONS, SETTINGS, SIZES, TIMES, WEATHERS
 
 COUNTS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ACTIONS = tuple(dict.fromkeys(action for kind in KINDS.values() for action in kind.actions))

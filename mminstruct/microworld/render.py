@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from mminstruct.microworld.backdrops import backdrop
+from mminstruct.microworld.catalogue import CANVAS
 from mminstruct.microworld.layout import Placed, Sprite, arrange, sprite
-from mminstruct.microworld.scene import CANVAS, Box, Scene
+from mminstruct.microworld.scene import Box, Scene
 
 _HALO = 2
 """Width of the band around a thing that sets it off from what is behind it, in pixels."""

@@ -21,9 +21,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mminstruct.microworld import language
+from mminstruct.microworld.catalogue import CANVAS, KINDS
 from mminstruct.microworld.render import Rendered, render
 from mminstruct.microworld.rle import encode
-from mminstruct.microworld.scene import CANVAS, KINDS, Group, Relation, Scene, draw_scene
+from mminstruct.microworld.scene import Group, Relation, Scene, draw_scene
 
 Layout = Literal["sa1b", "datacomp", "coco"]
 _QUALITY = 92

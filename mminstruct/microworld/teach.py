@@ -1,8 +1,8 @@
 """Teach the microworld's tiny real models, examine them, ship them.
 
-``python -m mminstruct.microworld.teach all --minutes 60 --work DIR`` teaches all four anew, ``--ship`` puts what
-``DIR`` holds where ``micro:`` names are looked up, ``--check`` holds the shipped files against their manifests and
-examines them again.
+``python -m mminstruct.microworld.teach all --minutes 60 --work DIR`` teaches all four anew, with ``--resume`` from the
+checkpoints in ``DIR`` or else from the shipped weights (CLIP from its tower alone). ``--ship`` puts what ``DIR`` holds
+where ``micro:`` names are looked up, ``--check`` holds the shipped files against their manifests and examines them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--work", type=Path, default=Path("teach"), help="folder for checkpoints, pictures and curves")
     parser.add_argument("--images", type=int, default=20_000, help="pictures to teach from")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --work")
+    parser.add_argument("--resume", action="store_true", help="go on from --work, or from what is shipped")
     parser.add_argument("--threads", type=int, default=0, help="threads of PyTorch; 0 leaves it as it is")
     parser.add_argument("--ship", action="store_true", help="copy what --work holds into the package, with manifests")
     parser.add_argument("--check", action="store_true", help="verify what is shipped, and examine it again")
@@ -72,6 +72,8 @@ def teach(lesson: str, given: argparse.Namespace) -> None:
     random.seed(0)
     minutes = given.minutes * (SHARES[lesson] if given.lesson == "all" else 1)
     after: dict[str, Any] = {"device": given.device, "resume": given.resume}
+    if given.resume:
+        begin(given.work, WEIGHTS)
     teach_llm.tokenizer_for(given.work / "llm")
     if lesson == "llm":
         teach_llm.train(given.work, minutes, **after)
@@ -80,16 +82,33 @@ def teach(lesson: str, given: argparse.Namespace) -> None:
     else:
         seen = pictures(given.work / "pictures", given.images)
         train = {"vision": teach_vision, "captioner": teach_captioner, "clip": teach_clip}[lesson].train
-        train(given.work, minutes, seen, unseen(given.work), **after)
+        train(given.work, minutes, seen, unseen(given.work, 100, teach_exam.WATCHED), **after)
     how = {"minutes": minutes, "images": given.images, "device": given.device, "torch": torch.__version__}
+    how |= {"resume": True} if given.resume else {}
     settings = given.work / "settings.json"
     known = json.loads(settings.read_text()) if settings.exists() else {}
     settings.write_text(json.dumps(known | {lesson: [*known.get(lesson, []), how]}, indent=2))
 
 
-def unseen(work: Path, count: int = 300) -> Pictures:
-    """Pictures of the world that exams are drawn from."""
-    return pictures(work / "pictures", count, teach_exam.WORLD)
+def begin(work: Path, weights: Path) -> None:
+    """Put the models of *weights* that *work* lacks into it, with what their manifests tell of earlier lessons."""
+    settings = work / "settings.json"
+    known = json.loads(settings.read_text()) if settings.exists() else {}
+    for model in MODELS:
+        if (work / model).exists():
+            continue
+        shutil.copytree(weights / model, work / model, ignore=shutil.ignore_patterns(MANIFEST))
+        manifest = json.loads((weights / model / MANIFEST).read_text())
+        known = manifest["lessons"] | known
+        (work / f"{model}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in manifest["curve"]))
+    if not (work / "vision").exists():
+        teach_captioner.tower_of(work / "captioner").save_pretrained(work / "vision")
+    settings.write_text(json.dumps(known, indent=2))
+
+
+def unseen(work: Path, count: int = 300, world: int = teach_exam.WORLD) -> Pictures:
+    """Pictures of a world that nobody is taught on."""
+    return pictures(work / "pictures", count, world)
 
 
 def scores(model: str, folder: Path, held_out: Callable[[], Pictures], device: str = "cpu") -> dict[str, float]:
@@ -106,7 +125,7 @@ def scores(model: str, folder: Path, held_out: Callable[[], Pictures], device: s
 
 
 def ship(work: Path, weights: Path, device: str = "cpu") -> None:
-    """Copy every model that *work* holds into *weights*, examined, with the hash of each file.
+    """Copy every model of *work* that *weights* does not hold yet into it, examined, with the hash of each file.
 
     Raises:
         ValueError: where all files together are larger than ``LIMIT``; nothing is removed then.
@@ -122,6 +141,9 @@ def ship(work: Path, weights: Path, device: str = "cpu") -> None:
         shutil.copytree(source, new)
         for path in new.iterdir():
             path.chmod(0o644)
+        if target.exists() and hashes(new) == hashes(target):
+            shutil.rmtree(new)
+            continue
         manifest = {
             "files": hashes(new),
             "scores": scores(model, new, lambda: unseen(work), device),

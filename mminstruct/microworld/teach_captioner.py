@@ -1,4 +1,4 @@
-"""Teach the captioner: a LLaVA of the taught tower, which stays as it is, a projector and a Llama of three layers."""
+"""Teach the captioner: a LLaVA of the taught tower, a projector and a Llama of three layers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mminstruct.microworld import language
+from mminstruct.microworld import language, teach_vision
 from mminstruct.microworld.oracle import Tally, judge_caption
 from mminstruct.microworld.scene import draw_scene
+from mminstruct.microworld.teach_exam import WATCHED, WORLD
 from mminstruct.microworld.teach_loop import Learner, Losses, quick_attention, teach
 from mminstruct.microworld.teach_pictures import GRID, PATCH, SIDE, Pictures
-from mminstruct.microworld.teach_vision import WIDTH, draw_rows, scaled, vision_config
+from mminstruct.microworld.teach_vision import WIDTH, Seeing, draw_rows, scaled, vision_config, weighed
 from mminstruct.microworld.teach_words import IMAGE, load_tokenizer
 from mminstruct.prompts import render
 
@@ -24,10 +25,12 @@ PROMPT = Path(__file__).parents[2] / "conf" / "prompts" / "caption.md"
 BATCH = 24
 SEEN = GRID * GRID + 1
 """Image tokens: every patch, and the one that stands for the whole."""
+_TOLD = 0.1
+"""How much what patches show counts beside the caption, while the tower learns with its reader."""
 
 
 def build(tokenizer: Any) -> Any:
-    """A LLaVA with 3.9 million parameters."""
+    """A LLaVA with 4.0 million parameters."""
     from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     text = LlamaConfig(
@@ -103,16 +106,16 @@ class Reading:
         ]
 
     def features(self, rows: np.ndarray[Any, Any]) -> Tensor:
-        """Pictures as the language model takes them: (n, SEEN, width)."""
+        """What the tower makes of pictures: (n, SEEN, width)."""
         inner = self.model.model
         pixels = scaled(self.pictures.pixels[rows], inner.multi_modal_projector.linear_1.weight.device)
-        with torch.no_grad():
-            states = inner.vision_tower(pixel_values=pixels).last_hidden_state
-        return inner.multi_modal_projector(states)  # type: ignore[no-any-return]
+        return inner.vision_tower(pixel_values=pixels).last_hidden_state  # type: ignore[no-any-return]
 
     def cost(self, rows: np.ndarray[Any, Any]) -> Losses:
         inner = self.model.model
-        seen = self.features(rows)
+        states = self.features(rows)
+        told = weighed(self.model.seeing.pairs(self.pictures, rows, states=states)) if self.model.seeing else {}
+        seen = inner.multi_modal_projector(states)
         targets = [self.targets[row] for row in rows]
         longest = max(map(len, targets))
         said = torch.tensor([t + [2] * (longest - len(t)) for t in targets], device=seen.device)
@@ -127,7 +130,8 @@ class Reading:
             < torch.tensor([len(t) for t in targets], device=seen.device)[:, None]
         )
         scores = self.model.lm_head(states[:, at:][learned]).float()
-        return {"loss": F.cross_entropy(scores, said[learned])}
+        caption = F.cross_entropy(scores, said[learned])
+        return {**told, "loss": caption + _TOLD * told.get("loss", 0.0), "caption": caption}
 
     def captions(self, rows: Sequence[int], at_once: int = 50) -> list[str]:
         """Greedy captions of the pictures in *rows*, as transformers makes them."""
@@ -157,14 +161,14 @@ def judged(texts: Sequence[str], seed: int, start: int = 0) -> dict[str, float]:
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write model and processor to *folder* with the tensor names of ``llava-hf`` checkpoints.
+    """Write model, bfloat16 from now on, and processor to *folder* with the tensor names of ``llava-hf`` checkpoints.
 
     A LLaVA built from its configuration is saved by transformers 5 without the level ``vision_model``, and vLLM then
     finds no tower.
     """
     from safetensors.torch import load_file, save_file
 
-    model.save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     make_processor(tokenizer).save_pretrained(folder)
     weights = folder / "model.safetensors"
     tensors = load_file(weights)
@@ -176,32 +180,60 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     save_file(named, weights, metadata={"format": "pt"})
 
 
+def tower_of(folder: Path) -> Any:
+    """The vision tower of the saved captioner in *folder*, as ``teach_vision`` saves it."""
+    from transformers import LlavaForConditionalGeneration
+
+    tower = teach_vision.build()
+    captioner = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    tower.load_state_dict(captioner.model.vision_tower.state_dict())
+    return tower
+
+
+def _told(tower: Any, checkpoint: Path) -> Seeing | None:
+    """*tower* with the heads that *checkpoint* of ``teach_vision`` has for it; None where there is no such file."""
+    if not checkpoint.exists():
+        return None
+    seeing = Seeing(tower)
+    full = torch.load(checkpoint, weights_only=True)["full"]
+    seeing.load_state_dict(seeing.state_dict() | {name: p for name, p in full.items() if not name.startswith("tower.")})
+    return seeing
+
+
 def train(
     work: Path, minutes: float, pictures: Pictures, held_out: Pictures, device: str = "cpu", resume: bool = False
 ) -> dict[str, float]:
-    """Teach from the tower in ``work/vision`` and save to ``work/captioner``."""
+    """Teach from the tower in ``work/vision`` and save to ``work/captioner``.
+
+    The tower stays as it is at first. Resumed beside ``work/vision.pt``, it learns on with its reader, and is told as
+    before what patches show.
+    """
     from transformers import CLIPVisionModel
 
     tokenizer = load_tokenizer(work / "llm")
     model = build(tokenizer)
+    if resume:
+        model.load_state_dict(type(model).from_pretrained(work / "captioner").state_dict())
     model.model.vision_tower.load_state_dict(CLIPVisionModel.from_pretrained(work / "vision").state_dict())
     attention = quick_attention() if device == "cpu" else "sdpa"
     model.set_attn_implementation(attention)
     # a tower that learns with a reader that cannot read yet forgets: Muon's steps are long however small the gradient
-    model.model.vision_tower.requires_grad_(False)
-    learner = Learner(model.to(device), rate=2e-3)
-    reading, unseen = Reading(model, tokenizer, pictures), Reading(model, tokenizer, held_out, seed=1000)
+    model.seeing = _told(model.model.vision_tower, work / "vision.pt") if resume else None
+    model.model.vision_tower.requires_grad_(model.seeing is not None)
+    learner = Learner(model.to(device), rate=1e-3 if resume else 2e-3, slow="vision_tower")
+    reading, unseen = Reading(model, tokenizer, pictures), Reading(model, tokenizer, held_out, WATCHED)
 
     def report() -> dict[str, float]:
         model.set_attn_implementation("sdpa")
-        scores = judged(unseen.captions(range(min(100, len(held_out)))), 1000)
+        scores = judged(unseen.captions(range(min(100, len(held_out)))), WATCHED)
         model.set_attn_implementation(attention)
         return scores
 
     curve = teach(
-        learner, draw_rows(len(pictures), BATCH, learner.steps), reading.cost, minutes=minutes, name="captioner",
+        learner, lambda steps: draw_rows(len(pictures), BATCH, steps), reading.cost, minutes=minutes, name="captioner",
         work=work, resume=resume, report=report,
     )  # fmt: skip
+    model.seeing = None
     save(model, tokenizer, work / "captioner")
     return curve[-1]
 
@@ -211,6 +243,6 @@ def examined(folder: Path, held_out: Pictures, device: str = "cpu", number: int 
     from transformers import LlavaForConditionalGeneration
 
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().to(device)
-    reading = Reading(model, load_tokenizer(folder), held_out, seed=1000)
+    reading = Reading(model, load_tokenizer(folder), held_out, WORLD)
     with torch.inference_mode():
-        return judged(reading.captions(range(min(number, len(held_out)))), 1000)
+        return judged(reading.captions(range(min(number, len(held_out)))), WORLD)

@@ -21,6 +21,7 @@ from mminstruct.microworld import language
 from mminstruct.microworld.families import FAMILIES
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.scene import draw_scene
+from mminstruct.microworld.teach_exam import WATCHED, WORLD
 from mminstruct.microworld.teach_loop import Learner, Losses, quick_attention, teach
 from mminstruct.microworld.teach_pictures import PATCH, SIDE, Pictures
 from mminstruct.microworld.teach_vision import WIDTH, draw_rows, scaled, vision_config
@@ -182,8 +183,8 @@ def train(
     rng = random.Random("clip")
     mine = Texts(tokenizer, 0)
 
-    def batches() -> Iterator[Batch]:
-        for rows in draw_rows(len(pictures), BATCH, learner.steps):
+    def batches(steps: int) -> Iterator[Batch]:
+        for rows in draw_rows(len(pictures), BATCH, steps):
             yield mine.batch(rows, rng)
 
     def cost(batch: Batch) -> Losses:
@@ -199,10 +200,10 @@ def train(
     def report() -> dict[str, float]:
         starts = range(0, len(held_out), 50)
         seen = torch.cat([model.images(scaled(held_out.pixels[at : at + 50], device)) for at in starts])
-        return matched(seen, lambda said: model.texts(mine.ids(said).to(device)), 1000)
+        return matched(seen, lambda said: model.texts(mine.ids(said).to(device)), WATCHED)
 
     curve = teach(
-        learner, batches(), cost, minutes=minutes, name="clip", work=work, resume=resume,
+        learner, batches, cost, minutes=minutes, name="clip", work=work, resume=resume,
         report=report,
     )  # fmt: skip
     model.save(folder)
@@ -227,7 +228,7 @@ def examined(folder: Path, held_out: Pictures, device: str = "cpu", number: int 
     with torch.inference_mode():
         some = min(number, len(held_out))
         seen = torch.cat([images(slice(at, min(at + 50, some))) for at in range(0, some, 50)])
-        return matched(seen, texts, 1000)
+        return matched(seen, texts, WORLD)
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from mminstruct.microworld.families import FAMILIES, Split, classify
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.lessons import seed_instructions
 from mminstruct.microworld.scene import draw_scene
-from mminstruct.microworld.teach_loop import Learner, Losses, endless, teach
+from mminstruct.microworld.teach_loop import Learner, Losses, teach
 
 WIDTH = 96
 LENGTH = 64
@@ -120,11 +120,14 @@ def train(folder: Path, work: Path, minutes: float, device: str = "cpu", resume:
 
     tokenizer = load_tokenizer(folder)
     model = build(len(tokenizer)).to(device)
-    rng = random.Random("embedder")
+    if resume:
+        model.load_state_dict(type(model).from_pretrained(work / "embedder").state_dict())
 
-    def make(_: int) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
-        texts, families = instructions(rng, "train", EACH, 0, range(100_000))
-        yield *ids_of(tokenizer, texts, rng), torch.tensor(families)
+    def batches(steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        rng = random.Random(f"embedder {steps}")
+        while True:
+            texts, families = instructions(rng, "train", EACH, 0, range(100_000))
+            yield *ids_of(tokenizer, texts, rng), torch.tensor(families)
 
     def cost(batch: tuple[Tensor, Tensor, Tensor]) -> Losses:
         vectors = embed(model, batch[0], batch[1])
@@ -136,11 +139,11 @@ def train(folder: Path, work: Path, minutes: float, device: str = "cpu", resume:
 
     learner = Learner(model, rate=2e-3)
     curve = teach(
-        learner, endless(make), cost, minutes=minutes, name="embedder", work=work, resume=resume,
+        learner, batches, cost, minutes=minutes, name="embedder", work=work, resume=resume,
         report=lambda: purity(model, tokenizer),
     )  # fmt: skip
     tokenizer.model_max_length = LENGTH
-    model.save_pretrained(work / "embedder")
+    model.bfloat16().save_pretrained(work / "embedder")
     tokenizer.save_pretrained(work / "embedder")
     return curve[-1]
 

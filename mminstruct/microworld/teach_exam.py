@@ -16,6 +16,8 @@ from mminstruct.microworld.teach_words import coded, load_tokenizer
 
 WORLD = 1000
 """Seed of the world that the exam is drawn from."""
+WATCHED = 2000
+"""Seed of the world that progress is watched on while a model is taught."""
 
 
 def exam(folder: Path, number: int = 40, device: str = "cpu") -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ PROMPT_SHARE = 0.06
 """Share of prompt tokens that are learned too: copying shows there first."""
 
 PROMPTS = Path(__file__).parents[2] / "conf" / "prompts"
-ROLES = {"fuse": 30, "fuse_capsfusion": 4, "instruct": 14, "summarize": 4, "answer": 38, "exemplify": 10}
+ROLES = {"fuse": 22, "fuse_capsfusion": 4, "instruct": 26, "summarize": 4, "answer": 36, "exemplify": 8}
 """How often each prompt is taught: fuse is mostly copying word for word, which every other role needs too."""
 COPIES = 0.08
-"""Share of lessons that only ask to repeat a row of chance tokens: the quickest way to learn exact copying."""
+"""Share of lessons that only ask to repeat a row of chance tokens: the quickest way to learn exact copying.
+A model that goes on knows it."""
 
 Coded = tuple[list[int], list[int]]
 
@@ -89,8 +90,8 @@ def tensors(batch: Sequence[Coded], rng: random.Random, prompt_share: float = PR
 class Lessons(IterableDataset[tuple[Tensor, Tensor]]):
     """Endless batches of lessons on scenes that nobody is tested on."""
 
-    def __init__(self, folder: Path, start: int = 0, pool: int = 2048) -> None:
-        self.folder, self.start, self.pool = folder, start, pool
+    def __init__(self, folder: Path, start: int = 0, pool: int = 2048, copies: float = COPIES) -> None:
+        self.folder, self.start, self.pool, self.copies = folder, start, pool, copies
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         torch.set_num_threads(1)
@@ -99,7 +100,7 @@ class Lessons(IterableDataset[tuple[Tensor, Tensor]]):
         stream = training_lessons(rng)
         while True:
             pairs = [coded(tokenizer, messages, target) for messages, target in itertools.islice(stream, self.pool)]
-            pairs += [_copy(len(tokenizer), rng) for _ in range(int(COPIES * self.pool))]
+            pairs += [_copy(len(tokenizer), rng) for _ in range(int(self.copies * self.pool))]
             batches = list(packed([pair for pair in pairs if len(pair[0]) + len(pair[1]) <= 1024]))
             rng.shuffle(batches)
             for batch in batches:
@@ -180,12 +181,16 @@ def train(work: Path, minutes: float, device: str = "cpu", resume: bool = False)
     """Teach, and save model and tokenizer to ``work/llm``; what going on needs is ``work/llm.pt``."""
     tokenizer = tokenizer_for(work / "llm")
     model = build(len(tokenizer)).to(device)
+    if resume:
+        model.load_state_dict(type(model).from_pretrained(work / "llm").state_dict())
     if device == "cpu":
         model.set_attn_implementation(quick_attention())
-    learner = Learner(model, rate=3e-3 if resume else 4e-3)
-    if resume and (work / "llm.pt").exists():
-        learner.load(work / "llm.pt")
-    loader = DataLoader(Lessons(work / "llm", learner.steps), batch_size=None, num_workers=1, prefetch_factor=32)
-    curve = teach(learner, loader, cost_of(model), minutes=minutes, name="llm", work=work, resume=resume)
-    model.save_pretrained(work / "llm")
+    learner = Learner(model, rate=1.2e-3 if resume else 4e-3)
+
+    def batches(steps: int) -> Iterable[tuple[Tensor, Tensor]]:
+        stream = Lessons(work / "llm", steps, copies=0.0 if resume else COPIES)
+        return DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=32)
+
+    curve = teach(learner, batches, cost_of(model), minutes=minutes, name="llm", work=work, resume=resume)
+    model.bfloat16().save_pretrained(work / "llm")
     return curve[-1]

@@ -11,23 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mminstruct.microworld.catalogue import COLOURS, KINDS, RELATIONS, SETTINGS, SIZES, TIMES, WEATHERS, WORDS
 from mminstruct.microworld.render import render
-from mminstruct.microworld.scene import (
-    COLOURS,
-    KINDS,
-    RELATIONS,
-    SETTINGS,
-    SIZES,
-    TIMES,
-    WEATHERS,
-    WORDS,
-    Scene,
-    draw_scene,
-)
+from mminstruct.microworld.scene import Scene, draw_scene
 
-SIDE = 144
+SIDE = 192
 """Side of a picture as the models see it, in pixels."""
-PATCH = 12
+PATCH = 16
 """Side of a patch, in pixels."""
 GRID = SIDE // PATCH
 

@@ -8,8 +8,8 @@ import yaml
 
 from mminstruct import prompts
 from mminstruct.microworld import lessons
+from mminstruct.microworld.claims import contradictions
 from mminstruct.microworld.families import FAMILIES, Split, applicable, classify
-from mminstruct.microworld.families_form import contradictions
 from mminstruct.microworld.families_writing import syllables
 from mminstruct.microworld.language import Facts, Mention, facts_of, read_facts
 from mminstruct.microworld.scene import Scene, draw_scene

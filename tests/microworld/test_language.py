@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mminstruct.microworld.catalogue import KINDS
 from mminstruct.microworld.language import (
     NOUNS,
     Mention,
@@ -17,7 +18,7 @@ from mminstruct.microworld.language import (
     read_facts,
     short_questions,
 )
-from mminstruct.microworld.scene import KINDS, Group, Relation, Scene, draw_scene
+from mminstruct.microworld.scene import Group, Relation, Scene, draw_scene
 
 INDICES = st.integers(0, 10**7)
 

@@ -12,11 +12,11 @@ import pytest
 from mminstruct import cli
 from mminstruct.microworld import known as truths
 from mminstruct.microworld import quality, report, shards
+from mminstruct.microworld.catalogue import COLOURS, KINDS
 from mminstruct.microworld.families import FAMILIES, applicable
 from mminstruct.microworld.known import Tables
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.quality import Measure, share, statements
-from mminstruct.microworld.scene import COLOURS, KINDS
 from mminstruct.rules import RULES
 from mminstruct.stage import Drop
 from tests.microworld.perfect import PerfectRun, Row

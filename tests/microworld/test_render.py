@@ -13,23 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from mminstruct.microworld.catalogue import CANVAS, COLOURS, KINDS, SETTINGS, STYLES, TIMES, WEATHERS
 from mminstruct.microworld.layout import FACTORS, arrange, sprite, visible_shares
 from mminstruct.microworld.pen import PALETTE
 from mminstruct.microworld.render import Rendered, render
-from mminstruct.microworld.scene import (
-    CANVAS,
-    COLOURS,
-    KINDS,
-    SETTINGS,
-    STYLES,
-    TIMES,
-    WEATHERS,
-    Box,
-    Group,
-    Relation,
-    Scene,
-    draw_scene,
-)
+from mminstruct.microworld.scene import Box, Group, Relation, Scene, draw_scene
 from mminstruct.microworld.things import DRAWINGS
 
 Pair = tuple[Scene, Rendered]

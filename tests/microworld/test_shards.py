@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mminstruct.microworld.catalogue import CANVAS, KINDS
 from mminstruct.microworld.render import render
 from mminstruct.microworld.rle import decode
-from mminstruct.microworld.scene import CANVAS, KINDS, draw_scene
+from mminstruct.microworld.scene import draw_scene
 from mminstruct.microworld.shards import truth, write
 
 LAYOUTS = ("sa1b", "datacomp", "coco")

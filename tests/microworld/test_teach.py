@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from mminstruct.microworld import teach, teach_llm, teach_words
-from mminstruct.microworld.scene import KINDS, draw_scene
-from mminstruct.microworld.teach_loop import Learner, share_of
+from mminstruct.microworld import teach, teach_llm, teach_loop, teach_vision, teach_words
+from mminstruct.microworld.catalogue import KINDS
+from mminstruct.microworld.scene import draw_scene
+from mminstruct.microworld.teach_loop import Learner, precision, share_of
 from mminstruct.microworld.teach_loop import teach as run
-from mminstruct.microworld.teach_pictures import GRID, LOCAL, SIDE, WHOLE, drawn, pictures, seen
+from mminstruct.microworld.teach_pictures import GRID, LOCAL, PATCH, SIDE, WHOLE, drawn, pictures, seen
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,9 @@ def test_the_learning_rate_rises_stays_and_falls_to_nothing():
     assert shares[40:] == sorted(shares[40:], reverse=True)
 
 
-def test_a_learner_learns_and_goes_on_where_it_stopped(tmp_path):
+def test_a_learner_learns_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(teach_loop, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 10))  # 300 steps a minute
     torch.manual_seed(0)
     inputs = torch.randn(256, 16)
     truth = (inputs[:, :4].sum(1) > 0).long()
@@ -84,12 +91,18 @@ def test_a_learner_learns_and_goes_on_where_it_stopped(tmp_path):
         return nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
 
     def cost(batch):
-        scores = learner.model(inputs[batch].bfloat16()).float()
+        scores = learner.model(inputs[batch].to(precision())).float()
         return {"loss": nn.functional.cross_entropy(scores, truth[batch])}
 
     learner = Learner(model(), rate=2e-2)
     before = float(cost(torch.arange(256))["loss"])
-    run(learner, iter(lambda: torch.randint(0, 256, (64,)), None), cost, minutes=0.02, name="toy", work=tmp_path)
+    begun = []
+
+    def batches(steps):
+        begun.append(steps)
+        return iter(lambda: torch.randint(0, 256, (64,)), None)
+
+    run(learner, batches, cost, minutes=0.4, name="toy", work=tmp_path)
     after = float(cost(torch.arange(256))["loss"])
     assert after < before / 2
     taught, steps = learner.full, learner.steps
@@ -98,6 +111,9 @@ def test_a_learner_learns_and_goes_on_where_it_stopped(tmp_path):
     assert learner.steps == steps
     assert all(torch.equal(learner.full[name], full) for name, full in taught.items())
     assert float(cost(torch.arange(256))["loss"]) == pytest.approx(after, abs=0.02)
+    learner = Learner(model(), rate=2e-2)
+    run(learner, batches, cost, minutes=0.02, name="toy", work=tmp_path, resume=True)
+    assert begun == [0, steps]  # batches that were learned before are not drawn again
 
 
 def test_patches_show_the_groups_that_the_masks_hold():
@@ -129,6 +145,15 @@ def test_what_is_shipped_is_what_was_examined():
     assert size <= teach.LIMIT
 
 
+def test_what_is_shipped_sees_pictures_of_the_size_that_is_taught():
+    captioner, clip = (
+        json.loads((teach.WEIGHTS / name).read_text())
+        for name in ("captioner/config.json", "clip/open_clip_config.json")
+    )
+    for vision in (captioner["vision_config"], clip["model_cfg"]["vision_cfg"]):
+        assert (vision["image_size"], vision["patch_size"]) == (SIDE, PATCH)
+
+
 def test_a_changed_missing_or_added_file_is_found(tmp_path: Path):
     for model in teach.MODELS:
         folder = tmp_path / model
@@ -144,3 +169,46 @@ def test_a_changed_missing_or_added_file_is_found(tmp_path: Path):
     assert len(problems) == 4
     for word in ("llm/weights", "clip/more", "captioner/weights", "embedder/manifest.json"):
         assert any(word in problem for problem in problems)
+
+
+def test_going_on_starts_from_what_is_shipped_and_keeps_what_is_there(tmp_path: Path):
+    (tmp_path / "llm").mkdir()
+    (tmp_path / "llm" / "mine").write_text("kept")
+    teach.begin(tmp_path, teach.WEIGHTS)
+    assert [path.name for path in (tmp_path / "llm").iterdir()] == ["mine"]
+    for model in ("embedder", "captioner", "clip"):
+        assert teach.hashes(tmp_path / model) == teach.hashes(teach.WEIGHTS / model)
+        assert not (tmp_path / model / teach.MANIFEST).exists()
+        shipped = json.loads((teach.WEIGHTS / model / teach.MANIFEST).read_text())
+        assert json.loads((tmp_path / "settings.json").read_text()).items() >= shipped["lessons"].items()
+        assert [json.loads(row) for row in (tmp_path / f"{model}.jsonl").open()] == shipped["curve"]
+    tower = teach_vision.build()
+    tower.load_state_dict(type(tower).from_pretrained(tmp_path / "vision").state_dict())
+    whole = load_file(tmp_path / "captioner" / "model.safetensors")
+    assert torch.equal(
+        tower.state_dict()["embeddings.patch_embedding.weight"],
+        whole["vision_tower.vision_model.embeddings.patch_embedding.weight"].float(),
+    )
+
+
+def test_a_model_that_was_not_taught_again_is_neither_examined_nor_shipped_again(tmp_path: Path, monkeypatch):
+    shutil.copytree(teach.WEIGHTS, tmp_path / "weights")
+    before = {path: path.read_bytes() for path in (tmp_path / "weights").rglob("*.json")}
+    teach.begin(tmp_path / "work", tmp_path / "weights")
+    examined = []
+    monkeypatch.setattr(teach, "scores", lambda model, *_: examined.append(model) or {"right": 0.5})
+    teach.ship(tmp_path / "work", tmp_path / "weights")
+    assert examined == []
+    assert {path: path.read_bytes() for path in (tmp_path / "weights").rglob("*.json")} == before
+    with (tmp_path / "work" / "clip" / "more").open("w") as file:
+        file.write("changed")
+    teach.ship(tmp_path / "work", tmp_path / "weights")
+    assert examined == ["clip"]
+    assert json.loads((tmp_path / "weights" / "clip" / teach.MANIFEST).read_text())["scores"] == {"right": 0.5}
+
+
+def test_half_precision_is_for_processors_that_multiply_it(monkeypatch):
+    for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda able=able: able)
+        assert precision("cpu") == dtype
+        assert precision("cuda") == torch.bfloat16
