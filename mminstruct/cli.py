@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -88,7 +89,12 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = globals()[f"_{given.command.replace('-', '_')}"]
     try:
-        return command(given)
+        code = command(given)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # head or less has seen enough; the interpreter must not flush into it again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return job.EXIT_ERROR
     except (LookupError, ValueError, OSError) as error:
         print(f"mminstruct {given.command}: {error}", file=sys.stderr)
         return job.EXIT_ERROR

@@ -109,6 +109,15 @@ def test_a_folder_without_a_run_is_one_line_and_exit_code_1(
     assert said.count("\n") == 1
 
 
+def test_a_reader_who_has_seen_enough_gets_no_complaint() -> None:
+    words = [sys.executable, "-m", "mminstruct.cli", "bench-power", "--questions", "99"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
 def test_a_run_that_ends_well_has_exit_code_0(build: Callable[..., int]) -> None:
     assert build() == 0
 
