@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ def prepare(config: Train, commit: str | None = None) -> dict[str, Any]:
     """
     check(config)
     _installed(config)
+    _anchor(config)
     if config.base.model:  # embedded weights have no revision but their own hash
         config.base.revision = Model(name=config.base.model, revision=config.base.revision).revision
     store = Store(config.out + "/train")
@@ -65,6 +67,16 @@ def prepare(config: Train, commit: str | None = None) -> dict[str, Any]:
 def done(config: Train) -> bool:
     """Whether the run has come to its end."""
     return Store(config.out + "/train").read(DONE) is not None
+
+
+def _anchor(config: Train) -> None:
+    """Make local paths absolute: Ray's workers start in folders of their own. Hub ids and URLs stay as they are."""
+    places = ((config, ["out"]), (config.data, ["path", "images", "eval"]), (config.base, ["model", "llm", "vision"]))
+    for holder, names in places:
+        for name in names:
+            value = getattr(holder, name)
+            if value and "://" not in value and (name == "out" or os.path.exists(value)):
+                setattr(holder, name, os.path.abspath(value))
 
 
 def _assemble(config: Train, store: Store) -> None:

@@ -49,10 +49,12 @@ def settings(tmp_path: Path, llava: Path, name: str) -> Train:
 
 @pytest.mark.slow
 def test_a_dead_worker_is_replaced_and_the_curve_is_that_of_one_that_lived(
-    tmp_path: Path, llava: Path, ray_here: None
+    tmp_path: Path, llava: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calm, shot = settings(tmp_path, llava, "calm"), settings(tmp_path, llava, "shot")
     train(calm, lambda _: None)
+    monkeypatch.chdir(tmp_path)  # Ray's workers start elsewhere
+    shot.out, shot.data.path, shot.base.model = "shot", "data/train.json", os.path.relpath(llava)
     shot.workers = Workers(count=2, cpus=1, threads=1)
     said: list[str] = []
     model = train(shot, said.append, after_step=DiesOnce(tmp_path / "dead"))
