@@ -2,7 +2,7 @@
 
 import sys
 
-from mminstruct.job import run
+from mminstruct.job import leave, run
 
 if __name__ == "__main__":
-    sys.exit(run("serve", sys.argv[1:]))
+    leave(run("serve", sys.argv[1:]))

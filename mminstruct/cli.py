@@ -222,5 +222,10 @@ def _microworld_report(given: argparse.Namespace) -> int:
     return 0
 
 
+def enter() -> None:
+    """The console script."""
+    job.leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    enter()

@@ -4,8 +4,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -52,6 +53,18 @@ def run(command: str, words: list[str]) -> int:
         if not whole:
             del os.environ["HYDRA_FULL_ERROR"]
     return max(codes, default=0)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with *code*, at once where Ray was used: its threads may still be in C++ when the interpreter
+    ends, and have then aborted it (exit code 134) after all was done.
+    """
+    with suppress(OSError):  # a reader who has seen enough
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if "ray" in sys.modules:
+        os._exit(code)
+    sys.exit(code)
 
 
 def _tell(command: str, error: BaseException) -> int:

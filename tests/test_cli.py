@@ -118,6 +118,14 @@ def test_a_reader_who_has_seen_enough_gets_no_complaint() -> None:
         assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize(("used", "said"), [("sys.modules['ray'] = None", "said\n"), ("pass", "said\nlate\n")])
+def test_a_process_that_used_ray_ends_at_once_with_all_that_it_said(used: str, said: str) -> None:
+    code = f"import atexit, sys; {used}; atexit.register(print, 'late'); print('said')"
+    words = [sys.executable, "-c", f"{code}; from mminstruct.job import leave; leave(3)"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout) == (3, said)
+
+
 def test_a_run_that_ends_well_has_exit_code_0(build: Callable[..., int]) -> None:
     assert build() == 0
 

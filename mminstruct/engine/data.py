@@ -81,6 +81,11 @@ class Ray:
         import ray
 
         if self._joined:
+            # Ray Data gives its scheduling threads two seconds to end. One that asks for Ray after its shutdown takes
+            # the process down with it, with exit code 1 and no word
+            for thread in threading.enumerate():
+                if thread.name.startswith(("StreamingExecutor", "ray-data")):
+                    thread.join(timeout=60)
             ray.shutdown()
             self._joined = False
 
@@ -92,6 +97,7 @@ def connect(config: EngineConfig) -> bool:
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # leaves GPU variables alone in CPU workers
+    os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")  # a thread that polls for ever, past the shutdown too
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it tells every user that actors have arguments
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:

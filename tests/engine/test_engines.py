@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,17 @@ def test_a_dead_worker_is_replaced_and_its_unit_done(tmp_path: Path, ray_here: N
     assert (tmp_path / "died").exists()
     assert contents(tmp_path / "ray") == contents(tmp_path / "calm")
     assert not list((tmp_path / "ray").rglob("_running-*"))
+
+
+def test_ray_is_left_only_when_its_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = threading.Thread(target=time.sleep, args=(0.5,), name="StreamingExecutor-late", daemon=True)
+    thread.start()
+    alive: list[bool] = []
+    monkeypatch.setattr("ray.shutdown", lambda: alive.append(thread.is_alive()))
+    left = engine()
+    left._joined = True
+    left.close()
+    assert alive == [False]
 
 
 def test_a_twin_of_a_worker_thought_dead_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
