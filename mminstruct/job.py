@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -57,7 +57,7 @@ def run(command: str, words: list[str]) -> int:
 
 def leave(code: int) -> NoReturn:
     """End this process with *code*, at once where Ray was used: its threads may still be in C++ when the interpreter
-    ends, and have then aborted it (exit code 134) after all was done.
+    ends, and have then aborted it (exit code 134) after all was done. A Ray that it started ends with it.
     """
     with suppress(OSError):  # a reader who has seen enough
         sys.stdout.flush()
@@ -129,7 +129,8 @@ def _make(config: DictConfig) -> tuple[str, int]:
         if keys:
             print(f"{name}: {len(keys)} units taken over from {made.base}")
     configuration.record(run, config)
-    with Progress() as progress, closing(configuration.engine(made.engine)) as engine:
+    engine = configuration.engine(made.engine)  # not closed: a thread of Ray Data that asks for Ray after its
+    with Progress() as progress:  # shutdown takes the process down, with code 1 and no word; see leave()
         execute(
             run, engine, units=made.units, fail_on_error=made.fail_on_error, watch=progress.watch, begin=progress.begin
         )
