@@ -56,8 +56,10 @@ def run(command: str, words: list[str]) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process with *code*, at once where Ray was used: its threads may still be in C++ when the interpreter
-    ends, and have then aborted it (exit code 134) after all was done. A Ray that it started ends with it.
+    """End this process with *code*, at once where Ray was used; a Ray that it started ends with it.
+
+    Threads of Ray Data outlive a run. One that asks for Ray after ``ray.shutdown()`` takes the process down with code 1
+    and no word, and one that is in C++ when the interpreter ends has aborted it (134): so neither is done.
     """
     with suppress(OSError):  # a reader who has seen enough
         sys.stdout.flush()
@@ -129,8 +131,8 @@ def _make(config: DictConfig) -> tuple[str, int]:
         if keys:
             print(f"{name}: {len(keys)} units taken over from {made.base}")
     configuration.record(run, config)
-    engine = configuration.engine(made.engine)  # not closed: a thread of Ray Data that asks for Ray after its
-    with Progress() as progress:  # shutdown takes the process down, with code 1 and no word; see leave()
+    engine = configuration.engine(made.engine)
+    with Progress() as progress:
         execute(
             run, engine, units=made.units, fail_on_error=made.fail_on_error, watch=progress.watch, begin=progress.begin
         )

@@ -39,10 +39,6 @@ class Engine(Protocol):
         """Push *keys*, units of the first table, through *tables*; one event for every unit, in any order."""
         ...
 
-    def close(self) -> None:
-        """Let go of what was started for the runs."""
-        ...
-
 
 @dataclass(kw_only=True)
 class Run:

@@ -59,17 +59,15 @@ class EngineConfig:
 
 def pools(config: EngineConfig, recipe: Recipe) -> list[list[tuple[list[str], Pool]]]:
     """For each segment of *recipe* the pools that run side by side in it, each with the tables that it works on."""
-    return [
-        [(names, config.pools.get(names[0], config.pool)) for names in operators(config, recipe, tables)]
-        for tables in segments(recipe)
-    ]
+    return [side_by_side(config, recipe, tables) for tables in segments(recipe)]
 
 
-def operators(config: EngineConfig, recipe: Recipe, tables: list[str]) -> list[list[str]]:
-    """Tables of one segment as pools work on them: each in a pool of its own, or fused."""
-    if not config.fused:
-        return [[name] for name in tables]
-    return [tables[:1], tables[1:]] if len(tables) > 1 and fans_out(recipe, tables[0]) else [tables]
+def side_by_side(config: EngineConfig, recipe: Recipe, tables: list[str]) -> list[tuple[list[str], Pool]]:
+    """The pools of one segment, each with its tables: one table a pool, or fused."""
+    groups = [[name] for name in tables]
+    if config.fused:
+        groups = [tables[:1], tables[1:]] if len(tables) > 1 and fans_out(recipe, tables[0]) else [tables]
+    return [(names, config.pools.get(names[0], config.pool)) for names in groups]
 
 
 def fans_out(recipe: Recipe, table: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from mminstruct.engine.config import EngineConfig, Pool, fans_out, operators
+from mminstruct.engine.config import EngineConfig, Pool, fans_out, side_by_side
 from mminstruct.engine.crew import lend
 from mminstruct.run import Event, Run
 from mminstruct.stage import CREW, Halt, WorkerFault
@@ -26,12 +26,11 @@ class Ray:
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self._session = uuid.uuid4().hex[:8]
-        self._joined = False
 
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
         import ray
 
-        self._joined = connect(self.config) or self._joined
+        connect(self.config)
         context = ray.data.DataContext.get_current()
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # or it reports each segment
         context.enable_progress_bars = context.enable_operator_progress_bars = False
@@ -41,17 +40,15 @@ class Ray:
         # a row, a key, is a block: else all parts of a shard would go to one worker. No operator beside the pools
         # (repartition) may do it: its tasks would wait for ever where the pools have all the CPUs
         context.target_max_block_size = context.target_min_block_size = 1
-        groups = operators(self.config, run.recipe, tables)
-        pools = [self.config.pools.get(names[0], self.config.pool) for names in groups]
         grows = fans_out(run.recipe, tables[0])  # then only the first pool can be larger than its work
-        pools = [
-            pool if grows and number else dataclasses.replace(pool, workers=min(pool.workers, len(keys)))
-            for number, pool in enumerate(pools)
+        groups = [
+            (names, pool if grows and number else dataclasses.replace(pool, workers=min(pool.workers, len(keys))))
+            for number, (names, pool) in enumerate(side_by_side(self.config, run.recipe, tables))
         ]
         if not self.config.autoscale:
-            _fits(groups, pools, ray.cluster_resources())
+            _fits(groups, ray.cluster_resources())
         data = ray.data.from_items([{"key": key, "events": "[]"} for key in keys], override_num_blocks=len(keys))
-        for names, pool in zip(groups, pools, strict=True):
+        for names, pool in groups:
             data = data.flat_map(
                 _Operator,
                 fn_constructor_args=(run, names, self.config.retries, self._session),
@@ -76,19 +73,6 @@ class Ray:
                 with suppress(OSError):  # none there, or somebody writes into it who is no longer listened to
                     table.store.fs.rm(table.store.path(table.name, f"_running-{self._session}"), recursive=True)
 
-    def close(self) -> None:
-        """Leave the cluster that this engine joined or started: Ray may abort an interpreter that ends without."""
-        import ray
-
-        if self._joined:
-            # Ray Data gives its scheduling threads two seconds to end. One that asks for Ray after its shutdown takes
-            # the process down with it, with exit code 1 and no word
-            for thread in threading.enumerate():
-                if thread.name.startswith(("StreamingExecutor", "ray-data")):
-                    thread.join(timeout=60)
-            ray.shutdown()
-            self._joined = False
-
 
 def connect(config: EngineConfig) -> bool:
     """Join the cluster, or start one here with its dashboard off; False if this process is in one already."""
@@ -107,15 +91,12 @@ def connect(config: EngineConfig) -> bool:
     return True
 
 
-def _fits(operators: list[list[str]], pools: list[Pool], there: dict[str, float]) -> None:
+def _fits(groups: list[tuple[list[str], Pool]], there: dict[str, float]) -> None:
     """Refuse pools that could never all start: Ray would wait for ever without a word."""
     for name, attribute in (("CPU", "cpus"), ("GPU", "gpus")):
-        wanted = sum(pool.workers * getattr(pool, attribute) for pool in pools)
+        wanted = sum(pool.workers * getattr(pool, attribute) for _, pool in groups)
         if wanted > there.get(name, 0):
-            asked = ", ".join(
-                f"{names[0]} {pool.workers} x {getattr(pool, attribute):g}"
-                for names, pool in zip(operators, pools, strict=True)
-            )
+            asked = ", ".join(f"{names[0]} {pool.workers} x {getattr(pool, attribute):g}" for names, pool in groups)
             raise ValueError(
                 f"these stages run side by side and want {wanted:g} {name}s ({asked}); the cluster has"
                 f" {there.get(name, 0):g}: lower engine.pools.STAGE.workers or .{attribute}, set engine.fused=true,"

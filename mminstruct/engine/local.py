@@ -16,9 +16,6 @@ class Local:
         for key in keys:
             yield from _follow(workers, key)
 
-    def close(self) -> None:
-        """Nothing was started."""
-
 
 def _follow(workers: list[Worker], key: str) -> Iterator[Event]:
     if workers:

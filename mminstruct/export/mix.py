@@ -29,7 +29,7 @@ from yaml import YAMLError
 
 from mminstruct.export import ExportError, card, format_of, free, measured, said, save
 from mminstruct.export.card import Facts
-from mminstruct.export.proof import Check, Target
+from mminstruct.export.proof import Check, Target, doubles
 from mminstruct.export.records import records, row_of
 from mminstruct.export.row import Image, Row, Unsound, check_turns
 from mminstruct.export.table import Exported
@@ -189,7 +189,7 @@ class Mixture:
             survey.keys.append(_key(self.wanted.seed, content))
             survey.total = (survey.total + _key(content)) % (1 << 64)
             ids.append(_key(row.id))
-        survey.same_ids, survey.same_rows = _doubles(ids), _doubles(survey.keys)
+        survey.same_ids, survey.same_rows = doubles(ids), doubles(survey.keys)
         return survey
 
     def _sound(self, source: Source, unsound: Counter[str], *, pixels: bool = True) -> Iterator[Row]:
@@ -300,9 +300,3 @@ def _content(row: Row) -> str:
 def _key(*pieces: object) -> int:
     """64 bits of a digest."""
     return int.from_bytes(hashlib.sha256("\n".join(map(str, pieces)).encode()).digest()[:8], "big")
-
-
-def _doubles(keys: array[int]) -> set[int]:
-    """Those that are there more than once."""
-    ordered = np.sort(np.frombuffer(keys, np.uint64))
-    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())

@@ -172,8 +172,7 @@ class Sum:
 
         Ids are compared by 64-bit digests: a false alarm once in 300,000 sets of ten million rows.
         """
-        marks = np.sort(np.frombuffer(self._ids, np.uint64))
-        more = set(marks[1:][marks[1:] == marks[:-1]].tolist())
+        more = doubles(self._ids)
         return next((row.id for row in rows if _mark(row) in more), None) if more else None
 
     def _image(self, image: Image) -> str:
@@ -184,6 +183,12 @@ class Sum:
 
 def _mark(row: Row) -> int:
     return int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:8], "big")
+
+
+def doubles(keys: array[int]) -> set[int]:
+    """Those 64-bit *keys* that are there more than once."""
+    ordered = np.sort(np.frombuffer(keys, np.uint64))
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def _recall(seen: OrderedDict[Key, str], key: Key, make: Callable[[], str]) -> str:

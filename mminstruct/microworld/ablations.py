@@ -21,6 +21,7 @@ import yaml
 
 from mminstruct import schemas
 from mminstruct.config import engine as make_engine
+from mminstruct.job import leave
 from mminstruct.microworld.families import FAMILIES, classify
 from mminstruct.microworld.known import Tables, Truth, truth, truth_folders
 from mminstruct.microworld.language import facts_of
@@ -240,4 +241,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -79,17 +77,6 @@ def test_a_dead_worker_is_replaced_and_its_unit_done(tmp_path: Path, ray_here: N
     assert not list((tmp_path / "ray").rglob("_running-*"))
 
 
-def test_ray_is_left_only_when_its_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    thread = threading.Thread(target=time.sleep, args=(0.5,), name="StreamingExecutor-late", daemon=True)
-    thread.start()
-    alive: list[bool] = []
-    monkeypatch.setattr("ray.shutdown", lambda: alive.append(thread.is_alive()))
-    left = engine()
-    left._joined = True
-    left.close()
-    assert alive == [False]
-
-
 def test_a_twin_of_a_worker_thought_dead_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(url=str(tmp_path), recipe=small())
     claim(run)
@@ -130,7 +117,5 @@ def test_workers_of_one_process_load_one_at_a_time(tmp_path: Path, ray_here: Non
 def test_an_engine_leaves_a_cluster_that_it_found_as_it_was(tmp_path: Path, ray_here: None) -> None:
     import ray
 
-    one = engine()
-    build(tmp_path, small(), one)
-    one.close()
+    build(tmp_path, small(), engine())
     assert ray.is_initialized()
