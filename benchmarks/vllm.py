@@ -1,6 +1,6 @@
 """Tokens per second through our vLLM actor against a bare ``vllm.LLM``, and what prefix caching gains.
 
-    python -m benchmarks.vllm [--rounds 3] [--requests 192]
+    python -m benchmarks.vllm [--rounds 3] [--requests 384]
 
 Each engine lives in a process of its own (vLLM takes the whole process), one after the other in every round, the order
 turned round from round to round. The bare side is ``LLM.chat`` with all prompts in one call. Ours gets the same
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -21,26 +22,39 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from mminstruct.microworld import lessons
+from mminstruct.microworld.families import FAMILIES
+from mminstruct.microworld.scene import draw_scene
+from mminstruct.microworld.teach_exam import WORLD
+from mminstruct.microworld.teach_llm import render_prompt
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message
 
 UNITS = 8
 """Calls side by side."""
-OUT = 32
+OUT = 96
 SEQUENCES = 32
-SHARED = 48
-"""Sentences that all prompts of one instruction have in common: its exemplars."""
+TASK = "brochure"
+"""A kind of task whose instruction any picture can take, so that all prompts can share its three exemplars."""
 
 
 def transcripts(requests: int, shared_first: bool) -> list[list[Message]]:
-    """Prompts of an answer stage: long exemplars in common, one short description each."""
-    words = ("red", "blue", "robot", "tree", "lamp", "boat", "near", "under", "two", "three", "waves", "glows")
-    common = " ".join(f"{words[i % 12]} {words[(i * 5 + 1) % 12]} {words[(i * 7 + 2) % 12]}." for i in range(SHARED))
-    found: list[list[Message]] = []
+    """Prompts of the answer stage as the embedded llm was taught them: one instruction, one description each.
+
+    Where the shared part is not to come first, the row's number stands before it.
+    """
+    rng = random.Random(0)
+    while True:
+        shared, _ = lessons.answer_example(draw_scene(0, WORLD), rng, "train", shots=3)
+        if shared["instruction"] == FAMILIES[TASK].general:
+            break
+    found = []
     for number in range(requests):
-        own = " ".join(words[(number * 13 + place * (number % 7 + 1)) % 12] for place in range(12))
-        text = f"{common}\n{number}: {own}" if shared_first else f"{number}: {own}\n{common}"
-        found.append([{"role": "user", "content": text}])
+        values = shared | {"description": lessons.describe(draw_scene(number, WORLD), rng)}
+        first, *others = render_prompt("answer", values)
+        if not shared_first:
+            first = {**first, "content": f"{number}. {first['content']}"}
+        found.append([first, *others])
     return found
 
 
@@ -71,10 +85,10 @@ def ours(case: dict[str, Any]) -> dict[str, Any]:
 
 def bare(case: dict[str, Any]) -> dict[str, Any]:
     os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    from vllm import LLM, SamplingParams
-
     who = model(case["caching"])
     began = time.perf_counter()
+    from vllm import LLM, SamplingParams
+
     llm = LLM(
         who.location(), dtype="float32", enforce_eager=True, seed=0, load_format="safetensors", disable_log_stats=True,
         **who.options,
@@ -110,7 +124,7 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=192)
+    parser.add_argument("--requests", type=int, default=384)
     parser.add_argument("--child")
     args = parser.parse_args()
     if args.child:
