@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import os
 import re
@@ -13,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,9 @@ from starlette.requests import Request
 
 from mminstruct.engine.config import Pool
 from mminstruct.engine.serve import Replica, Service, serve
-from mminstruct.models.model import Model, Reply
+from mminstruct.microworld.render import render
+from mminstruct.microworld.scene import draw_scene
+from mminstruct.models.model import Model, Reply, with_image
 from mminstruct.models.openai import Chatter
 from mminstruct.stage import Halt, WorkerFault
 from tests.engine.test_protocol import body, turn
@@ -205,22 +210,17 @@ PROMPTS = [f"Describe {count} {colour} {thing}." for count in ("one", "two") for
            for thing in ("robot", "tree", "lamp", "boat", "cat")]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``mminstruct serve`` in a process of its own: the embedded Mixtral by vLLM, its weights on two ranks."""
+@contextmanager
+def serving(folder: Path, *words: str) -> Iterator[str]:
+    """``mminstruct serve`` in a process of its own; the address that it says."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log"
-    words = (
-        "role=answerer", f"port={port}", "token_env=SERVE_TEST_TOKEN", "models.answerer.backend=vllm", "pool.cpus=2",
-        "+models.answerer.options.tensor_parallel_size=2", "+models.answerer.options.max_model_len=512", "name=answers",
-    )  # fmt: skip
+    log = folder / "log"
     environment = os.environ | {"SERVE_TEST_TOKEN": TOKEN, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    command = [sys.executable, "-m", "mminstruct.cli", "serve", f"port={port}", "token_env=SERVE_TEST_TOKEN", *words]
     with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mminstruct.cli", "serve", *words], cwd=ROOT, env=environment, stdout=out, stderr=out
-        )
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
     try:
         until = time.monotonic() + 500
         while not (found := re.search(r"answers at (http\S+);", log.read_text())):
@@ -233,6 +233,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert TOKEN not in log.read_text()
     finally:
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The embedded Mixtral by vLLM, its weights on two ranks."""
+    words = (
+        "role=answerer", "models.answerer.backend=vllm", "pool.cpus=2", "name=answers",
+        "+models.answerer.options.tensor_parallel_size=2", "+models.answerer.options.max_model_len=512",
+    )  # fmt: skip
+    with serving(tmp_path_factory.mktemp("serve"), *words) as url:
+        yield url
 
 
 @pytest.mark.slow
@@ -279,3 +290,38 @@ def test_openais_own_client_understands_all_that_is_said(served: str) -> None:
     with pytest.raises(openai.BadRequestError, match="context") as long:
         client.chat.completions.create(model="answers", messages=[turn("word " * 2000)])  # type: ignore[list-item]
     assert long.value.code == "context_length_exceeded"
+
+
+@pytest.mark.slow
+def test_vectors_over_http_are_those_of_the_embedder_in_process(tmp_path: Path) -> None:
+    here = Model(name="micro:embedder", options={"threads": 1}).embed().texts(PROMPTS)
+    with serving(tmp_path, "role=embedder") as url:
+        client = openai.OpenAI(base_url=url, api_key=TOKEN, max_retries=0)
+        for form in ("float", "base64"):
+            answer = client.embeddings.create(model="micro:embedder", input=PROMPTS, encoding_format=form)  # type: ignore[arg-type]
+            there = [
+                np.frombuffer(base64.b64decode(row.embedding), "<f4")
+                if isinstance(row.embedding, str)
+                else row.embedding
+                for row in answer.data
+            ]
+            assert np.allclose(there, here, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_captions_over_http_are_those_of_the_captioner_in_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVE_TEST_TOKEN", TOKEN)
+    asked: list[Any] = []
+    for number in range(4):
+        jpeg = io.BytesIO()
+        render(draw_scene(number, 2000)).image.save(jpeg, "JPEG")
+        asked.append(with_image([{"role": "user", "content": "Describe the image."}], jpeg.getvalue()))
+    micro = Model(name="micro:captioner", max_tokens=48, options={"threads": 1})
+    here = micro.chat().chat(asked, seeds=[0] * 4)
+    with serving(tmp_path, "role=captioner") as url:
+        client = Model(name="micro:captioner", backend="openai", url=url, key_env="SERVE_TEST_TOKEN", max_tokens=48)
+        there = client.chat().chat(asked, seeds=[0] * 4)
+    assert [reply.text for reply in there] == [reply.text for reply in here]
+    assert len({reply.text for reply in here}) == 4
