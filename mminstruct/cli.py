@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,7 +100,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"mminstruct {given.command}: {error}", file=sys.stderr)
         return job.EXIT_ERROR
     except KeyboardInterrupt:
-        return job.EXIT_SIGNAL
+        return job.EXIT_SIGNAL + signal.SIGINT
 
 
 def _status(given: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,8 +11,9 @@ from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
-EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 130
-"""Exit codes: an error, a bad configuration, failed units, a halt (key, budget), Ctrl-C."""
+EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
+"""Exit codes: an error, a bad configuration, failed units, a halt (key, budget); a signal's number is added to the last
+(Ctrl-C: 130, SIGTERM: 143)."""
 COMMANDS = {"build": "build", "plan": "build", "bench": "bench", "serve": "serve", "train": "train"}
 """Commands that Hydra composes, and the file of conf/ that each starts from."""
 
@@ -33,7 +35,7 @@ def run(command: str, words: list[str]) -> int:
     def job(config: DictConfig) -> None:
         try:
             codes.append(work(config))
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # the last is what Ray makes of SIGTERM
             if whole:
                 raise
             codes.append(_tell(command, error))
@@ -79,8 +81,9 @@ def _tell(command: str, error: BaseException) -> int:
     from mminstruct.stage import Halt
 
     said: object = error
-    if isinstance(error, KeyboardInterrupt):
-        said, code = "stopped; the same command goes on from here", EXIT_SIGNAL
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+        said, code = "stopped; the same command goes on from here", EXIT_SIGNAL + number
     elif isinstance(error, HydraException | OmegaConfBaseException):
         said, code = explain(error), EXIT_CONFIG
     elif isinstance(error, FailedUnits | Halt):

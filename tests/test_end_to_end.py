@@ -88,17 +88,29 @@ def test_a_killed_build_goes_on_to_the_same_bytes(demo: Path, world: Path, tmp_p
     assert {p: p.read_bytes() for p in before} == before
 
 
-def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(demo: Path, world: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "number"), [("local", signal.SIGINT), ("ray", signal.SIGTERM)])
+def test_a_stopped_command_ends_cleanly_and_the_same_command_goes_on(
+    demo: Path, world: Path, tmp_path: Path, engine: str, number: signal.Signals
+) -> None:
     out = tmp_path / "stopped"
-    words = [sys.executable, "-m", "mminstruct.cli", "build", *SMALL, f"out={out}", f"source={world}", "engine=local"]
+    words = [
+        sys.executable,
+        "-m",
+        "mminstruct.cli",
+        "build",
+        *SMALL,
+        f"out={out}",
+        f"source={world}",
+        f"engine={engine}",
+    ]
     run = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
     )
     while run.poll() is None and not list(out.glob("caption/_receipts/*.json")):
         time.sleep(0.2)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     said = run.communicate(timeout=60)[1]
-    assert run.returncode == 130
+    assert run.returncode == 128 + number
     assert "the same command goes on" in said
     assert "Traceback" not in said
     mminstruct(*words[3:])
