@@ -67,6 +67,9 @@ def leave(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     if "ray" in sys.modules:
+        from mminstruct.engine.data import end_agents
+
+        end_agents()
         os._exit(code)
     sys.exit(code)
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mminstruct import schemas
@@ -108,11 +109,13 @@ def test_a_stopped_command_ends_cleanly_and_the_same_command_goes_on(
     )
     while run.poll() is None and not list(out.glob("caption/_receipts/*.json")):
         time.sleep(0.2)
+    helpers = psutil.Process(run.pid).children(recursive=True)
     run.send_signal(number)
     said = run.communicate(timeout=60)[1]
     assert run.returncode == 128 + number
     assert "the same command goes on" in said
     assert "Traceback" not in said
+    assert not psutil.wait_procs(helpers, timeout=20)[1], "Ray's processes end with the command that started them"
     mminstruct(*words[3:])
     assert contents(out) == contents(demo)
 
