@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -89,35 +90,37 @@ def test_a_killed_build_goes_on_to_the_same_bytes(demo: Path, world: Path, tmp_p
     assert {p: p.read_bytes() for p in before} == before
 
 
-@pytest.mark.parametrize(("engine", "number"), [("local", signal.SIGINT), ("ray", signal.SIGTERM)])
-def test_a_stopped_command_ends_cleanly_and_the_same_command_goes_on(
-    demo: Path, world: Path, tmp_path: Path, engine: str, number: signal.Signals
-) -> None:
-    out = tmp_path / "stopped"
-    words = [
-        sys.executable,
-        "-m",
-        "mminstruct.cli",
-        "build",
-        *SMALL,
-        f"out={out}",
-        f"source={world}",
-        f"engine={engine}",
-    ]
+def stopped(words: list[str], by: signal.Signals, begun: Callable[[], bool]) -> str:
+    """What the command *words* says where it gets the signal *by* after it has *begun*; its helpers end with it."""
     run = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
-    )
-    while run.poll() is None and not list(out.glob("caption/_receipts/*.json")):
+        [sys.executable, "-m", "mminstruct.cli", *words],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible,
+    )  # fmt: skip
+    while run.poll() is None and not begun():
         time.sleep(0.2)
     helpers = psutil.Process(run.pid).children(recursive=True)
-    run.send_signal(number)
+    run.send_signal(by)
     said = run.communicate(timeout=60)[1]
-    assert run.returncode == 128 + number
-    assert "the same command goes on" in said
+    assert run.returncode == 128 + by
+    assert not psutil.wait_procs(helpers, timeout=20)[1]
     assert "Traceback" not in said
-    assert not psutil.wait_procs(helpers, timeout=20)[1], "Ray's processes end with the command that started them"
-    mminstruct(*words[3:])
+    return said
+
+
+def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(demo: Path, world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    words = ["build", *SMALL, f"out={out}", f"source={world}", "engine=local"]
+    said = stopped(words, signal.SIGINT, lambda: bool(list(out.glob("caption/_receipts/*.json"))))
+    assert "the same command goes on" in said
+    mminstruct(*words)
     assert contents(out) == contents(demo)
+
+
+def test_sigterm_under_ray_is_a_stop_that_leaves_no_process_behind(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    words = ["build", *SMALL, f"out={out}", f"source={world}", "engine=ray"]
+    said = stopped(words, signal.SIGTERM, lambda: bool(list(out.glob("ingest/_receipts/*.json"))))
+    assert "the same command goes on" in said
 
 
 def test_a_pair_is_traced_from_its_shard_to_the_dataset(demo: Path) -> None:
