@@ -35,7 +35,7 @@ def run(command: str, words: list[str]) -> int:
     def job(config: DictConfig) -> None:
         try:
             codes.append(work(config))
-        except (Exception, KeyboardInterrupt, SystemExit) as error:  # the last is what Ray makes of SIGTERM
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             if whole:
                 raise
             codes.append(_tell(command, error))
@@ -84,9 +84,11 @@ def _tell(command: str, error: BaseException) -> int:
     from mminstruct.stage import Halt
 
     said: object = error
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
-        said, code = "stopped; the same command goes on from here", EXIT_SIGNAL + number
+    stopped = "stopped; the same command goes on from here"
+    if isinstance(error, KeyboardInterrupt):
+        said, code = stopped, EXIT_SIGNAL + signal.SIGINT
+    elif isinstance(error, SystemExit) and error.code == signal.SIGTERM:  # what Ray makes of that signal
+        said, code = stopped, EXIT_SIGNAL + signal.SIGTERM
     elif isinstance(error, HydraException | OmegaConfBaseException):
         said, code = explain(error), EXIT_CONFIG
     elif isinstance(error, FailedUnits | Halt):

@@ -102,7 +102,8 @@ def end_agents() -> None:
     for ours in psutil.Process().children():
         with suppress(psutil.Error):
             for agent in ours.children(recursive=True):
-                agent.kill()
+                with suppress(psutil.Error):  # one that is gone already spares none of the others
+                    agent.kill()
 
 
 def _fits(groups: list[tuple[list[str], Pool]], there: dict[str, float]) -> None:
