@@ -20,8 +20,8 @@ import fsspec
 import pyarrow.compute as pc
 
 from mminstruct import schemas
-from mminstruct.sources.container import BadImage
-from mminstruct.sources.image import Rules, normalise
+from mminstruct.readers.container import BadImage
+from mminstruct.readers.image import Rules, normalise
 from mminstruct.sources.place import Place, look
 from mminstruct.stage import Drop, content_id, fingerprint, instruction_id
 from mminstruct.store import Store, Table

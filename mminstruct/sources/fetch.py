@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
-from mminstruct.sources.container import BadImage
+from mminstruct.readers.container import BadImage
 
 _AGENT = b"Mozilla/5.0 (compatible; mminstruct; image fetcher that obeys X-Robots-Tag)"
 _REDIRECTS = (301, 302, 303, 307, 308)

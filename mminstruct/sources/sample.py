@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mminstruct.sources.container import sniff
+from mminstruct.readers.container import sniff
 from mminstruct.stage import Drop, content_id, note
 from mminstruct.text import repair
 

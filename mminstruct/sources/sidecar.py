@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mminstruct.sources.container import BadImage
+from mminstruct.readers.container import BadImage
 from mminstruct.sources.sample import Sample
 from mminstruct.stage import note
 from mminstruct.text import repair

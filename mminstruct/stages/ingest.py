@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from mminstruct import schemas
 from mminstruct.sources import archive, folder, parquet, sidecar, urls
-from mminstruct.sources.container import BadImage
+from mminstruct.readers.container import BadImage
 from mminstruct.sources.fetch import Reach
-from mminstruct.sources.image import Rules, normalise
+from mminstruct.readers.image import Rules, normalise
 from mminstruct.sources.layout import layout
 from mminstruct.sources.place import Place, Shard, look
 from mminstruct.sources.sample import Rule, Sample, slugs

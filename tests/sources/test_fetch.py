@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mminstruct.sources.container import BadImage
+from mminstruct.readers.container import BadImage
 from mminstruct.sources.fetch import Reach, fetch, public
 from tests.sources.badworld import jpeg
 from tests.sources.web import serve

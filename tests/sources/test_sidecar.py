@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mminstruct.sources.container import BadImage
+from mminstruct.readers.container import BadImage
 from mminstruct.sources.sample import Sample
 from mminstruct.sources.sidecar import Description, describe
 from mminstruct.stage import UNIT, Unit

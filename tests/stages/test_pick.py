@@ -44,7 +44,7 @@ def a_run(folder: Path, test: int = 3, train: int = 3) -> str:
         data = picture(seed)
         ids = {"image_id": content_id(data), "instruction_id": instruction_id(text)}
         ids["pair_id"] = pair_id(ids["image_id"], ids["instruction_id"])
-        from mminstruct.sources.image import Rules, normalise
+        from mminstruct.readers.image import Rules, normalise
 
         tables["ingest"].append(ids | {"image": data, "phash": normalise(data, Rules()).phash})
         tables["fuse"].append(ids | {"description": f"Picture {seed}.", "fused": False})

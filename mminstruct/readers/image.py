@@ -19,7 +19,7 @@ import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from mminstruct.sources.container import BadImage, check, sniff, zeroed
+from mminstruct.readers.container import BadImage, check, sniff, zeroed
 from mminstruct.stage import note
 
 _QUALITY = 95

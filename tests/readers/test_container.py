@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mminstruct.sources.container import BadImage, check, sniff, strip_jpeg
+from mminstruct.readers.container import BadImage, check, sniff, strip_jpeg
 from tests.sources.badworld import encode, jpeg, photo
 
 EXIF = Image.Exif()
