@@ -5,7 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTED := $(VENV)/.tested
 
-.PHONY: demo test quick lint docs clean
+.PHONY: help demo test quick lint docs site clean
+
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## +' '{printf "make %-6s %s\n", $$1, $$2}'
 
 demo: $(READY) data/microworld/.drawn  ## the main job, offline, on the embedded default
 	$(BIN)/python -m mminstruct.cli build experiment=demo
@@ -25,12 +30,17 @@ test: $(TESTED)  ## everything, the real Ray, vLLM and S3 protocol included
 quick: $(TESTED)  ## what takes seconds
 	$(BIN)/python -m pytest -m "not slow"
 
-lint: $(TESTED)
+lint: $(TESTED)  ## ruff, mypy, import contracts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 docs: $(READY)  ## what is generated from the code
 	$(BIN)/python -m mminstruct.schemas > docs/tables.md
 	$(BIN)/python docs/draw.py > docs/pipeline.svg
+	$(BIN)/python docs/configuration.py > docs/configuration.md
+
+site: $(READY)  ## the documentation as a website, in build/site
+	$(INSTALL) -e '.[docs]'
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q docs build/site
 
 # CPU environment. torch comes first and alone, so that a CPU build that satisfies the pin is kept; torchvision without
 # its dependencies, since its registry wheel would swap torch for a CUDA one.
@@ -50,5 +60,5 @@ $(TESTED): $(READY)
 	$(BIN)/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	touch $@
 
-clean:
+clean:  ## remove runs, data and caches
 	rm -rf runs data .pytest_cache .mypy_cache .ruff_cache .hypothesis
