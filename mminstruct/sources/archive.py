@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mminstruct.readers import table
-from mminstruct.readers.text import Unreadable
+from mminstruct.readers.text import Unreadable, good
 from mminstruct.sources import tar
 from mminstruct.sources.place import TARS, Place, Shard
 from mminstruct.sources.sample import Gather, Rule, Sample, ShardError
@@ -71,7 +71,7 @@ def _rows(place: Place, name: str) -> dict[str, dict[str, Any]]:
     if name not in place.files:
         return {}
     try:
-        rows = list(table.good(table.rows(place.fs, place.files[name].path), name))
+        rows = list(good(table.rows(place.fs, place.files[name].path), name))
     except Unreadable:
         note("table_bad")
         return {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from mminstruct.readers import table
 from mminstruct.readers.container import BadImage
+from mminstruct.readers.text import good
 from mminstruct.sources.fetch import Reach, fetch
 from mminstruct.sources.place import TABLES, Place, Shard
 from mminstruct.sources.sample import Names, Sample, ShardError
@@ -44,7 +45,7 @@ def read(
     trust = ssl.create_default_context()
     start, stop = shard.rows
     found = table.rows(place.fs, place.files[shard.files[0]].path, start, stop)
-    rows = enumerate(table.good(found, shard.files[0]), start)
+    rows = enumerate(good(found, shard.files[0]), start)
     names = Names()
     waiting: deque[tuple[str, int, dict[str, Any], Future[bytes]]] = deque()
     seen = 0

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mminstruct.readers import table
-from mminstruct.readers.text import BadRow, Unreadable
+from mminstruct.readers.text import BadRow, Unreadable, good
 from mminstruct.sources import parquet, urls
 from mminstruct.sources.fetch import Reach
 from mminstruct.sources.place import look
@@ -78,7 +78,7 @@ def test_broken_lines_are_named(tmp_path: Path) -> None:
     assert isinstance(bad, BadRow)
     assert (bad.line, bad.said[:13]) == (2, "it is no JSON")
     with pytest.raises(Unreadable, match=r"line 2: it is no JSON"):
-        list(table.good(table.rows(fs(path), str(path)), str(path)))
+        list(good(table.rows(fs(path), str(path)), str(path)))
 
 
 def read(path: Path, *names: str) -> list[Sample | Drop]:
