@@ -107,7 +107,7 @@ def _cells(found: Iterator[tuple[int, str] | BadRow], comma: str) -> Iterator[tu
                 waiting.appendleft(one)
                 if not used:
                     return
-                raise csv.Error("a quote is opened in it and not closed")
+                raise csv.Error
             used.append(one)
             yield one[1]
 
@@ -121,7 +121,8 @@ def _cells(found: Iterator[tuple[int, str] | BadRow], comma: str) -> Iterator[tu
                 continue
             return
         except csv.Error as error:
-            yield BadRow(used[0][0], str(error))
+            large = "field limit" in str(error)
+            yield BadRow(used[0][0], f"a cell is over {CELL_BYTES}" if large else "a quote does not close its cell")
             waiting.extendleft(reversed(used[1:]))
         else:
             if cells:

@@ -56,6 +56,23 @@ def _count(seen: Counter[str] | None, name: str, count: int = 1) -> None:
         seen[name] += count
 
 
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+"""UTF-32 first: its little-endian mark begins with that of UTF-16."""
+_ZEROS = {
+    "utf-32-be": rb"\0\0\0[^\0]", "utf-32-le": rb"[^\0]\0\0\0", "utf-16-be": rb"\0[^\0]", "utf-16-le": rb"[^\0]\0",
+}  # fmt: skip
+"""How a first character below U+0100 looks where no mark tells (RFC 4627, section 3)."""
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-16 or UTF-32, by the first four bytes; None: neither."""
+    marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    return marked or next((name for name, zeros in _ZEROS.items() if re.match(zeros, head, re.DOTALL)), None)
+
+
 def decode(data: bytes, what: str, seen: Counter[str] | None = None) -> str:
     """The text of *data*, without its byte order mark.
 
@@ -67,8 +84,7 @@ def decode(data: bytes, what: str, seen: Counter[str] | None = None) -> str:
     Raises:
         Unreadable: no encoding fits.
     """
-    encoding = json.detect_encoding(data)
-    if encoding.startswith(("utf-16", "utf-32")):
+    if encoding := _wide(data[:4]):
         try:
             text = data.decode(encoding, "surrogatepass")
         except UnicodeDecodeError as error:
@@ -123,8 +139,7 @@ def lines(
         Unreadable: UTF-16 or UTF-32 that breaks off.
     """
     buffer = io.BufferedReader(_Raw(file))
-    encoding = json.detect_encoding(buffer.peek(4)[:4])
-    if encoding.startswith(("utf-16", "utf-32")):
+    if encoding := _wide(buffer.peek(4)[:4]):
         yield from _wide_lines(buffer, encoding, what, seen, returns)
         return
     number = 0
@@ -396,7 +411,7 @@ def _pieces(file: Any, what: str, seen: Counter[str] | None) -> Any:
         Unreadable: no encoding fits.
     """
     file.seek(0)
-    if not json.detect_encoding(file.read(4)).startswith(("utf-16", "utf-32")):
+    if _wide(file.read(4)) is None:
         file.seek(0)
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
@@ -413,10 +428,10 @@ def _pieces(file: Any, what: str, seen: Counter[str] | None) -> Any:
 
 
 def read(path: Any, seen: Counter[str] | None = None) -> str:
-    """The text of the local file at *path*.
+    r"""The text of the local file at *path*, with ``\n`` as its only line end.
 
     Raises:
         Unreadable: no encoding fits.
     """
     with open(path, "rb") as file:
-        return decode(file.read(), str(path), seen)
+        return decode(file.read(), str(path), seen).replace("\r\n", "\n").replace("\r", "\n")

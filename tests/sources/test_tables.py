@@ -73,8 +73,8 @@ def test_a_flipped_byte_in_parquet_is_an_error_not_a_value(tmp_path: Path) -> No
 def test_broken_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "list.jsonl"
     path.write_text('{"url": "http://x"}\n{"url": \n')
-    good, bad = table.rows(fs(path), str(path))
-    assert good == {"url": "http://x"}
+    first, bad = table.rows(fs(path), str(path))
+    assert first == {"url": "http://x"}
     assert isinstance(bad, BadRow)
     assert (bad.line, bad.said[:13]) == (2, "it is no JSON")
     with pytest.raises(Unreadable, match=r"line 2: it is no JSON"):
