@@ -192,13 +192,13 @@ def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
     name = repair(str(name))
     asked, reference = entry.get("text") or entry.get("question"), entry.get("reference") or entry.get("answer")
     image = entry.get("image") or entry.get("image_id")
-    named = {"image": str(image) if isinstance(image, int) else image}
     try:
-        images = conversation.images(entry if entry.get("images") else named)
-        if not asked and any(entry.get(key) for key in conversation.LISTS):
-            talk = conversation.read({**named, **{key: value for key, value in entry.items() if value}})
+        if not asked and any(key in entry for key in conversation.LISTS):
+            talk = conversation.read({**entry, "image": image})
             asked, answer = (turn["value"] for turn in talk.folded()[:2])
             images, reference = talk.images, reference or answer
+        else:
+            images = conversation.images({**entry, "image": str(image) if isinstance(image, int) else image})
     except conversation.Unsound as error:
         return Drop(name, error.reason, repair(str(error)))
     if len(images) > 1:
