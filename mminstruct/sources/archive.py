@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mminstruct.sources import table, tar
+from mminstruct.readers import table
+from mminstruct.readers.text import Unreadable, good
+from mminstruct.sources import tar
 from mminstruct.sources.place import TARS, Place, Shard
 from mminstruct.sources.sample import Gather, Rule, Sample, ShardError
 from mminstruct.stage import Drop, note
@@ -69,8 +71,8 @@ def _rows(place: Place, name: str) -> dict[str, dict[str, Any]]:
     if name not in place.files:
         return {}
     try:
-        rows = list(table.rows(place.fs, place.files[name].path))
-    except ShardError:
+        rows = list(good(table.rows(place.fs, place.files[name].path), name))
+    except Unreadable:
         note("table_bad")
         return {}
     if rows and "key" not in rows[0]:

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from mminstruct.sources import table
+from mminstruct.readers import table
+from mminstruct.readers.text import good
 from mminstruct.sources.place import Place, Shard
 from mminstruct.sources.sample import IMAGES, SIDECARS, Gather, Rule, Sample, ShardError, split
 from mminstruct.stage import Drop, content_id, note
@@ -85,7 +86,7 @@ def _metadata(place: Place, folder: str) -> dict[str, dict[str, Any]]:
     known: dict[str, dict[str, Any]] = {}
     for name in reversed(_tables(place, folder)):
         home = name.rpartition("/")[0]
-        for row in table.rows(place.fs, place.files[name].path):
+        for row in good(table.rows(place.fs, place.files[name].path), name):
             file = row.pop("file_name", None)
             if not isinstance(file, str):
                 raise ShardError(f"{name} has a row without file_name: name the image of each row, relative to {name}")

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mminstruct.readers.table import open_parquet
 from mminstruct.sources.place import Place, Shard
 from mminstruct.sources.sample import Names, Sample, ShardError
-from mminstruct.sources.table import open_parquet
 from mminstruct.stage import Drop
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "picture", "bytes")

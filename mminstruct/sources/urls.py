@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from mminstruct.sources import table
+from mminstruct.readers import table
 from mminstruct.readers.container import BadImage
+from mminstruct.readers.text import good
 from mminstruct.sources.fetch import Reach, fetch
 from mminstruct.sources.place import TABLES, Place, Shard
 from mminstruct.sources.sample import Names, Sample, ShardError
@@ -43,7 +44,8 @@ def read(
     """
     trust = ssl.create_default_context()
     start, stop = shard.rows
-    rows = enumerate(table.rows(place.fs, place.files[shard.files[0]].path, start, stop), start)
+    found = table.rows(place.fs, place.files[shard.files[0]].path, start, stop)
+    rows = enumerate(good(found, shard.files[0]), start)
     names = Names()
     waiting: deque[tuple[str, int, dict[str, Any], Future[bytes]]] = deque()
     seen = 0
