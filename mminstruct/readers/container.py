@@ -139,6 +139,21 @@ def _marks(data: bytes, start: int) -> np.ndarray:
     return ends
 
 
+def code_points(data: bytes, format: str) -> tuple[int, int] | None:
+    """Code points of ITU-T H.273 for primaries and transfer: of a PNG's cICP chunk, of an AVIF's ``colr`` box."""
+    if format == "PNG":
+        at = 8
+        while (kind := data[at + 4 : at + 8]) not in (b"IDAT", b"IEND", b""):
+            if kind == b"cICP":
+                return (data[at + 8], data[at + 9]) if at + 10 <= len(data) else None
+            at += 12 + int.from_bytes(data[at : at + 4], "big")
+    elif format == "AVIF":
+        at = data.find(b"colrnclx", 0, 1 << 16)
+        if 0 <= at <= len(data) - 12:
+            return int.from_bytes(data[at + 8 : at + 10], "big"), int.from_bytes(data[at + 10 : at + 12], "big")
+    return None
+
+
 def _check_png(data: bytes) -> None:
     at, seen = 8, False
     while True:
