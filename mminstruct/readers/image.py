@@ -102,17 +102,16 @@ def normalise(data: bytes, rules: Rules) -> Picture:
     Raises:
         BadImage: for any reason not to keep it; never another exception but MemoryError.
     """
-    with _faults():
-        seen = _decode(data, rules, rules.longest, count=True)
-        plane = _tiny(seen.rgb)
-        if float(np.ptp(plane)) < 2:
-            raise BadImage("img_blank", f"one colour, {seen.rgb.getpixel((0, 0))}")
-        lossless = seen.untouched and seen.format in ("PNG", "GIF", "BMP")
-        return Picture(
-            image=_encode(seen.rgb, lossless) if seen.kept is None else seen.kept,
-            width=seen.rgb.width, height=seen.rgb.height, original_width=seen.width, original_height=seen.height,
-            format=seen.format, frames=seen.frames, phash=_phash(plane),
-        )  # fmt: skip
+    seen = decode(data, rules, rules.longest, count=True)
+    plane = _tiny(seen.rgb)
+    if float(np.ptp(plane)) < 2:
+        raise BadImage("img_blank", f"one colour, {seen.rgb.getpixel((0, 0))}")
+    lossless = seen.untouched and seen.format in ("PNG", "GIF", "BMP")
+    return Picture(
+        image=encode(seen.rgb, lossless) if seen.kept is None else seen.kept,
+        width=seen.rgb.width, height=seen.rgb.height, original_width=seen.width, original_height=seen.height,
+        format=seen.format, frames=seen.frames, phash=_phash(plane),
+    )  # fmt: skip
 
 
 def load(data: bytes, rules: Rules = GIVEN, longest: int | None = None) -> Image.Image:
@@ -121,8 +120,7 @@ def load(data: bytes, rules: Rules = GIVEN, longest: int | None = None) -> Image
     Raises:
         BadImage: where *rules* refuse it or no decoder reads it; never another exception but MemoryError.
     """
-    with _faults():
-        return _decode(data, rules, longest).rgb
+    return decode(data, rules, longest).rgb
 
 
 def phash(rgb: Image.Image) -> int | None:
@@ -132,7 +130,9 @@ def phash(rgb: Image.Image) -> int | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Decoded:
+class Decoded:
+    """Pixels, and what is known of the file that they come from."""
+
     rgb: Image.Image
     format: str
     frames: int
@@ -160,8 +160,17 @@ def _faults() -> Iterator[None]:
         raise BadImage("img_meta_bomb" if "MAX_TEXT" in said else "img_corrupt", said) from error
 
 
-def _decode(data: bytes, rules: Rules, longest: int | None, count: bool = False) -> _Decoded:
-    """The pixels of *data*, and what is known of it; frames are counted on request, for GIF one by one."""
+def decode(data: bytes, rules: Rules, longest: int | None, count: bool = False) -> Decoded:
+    """The pixels of *data*, scaled down to *longest* pixels a side, if any; with *count*, frames are counted, too.
+
+    Raises:
+        BadImage: for any reason; never another exception but MemoryError.
+    """
+    with _faults():
+        return _decode(data, rules, longest, count)
+
+
+def _decode(data: bytes, rules: Rules, longest: int | None, count: bool) -> Decoded:
     if not data:
         raise BadImage("img_empty", "0 bytes")
     known = sniff(data)
@@ -189,7 +198,7 @@ def _decode(data: bytes, rules: Rules, longest: int | None, count: bool = False)
 
 def _upright(
     opened: Image.Image, data: bytes, bare: bytes, format: str, rules: Rules, longest: int | None, count: bool
-) -> _Decoded:
+) -> Decoded:
     width, height = opened.size
     _check_size(width, height, rules)
     frames = int(getattr(opened, "n_frames", 1)) if count else 1
@@ -208,7 +217,7 @@ def _upright(
         rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     if orientation != 1:
         rgb = rgb.transpose(_TURNED[orientation])
-    return _Decoded(
+    return Decoded(
         rgb=rgb, format=format, frames=frames, width=width, height=height, untouched=untouched, kept=kept
     )  # fmt: skip
 
@@ -236,15 +245,17 @@ def _decode_jpeg(opened: Image.Image, bare: bytes, least: tuple[int, int], rules
     """Pixels of at least the size *least*, decoded straight to a fraction of its size where that is enough."""
     if rules.strict and (hole := zeroed(bare)) >= 0:
         raise BadImage("img_corrupt", f"zeros in its coded pixels, from byte {hole} without its metadata")
-    space = {"RGB": "RGB", "L": "GRAY"}.get(opened.mode, "CMYK")
+    space = {"RGB": "RGB", "L": "GRAY"}.get(opened.mode)
     try:
-        pixels = simplejpeg.decode_jpeg(bare, space, min_width=least[0], min_height=least[1], strict=rules.strict)
+        if space is not None:
+            pixels = simplejpeg.decode_jpeg(bare, space, min_width=least[0], min_height=least[1], strict=rules.strict)
+            return Image.fromarray(pixels if space == "RGB" else pixels[:, :, 0])
+        simplejpeg.decode_jpeg(bare, "CMYK", min_width=1, min_height=1, strict=rules.strict)  # for its warnings
     except ValueError as error:
-        raise BadImage("img_corrupt", str(error)) from error
-    if space == "CMYK":  # Pillow knows which of them are stored inverted
-        opened.draft("CMYK", least if least[0] else opened.size)
-        return _load(opened, rules)
-    return Image.fromarray(pixels if space == "RGB" else pixels[:, :, 0])
+        if rules.whole:
+            raise BadImage("img_corrupt", str(error)) from error
+    opened.draft(opened.mode, least if least[0] else opened.size)  # Pillow knows which CMYK is stored inverted
+    return _load(opened, rules)
 
 
 def _load(opened: Image.Image, rules: Rules) -> Image.Image:
@@ -259,7 +270,7 @@ def _load(opened: Image.Image, rules: Rules) -> Image.Image:
     return opened
 
 
-def _encode(rgb: Image.Image, lossless: bool) -> bytes:
+def encode(rgb: Image.Image, lossless: bool) -> bytes:
     buffer = io.BytesIO()
     if lossless and rgb.getcolors(_COLOURS) is not None:
         rgb.save(buffer, "PNG")
