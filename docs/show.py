@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import textwrap
 
 from PIL import Image, ImageDraw, ImageFont
 
 from mminstruct import schemas
+from mminstruct.readers.image import load
 from mminstruct.store import Store
 
 ROWS, SIDE, WIDTH = 6, 190, 720
@@ -26,7 +26,7 @@ def main(run: str, to: str) -> None:
     bold, plain = ImageFont.load_default(size=16), ImageFont.load_default(size=15)
     for number, row in enumerate(chosen):
         x, y = 16 + number % 2 * WIDTH, 16 + number // 2 * (SIDE + 16)
-        sheet.paste(Image.open(io.BytesIO(row["image"]["bytes"])).resize((SIDE, SIDE)), (x, y))
+        sheet.paste(load(row["image"]["bytes"]).resize((SIDE, SIDE)), (x, y))
         question, answer = (turn["value"].removeprefix("<image>\n") for turn in row["conversations"])
         x += SIDE + 14
         for line in textwrap.wrap(question, 56):

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from mminstruct import schemas
 from mminstruct.readers import conversation, text
 from mminstruct.readers.container import BadImage
-from mminstruct.readers.image import Rules, normalise
+from mminstruct.readers.image import GIVEN, normalise
 from mminstruct.readers.text import BadRow
 from mminstruct.sources.place import Place, look
 from mminstruct.stage import Drop, content_id, fingerprint, instruction_id, note
@@ -148,7 +148,7 @@ class FileSet:
             return f"{file.size} bytes, over {_MOST_BYTES}"
         data = self.place.fs.cat_file(file.path)
         try:
-            picture = normalise(data, Rules())
+            picture = normalise(data, GIVEN)
         except BadImage as error:
             return f"{error.reason}: {repair(error.detail)}"
         return Seen(content_id(data), picture.image, picture.phash)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mminstruct.readers.container import BadImage, sniff
 from mminstruct.readers.conversation import IMAGE, Turn, Unsound, check
+from mminstruct.readers.image import GIVEN, load
 from mminstruct.rules import SPECIAL_TOKENS
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
@@ -79,15 +80,15 @@ def check_image(data: bytes) -> str:
     """An encoded image must decode to its end; how its file should end.
 
     Raises:
-        Unsound: with the decoder's words.
+        Unsound: with the reason.
     """
-    from PIL import Image as decoder
-
     try:
-        with decoder.open(io.BytesIO(data), formats=tuple(ENDINGS)) as image:
-            ending = ENDINGS[str(image.format)]
-            image.draft("RGB", (image.width // 8, image.height // 8))  # JPEG: all of the stream, an eighth of the work
-            image.load()
-    except Exception as error:  # decoders raise all kinds of errors on broken bytes
-        raise Unsound("image", f"its image does not open: {type(error).__name__}: {error}") from error
-    return ending
+        load(data, replace(GIVEN, formats=tuple(ENDINGS)), longest=_LOOK)
+    except BadImage as error:
+        raise Unsound("image", f"its image does not open: {error}") from error
+    return ENDINGS[str(sniff(data))]
+
+
+_LOOK = 64
+"""Longest side, pixels, to which an image is decoded where only its soundness counts: of a JPEG the whole stream,
+at an eighth of the work."""

@@ -14,6 +14,7 @@ from PIL import Image
 from mminstruct.microworld.catalogue import COLOURS, KINDS, RELATIONS, SETTINGS, SIZES, TIMES, WEATHERS, WORDS
 from mminstruct.microworld.render import render
 from mminstruct.microworld.scene import Scene, draw_scene
+from mminstruct.readers.image import load
 
 SIDE = 192
 """Side of a picture as the models see it, in pixels."""
@@ -69,7 +70,7 @@ def seen(scene: Scene) -> tuple[Bytes, Bytes, Bytes, Bytes, Bytes]:
     if scene.index % 4:  # shards hold JPEG
         packed = io.BytesIO()
         image.save(packed, "JPEG", quality=70 + scene.index % 29)
-        image = Image.open(packed)
+        image = load(packed.getvalue())
     pixels = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
     edges = np.arange(drawn.masks.shape[0]) * GRID // drawn.masks.shape[0]
     patch = (edges[:, None] * GRID + edges[None, :]).ravel()

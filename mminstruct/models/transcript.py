@@ -6,7 +6,6 @@ in either.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,8 @@ from PIL import Image
 
 from mminstruct.models.model import Model, Reply, image_of
 from mminstruct.prompts import Message
+from mminstruct.readers.container import BadImage
+from mminstruct.readers.image import load
 from mminstruct.readers.text import read
 from mminstruct.stage import UNIT, note
 
@@ -117,17 +118,15 @@ def source(model: Model) -> dict[str, Any]:
 
 
 def picture(data: bytes) -> Image.Image:
-    """Encoded image to RGB.
+    """Encoded image to RGB, upright and in sRGB (``readers.image.load``).
 
     Raises:
-        Unanswerable: where the bytes are no whole image, or one of absurd size.
+        Unanswerable: where the bytes are no whole image of a known format, or more than 50 million pixels.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, DecompressionBombError...
-        # not its words: Pillow puts addresses of objects into them, and replies are to be the same at every run
-        raise Unanswerable(f"broken image: {type(error).__name__}") from error
+        return load(data)
+    except BadImage as error:
+        raise Unanswerable(f"broken image: {error}") from error
 
 
 def refused(error: Exception) -> Reply:

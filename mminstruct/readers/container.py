@@ -10,6 +10,11 @@ import zlib
 
 import numpy as np
 
+IMAGES = frozenset(
+    ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2",
+     "svg", "eps", "psd", "ico", "ppm", "pgm", "pbm")
+)  # fmt: skip
+"""Extensions that promise an image; what lies inside is told by its first bytes."""
 _MAGIC = (
     (re.compile(rb"\xff\xd8\xff"), "JPEG"),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
@@ -137,6 +142,21 @@ def _marks(data: bytes, start: int) -> np.ndarray:
     follow = codes[marks + 1]
     ends: np.ndarray = marks[(follow != 0) & (follow != 0xFF) & ((follow < 0xD0) | (follow > 0xD7))] + start
     return ends
+
+
+def code_points(data: bytes, format: str) -> tuple[int, int] | None:
+    """Code points of ITU-T H.273 for primaries and transfer: of a PNG's cICP chunk, of an AVIF's ``colr`` box."""
+    if format == "PNG":
+        at = 8
+        while (kind := data[at + 4 : at + 8]) not in (b"IDAT", b"IEND", b""):
+            if kind == b"cICP":
+                return (data[at + 8], data[at + 9]) if at + 10 <= len(data) else None
+            at += 12 + int.from_bytes(data[at : at + 4], "big")
+    elif format == "AVIF":
+        at = data.find(b"colrnclx", 0, 1 << 16)
+        if 0 <= at <= len(data) - 12:
+            return int.from_bytes(data[at + 8 : at + 10], "big"), int.from_bytes(data[at + 10 : at + 12], "big")
+    return None
 
 
 def _check_png(data: bytes) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image
+
+from mminstruct.readers.container import BadImage
+from mminstruct.readers.image import load
 
 PICTURE = 256
 """Longest side of a picture on a page, pixels: about 10 kB each."""
@@ -38,14 +40,11 @@ def picture(data: bytes | None, longest: int = PICTURE) -> str | None:
     if not data:
         return None
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.draft("RGB", (longest, longest))
-            small = image.convert("RGB")
-            small.thumbnail((longest, longest))
-            buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=_QUALITY)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        small = load(data, longest=longest)
+    except BadImage:
         return None
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -10,16 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mminstruct.readers.container import IMAGES as IMAGES
 from mminstruct.readers.container import sniff
 from mminstruct.readers.text import Unreadable
 from mminstruct.stage import Drop, content_id, note
 from mminstruct.text import repair
 
-IMAGES = frozenset(
-    ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2",
-     "svg", "eps", "psd", "ico", "ppm", "pgm", "pbm")
-)  # fmt: skip
-"""Extensions that promise an image; what lies inside is told by its first bytes."""
 TEXTS = frozenset(("txt", "caption"))
 SIDECARS = TEXTS | {"json"}
 _NOT_DATA = re.compile(

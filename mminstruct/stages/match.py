@@ -8,10 +8,10 @@ that suits nothing is not forced on anybody.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,8 @@ import pyarrow.dataset as ds
 
 from mminstruct import schemas
 from mminstruct.models.model import Embed, Model
+from mminstruct.readers.evaluation import UNREADABLE, pictures
+from mminstruct.readers.image import encode
 from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, pair_id, part, seed, whole
 
 _BLOCK = 1024
@@ -49,6 +51,8 @@ class Match(Stage):
     """Images that prices are found on."""
     eval_images: str | None = None
     """Folder of evaluation images: what lies too near to one leaves (select compares perceptual hashes besides)."""
+    eval_unreadable: str = "stop"
+    """What evaluation images that cannot be read do: stop the build with their names, or only leave a note."""
     eval_cosine: float = 0.95
     """Cosine of image embeddings from which two images count as one. For drawn or narrow collections raise it."""
     seed: int = 0
@@ -73,6 +77,8 @@ class Match(Stage):
             raise ValueError(f"match: need cap ({self.cap}) >= 1 and sample_images ({self.sample_images}) >= 1")
         if self.eval_images is not None and not os.path.isdir(self.eval_images):
             raise ValueError(f"match.eval_images={self.eval_images}: no such folder")
+        if self.eval_unreadable not in UNREADABLE:
+            raise ValueError(f"match.eval_unreadable={self.eval_unreadable}: take {' or '.join(UNREADABLE)}")
 
     def load(self, *, summarize: ds.Dataset, sample: ds.Dataset) -> Transform:
         bank = summarize.to_table(columns=["instruction_id", "instruction"]).sort_by("instruction_id")
@@ -135,12 +141,13 @@ class Match(Stage):
 
     def _evaluation(self, clip: Embed) -> tuple[list[str], np.ndarray]:
         """Names and embeddings of the evaluation images."""
-        files = [path for path in sorted(Path(self.eval_images or "").rglob("*")) if path.is_file()]
-        vectors_ED = clip.images([path.read_bytes() for path in files])
-        opens_E = np.isfinite(vectors_ED).all(axis=1)
-        if not opens_E.any():
-            raise ValueError(f"match.eval_images={self.eval_images} holds no image that opens")
-        return [path.name for path, opens in zip(files, opens_E, strict=True) if opens], vectors_ED[opens_E]
+        names: list[str] = []
+        vectors: list[np.ndarray] = []
+        found = pictures(self.eval_images or "", self.eval_unreadable, "recipe.match.eval_unreadable")
+        while some := list(itertools.islice(found, _BLOCK)):
+            names += [name for name, _ in some]
+            vectors.append(clip.images([encode(picture, lossless=False) for _, picture in some]))
+        return names, np.concatenate(vectors)
 
     def choices(self, similarity_NM: np.ndarray, prices_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What each image chooses from: columns of the bank ``(N, K)``, dearest fit first, and their logits.

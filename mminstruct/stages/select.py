@@ -10,15 +10,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.duplicates import near_hashes, near_signatures, signatures
-from mminstruct.readers.container import BadImage
-from mminstruct.readers.image import Rules, normalise
+from mminstruct.duplicates import near_hashes, near_signatures, nearest, signatures
+from mminstruct.readers.evaluation import UNREADABLE, hashes, pictures
 from mminstruct.readers.text import read
 from mminstruct.rules import words
 from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, note, whole
@@ -37,7 +35,9 @@ class Select(Stage):
     similar_words: int = 8
     """Answers below this many words may be alike: a yes is a yes."""
     eval_images: str | None = None
-    """Folder of evaluation images; nothing near them may be trained on."""
+    """Folder of evaluation images; nothing near them, or near what everyday edits make of them, may be trained on."""
+    eval_unreadable: str = "stop"
+    """What evaluation images that cannot be read do: stop the build with their names, or only leave a note."""
     eval_near: int = 6
     """Bits in which an image may differ from an evaluation image to count as the same."""
     eval_questions: str | None = None
@@ -71,6 +71,8 @@ class Select(Stage):
             raise ValueError(f"select.similar={self.similar}: from 0.3 to 1, or null to keep all")
         if self.eval_images is not None and not os.path.isdir(self.eval_images):
             raise ValueError(f"select.eval_images={self.eval_images}: no such folder")
+        if self.eval_unreadable not in UNREADABLE:
+            raise ValueError(f"select.eval_unreadable={self.eval_unreadable}: take {' or '.join(UNREADABLE)}")
         if self.eval_questions is not None and not os.path.isfile(self.eval_questions):
             raise ValueError(f"select.eval_questions={self.eval_questions}: no such file")
 
@@ -101,17 +103,19 @@ class Select(Stage):
     def _evaluation_images(self, choice: _Choice, ingest: ds.Dataset) -> None:
         if self.eval_images is None:
             return
-        files = [path for path in sorted(Path(self.eval_images).rglob("*")) if path.is_file()]
-        known = [(path, image_hash(path.read_bytes())) for path in files]
-        names = [path.name for path, found in known if found is not None]
-        if not names:
-            raise ValueError(f"select.eval_images={self.eval_images} holds no image that opens")
-        known_E = np.array([found for _, found in known if found is not None], np.uint64)
-        for image, found in _hashes(choice, ingest).items():
-            distance_E = np.bitwise_count(known_E ^ np.uint64(found))
-            if distance_E.min() <= self.eval_near:
-                nearest = int(distance_E.argmin())
-                choice.drop_images(image, "eval_image", f"{names[nearest]}, {distance_E[nearest]} bits away")
+        names: list[tuple[str, str]] = []
+        known: list[int] = []
+        for name, picture in pictures(self.eval_images, self.eval_unreadable, "recipe.select.eval_unreadable"):
+            for view, value in hashes(picture).items():
+                names.append((name, view))
+                known.append(value)
+        images = _hashes(choice, ingest)
+        values_N = np.array(list(images.values()), np.uint64)
+        places_N, bits_N = nearest(np.array(known, np.uint64), values_N, self.eval_near)
+        for image, place, bits in zip(images, places_N.tolist(), bits_N.tolist(), strict=True):
+            if place >= 0:
+                name, view = names[place]
+                choice.drop_images(image, "eval_image", f"{name} {view}, {bits} bits away")
 
     def _evaluation_questions(self, choice: _Choice, answer: ds.Dataset, summarize: ds.Dataset) -> None:
         if self.eval_questions is None:
@@ -255,11 +259,3 @@ def _hashes(choice: _Choice, ingest: ds.Dataset) -> dict[str, int]:
 def _answers(answer: ds.Dataset) -> Iterator[tuple[str, str]]:
     for batch in answer.to_batches(columns=["pair_id", "answer"]):
         yield from zip(batch["pair_id"].to_pylist(), batch["answer"].to_pylist(), strict=True)
-
-
-def image_hash(data: bytes) -> int | None:
-    """Perceptual hash of an encoded image, as ``ingest`` makes it; None where it is no image that opens."""
-    try:
-        return normalise(data, Rules()).phash
-    except BadImage:
-        return None

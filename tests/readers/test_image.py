@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from mminstruct.readers.colour import flatten
 from mminstruct.readers.container import BadImage, strip_jpeg
-from mminstruct.readers.image import Picture, Rules, flatten, normalise
+from mminstruct.readers.image import Picture, Rules, normalise
 from tests.sources.badworld import encode, hole, jpeg, photo, png_claiming
 
 RULES = Rules()

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from mminstruct import schemas
 from mminstruct.models.model import Model
+from mminstruct.readers.image import load
 from mminstruct.stages.match import Match
 
 DIMENSIONS = 16
@@ -20,7 +22,8 @@ DIMENSIONS = 16
 
 @dataclass(kw_only=True)
 class Space(Model):
-    """An encoder that takes vectors from names: text "3" is axis 3; image bytes are float32 values."""
+    """An encoder that takes vectors from names: text "3" is axis 3; image bytes are float32 values, or a picture whose
+    mean red and green are its cosines to the first two axes."""
 
     def embed(self) -> Any:
         return self
@@ -29,7 +32,14 @@ class Space(Model):
         return np.eye(DIMENSIONS, dtype=np.float32)[[int(text) for text in texts]]
 
     def images(self, images: list[bytes]) -> np.ndarray:
-        return np.stack([np.frombuffer(image, np.float32) for image in images])
+        return np.stack([self._vector(image) for image in images])
+
+    @staticmethod
+    def _vector(image: bytes) -> np.ndarray:
+        if len(image) == 4 * DIMENSIONS:
+            return np.frombuffer(image, np.float32)
+        red, green, _ = np.asarray(load(image)).mean(axis=(0, 1)) / 255
+        return near(red, green)
 
 
 def near(*cosines: float) -> np.ndarray:
@@ -197,14 +207,19 @@ def test_settings_that_cannot_work_are_refused(fields: dict[str, Any]) -> None:
 
 def test_an_image_too_near_to_an_evaluation_image_leaves(tmp_path: Path) -> None:
     (tmp_path / "eval").mkdir()
-    (tmp_path / "eval" / "seen.jpg").write_bytes(near(0.9, 0.1).tobytes())
+    picture = Image.new("RGB", (64, 48), (230, 26, 0))
+    picture.paste((228, 26, 9), (0, 0, 20, 20))
+    picture.save(tmp_path / "eval" / "seen.tif")
     stage = Match(
         model=Space(name="space"), per_image=1, prices=False, eval_images=str(tmp_path / "eval"), eval_cosine=0.99
     )
     (made,) = run(tmp_path / "run", stage, [images([near(0.9, 0.1), near(0.1, 0.9)])], bank=3)
     assert [(drop.id, drop.reason, drop.detail) for drop in made.drops] == [
-        ("i0", "eval_image", "seen.jpg, cosine 1.000")
+        ("i0", "eval_image", "seen.tif, cosine 1.000")
     ]
     assert made.table["image_id"].to_pylist() == ["i1"]
+    (tmp_path / "eval" / "lost.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(ValueError, match=r"lost\.heic"):
+        run(tmp_path / "again", stage, [images([near(0.9, 0.1)])], bank=3)
     with pytest.raises(ValueError, match="no such folder"):
         Match(model=Space(name="space"), eval_images=str(tmp_path / "none")).check()

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from mminstruct import schemas
+from mminstruct.readers.image import load, phash
 from mminstruct.stage import UNIT, Made, Unit
-from mminstruct.stages.select import Select, image_hash
+from mminstruct.stages.select import Select
 
 Pair = tuple[str, str]  # image, instruction
 WORDS = [
@@ -160,7 +161,7 @@ def test_images_near_an_evaluation_image_leave_with_its_name(tmp_path: Path) -> 
     (tmp_path / "eval" / "readme.txt").write_text("not an image")
     smaller = io.BytesIO()
     image.resize((120, 120)).save(smaller, "JPEG", quality=70)
-    found = image_hash(smaller.getvalue())
+    found = phash(load(smaller.getvalue()))
     assert found is not None
     stage = Select(**KEEP_ALL, eval_images=str(tmp_path / "eval"))
     made = run(tmp_path / "run", stage, {"a-0000": [("i1", "t1"), ("i2", "t1")]}, hashes={"i1": found})
@@ -223,7 +224,14 @@ def test_nothing_to_select_from_is_no_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"near": 40}, {"similar": 0.0}, {"eval_images": "nowhere"}, {"eval_questions": "nowhere"}]
+    "fields",
+    [
+        {"near": 40},
+        {"similar": 0.0},
+        {"eval_images": "nowhere"},
+        {"eval_questions": "nowhere"},
+        {"eval_unreadable": "skip"},
+    ],
 )
 def test_settings_that_cannot_work_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="select"):

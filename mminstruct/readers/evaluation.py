@@ -1,0 +1,187 @@
+"""Evaluation images: each file of a folder is read, passed by with a count, or named; and how their copies are known.
+
+An evaluation image that is left out in silence stays in the training set, so here everything is read that can be read,
+and what cannot be stops the build. Passed by are only files that are no images by their first bytes and their names.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mminstruct.readers.container import IMAGES, BadImage, sniff
+from mminstruct.readers.image import EVALUATION, decode, phash
+from mminstruct.stage import note
+from mminstruct.text import repair
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = ("stop", "note")
+"""What a file that may hold an image and cannot be read does: it stops the build, or it is only counted."""
+LONGEST = 1024
+"""Longest side, pixels, to which evaluation images are scaled: that of ``ingest``."""
+_BYTES = 512 << 20
+_NAMED = 10
+_MORE = frozenset(("tga", "pcx", "dds", "sgi", "ras", "qoi", "icns", "dib", "j2k", "j2c", "jpx", "jxr", "exr", "hdr",
+                   "cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "rw2"))  # fmt: skip
+_PACKED = frozenset(("tar", "tgz", "gz", "bz2", "xz", "zst", "zip", "7z", "rar", "parquet", "arrow", "lance", "h5",
+                     "hdf5", "npy", "npz", "lmdb", "tfrecord", "mdb"))  # fmt: skip
+"""Endings of files in which images may lie that nobody would look at."""
+_APPLE = b"\x00\x05\x16\x07"
+"""AppleDouble: what macOS puts beside files on foreign disks, as ``._photo.jpg``."""
+
+
+def pictures(folder: str, unreadable: str, field: str) -> Iterator[tuple[str, Image.Image]]:
+    """Name and pixels of each image under *folder*, in the order of the names; links to folders are followed.
+
+    Noted are ``eval_images_read``, ``eval_files_passed_by`` (no images), ``eval_images_one_colour`` (nothing that could
+    be recognised), ``eval_images_unreadable``; together they are all files. ``eval_frames_passed_by`` are pages and
+    frames after the first.
+
+    Args:
+        unreadable: ``stop`` or ``note``.
+        field: The setting that says so, for the message.
+
+    Raises:
+        ValueError: after the last image, with the names of those that cannot be read; and where there is no image.
+    """
+    counts: Counter[str] = Counter()
+    refused: dict[str, str] = {}
+    for name, path in _files(folder, refused):
+        try:
+            said = _look(path)
+            if said is not None:
+                counts[said] += 1
+                continue
+            seen = decode(path.read_bytes(), EVALUATION, LONGEST, count=True)
+        except (BadImage, OSError) as error:
+            refused[name] = str(error)
+            continue
+        counts["eval_frames_passed_by"] += seen.frames - 1
+        if phash(seen.rgb) is None:
+            counts["eval_images_one_colour"] += 1
+            continue
+        counts["eval_images_read"] += 1
+        yield name, seen.rgb
+    counts["eval_images_unreadable"] = len(refused)
+    for what, count in counts.items():
+        note(what, count)
+    log.info("%s: %s", folder, ", ".join(f"{what} {count}" for what, count in sorted(counts.items()) if count))
+    if refused and unreadable == "stop":
+        first = "; ".join(f"{name} ({reason})" for name, reason in list(refused.items())[:_NAMED])
+        more = f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+        raise ValueError(
+            f"{len(refused)} files in {folder} may hold evaluation images and cannot be read, so copies of them would"
+            f" stay in the training set: {first}{more}. Convert or remove them, or accept that with {field}=note"
+        )
+    if not counts["eval_images_read"]:
+        raise ValueError(f"{folder} holds no image that opens; its files: {dict(counts)}")
+
+
+def _files(folder: str, refused: dict[str, str]) -> Iterator[tuple[str, Path]]:
+    """Name and path of each file; folders that cannot be listed and things that are no files go into *refused*."""
+    found: dict[str, Path] = {}
+    known: set[tuple[int, int]] = set()
+
+    def unlisted(error: OSError) -> None:
+        refused[repair(os.path.relpath(str(error.filename), folder))] = str(error.strerror)
+
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=unlisted):
+        here = os.stat(root)
+        if (here.st_dev, here.st_ino) in known:  # links in a circle
+            folders.clear()
+            continue
+        known.add((here.st_dev, here.st_ino))
+        for file in files:
+            path = Path(root, file)
+            name = repair(path.relative_to(folder).as_posix())
+            try:
+                if stat.S_ISREG(path.stat().st_mode):
+                    found[name if name not in found else repr(os.fsencode(path))] = path
+                else:
+                    refused[name] = "no regular file"
+            except OSError as error:
+                refused[name] = str(error.strerror)
+    yield from sorted(found.items())
+
+
+def _look(path: Path) -> str | None:
+    """Why a file is passed by; None where it may be an image.
+
+    Raises:
+        BadImage: for files in which images may lie unseen.
+    """
+    with path.open("rb") as file:
+        head = file.read(2048)
+    ending, kind = path.suffix.lower().removeprefix("."), sniff(head)
+    if kind == "PDF" or head.startswith(_APPLE):
+        return "eval_files_passed_by"
+    if kind is None and ending in _PACKED:
+        raise BadImage("img_packed", "unpack it, if it holds images")
+    if kind is None and ending not in IMAGES | _MORE:
+        return "eval_files_passed_by"
+    if (size := path.stat().st_size) > _BYTES:
+        raise BadImage("img_too_large", f"{size} bytes, over {_BYTES}")
+    return None
+
+
+def hashes(rgb: Image.Image) -> dict[str, int]:
+    """Perceptual hashes of a picture as it is, and as everyday edits would leave it; by what was done to it.
+
+    A hash alone survives formats, sizes, quality and grey, but not a mirror, nor a crop or a border of 3 % of a side.
+    Two kinds of edits are looked for: of a training image made from the evaluation image (which is cropped and framed
+    here), and of an evaluation image made from the training image (its edges are continued, its frame is taken off).
+    Numbers: docs/decontamination.md.
+    """
+    bare = _unframed(rgb)
+    small = rgb.copy()
+    small.thumbnail((256, 256), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    width, height = small.size
+    views = {"as it is": rgb}
+    if bare.size != rgb.size:
+        views["without its border"] = bare
+    for percent in (2, 4, 6, 9):
+        x, y = width * percent / 100, height * percent / 100
+        views[f"cropped by {percent} %"] = small.resize(small.size, box=(x, y, width - x, height - y))
+        margin = ((max(1, round(y)),) * 2, (max(1, round(x)),) * 2, (0, 0))
+        views[f"extended by {percent} %"] = Image.fromarray(np.pad(np.asarray(small), margin, mode="symmetric"))
+    for percent in (3, 8):
+        for colour in ("white", "black"):
+            frame = max(1, round(min(width, height) * percent / 100))
+            views[f"with a {colour} border of {percent} %"] = ImageOps.expand(small, frame, colour)
+    found: dict[str, int] = {}
+    for what, view in views.items():
+        for also, turned in (("", view), (", mirrored", ImageOps.mirror(view))):
+            value = phash(turned)
+            if value is not None:
+                found[what + also] = value
+    return found
+
+
+def _unframed(rgb: Image.Image) -> Image.Image:
+    """*rgb* without a border of one colour; itself where there is none, or less than half would be left."""
+    values_HW3 = np.asarray(rgb, np.int16)
+    top, bottom = _border(values_HW3), rgb.height - _border(values_HW3[::-1])
+    inner_WH3 = values_HW3[top:bottom].transpose(1, 0, 2)
+    if not inner_WH3.size:
+        return rgb
+    left, right = _border(inner_WH3), rgb.width - _border(inner_WH3[::-1])
+    if 2 * max(0, right - left) * (bottom - top) < rgb.width * rgb.height:
+        return rgb
+    return rgb.crop((left, top, right, bottom))
+
+
+def _border(lines_LM3: np.ndarray) -> int:
+    """How many lines, from the first one on, have its one colour, but for what JPEG lets flow over from the picture."""
+    apart_LM3 = np.abs(lines_LM3 - np.median(lines_LM3[0], axis=0))
+    apart_L = apart_LM3.mean(axis=(1, 2))
+    if apart_L[0] > 6:
+        return 0
+    return int((apart_L > 24).argmax()) if apart_L.max() > 24 else len(lines_LM3)
