@@ -1,1 +1,1 @@
-"""Readers of outside data, one for each kind: pixels, text, JSON lines, tables, conversations. All code reads through them."""
+"""Readers of outside data, one for each kind: pixels, containers, text, tables, conversations. All code uses them."""

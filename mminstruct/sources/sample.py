@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mminstruct.readers.container import sniff
+from mminstruct.readers.text import Unreadable
 from mminstruct.stage import Drop, content_id, note
 from mminstruct.text import repair
 
@@ -40,7 +41,7 @@ Rule = Literal["last", "first"]
 """Which dot ends the key of a dotted name: ``a.b.jpg`` is ``a.b`` by the last, ``a`` by the first (WebDataset)."""
 
 
-class ShardError(ValueError):
+class ShardError(Unreadable):
     """A shard that cannot be read to its end: the message says where, and how to mend it."""
 
 

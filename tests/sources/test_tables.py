@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mminstruct.sources import parquet, table, urls
+from mminstruct.readers import table
+from mminstruct.readers.text import BadRow, Unreadable
+from mminstruct.sources import parquet, urls
 from mminstruct.sources.fetch import Reach
 from mminstruct.sources.place import look
 from mminstruct.sources.sample import Sample, ShardError
@@ -54,7 +56,7 @@ def test_a_cut_parquet_file_names_its_end(tmp_path: Path) -> None:
     path = tmp_path / "cut.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS), path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ShardError, match=f"ends at byte {path.stat().st_size}"):
+    with pytest.raises(Unreadable, match=f"ends at byte {path.stat().st_size}"):
         list(table.rows(fs(path), str(path)))
 
 
@@ -64,15 +66,19 @@ def test_a_flipped_byte_in_parquet_is_an_error_not_a_value(tmp_path: Path) -> No
     data = bytearray(path.read_bytes())
     data[data.index(b"line 500")] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(ShardError, match="corrupt past row 0"):
+    with pytest.raises(Unreadable, match="corrupt past row 0"):
         list(table.rows(fs(path), str(path)))
 
 
 def test_broken_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "list.jsonl"
     path.write_text('{"url": "http://x"}\n{"url": \n')
-    with pytest.raises(ShardError, match="line 2 is no JSON"):
-        list(table.rows(fs(path), str(path)))
+    good, bad = table.rows(fs(path), str(path))
+    assert good == {"url": "http://x"}
+    assert isinstance(bad, BadRow)
+    assert (bad.line, bad.said[:13]) == (2, "it is no JSON")
+    with pytest.raises(Unreadable, match=r"line 2: it is no JSON"):
+        list(table.good(table.rows(fs(path), str(path)), str(path)))
 
 
 def read(path: Path, *names: str) -> list[Sample | Drop]:

@@ -1,0 +1,218 @@
+"""Rows of a table of any common kind, as dictionaries: Parquet, CSV, TSV, JSON lines, or one address a line.
+
+A row that cannot be read is a ``BadRow`` in its place, so that the rows around it stay and every row is counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mminstruct.readers.text import BadRow, Unreadable, json_lines, lines
+
+CELL_BYTES = 1 << 20
+"""The largest cell: a longer one is no address and no caption, but a quote that was never closed."""
+_ROW_LINES = 1000
+"""Lines that one row of CSV may span."""
+_BATCH = 256
+_SMALL_BYTES = 64 << 10
+"""Of a row: so small ones are made a batch at a time."""
+_COLUMN_BYTES, _COLUMN_VALUES = 1 << 30, 1 << 27
+"""Of a column in one row group, unpacked."""
+
+
+def count(fs: Any, path: str) -> int:
+    """Rows in the table at *path*, bad ones too."""
+    if path.lower().endswith(".parquet"):
+        with fs.open(path, "rb") as file:
+            return int(open_parquet(file, path).metadata.num_rows)
+    return sum(1 for _ in rows(fs, path, seen=Counter()))
+
+
+def rows(
+    fs: Any, path: str, start: int = 0, stop: int | None = None, seen: Counter[str] | None = None
+) -> Iterator[dict[str, Any] | BadRow]:
+    """Rows from *start* up to, not including, *stop*, bad ones counted too; never the whole table in memory.
+
+    Args:
+        seen: counts what was repaired, as ``readers.text`` does; by default in the notes of the unit under way.
+
+    Raises:
+        Unreadable: no table of the kind that its name promises.
+    """
+    with fs.open(path, "rb") as file:
+        if path.lower().endswith(".parquet"):
+            yield from _parquet_rows(file, path, start, stop)
+        else:
+            yield from itertools.islice(_text_rows(file, path, seen), start, stop)
+
+
+def good(found: Iterable[dict[str, Any] | BadRow], path: str) -> Iterator[dict[str, Any]]:
+    """The rows of a table none of which may be bad.
+
+    Raises:
+        Unreadable: one is, by its line.
+    """
+    for row in found:
+        if isinstance(row, BadRow):
+            raise Unreadable(f"{path} line {row.line}: {row.said}")
+        yield row
+
+
+def _text_rows(file: Any, path: str, seen: Counter[str] | None) -> Iterator[dict[str, Any] | BadRow]:
+    lower = path.lower()
+    if lower.endswith(".jsonl"):
+        for row in json_lines(file, path, seen):
+            if isinstance(row, BadRow):
+                yield row
+            else:
+                yield row[1] if isinstance(row[1], dict) else {"value": row[1]}
+    elif lower.endswith(".txt"):
+        for line in lines(file, path, seen, returns=True):
+            if isinstance(line, BadRow):
+                yield line
+            elif address := line[1].strip():
+                yield {"url": address}
+    else:
+        yield from _csv_rows(lines(file, path, seen, returns=True), path, "\t" if lower.endswith(".tsv") else ",")
+
+
+def _csv_rows(found: Iterator[tuple[int, str] | BadRow], path: str, comma: str) -> Iterator[dict[str, Any] | BadRow]:
+    """Rows under the names of the first one; blank lines are passed over."""
+    names: list[str] | None = None
+    for row in _cells(found, comma):
+        if names is None:
+            if isinstance(row, BadRow):
+                raise Unreadable(f"{path} line {row.line}: {row.said}; its first row names the columns")
+            names = row[1]
+            if twice := [name for name, times in Counter(filter(None, names)).items() if times > 1]:
+                raise Unreadable(f"{path} has two columns {twice[0]!r}: rename one")
+        elif isinstance(row, BadRow):
+            yield row
+        elif any(row[1][len(names) :]):
+            said = f"it has {len(row[1])} cells, and there are {len(names)} columns: quote a cell that holds a comma"
+            yield BadRow(row[0], said)
+        else:
+            yield {name: cell for name, cell in itertools.zip_longest(names, row[1][: len(names)]) if name}
+
+
+def _cells(found: Iterator[tuple[int, str] | BadRow], comma: str) -> Iterator[tuple[int, list[str]] | BadRow]:
+    """The cells of each row, by its first line.
+
+    A quote that is never closed makes the line bad where it was opened, and no other: reading goes on behind it.
+    """
+    csv.field_size_limit(CELL_BYTES)
+    waiting: deque[tuple[int, str] | BadRow] = deque()
+    used: list[tuple[int, str]] = []
+
+    def feed() -> Iterator[str]:
+        while True:
+            one = waiting.popleft() if waiting else next(found, None)
+            if one is None:
+                return
+            if isinstance(one, BadRow) or len(used) == _ROW_LINES:
+                waiting.appendleft(one)
+                if not used:
+                    return
+                raise csv.Error("a quote is opened in it and not closed")
+            used.append(one)
+            yield one[1]
+
+    while True:
+        used.clear()
+        try:
+            cells = next(csv.reader(feed(), delimiter=comma, strict=True))
+        except StopIteration:
+            if waiting and isinstance(bad := waiting.popleft(), BadRow):
+                yield bad
+                continue
+            return
+        except csv.Error as error:
+            yield BadRow(used[0][0], str(error))
+            waiting.extendleft(reversed(used[1:]))
+        else:
+            if cells:
+                yield used[0][0], cells
+
+
+def open_parquet(file: Any, path: str, **options: Any) -> pq.ParquetFile:
+    """The Parquet file in *file*, its page checksums verified.
+
+    Raises:
+        Unreadable: it is not whole.
+    """
+    try:
+        return pq.ParquetFile(file, page_checksum_verification=True, **options)
+    except (pa.ArrowInvalid, OSError) as error:
+        size = file.seek(0, io.SEEK_END)
+        raise Unreadable(f"{path} is no whole Parquet file, it ends at byte {size} ({error}): write it again") from None
+
+
+def _parquet_rows(file: Any, path: str, start: int, stop: int | None) -> Iterator[dict[str, Any] | BadRow]:
+    """Rows one by one: texts stay in their dictionary until their row's turn comes.
+
+    A dictionary of one text of a gigabyte is a file of some kilobytes; a batch of its rows would be any size.
+    """
+    table = open_parquet(file, path)
+    leaves = [table.metadata.schema.column(place) for place in range(table.metadata.num_columns)]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    table = open_parquet(file, path, read_dictionary=texts)
+    first = 0
+    stop = table.metadata.num_rows if stop is None else stop
+    for group in range(table.num_row_groups):
+        facts = table.metadata.row_group(group)
+        last = first + facts.num_rows
+        if first < stop and start < last:
+            for column in (facts.column(place) for place in range(facts.num_columns)):
+                if column.total_uncompressed_size > _COLUMN_BYTES or column.num_values > _COLUMN_VALUES:
+                    said = f"{column.total_uncompressed_size} bytes unpacked and {column.num_values} values"
+                    most = f"at most {_COLUMN_BYTES} and {_COLUMN_VALUES}: write it in smaller row groups"
+                    raise Unreadable(f"{path}: column {column.path_in_schema} of row group {group} has {said}; {most}")
+            place = first
+            try:
+                for batch in table.iter_batches(_BATCH, row_groups=[group]):
+                    yield from batch_rows(batch, place, max(0, start - place), max(0, stop - place))
+                    place += batch.num_rows
+            except (pa.ArrowInvalid, OSError) as error:
+                raise Unreadable(f"{path} is corrupt past row {place}, in row group {group}: {error}") from None
+        first = last
+
+
+def batch_rows(batch: pa.RecordBatch, place: int, start: int, stop: int) -> Iterator[dict[str, Any] | BadRow]:
+    sizes = {name: _most(batch[name]) for name in batch.schema.names}
+    if sum(sizes.values()) <= _SMALL_BYTES:
+        yield from itertools.islice(batch.to_pylist(), start, stop)
+        return
+    large = [name for name, size in sizes.items() if size > CELL_BYTES]
+    for number in range(start, min(stop, batch.num_rows)):
+        row = batch.slice(number, 1)
+        big = next((name for name in large if _most(row[name]) > CELL_BYTES), None)
+        if big is not None:
+            yield BadRow(place + number + 1, f"its {big} is over {CELL_BYTES} bytes")
+        else:
+            yield from row.to_pylist()
+
+
+def _most(array: pa.Array) -> int:
+    """Bytes that the texts of one row of *array* take at most, however nested."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        used = pc.unique(array.indices).drop_null()
+        return _most(array.dictionary.take(used))
+    if pa.types.is_struct(kind):
+        return sum(map(_most, array.flatten()))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        lengths = pc.subtract(array.offsets.slice(1), array.offsets.slice(0, len(array)))
+        return _most(array.flatten()) * (pc.max(lengths).as_py() or 0)
+    try:
+        return pc.max(pc.binary_length(array)).as_py() or 0
+    except pa.ArrowNotImplementedError:  # neither text nor bytes
+        return 0
