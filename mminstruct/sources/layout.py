@@ -15,6 +15,8 @@ from mminstruct.sources.sidecar import GUESSES
 _REASONS = 30
 """Different reasons that a listing tells apart; hostile names could make any number of extensions."""
 
+_OTHER = "no image by its name: other extensions, or none"
+
 
 def layout(place: Place, image_columns: Collection[str], url_columns: Collection[str]) -> str:
     """tar, folder, parquet or urls, by what lies there.
@@ -71,7 +73,7 @@ def listing(place: Place, shards: Iterable[Shard]) -> dict[str, Any]:
     reasons.update(_unread(name) for name in place.files if name not in taken)
     most = dict(reasons.most_common(_REASONS))
     if rest := reasons.total() - sum(most.values()):
-        most["of other kinds"] = rest
+        most[_OTHER] = most.get(_OTHER, 0) + rest
     read = len(taken & set(place.files))
     return {"files": len(place.files) + len(place.passed), "shards": len(shards), "read": read, "passed": most}
 
@@ -92,4 +94,4 @@ def _unread(name: str) -> str:
         return "Parquet file: read it by layout=parquet, or layout=urls"
     if lower.endswith(TABLES):
         return "list: read it by layout=urls"
-    return f"no image by its name: .{extension[:20]}" if extension else "no image by its name: no extension"
+    return f"no image by its name: .{extension}" if extension.isalnum() and len(extension) < 12 else _OTHER

@@ -136,7 +136,7 @@ def test_a_table_without_images_says_what_to_name(tmp_path: Path) -> None:
 def fetched(path: Path, size: int = 100, *names: str) -> Iterator[list[Sample | Drop]]:
     place = look(str(path))
     for shard in urls.shards(place, size):
-        yield list(urls.read(place, shard, names or ("url",), Reach(private=True, seconds=5), 4))
+        yield list(urls.read(place, shard, names or ("url",), ("image",), Reach(private=True, seconds=5), 4))
 
 
 def test_a_list_of_addresses_comes_in_order_with_a_status_for_each_row(web: str, tmp_path: Path) -> None:
