@@ -80,10 +80,16 @@ def read(
                 yield _result(names, *waiting.popleft())
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
-    if there and not known:
+    if there and not known and not _addressed(place, shard, (*columns, *images)):
         raise ShardError(f"{shard.name} has no column of addresses: name it, columns.url=NAME; there are {there}")
     if stop >= 0 and seen != stop - start:
         raise ShardError(f"{shard.name} has {seen} rows, {stop - start} when it was listed: it changed meanwhile")
+
+
+def _addressed(place: Place, shard: Shard, columns: tuple[str, ...]) -> bool:
+    """Whether the list has addresses elsewhere than in this stretch, near its beginning."""
+    rows = table.rows(place.fs, place.files[shard.files[0]].path, 0, 1000)
+    return any(column in row for row in rows if not isinstance(row, BadRow) for column in columns)
 
 
 def _inline(text: Any) -> bytes:
