@@ -191,6 +191,9 @@ def execute(
         FailedUnits: at the first barrier with more failures than may be.
         DriftError: at a barrier after which units were made from less, or other, than there is now.
     """
+    for name, stage in run.stages.items():
+        if (found := stage.listing()) is not None:
+            run.table(name).list_source(found)
     for tables in segments(run.recipe):
         if not run.stages[tables[0]].reads and units is not None:
             _first_parts(run, engine, tables[0], units, watch, begin)

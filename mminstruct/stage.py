@@ -119,6 +119,10 @@ class Stage:
         """Make the unit's function; called once on each worker with the whole inputs, by name."""
         raise TypeError(f"{type(self).__name__} has no load()")
 
+    def listing(self) -> dict[str, Any] | None:
+        """What became of every file that a source lists (``sources/layout.py``); None for a stage that lists none."""
+        return None
+
     def check(self) -> None:
         """Raise ValueError where the configuration cannot work; called on the driver at composition."""
 

@@ -30,6 +30,10 @@ class Standing:
     seconds: float = 0.0
     tokens: int = 0
     cost: float = 0.0
+    listing: dict[str, Any] | None = None
+    """Of a source: ``files`` listed, ``shards``, ``read`` by them, and ``passed`` by, reason to count."""
+    notes: dict[str, int] = field(default_factory=dict)
+    """What happened to rows and members that is no drop, by name: how often."""
     faults: list[str] = field(default_factory=list)
     """Sums that do not close, a line each."""
 
@@ -74,6 +78,11 @@ def standing(url: str) -> list[Standing]:
                 stands.faults.append(f"{name}/{receipt.key}: made from another part of {first} than is there now")
             elif came is not None and receipt.taken > came.rows:
                 stands.faults.append(f"{name}/{receipt.key}: {receipt.taken} in, but {first} has {came.rows} rows")
+        stands.listing = table.listing()
+        if stands.listing and stands.listing["files"] != stands.listing["read"] + sum(
+            stands.listing["passed"].values()
+        ):
+            stands.faults.append(f"{name}: {stands.listing['files']} files listed, but {files(stands.listing)}")
         stands.faults += _miscounted(table, receipts)
         standings.append(stands)
     return standings
@@ -86,6 +95,8 @@ def _add(stands: Standing, receipt: Receipt) -> None:
     stands.seconds += receipt.seconds
     stands.tokens += receipt.tokens_in + receipt.tokens_out
     stands.cost += receipt.cost
+    for name, count in receipt.notes.items():
+        stands.notes[name] = stands.notes.get(name, 0) + count
     for reason, count in receipt.dropped.items():
         stands.dropped[reason] = stands.dropped.get(reason, 0) + count
     lost = receipt.taken - receipt.kept - sum(receipt.dropped.values())
@@ -109,6 +120,12 @@ def _miscounted(table: Table, receipts: dict[str, Receipt]) -> list[str]:
     ]
 
 
+def files(listing: dict[str, Any]) -> str:
+    """What became of the files of a source, in words."""
+    passed = sum(listing["passed"].values())
+    return f"{listing['read']} read as {listing['shards']} shards, {passed} passed by"
+
+
 def as_json(standings: list[Standing]) -> str:
     return json.dumps([stands.__dict__ for stands in standings], indent=1, ensure_ascii=False)
 
@@ -126,7 +143,11 @@ def as_text(standings: list[Standing]) -> str:
             f" {s.taken:>8} {s.kept:>8} {dropped:>8} {s.rows:>8}  {sums}"
         )
     for s in standings:
+        if s.listing:
+            lines.append(f"  {s.table}: {s.listing['files']} files listed, {files(s.listing)}")
+            lines += [f"    {count} x {reason}" for reason, count in s.listing["passed"].items()]
         lines += [f"  {s.table}: {count} x {reason}" for reason, count in Counter(s.dropped).most_common()]
+        lines += [f"  {s.table}: noted {count} x {name}" for name, count in Counter(s.notes).most_common()]
         lines += [f"  {s.table}/{key} FAILED: {error}" for key, error in s.failed.items()]
         lines += [f"  {fault}" for fault in s.faults]
     return "\n".join(lines)

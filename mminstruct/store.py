@@ -3,6 +3,7 @@
 Layout of a table, on a local disk or any fsspec URL::
 
     manifest.json                       what the table was made by
+    listing.json                        of a source: how many files it lists, how many are read or passed by, and why
     sa_000020-0007.3f9a1c2e.parquet     a part: its key, and the first 8 hex digits of the file's SHA-256
     _receipts/sa_000020.json            the commit of one unit: its parts, its sums, what it cost
     _dropped/…parquet  _failed/…json  _calls/…jsonl
@@ -213,6 +214,15 @@ class Table:
 
     def manifest(self) -> dict[str, Any] | None:
         data = self.store.read(self.name, "manifest.json")
+        return None if data is None else dict(json.loads(data))
+
+    def list_source(self, facts: dict[str, Any]) -> None:
+        """Write what became of every file that the source lists; the last listing stands."""
+        self.store.write(json.dumps(facts, ensure_ascii=False, indent=1).encode(), self.name, "listing.json")
+
+    def listing(self) -> dict[str, Any] | None:
+        """What ``list_source`` wrote."""
+        data = self.store.read(self.name, "listing.json")
         return None if data is None else dict(json.loads(data))
 
     def receipt(self, key: str) -> Receipt | None:

@@ -165,14 +165,14 @@ def _parquet_rows(file: Any, path: str, start: int, stop: int | None) -> Iterato
             place = first
             try:
                 for batch in table.iter_batches(_BATCH, row_groups=[group]):
-                    yield from _batch_rows(batch, place, max(0, start - place), max(0, stop - place))
+                    yield from batch_rows(batch, place, max(0, start - place), max(0, stop - place))
                     place += batch.num_rows
             except (pa.ArrowInvalid, OSError) as error:
                 raise Unreadable(f"{path} is corrupt past row {place}, in row group {group}: {error}") from None
         first = last
 
 
-def _batch_rows(batch: pa.RecordBatch, place: int, start: int, stop: int) -> Iterator[dict[str, Any] | BadRow]:
+def batch_rows(batch: pa.RecordBatch, place: int, start: int, stop: int) -> Iterator[dict[str, Any] | BadRow]:
     sizes = {name: _most(batch[name]) for name in batch.schema.names}
     if sum(sizes.values()) <= _SMALL_BYTES:
         yield from itertools.islice(batch.to_pylist(), start, stop)

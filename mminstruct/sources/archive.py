@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from mminstruct.readers import table
-from mminstruct.readers.text import Unreadable, good
+from mminstruct.readers.text import BadRow
 from mminstruct.sources import tar
 from mminstruct.sources.place import TARS, Place, Shard
-from mminstruct.sources.sample import Gather, Rule, Sample, ShardError
+from mminstruct.sources.sample import Gather, Rule, Sample, ShardError, normal
 from mminstruct.stage import Drop, note
 
 
 def shards(place: Place) -> list[Shard]:
     """One for each archive; a Parquet file of the same name belongs to it."""
     found = []
-    for name in place.named(*TARS):
+    for name in place.finished(*TARS):
         file, beside = place.files[name], place.files.get(_beside(name))
         facts = {"shard": name, "size": file.size, "stamp": file.stamp}
-        found.append(Shard(name, (name,), {**facts, "sidecar": f"{beside.size} {beside.stamp}"} if beside else facts))
+        files = (name, _beside(name)) if beside else (name,)
+        found.append(Shard(name, files, {**facts, "sidecar": f"{beside.size} {beside.stamp}"} if beside else facts))
     return found
 
 
@@ -29,10 +30,10 @@ def read(place: Place, shard: Shard, rule: Rule, member_bytes: int) -> Iterator[
     Rows of img2dataset's Parquet file join their image by ``key``; those that it could not download are drops.
 
     Raises:
-        ShardError: the archive is not whole, or holds nothing at all.
+        ShardError, Unreadable: the archive or its table is not whole, or it holds nothing at all.
     """
-    known = _rows(place, _beside(shard.name))
-    gather = Gather(rule, member_bytes)
+    known, bad = _rows(place, _beside(shard.name))
+    gather = Gather(rule, member_bytes, one_image=True)
     count = 0
     with place.fs.open(place.files[shard.name].path, "rb") as file:
         for member in tar.members(file, shard.name, gather.wanted):
@@ -43,7 +44,7 @@ def read(place: Place, shard: Shard, rule: Rule, member_bytes: int) -> Iterator[
                 note("directory")
             else:
                 yield gather.refuse(member.name, member.offset, "member_type", member.kind)
-    if not count and not known:
+    if not count and not known and not bad:
         raise ShardError(f"{shard.name} is an archive without members: write this shard again, or take it out")
     yield from _joined(gather.finish(), known)
     there = {key.rpartition("/")[2] for key in gather.keys}
@@ -52,6 +53,8 @@ def read(place: Place, shard: Shard, rule: Rule, member_bytes: int) -> Iterator[
             continue
         said = f"{row.get('status') or 'listed'}: {row.get('error_message') or 'not in the archive'}"
         yield gather.refuse(f"{key} (listed)", "table", "no_image", said)
+    for row in bad:
+        yield gather.refuse(f"{_beside(shard.name)} row {row.line}", "table", "row_bad", row.said)
 
 
 def _joined(found: Iterator[Sample | Drop], known: dict[str, dict[str, Any]]) -> Iterator[Sample | Drop]:
@@ -66,16 +69,21 @@ def _beside(name: str) -> str:
     return f"{name[: -len(ending)]}.parquet"
 
 
-def _rows(place: Place, name: str) -> dict[str, dict[str, Any]]:
-    """Rows by key; none where there is no such file, or it is unusable."""
-    if name not in place.files:
-        return {}
-    try:
-        rows = list(good(table.rows(place.fs, place.files[name].path), name))
-    except Unreadable:
-        note("table_bad")
-        return {}
-    if rows and "key" not in rows[0]:
-        note("table_without_key")
-        return {}
-    return {str(row["key"]): row for row in rows}
+def _rows(place: Place, name: str) -> tuple[dict[str, dict[str, Any]], list[BadRow]]:
+    """Rows by key in NFC, as members' keys are; of two rows with one key the first counts, the others are noted.
+
+    Raises:
+        Unreadable: a table that cannot be read.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    bad: list[BadRow] = []
+    for row in table.rows(place.fs, place.files[name].path) if name in place.files else ():
+        if isinstance(row, BadRow):
+            bad.append(row)
+        elif row.get("key") is None:
+            note("table_row_without_key")
+        else:
+            key = normal(str(row["key"]))
+            note("table_row_repeated" if key in known else "table_rows")
+            known.setdefault(key, row)
+    return known, bad

@@ -3,12 +3,13 @@
 Only http and https; every host name is resolved here, each of its addresses must be public, and the connection goes to
 the address that was checked, so that a name cannot change its mind in between; proxies of the environment are not
 used, since they would resolve names themselves. Redirects are refused, or counted and checked like the first address.
-One deadline covers everything from the connection to the last byte.
+One deadline covers everything from the first connection to the last byte, what is tried again included: a host that is
+busy (429, 503) is asked again when it says, one that breaks the connection off after a moment, three times in all.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import email.utils
 import socket
 import ssl
 import time
@@ -19,11 +20,26 @@ from urllib.parse import urljoin, urlsplit
 import httpcore
 
 from mminstruct.readers.container import BadImage
+from mminstruct.sources.addresses import public
 
 _AGENT = b"Mozilla/5.0 (compatible; mminstruct; image fetcher that obeys X-Robots-Tag)"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSED = ("noai", "noimageai", "noindex")
 _URL_LENGTH = 4096
+_BUSY = (429, 503)
+_BROKEN_OFF = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
+_TRIES = 3
+_PAUSE = 0.25
+"""Seconds before the second try where the host names none; twice that before the third."""
+_PLAIN = (b"", b"identity", b"none")
+"""Content codings that change nothing; servers send ``none``, though no registry knows it."""
+
+
+class _Busy(Exception):
+    """An answer that asks to come back."""
+
+    def __init__(self, status: int, after: float | None) -> None:
+        self.status, self.after = status, after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +51,7 @@ class Reach:
     redirects: int = 0
     """How many to follow."""
     seconds: float = 20.0
-    """For one image, from first to last byte, all redirects included."""
+    """For one image, from first to last byte, all redirects and tries included."""
     size: int = 20 << 20
     """Most bytes of one answer."""
 
@@ -48,41 +64,61 @@ def fetch(url: str, reach: Reach, trust: ssl.SSLContext) -> bytes:
     """
     deadline = time.monotonic() + reach.seconds
     for _ in range(reach.redirects + 1):
-        answer = _get(url, reach, trust, deadline)
+        answer = _tried(url, reach, trust, deadline)
         if isinstance(answer, bytes):
             return answer
-        url = urljoin(url, answer)
+        try:
+            url = urljoin(url, answer)
+        except ValueError as error:
+            raise BadImage("url_redirect", f"to {answer[:200]!r}, which is no address: {error}") from None
     raise BadImage("url_redirect", f"to {url[:200]}; at most {reach.redirects} are followed")
 
 
+def _tried(url: str, reach: Reach, trust: ssl.SSLContext, deadline: float) -> bytes | str:
+    """Bytes, or where it redirects to, from a host that may be busy for a while."""
+    for tries in range(1, _TRIES + 1):
+        pause, failed = _PAUSE * 2 ** (tries - 1), BadImage("url_failed", "")
+        try:
+            return _get(url, reach, trust, deadline)
+        except BadImage:
+            raise
+        except _Busy as busy:
+            pause = pause if busy.after is None else busy.after
+            failed = BadImage("url_status", f"HTTP {busy.status}, {tries} times; to be asked again after {pause:g} s")
+        except (httpcore.TimeoutException, TimeoutError):
+            raise BadImage("url_timeout", f"not whole within {reach.seconds:g} seconds") from None
+        except _BROKEN_OFF as error:
+            failed = BadImage("url_failed", f"{type(error).__name__}, {tries} times: {error}"[:300])
+        except Exception as error:  # TLS, HTTP and name errors of many libraries
+            raise BadImage("url_failed", f"{type(error).__name__}: {error}"[:300]) from None
+        if tries == _TRIES or time.monotonic() + pause >= deadline:
+            raise failed
+        time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
 def _get(url: str, reach: Reach, trust: ssl.SSLContext, deadline: float) -> bytes | str:
-    """Bytes, or where it redirects to."""
-    try:
-        _check(url)
-        with httpcore.ConnectionPool(ssl_context=trust, network_backend=_Guard(reach.private, deadline)) as pool:
-            headers = {b"User-Agent": _AGENT, b"Accept": b"image/*", b"Accept-Encoding": b"identity"}
-            target = httpcore.URL(_ascii(url))
-            headers[b"Host"] = target.host if target.port is None else b"%s:%d" % (target.host, target.port)
-            with pool.stream("GET", target, headers=list(headers.items())) as response:
-                return _body(response, reach)
-    except BadImage:
-        raise
-    except (httpcore.TimeoutException, TimeoutError):
-        raise BadImage("url_timeout", f"not whole within {reach.seconds:g} seconds") from None
-    except Exception as error:  # TLS, HTTP and name errors of many libraries
-        raise BadImage("url_failed", f"{type(error).__name__}: {error}"[:300]) from None
+    _check(url)
+    with httpcore.ConnectionPool(ssl_context=trust, network_backend=_Guard(reach.private, deadline)) as pool:
+        headers = {b"User-Agent": _AGENT, b"Accept": b"image/*", b"Accept-Encoding": b"identity"}
+        target = httpcore.URL(_ascii(url))
+        headers[b"Host"] = target.host if target.port is None else b"%s:%d" % (target.host, target.port)
+        with pool.stream("GET", target, headers=list(headers.items())) as response:
+            return _body(response, reach)
 
 
 def _body(response: httpcore.Response, reach: Reach) -> bytes | str:
     headers = {name.lower(): value for name, value in response.headers}
     if response.status in _REDIRECTS and b"location" in headers:
-        return headers[b"location"].decode("latin-1")
+        return _text(headers[b"location"])
+    if response.status in _BUSY:
+        raise _Busy(response.status, _after(headers.get(b"retry-after", b"")))
     if response.status != 200:
         raise BadImage("url_status", f"HTTP {response.status}")
     robots = b",".join(value for name, value in response.headers if name.lower() == b"x-robots-tag").decode("latin-1")
     if refused := next((word for word in _REFUSED if word in robots.lower()), None):
         raise BadImage("url_noai", f"X-Robots-Tag: {refused}")
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    if headers.get(b"content-encoding", b"").strip().lower() not in _PLAIN:
         raise BadImage("url_failed", "answers with a content coding that was not asked for")
     stated = headers.get(b"content-length", b"0")
     if stated.isdigit() and int(stated) > reach.size:
@@ -94,6 +130,25 @@ def _body(response: httpcore.Response, reach: Reach) -> bytes | str:
             raise BadImage("url_too_large", f"more than {reach.size} bytes")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _text(value: bytes) -> str:
+    """A header's value: UTF-8, as servers send addresses, where it is that; else Latin-1, in which all bytes are."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _after(value: bytes) -> float | None:
+    """Seconds that ``Retry-After`` asks for (RFC 9110, section 10.2.3: a number or a date); None where it says nothing."""
+    text = _text(value).strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _check(url: str) -> None:
@@ -180,15 +235,3 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
-
-
-def public(address: str) -> bool:
-    """Whether *address*, and any IPv4 address that is wrapped in it, belongs to the public internet."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if inner is None and found in ipaddress.ip_network("64:ff9b::/96"):
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
-            return public(str(inner))
-    return found.is_global and not found.is_multicast and not found.is_reserved

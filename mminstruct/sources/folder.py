@@ -7,9 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from mminstruct.readers import table
-from mminstruct.readers.text import good
+from mminstruct.readers.text import BadRow
 from mminstruct.sources.place import Place, Shard
-from mminstruct.sources.sample import IMAGES, SIDECARS, Gather, Rule, Sample, ShardError, split
+from mminstruct.sources.sample import (
+    IMAGES,
+    SIDECARS,
+    Gather,
+    Names,
+    Rule,
+    Sample,
+    ShardError,
+    ignored,
+    normal,
+    split,
+    stem,
+)
 from mminstruct.stage import Drop, content_id, note
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -20,14 +32,15 @@ def shards(place: Place, rule: Rule, size: int) -> list[Shard]:
     """Groups of about *size* files of one folder by sorted key; an image and its sidecars are never parted."""
     folders: dict[str, list[str]] = {}
     for name in place.files:
-        if split(name, rule)[1] in IMAGES | SIDECARS or "." not in name.rsplit("/", 1)[-1]:
+        if _candidate(name, rule):
             folders.setdefault(name.rpartition("/")[0], []).append(name)
     found = []
     root = place.url.rstrip("/").rsplit("/", 1)[-1]
+    reporters = _reporters(place, sorted(folders))
     for folder, names in sorted(folders.items()):
         groups: list[list[str]] = [[]]
-        ordered = sorted(names, key=lambda name: (split(name, rule)[0], name))
-        for _, same in itertools.groupby(ordered, lambda name: split(name, rule)[0]):
+        ordered = sorted(names, key=lambda name: (stem(name, rule), name))
+        for _, same in itertools.groupby(ordered, lambda name: stem(name, rule)):
             if len(groups[-1]) >= size:
                 groups.append([])
             groups[-1] += same
@@ -37,23 +50,26 @@ def shards(place: Place, rule: Rule, size: int) -> list[Shard]:
             seen += [f"{file.path} {file.size} {file.stamp}" for file in tables]
             shard = f"{folder or root}:{index:04d}"
             facts = {"shard": shard, "files": len(group), "digest": content_id(*seen)}
-            found.append(Shard(shard, tuple(group), facts))
+            mine = tuple(reporters.get(folder, ())) if index == 0 else ()
+            found.append(Shard(shard, tuple(group), facts, tables=mine))
     return found
 
 
 def read(place: Place, shard: Shard, rule: Rule, member_bytes: int, links: bool) -> Iterator[Sample | Drop]:
     """Samples and drops of one group; files that vanished since it was listed make it fail.
 
+    Rows of metadata tables join their image by its name. Rows that cannot be read or name no image are drops of one
+    shard, the first one under the table's folder.
+
     Raises:
-        ShardError: a metadata table that cannot be read.
+        Unreadable, ShardError: a metadata table that cannot be read, or names no files at all.
     """
     gather = Gather(rule, member_bytes)
-    known = _metadata(place, shard.files[0].rpartition("/")[0])
+    known = _metadata(place, shard)
     for name in shard.files:
         file = place.files[name]
         if file.link and not links:
-            if split(name, rule)[1] not in SIDECARS:
-                yield gather.refuse(name, "link", "member_type", "symbolic link or no regular file; links=true follows")
+            yield gather.refuse(name, "link", "member_type", "a symbolic link; links=true follows it")
             continue
         data = None
         if gather.wanted(name, file.size):
@@ -63,11 +79,21 @@ def read(place: Place, shard: Shard, rule: Rule, member_bytes: int, links: bool)
             yield _described(one, known)
     for one in gather.finish():
         yield _described(one, known)
+    images = {normal(name) for name in place.files if _candidate(name, rule)} if shard.tables else set()
+    for name in shard.tables:
+        yield from _lost(place, name, images, gather.names)
+
+
+def _candidate(name: str, rule: Rule) -> bool:
+    """Whether a file is looked into: it promises an image or a sidecar, or has no extension."""
+    last = name.rpartition("/")[2]
+    extensions = {split(name, rule)[1], split(name, "last")[1]}
+    return not ignored(name) and bool("." not in last or extensions & (IMAGES | SIDECARS))
 
 
 def _described(one: Sample | Drop, known: dict[str, dict[str, Any]]) -> Sample | Drop:
     if isinstance(one, Sample):
-        one.row = known.get(one.name, {})
+        one.row = known.get(normal(one.name), {})
     return one
 
 
@@ -81,18 +107,50 @@ def _tables(place: Place, folder: str) -> list[str]:
         folder = folder.rpartition("/")[0]
 
 
-def _metadata(place: Place, folder: str) -> dict[str, dict[str, Any]]:
-    """Rows by name in the place."""
+def _reporters(place: Place, folders: list[str]) -> dict[str, list[str]]:
+    """Folder with images -> metadata tables of which its first shard reports the rows that join nothing."""
+    found: dict[str, list[str]] = {}
+    for name in place.files:
+        home, _, last = name.rpartition("/")
+        if last in _METADATA and folders:
+            under = (folder for folder in folders if folder == home or folder.startswith(f"{home}/") or not home)
+            found.setdefault(next(under, folders[0]), []).append(name)
+    return found
+
+
+def _metadata(place: Place, shard: Shard) -> dict[str, dict[str, Any]]:
+    """Rows by name of the shard's files, in NFC; of two for one file that of the nearest table counts, then the first."""
+    mine = {normal(name) for name in shard.files}
     known: dict[str, dict[str, Any]] = {}
-    for name in reversed(_tables(place, folder)):
-        home = name.rpartition("/")[0]
-        for row in good(table.rows(place.fs, place.files[name].path), name):
-            file = row.pop("file_name", None)
-            if not isinstance(file, str):
-                raise ShardError(f"{name} has a row without file_name: name the image of each row, relative to {name}")
-            full = f"{home}/{file}".lstrip("/")
-            if full.rpartition("/")[0] == folder:
-                known[full] = row
-    if known:
-        note("metadata_rows", len(known))
+    for name in _tables(place, shard.files[0].rpartition("/")[0]):
+        for full, row in _named(place, name):
+            if full in mine and isinstance(row, dict):
+                note("metadata_row_repeated" if full in known else "metadata_rows")
+                known.setdefault(full, row)
     return known
+
+
+def _named(place: Place, name: str) -> Iterator[tuple[str | None, dict[str, Any] | BadRow]]:
+    """Rows of a metadata table, each with the full name of the file it speaks of; None where it names none."""
+    home = name.rpartition("/")[0]
+    anything = False
+    for row in table.rows(place.fs, place.files[name].path):
+        file = None if isinstance(row, BadRow) else row.pop("file_name", None)
+        anything = anything or isinstance(file, str)
+        yield (normal(f"{home}/{file}".lstrip("/")) if isinstance(file, str) and file else None), row
+    if not anything:
+        raise ShardError(
+            f"{name} names no files: give it a column file_name with names relative to it, or move it away"
+        )
+
+
+def _lost(place: Place, name: str, images: set[str], names: Names) -> Iterator[Drop]:
+    """Drops for the rows of a metadata table that name no image, or nothing."""
+    for number, (full, row) in enumerate(_named(place, name)):
+        member = f"{name} row {number}"
+        if isinstance(row, BadRow):
+            yield Drop(names(member, "table"), "row_bad", f"line {row.line}: {row.said}")
+        elif full is None:
+            yield Drop(names(member, "table"), "row_bad", "it has no file_name")
+        elif full not in images:
+            yield Drop(names(member, "table"), "no_image", f"{full[:500]}: {place.passed.get(full, 'no such image')}")

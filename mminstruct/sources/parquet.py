@@ -1,28 +1,48 @@
-"""Shards that are Parquet files with the images inside: Hugging Face's Image feature, or a column of bytes."""
+"""Shards that are Parquet files with the images inside: Hugging Face's Image feature, bytes, base64 text, or lists of them.
+
+Each image of a list is a sample of its own, ``row 7[0]``, ``row 7[1]``; where a list has several, what else is in the
+row speaks of all of them, stays in ``sidecar``, and is nobody's alt-text.
+
+A kilobyte of Parquet can unpack to gigabytes: one long value in a dictionary, and thousands of rows that point at it.
+So values stay in their dictionary until they are taken out one by one, their size is looked at before they are copied,
+and a column whose footer states that it unpacks to more than 128 MiB and 16 times its size fails the file.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import itertools
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mminstruct.readers.table import open_parquet
+from mminstruct.readers.table import batch_rows, open_parquet
+from mminstruct.readers.text import BadRow
 from mminstruct.sources.place import Place, Shard
 from mminstruct.sources.sample import Names, Sample, ShardError
-from mminstruct.stage import Drop
+from mminstruct.stage import Drop, note
 
-IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "picture", "bytes")
-_BATCH = 16
-"""Rows in memory at once."""
+IMAGE_COLUMNS = ("image", "images", "img", "jpg", "jpeg", "png", "picture", "bytes")
+_ROWS, _BATCH_BYTES = 256, 64 << 20
+"""Most rows in memory at once, and about how many bytes of them."""
+_BUFFER = 4 << 20
+"""Bytes of a column read ahead."""
+_PLENTY, _RATIO = 128 << 20, 16
+"""Bytes that any column of a row group may unpack to; beyond them, how many times its packed size. JPEG, PNG and WebP
+do not pack further."""
+_VALUES = 1 << 24
+"""Values of one column in one row group."""
+_INLINE = re.compile(rb"\s*data:image/[\w.+-]+;base64,", re.I)
 
 
 def shards(place: Place) -> list[Shard]:
     """One for each file."""
     return [
         Shard(name, (name,), {"shard": name, "size": place.files[name].size, "stamp": place.files[name].stamp})
-        for name in place.named(".parquet")
+        for name in place.finished(".parquet")
     ]
 
 
@@ -30,62 +50,156 @@ def schema(place: Place, name: str) -> pa.Schema:
     """Columns of the file *name*.
 
     Raises:
-        ShardError: no whole Parquet file.
+        Unreadable: no whole Parquet file.
     """
     with place.fs.open(place.files[name].path, "rb") as file:
         return open_parquet(file, name).schema_arrow
 
 
 def image_column(schema: pa.Schema, names: Collection[str] = ()) -> str | None:
-    """The column that holds images: of *names* and the usual ones the first that is a struct with bytes, or binary."""
-    for name in (*names, *IMAGE_COLUMNS):
-        if name in schema.names and _holds_bytes(schema.field(name).type):
-            return name
-    return next((field.name for field in schema if pa.types.is_struct(field.type) and _holds_bytes(field.type)), None)
+    """The column that holds images: of *names* and the usual ones the first with bytes, else a struct of them.
+
+    A column of text counts only as one of *names* or the usual ones, and last: it may be base64, or addresses.
+    """
+    known = [name for name in (*names, *IMAGE_COLUMNS) if name in schema.names]
+    inside = (name for name in known if _holds(schema.field(name).type, _is_bytes))
+    structs = (field.name for field in schema if _holds(field.type, _is_bytes) and "struct" in str(field.type))
+    texts = (name for name in known if _holds(schema.field(name).type, _is_text))
+    return next((name for kind in (inside, structs, texts) for name in kind), None)
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
+def has_addresses(place: Place, name: str, column: str) -> bool:
+    """Whether *column* is text that begins like a web address in its first row that is not null."""
+    with place.fs.open(place.files[name].path, "rb") as file:
+        table = open_parquet(file, name)
+        if not _holds(table.schema_arrow.field(column).type, _is_text):
+            return False
+        found = (
+            value for image, _ in itertools.islice(_rows(file, name, [column]), _ROWS) for value, _ in _values(image)
+        )
+        first = next((value for value in found if value is not None), b"")
+        return bytes(first[:8]).lower().startswith((b"http://", b"https://"))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _holds(kind: pa.DataType, what: Any) -> bool:
+    """Whether *kind* is *what*, or a dictionary or list of it, or a struct with it as ``bytes``."""
+    if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _holds(kind.value_type, what)
     if pa.types.is_struct(kind):
         index = kind.get_field_index("bytes")
-        return index >= 0 and _holds_bytes(kind.field(index).type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+        return index >= 0 and _holds(kind.field(index).type, what)
+    return bool(what(kind))
 
 
 def read(place: Place, shard: Shard, names: Collection[str], member_bytes: int) -> Iterator[Sample | Drop]:
     """Samples and drops of one file, row by row.
 
     Raises:
-        ShardError: the file is cut or corrupt, or has no column of images.
+        Unreadable, ShardError: the file is cut or corrupt, unpacks to too much, or has no column of images.
     """
     with place.fs.open(place.files[shard.name].path, "rb") as file:
         table = open_parquet(file, shard.name)
-        column = image_column(table.schema_arrow, names)
+        found = table.schema_arrow
+        column = image_column(found, names)
         if column is None:
-            there = ", ".join(table.schema_arrow.names)
+            there = ", ".join(found.names)
             raise ShardError(f"{shard.name} has no column of images: name it, columns.image=NAME; its columns: {there}")
-        row = 0
+        plain = [field.name for field in found if field.name != column and not _holds(field.type, _is_bytes)]
+        text = _holds(found.field(column).type, _is_text)
         give = Names()
+        for number, (image, row) in enumerate(_rows(file, shard.name, [column, *plain])):
+            if isinstance(row, BadRow):
+                note("sidecar_too_big")
+                row = {}
+            yield from _samples(give, image, row, number, member_bytes, text)
+
+
+def _samples(
+    give: Names, image: Any, row: dict[str, Any], number: int, member_bytes: int, text: bool
+) -> Iterator[Sample | Drop]:
+    count = len(image.values) if isinstance(image, pa.ListScalar | pa.LargeListScalar) and image.is_valid else 1
+    if not count:
+        yield Drop(give(f"row {number}", number), "no_image", "an empty list")
+    for place, (data, path) in enumerate(_values(image)):
+        member = give(path or (f"row {number}[{place}]" if count > 1 else f"row {number}"), number)
+        if data is None:
+            yield Drop(member, "no_image", "no bytes in its row, a path alone" if path else "null")
+        elif len(data) > (member_bytes * 4 // 3 + 64 if text else member_bytes):
+            yield Drop(member, "member_too_big", f"{len(data)} bytes; at most {member_bytes}")
+        else:
+            content = decoded(bytes(data)) if text else bytes(data)
+            if content is None:
+                yield Drop(member, "row_bad", f"text that is no base64, {bytes(data[:40])!r}; addresses: layout=urls")
+            else:
+                yield Sample(member=member, name=member, key=member, data=content, row=row, shared=count > 1)
+
+
+def decoded(text: bytes) -> bytes | None:
+    """The bytes that base64 *text* stands for, white space or ``data:image/...;base64,`` around it or not."""
+    try:
+        return base64.b64decode(b"".join(_INLINE.sub(b"", text, count=1).split()), validate=True)
+    except binascii.Error:
+        return None
+
+
+def _rows(file: Any, name: str, columns: list[str]) -> Iterator[tuple[Any, dict[str, Any] | BadRow]]:
+    """For each row the scalar of the first of *columns*, still in its buffer, and the others as a dictionary."""
+    facts = open_parquet(file, name).metadata
+    leaves = [facts.schema.column(place) for place in range(facts.num_columns)]
+    places = [place for place, leaf in enumerate(leaves) if leaf.path.split(".")[0] in columns]
+    texts = [leaves[place].path for place in places if leaves[place].physical_type == "BYTE_ARRAY"]
+    table = open_parquet(file, name, read_dictionary=texts, buffer_size=_BUFFER)
+    number = 0
+    for group in range(facts.num_row_groups):
+        rows, size = facts.row_group(group).num_rows, 0
+        for part in (facts.row_group(group).column(place) for place in places):
+            _check_size(name, group, part)
+            size += part.total_uncompressed_size
+        most = max(1, min(_ROWS, _BATCH_BYTES * rows // max(1, size)))
         try:
-            for batch in _batches(table, column):
-                for image, rest in batch:
-                    yield _sample(give, image, rest, row, member_bytes)
-                    row += 1
+            for batch in table.iter_batches(most, row_groups=[group], columns=columns):
+                others = batch.select([column for column in columns[1:] if column in batch.schema.names])
+                rest = (
+                    batch_rows(others, number, 0, batch.num_rows)
+                    if others.num_columns
+                    else itertools.repeat({}, batch.num_rows)
+                )
+                for place, row in zip(range(batch.num_rows), rest, strict=True):
+                    yield batch[columns[0]][place], row
+                    number += 1
         except (pa.ArrowInvalid, OSError) as error:
-            raise ShardError(f"{shard.name} is corrupt past row {row}: {error}; write this shard again") from None
+            raise ShardError(f"{name} is corrupt past row {number}: {error}; write this shard again") from None
 
 
-def _batches(table: pq.ParquetFile, column: str) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
-    schema = table.schema_arrow
-    plain = [field.name for field in schema if field.name != column and not _holds_bytes(field.type)]
-    for batch in table.iter_batches(_BATCH, columns=[column, *plain]):
-        yield list(zip(batch[column].to_pylist(), batch.select(plain).to_pylist(), strict=True))
+def _values(image: Any) -> Iterator[tuple[memoryview | None, str | None]]:
+    """Bytes and path of each image in a scalar; the bytes are not copied."""
+    if not image.is_valid:
+        yield None, None
+    elif isinstance(image, pa.DictionaryScalar):
+        yield from _values(image.value)
+    elif isinstance(image, pa.ListScalar | pa.LargeListScalar):
+        for one in image.values:
+            yield from _values(one)
+    elif isinstance(image, pa.StructScalar):
+        path = image["path"].as_py() if "path" in image.type.names else None
+        yield from ((data, path) for data, _ in _values(image["bytes"]))
+    else:
+        yield memoryview(image.as_buffer()), None
 
 
-def _sample(give: Names, image: Any, rest: dict[str, Any], row: int, member_bytes: int) -> Sample | Drop:
-    data, path = (image.get("bytes"), image.get("path")) if isinstance(image, dict) else (image, None)
-    member = give(path or f"row {row}", row)
-    if data is None:
-        return Drop(member, "no_image", "no bytes in its row, a path alone" if path else "null")
-    if len(data) > member_bytes:
-        return Drop(member, "member_too_big", f"{len(data)} bytes; at most {member_bytes}")
-    return Sample(member=member, name=member, key=member, data=data, row=rest)
+def _check_size(name: str, group: int, part: Any) -> None:
+    most = max(_PLENTY, _RATIO * part.total_compressed_size)
+    if part.total_uncompressed_size > most or part.num_values > _VALUES:
+        raise ShardError(
+            f"{name}: column {part.path_in_schema} of row group {group} unpacks from {part.total_compressed_size} to"
+            f" {part.total_uncompressed_size} bytes and {part.num_values} values; at most {most} and {_VALUES}: write"
+            " the file in smaller row groups"
+        )

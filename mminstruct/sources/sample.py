@@ -1,11 +1,15 @@
 """What every source yields: samples, each an image with what came with it, and drops for whatever cannot be one.
 
-Images and their sidecars meet here by key: the member's name without its extension.
+Images and their sidecars meet here by name: ``a.jpg`` and ``a.txt`` by their key, the name without its extension,
+``a.jpg`` and ``a.jpg.txt`` by the whole name of the image. Names are compared in Unicode's normal form NFC, in which
+they are stored: macOS writes ``é`` as two characters, most others as one.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,7 +24,7 @@ TEXTS = frozenset(("txt", "caption"))
 SIDECARS = TEXTS | {"json"}
 _NOT_DATA = re.compile(
     r"(?:^|/)(?:\._.*|__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini"
-    r"|(?:readme|licen[cs]e|copying|changelog)(?:\.\w+)?)$",
+    r"|(?:readme|licen[cs]e|copying|changelog)(?:\.(?:txt|md|rst|html?|pdf))?)$",
     re.I,
 )
 _ENDING = re.compile(r"\.(?:tar|tar\.gz|tgz|parquet|csv|tsv|jsonl|txt)(?=$|:)", re.I)
@@ -46,12 +50,14 @@ class Sample:
     name: str
     """As found."""
     key: str
-    """Name without extension."""
+    """Name without extension, in NFC."""
     data: bytes
     json: bytes | None = None
     text: bytes | None = None
     row: dict[str, Any] = field(default_factory=dict)
     """Columns of the table that it came with or from."""
+    shared: bool = False
+    """Whether what came with it speaks of other images, too."""
 
 
 class Names:
@@ -67,7 +73,9 @@ class Names:
             note("member_renamed")
         name = name[:1000]
         if not name or name in self._taken:
-            name = f"{name}@{where}"
+            note("member_name_taken" if name else "member_without_name")
+            ends = itertools.chain([""], (f".{count}" for count in itertools.count(2)))
+            name = next(one for end in ends if (one := f"{name}@{where}{end}") not in self._taken)
         self._taken.add(name)
         return name
 
@@ -76,40 +84,69 @@ def _broken(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
+@dataclass(frozen=True, slots=True)
+class _Image:
+    member: str
+    raw: str
+    name: str
+    """In NFC."""
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Sidecar:
+    raw: str
+    kind: str
+    """json or text."""
+    key: str
+    owner: str
+    """Name of the image that ``a.jpg.txt`` says it belongs to; '' for ``a.txt``."""
+    data: bytes
+
+
 @dataclass(slots=True)
 class _Group:
-    member: str = ""
-    name: str = ""
-    image: bytes | None = None
-    json: bytes | None = None
-    text: bytes | None = None
-    first: str = ""
-    """The sidecar that opened it."""
+    """Images and sidecars whose names begin alike."""
+
+    images: list[_Image] = field(default_factory=list)
+    sidecars: list[_Sidecar] = field(default_factory=list)
     size: int = 0
 
 
 class Gather:
     """Brings images and sidecars of a shard together, in whatever order they come, in bounded memory.
 
-    Every image candidate becomes a sample or a drop, and so does every key that has sidecars alone (``no_image``).
-    Of two members of one name, or two images of one key, the first counts.
+    Every image candidate becomes a sample or a drop. Every sidecar goes with its image, is a drop (``no_image``), or is
+    counted in a note: ``sidecar_repeated`` (the image has one of that kind), ``sidecar_ambiguous`` (two images have its
+    key), ``sidecar_late`` (its image has left the window), ``sidecar_of_drop``, ``sidecar_too_big``.
+
+    Args:
+        rule: which dot ends a key.
+        member_bytes: most bytes of an image.
+        one_image: whether a key has one image, as in a WebDataset, and a second one is dropped; else each image is a
+            sample of its own.
     """
 
-    def __init__(self, rule: Rule, member_bytes: int) -> None:
-        self.rule, self.member_bytes = rule, member_bytes
+    def __init__(self, rule: Rule, member_bytes: int, *, one_image: bool = False) -> None:
+        self.rule, self.member_bytes, self.one_image = rule, member_bytes, one_image
         self.names = Names()
-        self.keys: set[str] = set()
-        """Of all image candidates so far, whatever became of them."""
+        self.keys: dict[str, str] = {}
+        """Of all image candidates so far, whatever became of them, with the first name that has it."""
         self._raw: set[str] = set()
         self._groups: dict[str, _Group] = {}
+        self._gone: set[str] = set()
+        self._refused: set[str] = set()
         self._held = 0
 
     def wanted(self, name: str, size: int) -> bool:
         """Whether to read a member's bytes at all."""
-        limit = _SIDECAR_BYTES if split(name, self.rule)[1] in SIDECARS else self.member_bytes
+        limit = _SIDECAR_BYTES if _sidecar_kind(name, self.rule) else self.member_bytes
         return size <= limit and not ignored(name)
 
     def refuse(self, name: str, where: str | int, reason: str, detail: str) -> Drop:
+        """A drop; if it is of an image, its sidecars are counted with it."""
+        self._refused |= {normal(name), split(name, self.rule)[0]}
         return Drop(self.names(name, where), reason, detail)
 
     def add(self, name: str, where: str | int, size: int, data: bytes | None) -> Iterator[Sample | Drop]:
@@ -118,45 +155,47 @@ class Gather:
             note("member_ignored")
             return
         key, extension = split(name, self.rule)
-        sidecar = extension in SIDECARS
-        if not sidecar and data is not None and extension not in IMAGES and sniff(data) is None:
+        kind = _sidecar_kind(name, self.rule)
+        promised = extension in IMAGES
+        if not kind and data is not None and not promised and sniff(data) is None:
             note("member_ignored")
             return
         if name in self._raw:
-            if sidecar:
+            if kind:
                 note("sidecar_repeated")
             else:
                 yield self.refuse(name, where, "dup_member", f"a second member of this name, {size} bytes")
             return
         self._raw.add(name)
-        if sidecar:
-            self._add_sidecar(name, key, extension, data)
+        if kind:
+            self._add_sidecar(name, key, kind, data)
         elif data is None:
-            self.keys.add(key)
+            if promised:
+                self.keys.setdefault(key, name)
             yield self.refuse(name, where, "member_too_big", f"{size} bytes; at most {self.member_bytes}")
-        elif key in self.keys:
-            detail = f"another image has the key {key!r} by the {self.rule} dot"
+        elif self.one_image and key in self.keys:
+            detail = f"{self.keys[key][:200]!r} has the same key {key[:200]!r}, up to its {self.rule} dot and in NFC"
             yield self.refuse(name, where, "key_ambiguous", detail)
         else:
-            self.keys.add(key)
-            group = self._groups.setdefault(key, _Group())
-            group.member, group.name, group.image = self.names(name, where), name, data
+            self.keys.setdefault(key, name)
+            group = self._groups.setdefault(_root(key), _Group())
+            group.images.append(_Image(self.names(name, where), name, normal(name), key, data))
             self._hold(group, len(data))
         yield from self._overflow()
 
-    def _add_sidecar(self, name: str, key: str, extension: str, data: bytes | None) -> None:
+    def _add_sidecar(self, name: str, key: str, kind: str, data: bytes | None) -> None:
         if data is None:
             note("sidecar_too_big")
-            data = b""
-        if key in self.keys and key not in self._groups:
+            return
+        stem = normal(name).rpartition(".")[0]
+        owner = stem if split(stem, "last")[1] in IMAGES else ""
+        root = _root(key)
+        if root in self._gone and root not in self._groups:
             note("sidecar_late")
             return
-        group = self._groups.setdefault(key, _Group())
-        group.first = group.first or name
-        kind = "json" if extension == "json" else "text"
-        if getattr(group, kind) is None:
-            setattr(group, kind, data)
-            self._hold(group, len(data))
+        group = self._groups.setdefault(root, _Group())
+        group.sidecars.append(_Sidecar(name, kind, key, owner, data))
+        self._hold(group, len(data))
 
     def _hold(self, group: _Group, size: int) -> None:
         group.size += size
@@ -164,20 +203,69 @@ class Gather:
 
     def _overflow(self) -> Iterator[Sample | Drop]:
         while self._held > _WINDOW_BYTES or len(self._groups) > _WINDOW_KEYS:
-            oldest = next((key for key, group in self._groups.items() if group.image is not None), None)
-            yield self._pop(next(iter(self._groups)) if oldest is None else oldest)
+            oldest = next((root for root, group in self._groups.items() if group.images), None)
+            yield from self._pop(next(iter(self._groups)) if oldest is None else oldest)
 
-    def _pop(self, key: str) -> Sample | Drop:
-        group = self._groups.pop(key)
+    def _pop(self, root: str) -> Iterator[Sample | Drop]:
+        group = self._groups.pop(root)
+        self._gone.add(root)
         self._held -= group.size
-        if group.image is None:
-            return self.refuse(group.first, "sidecar", "no_image", f"no image has the key {key!r}")
-        return Sample(member=group.member, name=group.name, key=key, data=group.image, json=group.json, text=group.text)
+        left = list(group.sidecars)
+        keys = [image.key for image in group.images]
+        for image in group.images:
+            own = [one for one in left if one.owner == image.name]
+            if keys.count(image.key) == 1:
+                own += [one for one in left if one not in own and self._shares_key(one, image)]
+            left = [one for one in left if one not in own]
+            found = {one.kind: one.data for one in reversed(own)}
+            note("sidecar_repeated", len(own) - len(found))
+            yield Sample(
+                member=image.member, name=image.raw, key=image.key, data=image.data,
+                json=found.get("json"), text=found.get("text"),
+            )  # fmt: skip
+        for one in left:
+            if one.owner in self._refused or (one.key in self._refused and one.key not in keys):
+                note("sidecar_of_drop")
+            elif one.key in self.keys and not one.owner:
+                note("sidecar_ambiguous" if one.key in keys else "sidecar_late")
+            else:
+                beside = f"; beside it is {group.images[0].raw[:200]!r}" if group.images else ""
+                wanted = f"is called {one.owner!r}" if one.owner else f"has the key {one.key!r}"
+                yield Drop(self.names(one.raw, "sidecar"), "no_image", f"no image {wanted}{beside}")
+
+    def _shares_key(self, sidecar: _Sidecar, image: _Image) -> bool:
+        """Whether both have one key; by the first dot, ``x.png.txt`` has that of ``x.jpg`` and belongs to another."""
+        return sidecar.key == image.key and (not sidecar.owner or self.rule == "last")
 
     def finish(self) -> Iterator[Sample | Drop]:
         """What still waits."""
-        for key in list(self._groups):
-            yield self._pop(key)
+        for root in list(self._groups):
+            yield from self._pop(root)
+
+
+def normal(name: str) -> str:
+    """*name* in NFC: what names are compared by."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _sidecar_kind(name: str, rule: Rule) -> str:
+    """Json or text; '' for what is no sidecar."""
+    stem, dot, last = name.rpartition("/")[2].rpartition(".")
+    extension = last.lower() if dot else ""
+    if extension not in SIDECARS or (split(name, rule)[1] != extension and split(stem, "last")[1] not in IMAGES):
+        return ""
+    return "json" if extension == "json" else "text"
+
+
+def stem(name: str, rule: Rule) -> str:
+    """What an image and whatever may belong to it have in common: ``a`` of ``a.jpg``, ``a.png.jpg``, ``a.jpg.txt``."""
+    return _root(split(name, rule)[0])
+
+
+def _root(key: str) -> str:
+    while (parts := split(key, "last"))[1] in IMAGES:
+        key = parts[0]
+    return key
 
 
 def ignored(name: str) -> bool:
@@ -186,7 +274,8 @@ def ignored(name: str) -> bool:
 
 
 def split(name: str, rule: Rule) -> tuple[str, str]:
-    """Key (with its folder) and extension in lower case; '' where there is none."""
+    """Key (with its folder, in NFC) and extension in lower case; '' where there is none."""
+    name = normal(name)
     folder, slash, base = name.rpartition("/")
     stem, dot, extension = base.rpartition(".") if rule == "last" else base.partition(".")
     if not dot:

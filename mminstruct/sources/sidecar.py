@@ -16,7 +16,7 @@ from mminstruct.stage import note
 from mminstruct.text import repair
 
 GUESSES: dict[str, tuple[str, ...]] = {
-    "alt_text": ("alt_text", "caption", "alt", "TEXT", "text", "txt", "Caption"),
+    "alt_text": ("alt_text", "caption", "alt", "TEXT", "text", "txt", "Caption", "captions"),
     "licence": ("licence", "license", "LICENSE", "License"),
     "url": ("url", "URL", "image_url", "uri"),
 }
@@ -39,6 +39,9 @@ class Description:
 def describe(sample: Sample, names: Mapping[str, str], checksum: str = "") -> Description:
     """Sort what came with *sample*; a field of its JSON counts more than a column of its row, its text file most.
 
+    Of a list of captions the first text that is not blank is the alt-text; the others stay in ``sidecar`` and are noted
+    (``captions_more``). What speaks of several images at once gives none of them an alt-text (``caption_shared``).
+
     Args:
         sample: the image and its sidecars.
         names: of ours, how a dataset calls them (``alt_text: TEXT``), before the usual guesses.
@@ -50,20 +53,26 @@ def describe(sample: Sample, names: Mapping[str, str], checksum: str = "") -> De
     fields = {**sample.row, **_json(sample.json)}
     if checksum and isinstance(stated := fields.get(checksum), str):
         _check_digest(sample.data, stated)
-    found = {ours: _take(fields, (names[ours],) if ours in names else guesses) for ours, guesses in GUESSES.items()}
+    wanted = {ours: (names[ours],) if ours in names else guesses for ours, guesses in GUESSES.items()}
+    if sample.shared:
+        note("caption_shared")
+        wanted["alt_text"] = ()
+    found = {ours: _take(fields, guesses) for ours, guesses in wanted.items()}
     if sample.text is not None:
         found["alt_text"] = _text(sample.text) or found["alt_text"]
     return Description(**found, sidecar=_dump(fields))
 
 
 def _json(data: bytes | None) -> dict[str, Any]:
-    """Fields of a JSON sidecar; none of one that is no JSON object, or ambiguous."""
+    """Fields of a JSON sidecar; none of one that is no JSON object or list of texts, or that is ambiguous."""
     if not data:
         return {}
     try:
         value = parse(decode(data, "it"), "it")
         if isinstance(value, dict):
             return value
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            return {"captions": value}
     except Unreadable:
         pass
     note("sidecar_bad")
@@ -86,11 +95,17 @@ def _clean(text: str) -> str | None:
 
 
 def _take(fields: dict[str, Any], names: tuple[str, ...]) -> str | None:
-    """The first of *names* that is a text and not blank; it leaves *fields*."""
+    """The first of *names* that is a text, or a list with one, and not blank; it leaves *fields*."""
     for name in names:
-        if isinstance(fields.get(name), str) and (text := _clean(fields[name])):
-            del fields[name]
-            return text
+        value = fields.get(name)
+        texts = value if isinstance(value, list | tuple) else [value]
+        for place, one in enumerate(texts):
+            if isinstance(one, str) and (text := _clean(one)):
+                del fields[name]
+                if rest := [*texts[:place], *texts[place + 1 :]]:
+                    note("captions_more", len(rest))
+                    fields[name] = rest
+                return text
     return None
 
 

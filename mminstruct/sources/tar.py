@@ -3,7 +3,8 @@
 ``tarfile`` ends quietly at a broken or missing header, at a hole of zeros, at an archive without its end; readers
 built on it then give a short shard for a whole one. Here the headers are still parsed by ``tarfile`` (ustar, GNU and
 pax), but each of its errors is raised, the two zero blocks that end an archive are required, and nothing may follow
-them. What remains unseen: zeros over the last members, if the archive then still ends within a record of 10 KiB.
+them. What remains unseen: zeros over the last members, if the archive then still ends within a record: of 10 KiB, or of
+64 KiB to 1 MiB where its size is a multiple of that, as one in 32 archives with records of 10 KiB is by chance.
 Nothing is ever extracted.
 """
 
@@ -21,8 +22,10 @@ from mminstruct.sources.sample import ShardError
 _BLOCK = 512
 _HEADER_BYTES = 1 << 20
 """Most that a long name or pax header may take."""
-_PADDING = 10_240 + 512
-"""Most zeros at the end: two blocks, filled up to a record of 10 KiB, as every common writer does."""
+_RECORD = 10_240
+"""Bytes: what the zeros at the end fill up, with every common writer's default of 20 blocks."""
+_RECORDS = tuple(1 << power for power in range(16, 21))
+"""Larger records, 64 KiB to 1 MiB: tar -b 128 to -b 2048. They count only where the archive is a multiple of one."""
 _CHUNK = 1 << 20
 _AGAIN = "fetch or write this shard again"
 _COMPRESSED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
@@ -118,11 +121,14 @@ def _check_end(stream: _Stream) -> None:
                 f" byte {found}; {_AGAIN} (archives joined by cat must be joined by tar --concatenate)"
             )
         zeros += len(chunk)
-        if zeros > _PADDING:
-            raise ShardError(
-                f"{stream.shard} holds nothing but zeros from byte {start}, more than end an archive: it was written in"
-                f" part only; {_AGAIN} (one that is whole has records of more than 10 KiB: use tar's default)"
-            )
+        if zeros > _RECORDS[-1] + _BLOCK:
+            break
+    fits = any(stream.at % record == 0 and zeros <= record + _BLOCK for record in _RECORDS)
+    if zeros > _RECORD + _BLOCK and not fits:
+        raise ShardError(
+            f"{stream.shard} holds nothing but zeros from byte {start}, more than end an archive: it was written in"
+            f" part only; {_AGAIN} (one that is whole has records of 10 KiB, tar's default, or of 64 KiB to 1 MiB)"
+        )
     if zeros < 2 * _BLOCK:
         raise ShardError(f"{stream.shard} is cut at byte {stream.at}, in the zero blocks that end an archive: {_AGAIN}")
 

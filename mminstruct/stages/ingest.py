@@ -15,7 +15,7 @@ from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import Rules, normalise
 from mminstruct.sources import archive, folder, parquet, sidecar, urls
 from mminstruct.sources.fetch import Reach
-from mminstruct.sources.layout import layout
+from mminstruct.sources.layout import describe, layout, listing
 from mminstruct.sources.place import Place, Shard, look
 from mminstruct.sources.sample import Rule, Sample, slugs
 from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, runtime
@@ -110,8 +110,12 @@ class Ingest(Stage):
         """
         return {key: shard.facts for key, shard in self._shards(look(self.path)).items()}
 
+    def listing(self) -> dict[str, Any]:
+        place = look(self.path)
+        return listing(place, self._shards(place).values())
+
     def _layout(self, place: Place) -> str:
-        return layout(place, self._named("image")) if self.layout == "auto" else self.layout
+        return layout(place, self._named("image"), self._named("url")) if self.layout == "auto" else self.layout
 
     def _named(self, ours: str) -> tuple[str, ...]:
         return (self.columns[ours],) if ours in self.columns else ()
@@ -127,8 +131,7 @@ class Ingest(Stage):
         else:
             found = urls.shards(place, self.group)
         if not found:
-            there = ", ".join(list(place.files)[:3]) or "none but hidden ones"
-            raise ValueError(f"path={self.path} holds nothing that layout={kind} reads; its files: {there}")
+            raise ValueError(f"path={self.path} holds nothing that layout={kind} reads; it holds {describe(place)}")
         shards = {shard.name: shard for shard in found}
         return {key: shards[name] for key, name in slugs(list(shards)).items()}
 
@@ -169,7 +172,8 @@ class Ingest(Stage):
             return parquet.read(place, shard, self._named("image"), self.member_bytes)
         reach = Reach(private=self.allow_private, redirects=self.redirects, seconds=self.seconds, size=self.fetch_bytes)
         columns = self._named("url") or sidecar.GUESSES["url"]
-        return urls.read(place, shard, columns, reach, self.concurrency)
+        images = (*self._named("image"), *parquet.IMAGE_COLUMNS)
+        return urls.read(place, shard, columns, images, reach, self.concurrency)
 
     def _row(self, sample: Sample, shard: Shard, seen: dict[str, str]) -> dict[str, Any] | Drop:
         """The sample as a row; *seen* holds the shard's images so far, by id."""

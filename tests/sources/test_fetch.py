@@ -5,15 +5,16 @@ import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mminstruct.readers.container import BadImage
-from mminstruct.sources.fetch import Reach, fetch, public
+from mminstruct.sources.fetch import Reach, fetch
 from tests.sources.badworld import jpeg
-from tests.sources.web import serve
+from tests.sources.web import Web, serve
 
 TRUST = ssl.create_default_context()
 HERE = Reach(private=True, seconds=5, size=1 << 20)
@@ -40,23 +41,6 @@ def test_addresses_that_are_not_public_are_refused_unless_allowed(web: str) -> N
     port = web.rsplit(":", 1)[1]
     for host in ("localhost", "127.1", "2130706433", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
         assert reason(f"http://{host}:{port}/photo/1", Reach()) in ("url_private", "url_failed"), host
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
-     "255.255.255.255", "198.18.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1",
-     "::ffff:169.254.169.254", "2002:7f00:0001::", "64:ff9b::a9fe:a9fe", "2001:db8::1"],
-)  # fmt: skip
-def test_no_address_of_a_private_network_is_public(address: str) -> None:
-    assert not public(address)
-
-
-@pytest.mark.parametrize(
-    "address", ["93.184.215.14", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-)
-def test_addresses_of_the_internet_are_public(address: str) -> None:
-    assert public(address)
 
 
 def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +111,39 @@ def test_a_redirect_into_a_private_network_is_refused(web: str, monkeypatch: pyt
 )  # fmt: skip
 def test_bad_answers_have_their_reasons(web: str, path: str, expected: str) -> None:
     assert reason(f"{web}/{path}") == expected
+
+
+@pytest.mark.parametrize("path", ["busy/429", "busy/503", "broken/off"])
+def test_a_host_that_is_busy_or_breaks_off_is_asked_again(web: str, path: str) -> None:
+    assert fetch(f"{web}/{path}/twice/{time.monotonic_ns()}", HERE, TRUST) == jpeg(5)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected", "asked"),
+    [("busy/429/always", "url_status", 3), ("broken/off/always", "url_failed", 3), ("later/60", "url_status", 1),
+     ("later/Sun, 06 Nov 2094 08:49:37 GMT", "url_status", 1), ("missing/500", "url_status", 1)],
+)  # fmt: skip
+def test_a_host_is_asked_three_times_at_most_and_never_past_the_deadline(
+    web: str, path: str, expected: str, asked: int
+) -> None:
+    url = f"{web}/{path}/{time.monotonic_ns()}"
+    began = time.monotonic()
+    assert reason(url, Reach(private=True, seconds=5)) == expected
+    assert time.monotonic() - began < 5
+    assert Web.asked[url.removeprefix(web)] == asked
+
+
+@pytest.mark.parametrize("header", ["", "soon", "-5", "Sun, 06 Nov 1994 08:49:37 GMT", "\u0663", "1e3"])
+def test_what_retry_after_says_in_any_form_is_a_pause(web: str, header: str) -> None:
+    assert fetch(f"{web}/once/{time.monotonic_ns()}/{quote(header)}", HERE, TRUST) == jpeg(5)
+
+
+def test_a_redirect_may_be_written_in_utf_8_and_a_coding_may_be_none(web: str) -> None:
+    follow = Reach(private=True, redirects=1)
+    assert fetch(f"{web}/utf8", follow, TRUST) == jpeg(4)
+    for coding in ("none", "identity", " Identity ", "NONE"):
+        assert fetch(f"{web}/coded/{quote(coding)}", HERE, TRUST) == jpeg(6)
+    assert reason(f"{web}/nowhere", follow) == "url_redirect"
 
 
 @pytest.mark.parametrize("path", ["drip", "drip_header"])

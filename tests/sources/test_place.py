@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from mminstruct.sources import folder
-from mminstruct.sources.layout import layout
-from mminstruct.sources.place import look
+from mminstruct.microworld import shards as world
+from mminstruct.sources import archive, folder
+from mminstruct.sources.layout import layout, listing
+from mminstruct.sources.place import HIDDEN, NO_FILE, SYSTEM, TRUTH, UNFINISHED, look
 from tests.sources.badworld import good_archive, jpeg
 
 
@@ -17,9 +19,71 @@ def lay(root: Path, *names: str) -> None:
         (root / name).write_bytes(jpeg(1))
 
 
-def test_hidden_names_and_the_ground_truth_are_passed_by(tmp_path: Path) -> None:
-    lay(tmp_path, "a.jpg", "b/c.jpg", "_drafts/d.jpg", ".git/e.jpg", "b/.f.jpg", "truth/g.json", "b/_SUCCESS")
-    assert list(look(str(tmp_path)).files) == ["a.jpg", "b/c.jpg"]
+def test_images_come_in_whatever_their_folder_is_called(tmp_path: Path) -> None:
+    lay(tmp_path, "_DSC0001.jpg", "_edited/b.jpg", "truth/c.jpg", "__pycache__/d.jpg")
+    assert sorted(look(str(tmp_path)).files) == ["_DSC0001.jpg", "__pycache__/d.jpg", "_edited/b.jpg", "truth/c.jpg"]
+
+
+def test_what_is_no_data_is_passed_by_and_counted(tmp_path: Path) -> None:
+    lay(
+        tmp_path,
+        "a.jpg",
+        ".git/e.jpg",
+        "b/.f.jpg",
+        ".DS_Store",
+        "b/._a.jpg",
+        "__MACOSX/a.jpg",
+        "b/_SUCCESS",
+        "Thumbs.db",
+    )
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").symlink_to(tmp_path / "b")
+    place = look(str(tmp_path))
+    assert list(place.files) == ["a.jpg"]
+    assert place.passed == {
+        ".git/e.jpg": HIDDEN, "b/.f.jpg": HIDDEN, ".DS_Store": SYSTEM, "b/._a.jpg": SYSTEM, "__MACOSX/a.jpg": SYSTEM,
+        "b/_SUCCESS": SYSTEM, "Thumbs.db": SYSTEM, "pipe.jpg": NO_FILE, "folder.jpg": NO_FILE,
+    }  # fmt: skip
+    assert list(look(str(tmp_path / "b/.f.jpg")).files) == [".f.jpg"], "a file that is given by its name is read"
+
+
+def test_the_truth_of_a_drawn_world_is_told_by_its_content(tmp_path: Path) -> None:
+    world.write("coco", tmp_path, 1)
+    assert look(str(tmp_path)).passed == {"_truth/scenes.jsonl": TRUTH}
+    (tmp_path / "_truth/scenes.jsonl").write_text('{"url": "http://x/1.jpg"}\n')
+    assert look(str(tmp_path)).passed == {}
+
+
+def test_unfinished_archives_and_tables_are_passed_by_and_counted(tmp_path: Path) -> None:
+    lay(tmp_path, "0.tar", "_temporary/1.tar", "_2.tar")
+    place = look(str(tmp_path))
+    assert [shard.name for shard in archive.shards(place)] == ["0.tar"]
+    assert listing(place, archive.shards(place))["passed"] == {UNFINISHED: 2}
+    assert [shard.name for shard in archive.shards(look(str(tmp_path / "_2.tar")))] == ["_2.tar"]
+
+
+def test_what_the_layout_does_not_read_is_counted_with_the_way_to_read_it(tmp_path: Path) -> None:
+    lay(
+        tmp_path,
+        "0.tar",
+        "0.parquet",
+        "0_stats.json",
+        "1.parquet",
+        "x/a.jpg",
+        "README.md",
+        "list.csv",
+        "x.npy",
+        "y.\x1b[2J",
+    )
+    place = look(str(tmp_path))
+    assert listing(place, archive.shards(place)) == {
+        "files": 9, "shards": 1, "read": 2,
+        "passed": {
+            "no image by its name: .json": 1, "Parquet file: read it by layout=parquet, or layout=urls": 1,
+            "image: read it by layout=folder": 1, "README or licence": 1, "list: read it by layout=urls": 1,
+            "no image by its name: .npy": 1, "no image by its name: other extensions, or none": 1,
+        },
+    }  # fmt: skip
 
 
 def test_one_file_and_a_pattern_are_places_too(tmp_path: Path) -> None:
@@ -36,10 +100,11 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path) ->
 
 def test_a_remote_place_is_listed_like_a_local_one() -> None:
     fs = fsspec.filesystem("memory")
-    fs.pipe({"/collection/000.tar": good_archive(), "/collection/_tmp/001.tar": b"x"})
+    fs.pipe({"/collection/000.tar": good_archive(), "/collection/_tmp/001.tar": b"x", "/collection/.x.tar": b"x"})
     place = look("memory://collection")
-    assert list(place.files) == ["000.tar"]
-    assert layout(place, ()) == "tar"
+    assert place.finished(".tar") == ["000.tar"]
+    assert place.passed == {".x.tar": HIDDEN}
+    assert layout(place, (), ()) == "tar"
     fs.rm("/collection", recursive=True)
 
 
@@ -54,18 +119,19 @@ def test_a_remote_place_is_listed_like_a_local_one() -> None:
 )
 def test_the_layout_is_told_by_what_lies_there(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
     lay(tmp_path, *names)
-    assert layout(look(str(tmp_path)), ()) == expected
+    assert layout(look(str(tmp_path)), (), ()) == expected
 
 
 @pytest.mark.parametrize(
-    ("names", "message"), [((), "is empty"), (("a.zip",), "its 1 files are: a.zip"), (("_a.tar",), "only hidden ones")]
+    ("names", "message"),
+    [((), "is empty"), (("a.zip",), "it holds 1 files .a.zip"), ((".a.tar",), "it holds 1 x hidden")],
 )
 def test_a_place_without_images_is_refused_with_what_was_looked_for(
     tmp_path: Path, names: tuple[str, ...], message: str
 ) -> None:
     lay(tmp_path, *names)
     with pytest.raises(ValueError, match=message):
-        layout(look(str(tmp_path)), ())
+        layout(look(str(tmp_path)), (), ())
     with pytest.raises(ValueError, match="does not exist"):
         look(str(tmp_path / "nowhere"))
 

@@ -49,6 +49,32 @@ def test_a_field_can_be_named() -> None:
     assert found.sidecar == '{"caption": "short"}'
 
 
+def noted(json: bytes | None = None, shared: bool = False, **row: Any) -> tuple[Description, dict[str, int]]:
+    unit = Unit(table="ingest", key="k")
+    token = UNIT.set(unit)
+    one = sample(json, **row)
+    one.shared = shared
+    try:
+        return describe(one, {}), unit.notes
+    finally:
+        UNIT.reset(token)
+
+
+def test_of_a_list_of_captions_the_first_is_the_alt_text_and_the_others_stay() -> None:
+    found, notes = noted(b'{"caption": [null, " ", "a cat", "a pet"], "captions": ["another"]}')
+    assert (found.alt_text, notes) == ("a cat", {"captions_more": 3})
+    assert json.loads(found.sidecar or "") == {"caption": [None, " ", "a pet"], "captions": ["another"]}
+    assert noted(None, caption=["one"])[0] == Description("one", None, None, None)
+    assert noted(b'["a cat", "a pet"]')[0].alt_text == "a cat"
+    assert noted(b'{"caption": [1, {"raw": "x"}]}')[0].alt_text is None
+
+
+def test_what_speaks_of_several_images_is_nobodys_alt_text() -> None:
+    found, notes = noted(None, shared=True, caption="both of them", license="CC0")
+    assert (found.alt_text, found.licence, found.sidecar) == (None, "CC0", '{"caption": "both of them"}')
+    assert notes == {"caption_shared": 1}
+
+
 @pytest.mark.parametrize(
     "data",
     [

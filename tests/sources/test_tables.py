@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +130,69 @@ def test_datasets_writes_what_is_read_here(tmp_path: Path) -> None:
     assert (found.data, found.row) == (encode(photo(1), "PNG"), {"text": "one"})
 
 
+def test_lists_of_images_base64_and_dictionaries_are_read(tmp_path: Path) -> None:
+    images = [[{"bytes": jpeg(1), "path": "a.jpg"}], [{"bytes": jpeg(2), "path": None}] * 2, [], None]
+    pq.write_table(pa.table({"images": images, "caption": list("wxyz")}), tmp_path / "list.parquet")
+    one, first, second, empty, null = read(tmp_path / "list.parquet")
+    assert isinstance(one, Sample)
+    assert isinstance(first, Sample)
+    assert isinstance(second, Sample)
+    assert (one.member, one.data, one.row, one.shared) == ("a.jpg", jpeg(1), {"caption": "w"}, False)
+    assert (first.member, second.member, second.data, second.shared) == ("row 1[0]", "row 1[1]", jpeg(2), True)
+    assert [empty, null] == [Drop("row 2", "no_image", "an empty list"), Drop("row 3", "no_image", "null")]
+    packed = base64.b64encode(jpeg(3)).decode()
+    texts = [packed, f"data:image/jpeg;base64,{packed}", f"{packed[:76]}\n{packed[76:]}", "images/1.jpg", None]
+    pq.write_table(pa.table({"image": texts}), tmp_path / "text.parquet")
+    *good, path, nothing = read(tmp_path / "text.parquet")
+    assert [one.data for one in good if isinstance(one, Sample)] == [jpeg(3)] * 3
+    assert [(path.reason, nothing.reason) for _ in [0] if isinstance(path, Drop) and isinstance(nothing, Drop)] == [
+        ("row_bad", "no_image")
+    ]
+    for number, kind in enumerate((pa.binary(), pa.large_binary(), pa.list_(pa.binary()))):
+        values = [jpeg(4), jpeg(5), jpeg(4)]
+        array = pa.array([[value] for value in values] if pa.types.is_list(kind) else values, kind)
+        name = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"image": array if pa.types.is_list(kind) else array.dictionary_encode()}), name)
+        assert [one.data for one in read(name) if isinstance(one, Sample)] == values
+
+
+def bomb(path: Path, value: Any, rows: int, **columns: Any) -> None:
+    """A column of *rows* that point at one *value* in a dictionary."""
+    index = pa.array([0] * rows, pa.int32())
+    column = pa.DictionaryArray.from_arrays(index, pa.array([value]))
+    table = pa.table({"image" if isinstance(value, bytes) else "text": column, **columns})
+    pq.write_table(table, path, compression="zstd", write_statistics=False, store_schema=False)
+
+
+def test_a_column_that_unpacks_to_far_more_than_its_size_fails_the_file_by_name(tmp_path: Path) -> None:
+    bomb(tmp_path / "bomb.parquet", bytes(130 << 20), 4000)
+    assert (tmp_path / "bomb.parquet").stat().st_size < 100_000
+    with pytest.raises(ShardError, match=r"bomb\.parquet: column image of row group 0 unpacks from"):
+        read(tmp_path / "bomb.parquet")
+
+
+def test_a_large_value_is_not_copied_for_each_row_that_points_at_it(tmp_path: Path) -> None:
+    bomb(tmp_path / "bomb.parquet", bytes(40 << 20), 300)
+    bomb(tmp_path / "text.parquet", "a" * (40 << 20), 300, image=[jpeg(1)] * 300)
+    code = """
+import resource, sys
+from mminstruct.sources import parquet
+from mminstruct.sources.place import look
+place = look(sys.argv[1])
+(shard,) = parquet.shards(place)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+count = sum(1 for _ in parquet.read(place, shard, (), 1 << 20))
+print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    for name in ("bomb.parquet", "text.parquet"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True, check=True
+        )
+        count, megabytes = map(int, done.stdout.split())
+        assert count == 300
+        assert megabytes < 600, "300 copies of 40 MiB would be 12,000"
+
+
 def test_a_table_without_images_says_what_to_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1], "b": ["x"]}), tmp_path / "none.parquet")
     with pytest.raises(ShardError, match=r"columns\.image=NAME; its columns: a, b"):
@@ -136,7 +202,7 @@ def test_a_table_without_images_says_what_to_name(tmp_path: Path) -> None:
 def fetched(path: Path, size: int = 100, *names: str) -> Iterator[list[Sample | Drop]]:
     place = look(str(path))
     for shard in urls.shards(place, size):
-        yield list(urls.read(place, shard, names or ("url",), Reach(private=True, seconds=5), 4))
+        yield list(urls.read(place, shard, names or ("url",), ("image",), Reach(private=True, seconds=5), 4))
 
 
 def test_a_list_of_addresses_comes_in_order_with_a_status_for_each_row(web: str, tmp_path: Path) -> None:
@@ -155,6 +221,48 @@ def test_a_list_of_addresses_comes_in_order_with_a_status_for_each_row(web: str,
     ]  # fmt: skip
     assert isinstance(first[2], Sample)
     assert first[2].data == jpeg(2)
+
+
+def test_a_torn_row_is_dropped_with_its_line_and_no_other(web: str, tmp_path: Path) -> None:
+    lines = [f'{{"url": "{web}/photo/1"}}', '{"url": "http', '{"text": "no address"}', f'{{"url": "{web}/photo/2"}}']
+    (tmp_path / "b.jsonl").write_text("\n".join(lines))
+    (tmp_path / "a.csv").write_bytes(f"url\n{web}/photo/3\n".encode() + b'"' + b"x" * (2 << 20) + b'"\n')
+    found = [one for stretch in fetched(tmp_path) for one in stretch]
+    assert [one.member.removeprefix(web) for one in found if isinstance(one, Sample)] == [
+        "/photo/3", "/photo/1", "/photo/2",
+    ]  # fmt: skip
+    drops = [one for one in found if isinstance(one, Drop)]
+    assert [(one.id, one.reason) for one in drops] == [("row 1", "row_bad"), ("row 1", "row_bad"), ("row 2", "row_bad")]
+    assert str(drops[0].detail).startswith("line 3: field larger than")
+    assert str(drops[1].detail).startswith("line 2: it is no JSON")
+    assert drops[2].detail == "no address; it has text"
+
+
+def test_a_list_that_cannot_be_read_fails_its_own_shard_and_no_other(web: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"url\n{web}/photo/3\n")
+    (tmp_path / "b.csv").write_text("url,url\n1,2\n")
+    (tmp_path / "c.parquet").write_bytes(b"torn")
+    (tmp_path / "README.txt").write_text("not a list\n")
+    place = look(str(tmp_path))
+    shards = {shard.name: shard for shard in urls.shards(place, 10)}
+    assert list(shards) == ["a.csv:00000000", "b.csv:00000000", "c.parquet:00000000"]
+    reach = Reach(private=True, seconds=5)
+    assert len(list(urls.read(place, shards["a.csv:00000000"], ("url",), (), reach, 2))) == 1
+    for name in ("b.csv", "c.parquet"):
+        with pytest.raises(Unreadable, match=name):
+            list(urls.read(place, shards[f"{name}:00000000"], ("url",), (), reach, 2))
+
+
+def test_a_column_of_images_may_hold_addresses_or_base64(web: str, tmp_path: Path) -> None:
+    packed = base64.b64encode(jpeg(2)).decode()
+    (tmp_path / "list.tsv").write_text(f"image\ttext\n{web}/photo/1\tone\n{packed}\ttwo\n1.jpg\tthree\n")
+    place = look(str(tmp_path))
+    (shard,) = urls.shards(place, 10)
+    first, second, third = urls.read(place, shard, ("url",), ("image",), Reach(private=True, seconds=5), 2)
+    assert isinstance(first, Sample)
+    assert isinstance(second, Sample)
+    assert (first.data, second.data, second.row) == (jpeg(1), jpeg(2), {"text": "two"})
+    assert third == Drop("row 2", "row_bad", "neither a web address nor an image in base64: '1.jpg'")
 
 
 def test_a_list_without_addresses_says_what_to_name(tmp_path: Path) -> None:

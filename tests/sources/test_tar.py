@@ -93,6 +93,21 @@ def test_any_bytes_are_members_or_a_shard_error(data: bytes) -> None:
         read(data)
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 20, 128, 256, 512, 1024, 2048])
+def test_records_of_every_usual_blocking_factor_end_an_archive(blocks: int) -> None:
+    record = 512 * blocks
+    assert read(GOOD[:TAIL].ljust(-(-(TAIL + 1024) // record) * record, b"\0")) == WHOLE
+
+
+@pytest.mark.parametrize("zeros", [20_480, 65_536, 400_000, 1 << 20, 5 << 20])
+def test_more_zeros_than_a_record_holds_are_an_archive_written_in_part(zeros: int) -> None:
+    whole = (TAIL + 511) // 512 * 512
+    size = whole + (zeros + 511) // 512 * 512
+    size += 512 * (size % 65_536 == 0)
+    with pytest.raises(ShardError, match="written in part only"):
+        read(GOOD[:TAIL].ljust(size, b"\0"))
+
+
 @pytest.mark.parametrize("cut", [10, 100, -9, -200])
 def test_a_cut_gzip_stream_is_an_error(cut: int) -> None:
     assert read(gzip.compress(GOOD)) == WHOLE

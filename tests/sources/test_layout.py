@@ -1,0 +1,221 @@
+"""The law of accounting: every file that is listed is read or passed by, and every member of what is read is accounted for."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import tempfile
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mminstruct.sources import archive, folder, parquet, urls
+from mminstruct.sources.fetch import Reach
+from mminstruct.sources.layout import layout, listing
+from mminstruct.sources.place import Place, Shard, look
+from mminstruct.sources.sample import Sample
+from mminstruct.stage import UNIT, Drop, Unit
+from tests.sources.badworld import good_archive, jpeg
+
+COUNTED = (
+    "member_ignored", "directory", "sidecar_repeated", "sidecar_ambiguous", "sidecar_of_drop", "sidecar_late",
+    "sidecar_too_big",
+)  # fmt: skip
+"""Notes that stand for a member each."""
+LIST = b"url,text\nhttp://10.0.0.1/a.jpg,one\nhttp://10.0.0.1/b.jpg,two,three,four\nhttp://10.0.0.1/c.jpg,five\n"
+LINES = b'{"url": "http://10.0.0.1/a.jpg"}\n{"url": "http\n\n[1]\n{"text": "no address"}\n'
+METADATA = "file_name,text\nx.jpg,one\nx.jpg,again\ncaf\u00e9.jpg,two\nghost.jpg,three\n,four\na,b,c,d\n".encode()
+
+
+@cache
+def table() -> bytes:
+    buffer = io.BytesIO()
+    rows = [[{"bytes": jpeg(1), "path": "x.jpg"}, {"bytes": jpeg(2), "path": "x.jpg"}], [], None]
+    pq.write_table(pa.table({"images": rows, "key": ["0001", "9999", None]}), buffer)
+    return buffer.getvalue()
+
+
+@cache
+def content(name: str, seed: int) -> bytes:
+    """What a file of this name holds in the hostile folder: the right thing, another image, or nothing."""
+    if seed == 0:
+        return b""
+    lower = name.lower()
+    for ending, data in (
+        (".tar", good_archive(2)),
+        (".csv", METADATA if "metadata" in lower else LIST),
+        (".jsonl", LINES),
+    ):
+        if lower.endswith(ending):
+            return data
+    return table() if lower.endswith(".parquet") else b"a caption" if lower.endswith((".txt", ".json")) else jpeg(seed)
+
+
+FOLDERS = st.sampled_from(["", "", "", "a/", "_b/", ".c/", "truth/", "__MACOSX/", "a/d\u00e9/", "a/de\u0301/", "A/"])
+BASES = st.sampled_from(
+    ["x", "_x", ".x", "._x", "x.y", "X", "caf\u00e9", "cafe\u0301", "README", "metadata", "0", "x\u202e"]
+)
+ENDINGS = st.sampled_from(
+    [".jpg", ".JPG", ".png", ".txt", ".json", ".jpg.txt", ".png.json", ".caption", ".npy", ".tar", ".parquet", ".csv",
+     ".jsonl", "", ".jpg_large", ".md", ".png.jpg"]
+)  # fmt: skip
+NAMES = st.builds(lambda *pieces: "".join(pieces), FOLDERS, BASES, ENDINGS)
+
+
+def shards_of(place: Place, kind: str, rule: Any) -> list[Shard]:
+    return {
+        "tar": lambda: archive.shards(place), "folder": lambda: folder.shards(place, rule, 3),
+        "parquet": lambda: parquet.shards(place), "urls": lambda: urls.shards(place, 2),
+    }[kind]()  # fmt: skip
+
+
+def read(place: Place, kind: str, shard: Shard, rule: Any) -> list[Sample | Drop]:
+    return list({
+        "tar": lambda: archive.read(place, shard, rule, 1 << 20),
+        "folder": lambda: folder.read(place, shard, rule, 1 << 20, False),
+        "parquet": lambda: parquet.read(place, shard, (), 1 << 20),
+        "urls": lambda: urls.read(place, shard, ("url",), ("image",), Reach(seconds=1), 2),
+    }[kind]())  # fmt: skip
+
+
+def members(place: Place, kind: str, shard: Shard) -> int:
+    """How many members a shard holds, counted by another way than it is read."""
+    path = place.files[shard.files[0]].path
+    if kind == "tar":
+        beside = [name for name in shard.files if name.endswith(".parquet")]
+        alone = sum(pq.read_table(place.files[name].path).num_rows for name in beside)
+        with tarfile.open(path) as found:
+            return len(found.getmembers()) + alone
+    if kind == "folder":
+        return len(shard.files)
+    if kind == "parquet":
+        return sum(max(1, len(images or [None])) for images in pq.read_table(path)["images"].to_pylist())
+    if path.endswith(".parquet"):
+        rows = pq.read_metadata(path).num_rows
+    elif path.endswith(".jsonl"):
+        rows = len([line for line in Path(path).read_bytes().split(b"\n") if line.strip()])
+    else:
+        lines = [line for line in Path(path).read_bytes().split(b"\n") if line.strip()]
+        rows = len(lines) - (not path.endswith(".txt"))
+    return min(rows, shard.rows[1]) - shard.rows[0]
+
+
+@pytest.mark.parametrize("kind", ["tar", "folder", "parquet", "urls"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(NAMES, st.integers(0, 4), min_size=1, max_size=14), st.sampled_from(["last", "first"]))
+def test_listed_is_read_plus_passed_by_and_members_are_kept_plus_dropped(
+    kind: str, files: dict[str, int], rule: Any
+) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        for name, seed in files.items():
+            path = Path(root, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content(name, seed))
+        place = look(root)
+        shards = shards_of(place, kind, rule)
+        found = listing(place, shards)
+        there = sum(len(names) for _, _, names in os.walk(root))
+        assert found["files"] == there == found["read"] + sum(found["passed"].values())
+        if kind == "folder":
+            assert max(Counter(name for shard in shards for name in shard.files).values(), default=1) == 1
+        for shard in shards:
+            unit = Unit(table="ingest", key=shard.name)
+            token = UNIT.set(unit)
+            try:
+                out = read(place, kind, shard, rule)
+            except ValueError as error:
+                assert shard.name.split(":")[0] in str(error) or shard.tables or kind == "folder", "failed by its name"
+                continue
+            finally:
+                UNIT.reset(token)
+            ids = [one.id if isinstance(one, Drop) else one.member for one in out]
+            assert len(set(ids)) == len(ids), "nothing twice"
+            samples = [one for one in out if isinstance(one, Sample)]
+            joined = sum((one.json is not None) + (one.text is not None) for one in samples)
+            joined += sum(bool(one.row) for one in samples) if kind == "tar" else 0
+            counted = sum(unit.notes.get(name, 0) for name in COUNTED)
+            counted += unit.notes.get("table_row_without_key", 0) + unit.notes.get("table_row_repeated", 0)
+            of_tables = sum(" row " in one.id for one in out if isinstance(one, Drop)) if kind == "folder" else 0
+            assert len(out) + joined + counted - of_tables == members(place, kind, shard)
+
+
+def test_rows_of_metadata_join_are_repeated_or_are_drops(tmp_path: Path) -> None:
+    for name in ("x.jpg", "cafe\u0301.jpg", "sub/y.jpg", ".hidden.jpg", "z.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(jpeg(len(name)))
+    (tmp_path / "metadata.csv").write_bytes(METADATA + b".hidden.jpg,five\nsub/y.jpg,far\n")
+    (tmp_path / "sub/metadata.jsonl").write_text('{"file_name": "y.jpg", "text": "near"}\n{"file_name": \n')
+    place = look(str(tmp_path))
+    unit = Unit(table="ingest", key="all")
+    token = UNIT.set(unit)
+    out = [
+        one for shard in folder.shards(place, "last", 1) for one in folder.read(place, shard, "last", 1 << 20, False)
+    ]
+    UNIT.reset(token)
+    assert {one.member: one.row.get("text") for one in out if isinstance(one, Sample)} == {
+        "x.jpg": "one", "caf\u00e9.jpg": "two", "sub/y.jpg": "near", "z.jpg": None,
+    }  # fmt: skip
+    assert {one.id: (one.reason, str(one.detail)[:28]) for one in out if isinstance(one, Drop)} == {
+        "metadata.csv row 3": ("no_image", "ghost.jpg: no such image"),
+        "metadata.csv row 4": ("row_bad", "it has no file_name"),
+        "metadata.csv row 5": ("row_bad", "line 7: it has 4 cells, and "),
+        "metadata.csv row 6": ("no_image", ".hidden.jpg: hidden: a name "),
+        "sub/metadata.jsonl row 1": ("row_bad", "line 2: it is no JSON: Expec"),
+    }
+    assert unit.notes["metadata_rows"] == 3
+    assert unit.notes["metadata_row_repeated"] == 2
+    rows = 8 + 2
+    assert rows == 3 + 2 + sum(isinstance(one, Drop) for one in out)
+
+
+def test_a_metadata_table_that_names_no_files_fails_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(jpeg(1))
+    (tmp_path / "metadata.csv").write_text("name,text\nx.jpg,one\n")
+    place = look(str(tmp_path))
+    with pytest.raises(ValueError, match=r"metadata\.csv names no files: give it a column file_name"):
+        list(folder.read(place, folder.shards(place, "last", 9)[0], "last", 1 << 20, False))
+
+
+def test_rows_beside_an_archive_join_are_repeated_or_are_drops(tmp_path: Path) -> None:
+    (tmp_path / "0.tar").write_bytes(good_archive(1))
+    with tarfile.open(tmp_path / "0.tar") as found:
+        key = found.getmembers()[0].name.rpartition(".")[0].rpartition("/")[2]
+    keys = [key, key, None, "ghost"]
+    pq.write_table(pa.table({"key": keys, "text": ["a", "b", "c", "d"]}), tmp_path / "0.parquet")
+    place = look(str(tmp_path))
+    (shard,) = archive.shards(place)
+    unit = Unit(table="ingest", key="0")
+    token = UNIT.set(unit)
+    out = list(archive.read(place, shard, "last", 1 << 20))
+    UNIT.reset(token)
+    assert [one.row["text"] for one in out if isinstance(one, Sample)] == ["a"]
+    assert [one.id for one in out if isinstance(one, Drop)] == ["ghost (listed)"]
+    assert {name: unit.notes[name] for name in ("table_rows", "table_row_repeated", "table_row_without_key")} == {
+        "table_rows": 2, "table_row_repeated": 1, "table_row_without_key": 1,
+    }  # fmt: skip
+    (tmp_path / "0.parquet").write_bytes(b"torn")
+    with pytest.raises(ValueError, match="no whole Parquet file"):
+        list(archive.read(look(str(tmp_path)), shard, "last", 1 << 20))
+
+
+def test_auto_takes_the_layout_of_the_first_table_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "0.parquet").write_bytes(b"torn")
+    assert layout(look(str(tmp_path)), (), ()) == "parquet"
+    pq.write_table(pa.table({"url": ["http://x/1.jpg"]}), tmp_path / "1.parquet")
+    assert layout(look(str(tmp_path)), (), ()) == "urls"
+    pq.write_table(pa.table({"image": ["http://x/1.jpg"]}), tmp_path / "1.parquet")
+    assert layout(look(str(tmp_path)), (), ()) == "urls"
+    pq.write_table(pa.table({"image": ["aGVsbG8="]}), tmp_path / "1.parquet")
+    assert layout(look(str(tmp_path)), (), ()) == "parquet"
+    pq.write_table(pa.table({"link": ["http://x/1.jpg"], "a": [1]}), tmp_path / "1.parquet")
+    with pytest.raises(ValueError, match=r"columns\.image=NAME or columns\.url=NAME; there are link, a"):
+        layout(look(str(tmp_path)), (), ())
+    assert layout(look(str(tmp_path)), (), ("link",)) == "urls"
