@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from mminstruct.rules import SPECIAL_TOKENS
+from mminstruct.text.rules import SPECIAL_TOKENS
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
 """Formats that may be in a training set, and how their files end."""

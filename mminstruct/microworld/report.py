@@ -20,7 +20,7 @@ from mminstruct.microworld.oracle import judge_answer
 from mminstruct.microworld.quality import Measure, share
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message, render
-from mminstruct.rules import RULES, Context
+from mminstruct.text.rules import RULES, Context
 from mminstruct.stage import seed
 
 ENOUGH = 50

@@ -7,7 +7,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from mminstruct import schemas
-from mminstruct.rules import RULES
+from mminstruct.text.rules import RULES
 from mminstruct.stage import Made
 from mminstruct.stages.filter import Filter
 

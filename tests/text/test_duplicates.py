@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mminstruct.duplicates import near_hashes, near_signatures, signatures
+from mminstruct.text.duplicates import near_hashes, near_signatures, signatures
 
 
 def greedy(hashes: list[int], most: int) -> list[int]:
