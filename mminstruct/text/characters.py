@@ -1,7 +1,7 @@
 """The characters and words of a text: repaired characters, one line, words as people count them.
 
-Everything here is a pure function of its text. A word is a run of letters and digits; every Chinese or Japanese
-character is a word by itself.
+Everything here is a pure function of its text. A word is a run of letters and digits with the marks
+written on them; every Chinese or Japanese character is a word by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ import re
 import unicodedata
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’\-][^\W_{_CJK}]+)*")
+_MARKS = (  # vowel signs and accents that are written on letters: \w has none of them
+    "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06ed"
+    "\u0900-\u0963\u0971-\u0df3\u0e31-\u0e4e\u0eb1-\u0ece\u0f71-\u0f84\u0f90-\u0fbc\u102b-\u103e\u17b4-\u17d3\u200c\u200d"
+)
+_LETTERS = rf"[^\W_{_CJK}]+(?:[{_MARKS}]+[^\W_{_CJK}]*)*"
+_WORD = re.compile(rf"[{_CJK}]|{_LETTERS}(?:['’\-]{_LETTERS})*")
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, but not tab and newline
     "\u00ad\u200b\u2060-\u2064\ufeff"  # soft hyphen, zero-width space, word joiner, byte order mark

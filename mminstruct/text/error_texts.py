@@ -8,7 +8,7 @@ import re
 from http import HTTPStatus
 
 ASKS_CODE = re.compile(
-    r"\b(?:html|xml|svg|css|json|ya?ml|toml|csv|bbcode|code|coding|programs?|python|javascript|typescript|java|sql|regex"
+    r"\b(?:html|xml|svg|css|json|ya?ml|toml|csv|bbcode|code|coding|programs?|python|javascript|typescript|java|sql|regex|regular expressions?"
     r"|latex|tex|markdown|markup|web ?(?:page|site)|snippet|pseudo-?code|function|api|schema)\b",
     re.IGNORECASE,
 )
@@ -25,6 +25,7 @@ _SERVICE = re.compile(
     r" (?:has |was |is |had |have )?(?:timed[ -]?out|time[- ]out|aborted|refused|reset|cancell?ed|overloaded|too large|rate[- ]limited|an error|currently (?:overloaded|unavailable|loading))\b"
     r"|(?:(?:read|gateway|connection|request|operation) )?(?:timed?[- ]?out|deadline exceeded|connection (?:error|reset|aborted|refused|closed))(?: error| exceeded)?\W*(?:\Z|please\b|try\b|after\b|while\b|error\b|\d)"
     r"|(?:error|exception|failed|failure)\W{0,2}[:!]\W{0,3}[\w .'’-]{0,60}?\b(?:request|response|time[d ]*[- ]?out|rate[- ]?limit\w*|quota|api|tokens?|server|connection|context (?:length|window)|generat\w+|process\w*|fetch\w*|unauthori[sz]ed|invalid)\b"
+    r"|error (?:generating|fetching|loading|processing|calling|connecting|reading|decoding|in|from|while)\b[^.!?\n]{0,60}\b(?:response|request|image|model|api|server|content|endpoint|output)\b"
     r"|(?:(?:sorry|oops|apologies|unfortunately|we['’]re sorry)\W+)?(?:but )?(?:an? (?:\w+ ){0,2}(?:error|exception) (?:has )?(?:occurr?ed|happened|was encountered)|we (?:encountered|ran into) an? (?:\w+ )?error)\b"
     r"|(?:(?:sorry|oops|apologies)\W+)?(?:but )?something went wrong\b(?=\W*\Z|.{0,200}\b(?:try again|retry|refresh|request|server|support)\b)"
     r"|(?:failed|unable) to (?:generate|get|fetch|load|process|connect|reach|parse|retrieve|complete|decode|download|open)\b[^.!?\n]{0,80}\b(?:response|request|reply|answer|content|output|server|model|api|endpoint|image|url|data|completion|caption)\b[^\n]{0,120}\Z"
@@ -46,7 +47,7 @@ _GONE = re.compile(
     re.IGNORECASE,
 )  # fmt: skip
 _NOTHING = re.compile(
-    r"\A(?:[\W_]*(?:null|none|nan|nil|undefined|n/?a|void|empty|unknown|object object|tbd|todo|string|placeholder)(?![^\W_]))+[\W_]*\Z",
+    r"\A(?:[\W_]*(?:null|none|nan|nil|undefined|n/a|n\.a\.?|void|empty|unknown|object object|tbd|todo|string|placeholder)(?![^\W_]))+[\W_]*\Z",
     re.IGNORECASE,
 )
 _TRACEBACK = re.compile(

@@ -27,7 +27,7 @@ def leak(text: str, asked: str = "") -> Found | None:
     """
     if found := broken(text, asked):
         return found
-    if _CODE.search(asked) or _is_json(text):
+    if ASKS_CODE.search(asked) or _is_json(text):
         return None
     prose = _CODE.sub(" ", text)
     loose = _QUOTED.sub(" ", prose)
@@ -35,7 +35,7 @@ def leak(text: str, asked: str = "") -> Found | None:
         undecoded=_first(_PIECES, prose),
         escaped=_first(_ESCAPED, prose) or _entity(prose),
         special_token=_first(_SOFT_TOKEN, loose),
-        markup=_first(_MARKUP, _without_breaks_in_tables(loose)) or _first(_PAIRED, loose),
+        markup=_first(_MARKUP, _without_breaks_in_tables(loose)) or _first(_TAG, loose),
     )
 
 
@@ -58,10 +58,11 @@ _QUOTED = re.compile(r"\"[^\"\n]{1,80}\"|“[^”\n]{1,80}”|«[^»\n]{1,80}»|
 _BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)
 
 _TOKEN = re.compile(
-    r"<[|｜]/?\w[\w:/.\-▁ ]{0,40}[|｜]?>|</?\w[\w:.-]{0,40}[|｜]>|◁/?\w{1,30}▷|<\[[\w:/-]{1,30}\]>"
-    r"|(?i:</?(?:image|video|audio|im_patch|unk|pad|bos|eos|cls|sep|mask|s|img|sop|eop|tool_call|tool_response|answer)>|</w>)"
+    r"<[|｜]/?\w[\w:/.\-▁ ]{0,40}[|｜]?>|</?\w[\w:.-]{0,40}[|｜]>|</?[a-z]{1,12}\|\w{1,40}>|◁/?\w{1,30}▷|<\[[\w:/-]{1,30}\]>"
+    r"|(?i:</?(?:image|video|audio|im_patch|unk|pad|bos|eos|cls|sep|mask|s|img|sop|eop|tool_calls?|tool_response|imgpad|answer)>|</w>)"
     r"|(?i:<0x[0-9a-f]{2}>|<(?:extra_id|extra|unused|reserved|loc|seg|placeholder|control|speaker|patch|image|img|vis)[_-]?\d{1,5}>)"
-    r"|(?i:</?(?:im|image|img|images|vision|vis|video|audio|fim|fake|global|bos|eos|pad|box|quad|ref|object|grounding|row)_\w{1,40}>)"
+    r"|(?i:</?(?:im|vision|vis|fim|fake|bos|eos|pad)_\w{1,40}>"
+    r"|</?(?:\w{1,20}_)?(?:image|img|video|audio|box|quad|ref|row|col|patch)_(?:start|end|pad|token|placeholder|patch|newline|soft|sep|context|break|index|bos|eos|\d)\w{0,20}>)"
     r"|(?i:</?(?:start|end|begin)_of_\w{1,30}>|</?\w{1,30}_token(?:_\w{1,20})?>)"
     r"|(?i:\[/?INST\]|<</?SYS>>|\[/?SYS(?:TEM)?_?(?:PROMPT)?\])"
     r"|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|[gs]MASK|IMG(?:_BREAK|_END)?|IMAGE|PAD|UNK|CLS|SEP|MASK|BOS|EOS|control_\d+|unused\d+)\]"
@@ -76,7 +77,7 @@ _UNDECODED = re.compile(
     "\ufffd"
     r"|(?<=[a-z0-9.,;:!?)\]}])[ĠĊ]"  # byte-level; in Maltese no small letter stands before these capitals
     "|âĢ[\u0100-\u0148]|ðŁ[\u0100-\u0148\u00a1-\u00ff]"
-    r"|▁(?=[^\W_])|(?<=[^\W_])▁"  # SentencePiece; bars of a chart stand beside other bars
+    r"|▁(?=[^\W_]|<)|(?<=[^\W_])▁"  # SentencePiece; bars of a chart stand beside other bars
     r"|(?<=[a-z])@@ (?=[a-z])"
     "|(?<![A-ZÀ-Þ])[ÂÃ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\u0080-\u00bf™œžŸš›“”˜¦¢]|ðŸ[\u0080-\u00bf˜‘’“”Œ]"  # UTF-8 read as cp1252
 )
@@ -87,15 +88,18 @@ _ESCAPED = re.compile(
 )
 r"""LaTeX has \nu and \rho, paths have \new: a line end that was written stands behind a sentence or before its next."""
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}\d{0,2}|#\d{2,6}|#x[0-9a-f]{2,5});", re.IGNORECASE)
+_INLINE = "b|i|u|em|strong|sub|sup|kbd|small|mark|del|ins|cite|q|abbr|var|samp|code|tt|details|summary"
+"""Tags that Markdown has no signs for, or that do no harm."""
 _MARKUP = re.compile(
     r"</?(?:br|p|div|span|font|center|html|head|body|title|script|style|table|thead|tbody|tr|td|th|h[1-6]|ul|ol|li|hr|a|img"
     r"|pre|blockquote|iframe|section|article|header|footer|button|input|form|label|meta|link)(?:\s[^<>]{0,300})?/?>|<!--|<!doctype",
     re.IGNORECASE,
 )
-_PAIRED = re.compile(
-    r"<(?!(?:b|i|u|em|strong|sub|sup|kbd|small|mark|details|summary|del|ins|cite|q|abbr|code|tt|var|samp)>)"
-    r"(?P<name>[A-Za-z][\w:.-]{0,30})>[^<]{0,4000}</(?P=name)>"
+_TAG = re.compile(
+    rf"</(?!(?:{_INLINE})>)[A-Za-z_][\w:.|-]{{0,40}}/?>"
+    rf"|(?<!\w)<(?!(?:{_INLINE})[\s/>])[A-Za-z][\w:.|-]{{0,40}}(?:\s[^<>=]{{0,60}}=[^<>]{{0,300}})?\s?/?>"
 )
+"""Any tag at all; a type has its brackets behind a word, as in List<int>."""
 
 
 def _named(**found: str | None) -> Found | None:

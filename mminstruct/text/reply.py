@@ -12,7 +12,7 @@ from mminstruct.text.characters import repair, words
 from mminstruct.text.leaks import leak
 from mminstruct.text.refusal import AS_A_MODEL, refusal
 from mminstruct.text.repetition import repetition
-from mminstruct.text.thoughts import without_thoughts
+from mminstruct.text.thoughts import thoughts_left, without_thoughts
 
 _TEMPLATE_END = re.compile(
     r"(?:<\|(?!(?i:end_of_(?:box|solution|thought|answer)|end_(?:response|thinking))\|)[\w-]{1,30}\|>|<｜[\w▁-]{1,30}｜>|</?s>|<eos>|<end_of_turn>|\[/INST\])\Z"
@@ -39,6 +39,8 @@ def spoken(reply: str) -> str:
     for _ in range(4):  # a header, thoughts, a header again, a wrapper: more is no reply
         before = text
         text = without_thoughts(_without_header(text))
+        if thoughts_left(text) == text:  # they never ended, and nothing was said
+            return text
         while token := _TEMPLATE_END.search(text, max(0, len(text) - 40)):
             text = text[: token.start()].rstrip()
         for wrapper in _WRAPPED:

@@ -11,7 +11,7 @@ import re
 
 _STEM = r"(?:think|thought|reason|reflect|scratch_?pad|monologue|deliberat|rationale|analys[ie]s)"
 _MARK = re.compile(
-    rf"(?P<bracket>[<＜⟨◁][|｜]?|\[)\s?(?P<name>/?\s?[\w:.-]{{0,24}}?{_STEM}[\w:.-]{{0,24}})(?:\s[^<>\[\]\n]{{0,80}})?"
+    rf"(?P<bracket>[<＜⟨◁][|｜]?|\[)\s?(?P<name>/?\s?[\w:.|-]{{0,24}}?{_STEM}[\w:.-]{{0,24}})(?:\s[^<>\[\]\n]{{0,80}})?"
     r"(?:\s?[|｜]?[>＞⟩▷]|\s?\])",
     re.IGNORECASE,
 )
@@ -26,8 +26,8 @@ _PAIRS = [
 ]  # fmt: skip
 _CHANNELS = [(re.compile(opening), re.compile(closing)) for opening, closing in _PAIRS]
 _LEFT = re.compile(
-    r"<\|?channel\|?>|assistant(?:analysis|commentary|final)|\A(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'“\n]|\Z)"
-    r"|\A(?i:here(?: is|['’]s) my (?:thought|thinking) process)"
+    r"<\|?channel\|?>|<unused94>|assistant(?:analysis|commentary|final)|\A(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'“\n]|\Z)"
+    r"|\A(?i:here(?: is|['’]s) my (?:thought|thinking) process:?)"
     r"|\A\W{0,6}(?i:(?:okay|ok|alright|hmm+|so|well|first|now|wait)\b[,.!…\s]{1,4}){0,3}"
     r"(?i:the user(?:['’]s (?:request|question|instruction)\b| (?:wants|is asking|asks|asked|has asked|has provided|provided|needs me|would like me|just)\b)"
     r"|(?:we|i) (?:need|have|are asked|am asked) to (?:produce|output|respond|generate an? (?:answer|response|reply|caption))\b"
