@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from mminstruct.text.rules import SPECIAL_TOKENS
+from mminstruct.text import words
+from mminstruct.text.leaks import broken, special_token
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
 """Formats that may be in a training set, and how their files end."""
@@ -83,17 +84,18 @@ def check_turns(turns: list[Turn], images: int) -> None:
         text = turn["value"].replace("<image>", "") if speaker == "human" else turn["value"]
         if not text.strip():
             raise Unsound("empty", f"turn {place} is empty")
-        stray = _STRAY.search(text)
-        if stray:
-            what = f"turn {place} has the token {stray.group()!r}; the filter rule `leak` drops such pairs"
-            raise Unsound("token", what)
+        if token := special_token(text):
+            raise Unsound("token", f"turn {place} has the token {token!r}; the filter rule `leak` drops such pairs")
+        asked = turns[place - 1]["value"] if place else ""
+        if speaker == "gpt" and len(words(text)) > _SHORT and (found := broken(text, asked)):
+            raise Unsound(found[0], f"turn {place} has {found[1]!r}; the filter rule `leak` drops such pairs")
     found = sum(turn["value"].count("<image>") for turn in turns)
     if found != images:
         raise Unsound("image count", f"{found} times <image> for {images} images")
 
 
-# LLaVA's loader splits its prompt at " ASSISTANT: " to find what to learn: one more, and nothing is learnt of the rest
-_STRAY = re.compile(rf"{SPECIAL_TOKENS.pattern}|(?-i:(?<!\S)ASSISTANT: )", SPECIAL_TOKENS.flags)
+_SHORT = 3
+"""Words of a short answer, which may be "None" or what a sign says ("Access denied"), and is no server's message."""
 
 
 def check_image(data: bytes) -> str:

@@ -8,7 +8,7 @@ import re
 from mminstruct.text.characters import one_line, words
 from mminstruct.text.leaks import leak
 from mminstruct.text.refusal import refusal
-from mminstruct.text.reply import fault, spoken
+from mminstruct.text.reply import fault, flaw, spoken
 
 _POLITE = re.compile(
     r"\A(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|all right|got it|great|yes|no problem)"
@@ -45,7 +45,7 @@ _PAIRS = {'"': '"', "“": "”", "„": "“", "«": "»", "「": "」", "『":
 def read_instruction(finish: str, reply: str, what: str) -> tuple[str | None, str]:
     """Why *reply* holds no instruction that may be kept, and what it says; or None and the instruction.
 
-    The names are those of ``reply.fault``, ``WHAT_refusal`` and ``WHAT_unparsed``.
+    The names are those of ``reply.fault`` and ``reply.flaw``, and ``WHAT_unparsed``.
     """
     said = spoken(reply)
     if finish == "length" and "\n" in said:  # an explanation was cut, not the instruction before it
@@ -56,7 +56,7 @@ def read_instruction(finish: str, reply: str, what: str) -> tuple[str | None, st
     if instruction is None:
         return f"{what}_refusal" if refusal(said) else f"{what}_unparsed", said
     found = leak(instruction)
-    return (f"{what}_{found[0]}" if found else None), instruction
+    return (f"{what}_{found[0]}" if found else flaw(instruction, what)), instruction
 
 
 def parse_instruction(reply: str) -> str | None:

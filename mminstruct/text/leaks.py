@@ -48,7 +48,7 @@ def broken(text: str, asked: str = "") -> Found | None:
     return _named(
         reasoning_left=thoughts_left(text, asked),
         error_text=error_text(text, asked),
-        special_token=_first(_TOKEN, text),
+        special_token=special_token(text),
         undecoded=_first(_UNDECODED, text),
     )
 
@@ -100,6 +100,11 @@ _TAG = re.compile(
     rf"|(?<!\w)<(?!(?:{_INLINE})[\s/>])[A-Za-z][\w:.|-]{{0,40}}(?:\s[^<>=]{{0,60}}=[^<>]{{0,300}})?\s?/?>"
 )
 """Any tag at all; a type has its brackets behind a word, as in List<int>."""
+
+
+def special_token(text: str) -> str | None:
+    """The first token of a tokenizer or a chat template in *text* that no instruction can ask for."""
+    return _first(_TOKEN, text)
 
 
 def _named(**found: str | None) -> Found | None:

@@ -28,12 +28,13 @@ _CHANNELS = [(re.compile(opening), re.compile(closing)) for opening, closing in 
 _LEFT = re.compile(
     r"<\|?channel\|?>|<unused94>|assistant(?:analysis|commentary|final)|\A(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'“\n]|\Z)"
     r"|\A(?i:here(?: is|['’]s) my (?:thought|thinking) process:?)"
+    r"|\A\W{0,4}(?i:(?:thinking|thought|reasoning) process|chain[ -]of[ -]thought|step[ -]by[ -]step reasoning)\W{0,4}[:：]"
     r"|\A\W{0,6}(?i:(?:okay|ok|alright|hmm+|so|well|first|now|wait)\b[,.!…\s]{1,4}){0,3}"
     r"(?i:the user(?:['’]s (?:request|question|instruction)\b| (?:wants|is asking|asks|asked|has asked|has provided|provided|needs me|would like me|just)\b)"
     r"|(?:we|i) (?:need|have|are asked|am asked) to (?:produce|output|respond|generate an? (?:answer|response|reply|caption))\b"
     r"|let me (?:think|analy[sz]e|break (?:this|it) down|start by)\b)"
 )  # fmt: skip
-_LABEL = re.compile(r"\A\W{0,4}(?:thoughts?|thinking(?: process)?|chain of thought|internal monologue)\W{0,4}[:：]", re.I)
+_LABEL = re.compile(r"\A\W{0,4}(?:thoughts?|thinking|internal monologue)\W{0,4}[:：]", re.IGNORECASE)
 _ASKS_THOUGHT = re.compile(r"\bth(?:ink|ought)|monologue|mind|dialog|comic|story|play\b|script", re.IGNORECASE)
 
 
