@@ -10,7 +10,7 @@ from typing import Any
 from mminstruct.bench.contestant import weights
 from mminstruct.models.model import EXTRAS, Model
 from mminstruct.stage import prompt
-from mminstruct.text import spoken
+from mminstruct.text.reply import spoken
 
 ASKS = ("pair", "grade")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from mminstruct.readers.container import BadImage, sniff
 from mminstruct.readers.conversation import IMAGE, Turn, Unsound, check
 from mminstruct.readers.image import GIVEN, load
-from mminstruct.rules import SPECIAL_TOKENS
+from mminstruct.text import words
+from mminstruct.text.leaks import broken, special_token
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
 """Formats that may be in a training set, and how their files end."""
@@ -65,15 +66,16 @@ def check_turns(turns: list[Turn], images: int) -> None:
         text = turn["value"].replace(IMAGE, "") if turn["from"] == "human" else turn["value"]
         if not text.strip():
             raise Unsound("empty", f"turn {place} is empty")
-        stray = _STRAY.search(text)
-        if stray:
-            what = f"turn {place} has the token {stray.group()!r}; the filter rule `leak` drops such pairs"
-            raise Unsound("token", what)
+        if token := special_token(text):
+            raise Unsound("token", f"turn {place} has the token {token!r}; the filter rule `leak` drops such pairs")
+        found = broken(text, turns[place - 1]["value"]) if speaker == "gpt" else None
+        if found and (found[0] != "error_text" or len(words(text)) > _SHORT):
+            raise Unsound(found[0], f"turn {place} has {found[1]!r}; the filter rule `leak` drops such pairs")
     check(turns, images)
 
 
-# LLaVA's loader splits its prompt at " ASSISTANT: " to find what to learn: one more, and nothing is learnt of the rest
-_STRAY = re.compile(rf"{SPECIAL_TOKENS.pattern}|(?-i:(?<!\S)ASSISTANT: )", SPECIAL_TOKENS.flags)
+_SHORT = 3
+"""Words of a short answer, which may be "None" or what a sign says ("Access denied"), and is no server's message."""
 
 
 def check_image(data: bytes) -> str:

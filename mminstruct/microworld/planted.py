@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from mminstruct.microworld import lessons
 from mminstruct.microworld.scene import draw_scene
-from mminstruct.rules import RULES, Context
+from mminstruct.text.rules import RULES, Context
 
 Fault = Callable[[str, Context, random.Random], str | None]
 """Gives the answer with the fault in it, or None where such an answer cannot have it."""

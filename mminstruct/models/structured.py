@@ -6,11 +6,12 @@ import json
 import re
 from typing import Any, Literal
 
+from mminstruct.text.thoughts import without_thoughts
+
 How = Literal["schema", "object", "prompt"]
 """What an endpoint understands: ``response_format`` with a schema, with any object, or none at all."""
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 class Unfit(ValueError):
@@ -49,7 +50,7 @@ def fitting(text: str, schema: dict[str, Any]) -> str:
     """
     import jsonschema  # type: ignore[import-untyped]
 
-    text = _THOUGHT.sub("", text)
+    text = without_thoughts(text)
     fenced = _FENCED.search(text)
     found = fenced.group(1) if fenced else text
     starts = [place for place in (found.find("{"), found.find("[")) if place >= 0]

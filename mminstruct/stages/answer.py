@@ -11,7 +11,7 @@ from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
 from mminstruct.stage import Drop, Made, Stage, Transform, made, part, prompt, seed, whole
-from mminstruct.text import fault, spoken, unlabelled
+from mminstruct.text.reply import fault, spoken, unlabelled
 
 
 @dataclass(kw_only=True)
@@ -78,7 +78,7 @@ class Answer(Stage):
             rows: dict[str, dict[str, object] | Drop] = {}
             for pair, examples, reply in zip(asked, shown, replies, strict=True):
                 text = unlabelled(spoken(reply.text), "answer")
-                if reason := fault(reply.finish, text, "answer"):
+                if reason := fault(reply.finish, text, "answer", instructions[pair["instruction_id"]]):
                     rows[pair["pair_id"]] = Drop(pair["pair_id"], reason, reply.error or text[:200] or None)
                 else:
                     rows[pair["pair_id"]] = pair | {

@@ -10,7 +10,8 @@ from mminstruct import schemas
 from mminstruct.models.model import Model, with_image
 from mminstruct.prompts import render
 from mminstruct.stage import Drop, Made, Stage, Transform, made, part, prompt, seed
-from mminstruct.text import fault, loops, one_line, refuses, spoken
+from mminstruct.text import one_line
+from mminstruct.text.reply import fault, flaw, spoken
 
 
 @dataclass(kw_only=True)
@@ -42,17 +43,11 @@ class Caption(Stage):
             )
             rows: list[dict[str, object] | Drop] = []
             for image_id, reply in zip(ids, replies, strict=True):
-                text = one_line(spoken(reply.text))
-                if reason := fault(reply.finish, text, "caption") or _flaw(text):
+                text = spoken(reply.text)
+                if reason := fault(reply.finish, text, "caption") or flaw(text, "caption"):
                     rows.append(Drop(image_id, reason, reply.error or text[:200] or None))
                 else:
-                    rows.append({"image_id": image_id, "caption": text, "tokens": reply.tokens_out})
+                    rows.append({"image_id": image_id, "caption": one_line(text), "tokens": reply.tokens_out})
             return made(self.writes, rows)
 
         return caption
-
-
-def _flaw(text: str) -> str | None:
-    if refuses(text):
-        return "caption_refusal"
-    return "caption_repetition" if loops(text) else None

@@ -14,7 +14,7 @@ from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
 from mminstruct.stage import Drop, Made, Stage, Transform, made, note, prompt, seed, whole
-from mminstruct.text import fault, loops, refuses, spoken, unlabelled
+from mminstruct.text.reply import fault, flaw, spoken, unlabelled
 
 _SPARE = 4
 """Candidates kept for each exemplar wanted: some images have lost their description on the way."""
@@ -77,7 +77,8 @@ class Exemplify(Stage):
             kept: set[str] = set()
             for ask, reply in zip(asked, replies, strict=True):
                 text = unlabelled(spoken(reply.text), "answer")
-                if reason := fault(reply.finish, text, "exemplar") or _flaw(text):
+                asked_for = instructions[ask["instruction_id"]]
+                if reason := fault(reply.finish, text, "exemplar", asked_for) or flaw(text, "exemplar"):
                     note(reason)
                     failed.setdefault(ask["instruction_id"], f"{reason}: {reply.error or text[:200]}")
                 else:
@@ -111,9 +112,3 @@ def _descriptions(fuse: ds.Dataset, wanted: set[str]) -> dict[str, str]:
     keep = pc.field("image_id").isin(pa.array(sorted(wanted), pa.string()))
     table = fuse.to_table(columns=["image_id", "description"], filter=keep)
     return dict(zip(table["image_id"].to_pylist(), table["description"].to_pylist(), strict=True))
-
-
-def _flaw(text: str) -> str | None:
-    if refuses(text):
-        return "exemplar_refusal"
-    return "exemplar_repetition" if loops(text) else None

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.languages import LANGUAGES
-from mminstruct.rules import RULES, Context, words
 from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
+from mminstruct.text.languages import LANGUAGES
+from mminstruct.text.rules import RULES, Context, words
 
 
 @dataclass(kw_only=True)
 class Filter(Stage):
-    """Every rule of ``mminstruct.rules`` in turn; the first that finds something is the reason."""
+    """Every rule of ``mminstruct.text.rules`` in turn; the first that finds something is the reason."""
 
     rules: list[str] = field(default_factory=lambda: list(RULES))
     languages: list[str] = field(default_factory=lambda: ["en"])

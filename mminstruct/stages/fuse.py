@@ -11,7 +11,9 @@ from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
 from mminstruct.stage import Drop, Made, Stage, Transform, made, note, part, prompt, seed
-from mminstruct.text import cut, fault, loops, one_line, refuses, repair, spoken, unlabelled, words
+from mminstruct.text import cut, one_line, repair, words
+from mminstruct.text.leaks import broken
+from mminstruct.text.reply import fault, flaw, spoken, unlabelled
 
 _NOT_A_TEXT = re.compile(r"(?:https?://|www\.)\S+|\S+\.(?:jpe?g|png|gif|webp|bmp|tiff?|heic)|[\W\d_]+", re.IGNORECASE)
 _LABELS = ("description", "new sentence", "merged description", "fused description", "new description", "sentence 3")
@@ -69,8 +71,9 @@ class Fuse(Stage):
             for image_id, seen in captions.items():
                 row = {"image_id": image_id, "description": seen, "fused": False}
                 if reply := answers.get(image_id):
-                    text = one_line(unlabelled(spoken(reply.text), *_LABELS))
-                    reason = fault(reply.finish, text, "fuse") or _flaw(text, f"{useful[image_id]} {seen}")
+                    said = unlabelled(spoken(reply.text), *_LABELS)
+                    text = one_line(said)
+                    reason = fault(reply.finish, said, "fuse") or _flaw(text, f"{useful[image_id]} {seen}")
                     if reason is None:
                         row |= {"description": text, "fused": True}
                     elif self.on_leak == "drop":
@@ -84,9 +87,12 @@ class Fuse(Stage):
         return fuse
 
     def _useful(self, alt_text: str | None, caption: str) -> str:
-        """*alt_text* on one line, cut to its limit; empty where it has nothing to add."""
+        """*alt_text* on one line, cut to its limit; empty where it has nothing to add or would harm the prompt."""
         text = one_line(repair(alt_text or ""))
         if len(words(text)) < self.min_words or _NOT_A_TEXT.fullmatch(text) or _key(text) == _key(caption):
+            return ""
+        if broken(text):  # it would end a turn of the prompt, or pass on to the description
+            note("alt_text_broken")
             return ""
         kept = cut(text, self.alt_words)
         note("alt_text_cut", int(kept != text))
@@ -107,6 +113,4 @@ def _flaw(text: str, sources: str) -> str | None:
         return "fuse_fragment"
     if first and first.group()[0].islower() and first.group().islower() and first.group() not in known.split()[:1]:
         return "fuse_fragment"
-    if refuses(text):
-        return "fuse_refusal"
-    return "fuse_repetition" if loops(text) else None
+    return flaw(text, "fuse")

@@ -11,7 +11,8 @@ from mminstruct import schemas
 from mminstruct.models.model import Model, Reply
 from mminstruct.prompts import render
 from mminstruct.stage import Drop, Made, Stage, Transform, instruction_id, made, note, part, prompt, seed
-from mminstruct.text import fault, parse_instruction, refuses, spoken, words
+from mminstruct.text import words
+from mminstruct.text.instruction import read_instruction
 
 
 @dataclass(kw_only=True)
@@ -126,17 +127,9 @@ class Instruct(Stage):
         self, image_id: str, reply: Reply, examples: list[str], earlier: list[dict[str, object] | Drop]
     ) -> dict[str, object] | Drop:
         """The row that *reply* makes, or why it makes none."""
-        said = spoken(reply.text)
-        finish: str = reply.finish
-        if finish == "length" and "\n" in said:  # an explanation was cut, not the instruction before it
-            said, finish = said.rpartition("\n")[0], "stop"
-        if reason := fault(finish, said, "instruction"):
-            return Drop(image_id, reason, reply.error or said[:200] or None)
-        instruction = parse_instruction(said)
-        if instruction is None:
-            return Drop(
-                image_id, "instruction_refusal" if refuses(said) else "instruction_unparsed", said[:200] or None
-            )
+        reason, instruction = read_instruction(reply.finish, reply.text, "instruction")
+        if reason:
+            return Drop(image_id, reason, reply.error or instruction[:200] or None)
         own = instruction_id(instruction)
         length = len(words(instruction))
         if not self.min_words <= length <= self.max_words:

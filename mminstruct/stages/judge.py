@@ -15,6 +15,7 @@ from mminstruct.models.model import Reply, with_image
 from mminstruct.prompts import Message, render
 from mminstruct.stage import Drop, Made, Stage, Transform, made, part, seed
 from mminstruct.text import repair
+from mminstruct.text.leaks import broken
 
 Row = dict[str, Any]
 One = tuple[str, str | None, int | None]
@@ -134,7 +135,13 @@ def _read(reply: Reply, order: int | None) -> Row:
     row: Row = {"reply": reply.text, "finish": reply.finish, "error": reply.error}
     if order is None:
         grade, reason = read_grade(reply.text, reply.finish)
-        return row | {"grade": grade, "reason": reason and repair(reason)}
+        return row | {"grade": grade, "reason": _kept(reason)}
     said, reason = read_verdict(reply.text, reply.finish)
     verdict = {"A": "ab"[order], "B": "ba"[order]}.get(said, said)
-    return row | {"verdict": verdict, "reason": reason and repair(reason)}
+    return row | {"verdict": verdict, "reason": _kept(reason)}
+
+
+def _kept(reason: str | None) -> str | None:
+    """*reason* as it may be shown; none where a model's tokens or a server's message stand in it (the reply has it)."""
+    text = repair(reason or "")
+    return text if text and broken(text) is None else None

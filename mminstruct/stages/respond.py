@@ -16,12 +16,19 @@ from mminstruct.bench.contestant import Contestant
 from mminstruct.models.model import Chat, Reply, with_image
 from mminstruct.prompts import Message, render
 from mminstruct.stage import Drop, Made, Stage, Transform, made, part, prompt, seed
-from mminstruct.text import spoken, words
+from mminstruct.text import words
+from mminstruct.text.error_texts import server_message
+from mminstruct.text.reply import spoken
+from mminstruct.text.thoughts import thoughts_left
 
 Row = dict[str, Any]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_SIGN = 3
+"""Words that a sign in an image may have: "Access denied" can be what it says."""
 _OPEN_END = re.compile(r"[\w,;:\-–—&(]\Z")
 _SHORT = 5
+_ENDED = ("stop", "length")
+"""Finish reasons of an answer; all others are faults."""
 
 
 @dataclass(kw_only=True)
@@ -114,13 +121,13 @@ class Respond(Stage):
                     seeds=[seed(self.seed, "respond", q["question_id"], f"{name}@{rounds}", str(turn)) for q in shown],
                 )
                 for place, (talk, reply) in enumerate(zip(talks, replies, strict=True)):
-                    if reply.finish in ("error", "filtered"):
+                    if reply.finish not in _ENDED:
                         broken.setdefault(place, reply)
                     if turn < rounds:
                         talk.append({"role": "assistant", "content": spoken(reply.text)})
             answered = iter(
-                _row(broken.get(place, reply), talk)
-                for place, (reply, talk) in enumerate(zip(replies, talks, strict=True))
+                _row(broken.get(place, reply), talk, question["question"])
+                for place, (reply, talk, question) in enumerate(zip(replies, talks, shown, strict=True))
             )
             return [_fault("no_image") if question["image"] is None else next(answered) for question in questions]
 
@@ -145,10 +152,16 @@ class _Given:
         return rows
 
 
-def _row(reply: Reply, talk: list[Message]) -> Row:
-    if reply.finish in ("error", "filtered"):
+def _row(reply: Reply, talk: list[Message], question: str) -> Row:
+    """What is judged is what was said, however bad; a server's message was not said by the contestant."""
+    if reply.finish not in _ENDED:
         return _fault(f"model_{reply.finish}", reply.error)
-    row = _said(spoken(reply.text), reply.finish, reply.tokens_out)
+    text = spoken(reply.text)
+    if len(words(text)) > _SIGN and (message := server_message(text, question)):
+        return _fault("error_text", message[:200])
+    if thoughts_left(text, question) == text:  # they never ended: nothing was said
+        text = ""
+    row = _said(text, reply.finish, reply.tokens_out)
     asked = [message["content"] for message in talk if message["role"] == "user"][:-1]
     said = [message["content"] for message in talk if message["role"] == "assistant"]
     texts = [content if isinstance(content, str) else content[-1]["text"] for content in asked]

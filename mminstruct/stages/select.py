@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.duplicates import near_hashes, near_signatures, nearest, signatures
 from mminstruct.readers.evaluation import UNREADABLE, hashes, pictures
 from mminstruct.readers.text import read
-from mminstruct.rules import words
 from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, note, whole
+from mminstruct.text.duplicates import near_hashes, near_signatures, nearest, signatures
+from mminstruct.text.rules import words
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,8 @@ from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
 from mminstruct.stage import Drop, Made, Stage, Transform, instruction_id, made, prompt, seed, whole
-from mminstruct.text import fault, parse_instruction, spoken, words
+from mminstruct.text import words
+from mminstruct.text.instruction import read_instruction
 
 
 @dataclass(kw_only=True)
@@ -66,14 +67,9 @@ class Summarize(Stage):
             ]
             taken: dict[str, int] = {}
             for (name, size, _), members, reply in zip(asked, shown, replies, strict=True):
-                said, finish = spoken(reply.text), str(reply.finish)
-                if finish == "length" and "\n" in said:  # an explanation was cut, not the instruction before it
-                    said, finish = said.rpartition("\n")[0], "stop"
-                instruction = parse_instruction(said)
-                if reason := fault(finish, said, "summary"):
-                    rows.append(Drop(str(name), reason, reply.error or said[:200]))
-                elif instruction is None:
-                    rows.append(Drop(str(name), "summary_unparsed", said[:200]))
+                reason, instruction = read_instruction(reply.finish, reply.text, "summary")
+                if reason:
+                    rows.append(Drop(str(name), reason, reply.error or instruction[:200]))
                 elif len(words(instruction)) > self.max_words:
                     rows.append(Drop(str(name), "summary_too_long", instruction[:200]))
                 elif (own := instruction_id(instruction)) in taken:

@@ -109,6 +109,14 @@ UNSOUND: dict[str, tuple[dict[str, Any], str]] = {
         {"conversations": turns(("human", "<image>\nHow?"), ("gpt", "So. ASSISTANT: Not so."))}, "token 'ASSISTANT: '",
     ),
     "end token": ({"conversations": turns(("human", "<image>\nHow?"), ("gpt", "So.</s>"))}, "token '</s>'"),
+    "another family's token": (
+        {"conversations": turns(("human", "<image>\nHow?"), ("gpt", "So <|box_start|> it is."))}, "token '<|box_start|>'",
+    ),
+    "thoughts": ({"conversations": turns(("human", "<image>\nHow?"), ("gpt", "◁think▷So it is, I say."))}, "◁think▷"),
+    "undecoded bytes": ({"conversations": turns(("human", "<image>\nHow?"), ("gpt", "SoĠitĠis, I say."))}, "has 'Ġ'"),
+    "a server's message": (
+        {"conversations": turns(("human", "<image>\nHow?"), ("gpt", "Error: 429 Too Many Requests"))}, "429",
+    ),
     "empty answer": ({"conversations": turns(("human", "<image>\nHow?"), ("gpt", " \n"))}, "turn 1 is empty"),
     "empty question": ({"conversations": turns(("human", "<image>\n"), ("gpt", "So."))}, "turn 0 is empty"),
     "half an image": ({"image": {"bytes": jpeg(3)[:600], "path": "ffff.jpg"}}, "does not open"),

@@ -7,7 +7,7 @@ import pytest
 from mminstruct.microworld import planted
 from mminstruct.microworld.families import classify
 from mminstruct.microworld.planted import FAULTS, HARD, Sample
-from mminstruct.rules import RULES, Context
+from mminstruct.text.rules import RULES, Context
 
 
 @pytest.fixture(scope="module")

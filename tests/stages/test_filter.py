@@ -7,9 +7,9 @@ import pyarrow.dataset as ds
 import pytest
 
 from mminstruct import schemas
-from mminstruct.rules import RULES
 from mminstruct.stage import Made
 from mminstruct.stages.filter import Filter
+from mminstruct.text.rules import RULES
 
 GOOD = "Two small boats rest beside the pier while gulls circle above the lighthouse."
 
@@ -37,7 +37,7 @@ def test_good_answers_stay_with_their_words_counted_and_bad_ones_leave_with_the_
     made = run(GOOD, "I'm sorry, but I can't assist with that.", f"{GOOD}</s>")
     assert made.table.to_pylist() == [{"pair_id": "p0", "image_id": "i0", "instruction_id": "t", "words": 13}]
     assert [(drop.id, drop.reason, drop.detail) for drop in made.drops] == [
-        ("p1", "refusal", "I'm sorry, but I can't"), ("p2", "leak", "</s>"),
+        ("p1", "refusal", "I'm sorry, but I can't assist"), ("p2", "leak", "special_token: </s>"),
     ]  # fmt: skip
 
 

@@ -63,6 +63,20 @@ def test_every_two_are_compared_in_both_orders_and_the_verdict_names_the_contest
     assert json.loads(rows[0]["reply"])["verdict"] == "A"
 
 
+def test_a_reason_with_a_models_tokens_is_not_shown_and_the_verdict_stands() -> None:
+    said = json.dumps({"reason": "A is <|im_end|> better", "verdict": "A"})
+    made = run({"r": Referee(script=lambda messages, seed: said)})
+    assert {(row["order"], row["verdict"], row["reason"]) for row in made.table.to_pylist()} == {
+        (0, "a", None), (1, "b", None),
+    }  # fmt: skip
+    assert {row["reply"] for row in made.table.to_pylist()} == {said}
+
+
+def test_a_verdict_within_thoughts_that_never_end_is_none() -> None:
+    made = run({"r": Referee(script=lambda messages, seed: "◁think▷\nVerdict: A\n")})
+    assert {row["verdict"] for row in made.table.to_pylist()} == {"unparsed"}
+
+
 def test_the_second_order_shows_the_same_answers_the_other_way_round() -> None:
     referee = Referee()
     made = run({"r": referee}, {"x": "Apples.", "y": "Bees."})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -12,15 +13,28 @@ import pyarrow.parquet as pq
 import pytest
 
 from mminstruct.engine.local import Local
+from mminstruct.models.model import Reply
+from mminstruct.prompts import Message
 from mminstruct.recipe import inputs
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Run, claim, execute
 from mminstruct.stage import Made, Rows
 from mminstruct.status import standing
+from mminstruct.text.rules import RULES, Context
+from tests.stages.doubles import Scripted
+from tests.text.replies import BUS, FOUND, REFUSALS
 from tests.world import bench, draw, recipe
 
 NAMES = [name for kind in RECIPES.values() for name in kind.__dataclass_fields__]
 READING = [name for name in NAMES if name not in ("ingest", "pick")]
+TEXTS = {
+    "caption": "caption", "fuse": "description", "instruct": "instruction", "summarize": "instruction",
+    "exemplify": "answer", "answer": "answer",
+}  # fmt: skip
+"""Stages that keep what a model says, and the column that they keep it in."""
+FINISHES = ("error", "filtered", "length", "content_filter", "tool_calls", "model_length", "abort", "STOP", "None", "")
+"""Finish reasons of replies that are not known to be whole: those of ours that are not, and what endpoints say."""
+LOOPS = ["The bus is red. " * 12, "Once there was a red bus that loved and loved and loved and loved and loved it " * 5]
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +181,36 @@ def test_final_images_and_instructions_come_from_inputs(run: Run) -> None:
     assert ids("export", "image_id") <= ids("ingest", "image_id")
     assert ids("export", "instruction_id") <= ids("summarize", "instruction_id")
     assert ids("cluster", "instruction_id") == ids("embed", "instruction_id") <= ids("instruct", "instruction_id")
+
+
+def test_every_stage_that_has_a_prompt_is_under_the_law_of_replies(runs: dict[str, Run]) -> None:
+    asking = {name for name, one in runs.items() if hasattr(one.stages[name], "prompt")}
+    assert asking == TEXTS.keys() | {"respond"}  # which has what was said judged, however bad it is
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_reply_that_is_not_known_to_be_good_never_becomes_a_row(run: Run, name: str) -> None:
+    faulty = [Reply(reply.replace("{}", BUS), "stop") for replies in FOUND.values() for reply in replies]
+    faulty += [Reply(reply, "stop") for reply in REFUSALS + LOOPS]
+    faulty += [Reply(BUS, finish, error="said so") for finish in FINISHES]  # type: ignore[arg-type]
+    faulty += [Reply("", "stop"), Reply(" \n<|im_end|>", "stop"), Reply("?!", "stop")]
+    left, sent = list(reversed(faulty)), 0
+
+    def script(messages: list[Message], seed: int) -> Reply:
+        nonlocal sent
+        sent += 1
+        return left.pop() if left else Reply("", "error", error="there are no more")
+
+    stage = dataclasses.replace(run.stages[name], model=Scripted(script=script))  # type: ignore[type-var]
+    while left:
+        for key in units(run, name):
+            pieces = made(stage.load(**wholes(run, name))(**parts(run, name, key)), key)
+            kept = [row for _, one in pieces for row in one.table.to_pylist() if row.get("fused", True)]
+            assert [row[TEXTS[name]] for row in kept if not _leaves_by_a_rule(name, row)] == []
+            assert all(drop.reason for _, one in pieces for drop in one.drops)
+    assert sent >= len(faulty)
+
+
+def _leaves_by_a_rule(name: str, row: dict[str, Any]) -> bool:
+    """Whether the filter, which has the rules of taste for answers, drops *row*."""
+    return name == "answer" and any(RULES[rule](row["answer"], Context()) for rule in ("refusal", "repetition"))

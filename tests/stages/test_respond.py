@@ -61,7 +61,14 @@ def test_an_answer_cut_at_the_cap_is_kept_and_marked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "fault"), [(Reply("", "error", error="boom"), "model_error"), (Reply("", "filtered"), "model_filtered")]
+    ("reply", "fault"),
+    [
+        (Reply("", "error", error="boom"), "model_error"),
+        (Reply("", "filtered"), "model_filtered"),
+        (Reply("It is half an ans", "abort"), "model_abort"),  # type: ignore[arg-type]
+        (Reply("Request timed out. Please try again.", "stop"), "error_text"),
+        (Reply('{"error": {"message": "Rate limit reached", "code": 429}}', "stop"), "error_text"),
+    ],
 )
 def test_a_contestant_that_fails_has_a_fault_and_the_others_their_answers(reply: Reply, fault: str) -> None:
     broken = Player(script=lambda messages, seed: reply if "1?" in said(messages) else "Fine.")
@@ -72,6 +79,17 @@ def test_a_contestant_that_fails_has_a_fault_and_the_others_their_answers(reply:
     assert rows["q1", "b"]["answer"] == "Good."
     alone = run({"a": broken})
     assert [(drop.id, drop.reason) for drop in alone.drops] == [("q1", "no_answer")]
+
+
+@pytest.mark.parametrize("said", ["None", "Access denied", "I'm sorry, but I can't see it.", "The bus <pad> is red."])
+def test_what_the_contestant_said_is_its_answer_however_bad_it_is(said: str) -> None:
+    (row,) = run({"a": Player(script=lambda messages, seed: said)}, count=1).table.to_pylist()
+    assert (row["answer"], row["fault"]) == (said, None)
+
+
+def test_thoughts_that_never_end_are_no_answer() -> None:
+    (row,) = run({"a": Player(script=lambda messages, seed: "<think>It is 0. No, 1")}, count=1).table.to_pylist()
+    assert (row["answer"], row["fault"], row["words"]) == ("", None, 0)
 
 
 def test_an_empty_answer_is_an_answer() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mminstruct.duplicates import near_hashes, near_signatures, nearest, signatures
+from mminstruct.text.duplicates import near_hashes, near_signatures, nearest, signatures
 
 
 def greedy(hashes: list[int], most: int) -> list[int]:

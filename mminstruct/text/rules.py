@@ -4,8 +4,7 @@ Each rule gets the answer and its context and returns what it found, or None. Ru
 answer lost is gone, a bad one kept is one in a hundred thousand. So each looks for the form that failures have in
 practice, and steps back where the instruction asked for just that (a caption, a template, a translation).
 
-Sources: Gopher's and FineWeb's repetition filters; special tokens and meta phrases as users report them from LLaVA,
-LLaMA-Factory and LLaVA-CoT data.
+Source: meta phrases as users report them from LLaVA, LLaMA-Factory and LLaVA-CoT data.
 """
 
 # ruff: noqa: E501 - a pattern is read more easily in one piece
@@ -16,10 +15,12 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from mminstruct.languages import foreign
-from mminstruct.text import words as text_words
+from mminstruct.text.characters import words as text_words
+from mminstruct.text.languages import foreign
+from mminstruct.text.leaks import leak as leaked
+from mminstruct.text.refusal import AS_A_MODEL
+from mminstruct.text.refusal import refusal as declined
+from mminstruct.text.repetition import repetition as repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +53,14 @@ def _found(pattern: re.Pattern[str], text: str) -> str | None:
     return None if match is None else " ".join(match.group().split())[:80]
 
 
-_PICTURE = r"(?:images?|pictures?|photos?|photographs?|attachments?)"
-_CANNOT = r"(?:cannot|can['’]t|can not|am unable to|['’]m unable to|am not able to|['’]m not able to|won['’]t|will not|must decline to)"
-_REFUSAL = _patterns(
-    rf"\A\W*(?:I['’]m|I am) (?:\w+ )?(?:sorry|afraid),? (?:but )?I(?: {_CANNOT}|['’]m unable| do(?: not|n['’]t) have)",
-    r"\bI apologi[sz]e,? (?:but|for (?:the|any) (?:confusion|inconvenience|misunderstanding))",
-    rf"\bI ?{_CANNOT}(?: \w+ly)? (?:assist|provide|fulfill?|comply|generate|accommodate|process {_PICTURE}|access)\b",
-    rf"\bI ?{_CANNOT}(?: \w+ly)? help (?:you )?(?:with|you\b)",
-    rf"\bI ?{_CANNOT}(?: \w+ly)? (?:answer|complete|follow|create|write|do) (?:that|this|the|your|such) (?:question|request|task|instruction|kind|content)",
-    rf"\bI ?{_CANNOT}(?: \w+ly)? (?:see|view|open|analy[sz]e|interpret|look at|identify)(?: the| this| your| any| an?| that)? (?:{_PICTURE}|real people|(?:person|people|individuals?) in)\b",
-    rf"\b(?:I (?:do not|don['’]t)|without) (?:have )?(?:the ability|(?:direct )?access|being able) to (?:see|view|access|the) ?(?:the |this |any )?{_PICTURE}",
-    rf"\bno {_PICTURE} (?:was|were|is|has been|have been) (?:provided|attached|uploaded|included|shared|given)",
-    rf"\b(?:please|could you) (?:provide|upload|share|attach)(?: me with)? (?:the|an?|your|more) (?:{_PICTURE}|descriptions?|details|context|information)\b",
-    r"\b(?:goes against|violates?) (?:my|our|the|openai['’]s) (?:\w+ )?(?:guidelines|polic(?:y|ies)|programming)",
-    r"\b(?:against|outside) my (?:guidelines|programming|capabilities)",
-)  # fmt: skip
-
-
 def refusal(answer: str, context: Context) -> str | None:
-    """Refusals stand at the start or are the whole answer; further on they are somebody's words in a story."""
-    return _found(_REFUSAL, answer if len(answer) < 400 else answer[:200])
+    """The answer declines, or says that there is no image."""
+    return declined(answer)
 
 
 _TEXT = r"(?:descriptions?|captions?|alt[- ]?texts?)"
 _META = _patterns(
-    r"\bas an? (?:AI|artificial intelligence)(?: (?:language )?(?:model|assistant|chatbot|system))?(?=[,.;:]| I\b| my\b|$)",
-    r"\bas an? (?:(?:large )?language model|LLM|text-based (?:AI|model|assistant))\b",
+    AS_A_MODEL.pattern,
     r"\bmy (?:training data|knowledge cut-?off)\b",
     rf"\b(?:based|relying) (?:up)?on (?:only )?(?:the|your|this|what)(?: \w+){{0,2}} {_TEXT}\b",
     r"\bbased (?:up)?on (?:only )?(?:the|your|this) (?:(?:provided|given) (?:text|information|details|context)|(?:text|information|details|context) (?:that (?:is|was|you) |you )?(?:provided|given))\b",
@@ -110,13 +93,6 @@ def meta_talk(answer: str, context: Context) -> str | None:
     return found
 
 
-SPECIAL_TOKENS = _patterns(
-    r"</?(?:image|im_start|im_end|im_patch|video|unk|pad|bos|eos|s|think|answer|img)>",
-    r"<\|[a-z_0-9]{1,40}\|>",
-    r"\[/?INST\]|<</?SYS>>|\[/?SYS(?:TEM)?_?(?:PROMPT)?\]",
-    r"<(?:start|end)_of_(?:turn|text|image)>|<image_placeholder>|<fake_token_around_image>",
-)
-"""Tokens of models and their templates: in a text they split turns or break the count of images."""
 _HEADINGS = _patterns(
     r"^[ \t]*#{2,6} ?(?:human|assistant|instruction|response|input|output)\b ?:?",
     r"^[ \t]*(?:instruction|description) ?: .*\n\s{0,9}(?:image|answer|response) ?:",
@@ -130,8 +106,10 @@ _ASKS_SPEECH = re.compile(r"dialog|conversation|play|script|chat|interview|joke|
 
 
 def leak(answer: str, context: Context) -> str | None:
-    """Special tokens, turns of a chat template, the prompt's own headings, or the instruction said back."""
-    found = _found(SPECIAL_TOKENS, answer) or _found(_HEADINGS, answer) or _found(_ROLES, answer)
+    """What ``leaks.leak`` finds, turns of a chat template, the prompt's own headings, or the instruction said back."""
+    if left := leaked(answer, context.instruction):
+        return f"{left[0]}: {left[1]}"
+    found = _found(_HEADINGS, answer) or _found(_ROLES, answer)
     if found:
         return found
     speakers: list[str] = _SPEAKER.findall(answer)
@@ -172,48 +150,8 @@ def placeholder(answer: str, context: Context) -> str | None:
 
 
 def repetition(answer: str, context: Context) -> str | None:
-    """Loops: a phrase at once again and again, one line over and over, or most of the text said before.
-
-    Songs and poems may repeat; their refrains stay below these limits (a pantoum says half its lines twice).
-    """
-    if run := re.search(r"([^\W\d_])\1{15,}", answer):
-        return run.group()[:20]
-    lines = [line.strip().casefold() for line in answer.splitlines()]
-    lines = [line for line in lines if line and not (line.startswith("|") and line.endswith("|"))]  # rows of a table
-    tokens = words("\n".join(lines))
-    _, codes_N = np.unique(np.array(tokens), return_inverse=True) if tokens else (None, np.empty(0, np.int64))
-    for n in range(1, min(24, len(tokens) // 3) + 1):
-        times = _longest(codes_N[:-n] == codes_N[n:]) // n + 1
-        if times >= (8 if n == 1 else 5 if n < 4 else 4 if n < 8 else 3):
-            start = _start(codes_N[:-n] == codes_N[n:])
-            return f"{times} times: {' '.join(tokens[start : start + n])[:60]}"
-    if lines:
-        commonest = max(set(lines), key=lambda line: (lines.count(line), line))
-        if lines.count(commonest) >= 4 and lines.count(commonest) > 0.5 * len(lines) and len(words(commonest)) >= 2:
-            return f"{lines.count(commonest)} times the line: {commonest[:60]}"
-    if len(tokens) >= 50:
-        seen: set[tuple[str, ...]] = set()
-        again_N = np.zeros(len(tokens), bool)
-        for n in range(len(tokens) - 5):
-            gram = tuple(tokens[n : n + 6])
-            if gram in seen:
-                again_N[n : n + 6] = True
-            seen.add(gram)
-        if again_N.mean() > 0.55:
-            return f"{again_N.mean():.0%} said before"
-    return None
-
-
-def _longest(same_N: np.ndarray) -> int:
-    """Length of the longest run of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], same_N.astype(np.int8), [0]))))
-    return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
-
-
-def _start(same_N: np.ndarray) -> int:
-    """Where the longest run begins."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], same_N.astype(np.int8), [0]))))
-    return int(edges[::2][(edges[1::2] - edges[::2]).argmax()])
+    """The answer got stuck; songs and poems may repeat."""
+    return repeated(answer, verse=True)
 
 
 _ASKS_LANGUAGE = re.compile(

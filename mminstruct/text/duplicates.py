@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from mminstruct.text import words
+from mminstruct.text.characters import words
 
 _PERMUTATIONS = 128
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mminstruct.languages import LANGUAGES
-from mminstruct.rules import RULES, Context
+from mminstruct.text.languages import LANGUAGES
+from mminstruct.text.rules import RULES, Context
 
 PROSE = (
     "The harbour is calm this morning. Two small boats rest beside the pier while gulls circle above the lighthouse, and "
@@ -218,7 +218,7 @@ def test_an_address_that_the_image_shows_may_be_said() -> None:
 
 
 def test_a_detail_tells_what_was_found() -> None:
-    assert RULES["leak"]("A calm harbour.</s>", Context()) == "</s>"
+    assert RULES["leak"]("A calm harbour.</s>", Context()) == "special_token: </s>"
     assert str(RULES["repetition"]("The boats rest. " * 12, Context())).endswith("the boats rest")
     assert RULES["too_short"]("Boats.", Context()) == "1 words"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from mminstruct.text import words
+from mminstruct.text.characters import words
 
 _STOPWORDS = {
     "en": "the a an of and to in is are was were with that this it for on as at by from or his her their be have you",
