@@ -30,7 +30,7 @@ class Client(httpx2.AsyncClient):
             async for piece in answer.aiter_bytes():
                 body += piece
                 if len(body) > self._largest:
-                    raise TooLarge(f"the reply is larger than {self._largest / 2**20:g} MiB, unpacked")
+                    raise TooLarge(f"the reply is larger than {self._largest / 2**20:.4g} MiB, unpacked (options.megabytes)")
         finally:
             await answer.aclose()
         unpacked = [
@@ -53,7 +53,7 @@ async def lines(pieces: AsyncIterator[bytes], *, longest: int, largest: int) -> 
     async for piece in pieces:
         size += len(piece)
         if size > largest:
-            raise TooLarge(f"the file is larger than {largest / 2**20:g} MiB, unpacked")
+            raise TooLarge(f"the file is larger than {largest / 2**20:.4g} MiB, unpacked")
         *whole, rest = piece.split(b"\n")
         for end in whole:
             line += end

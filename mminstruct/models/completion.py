@@ -69,14 +69,14 @@ def usage(data: Any, *, tokens_in: int, tokens_out: int) -> Usage:
 
 
 def read(data: Any, finishes: dict[str, Finish], *, who: str) -> Said | Fault:
-    """The first choice of *data*, or what is wrong with it.
+    """The first choice of *data*, or what is wrong with it: its cost is None where it was a reply all the same.
 
     Args:
         finishes: What each finish reason means, by its name in lower case; ``null`` where there is none.
         who: The endpoint as a person knows it, for messages.
     """
     if not isinstance(data, dict):
-        return Fault("garbage", f"HTTP 200 with {type(data).__name__} instead of a reply")
+        return Fault("garbage", f"HTTP 200 with {type(data).__name__} instead of a reply", cost=None)
     if data.get("error"):  # some gateways put their own errors behind a 200
         return _hidden(data["error"], who)
     choices = data.get("choices")
@@ -86,7 +86,7 @@ def read(data: Any, finishes: dict[str, Finish], *, who: str) -> Said | Fault:
         return _hidden(choice["error"], who)
     message = choice.get("message")
     if not isinstance(message, dict):
-        return Fault("garbage", "HTTP 200 without choices[0].message")
+        return Fault("garbage", "HTTP 200 without choices[0].message", cost=None)
     return _said(message, choice.get("finish_reason"), finishes)
 
 
@@ -98,18 +98,16 @@ def _said(message: dict[str, Any], reason: Any, finishes: dict[str, Finish]) -> 
     if isinstance(refusal, str) and refusal and not text:
         return Said("", "filtered", _encodable(refusal))
     if not text and (message.get("tool_calls") or message.get("function_call")):
-        return Fault("unusable", "the reply is a call of a tool, and none was offered")
+        return Fault("unusable", "the reply is a call of a tool, and none was offered", cost=None)
     name = "null" if reason is None else reason.lower() if isinstance(reason, str) else type(reason).__name__
     finish = finishes.get(name)
     if finish is not None:
         return Said(text, finish)
     if name in _BROKE_OFF:
-        return Fault("fault", f"finish reason {name}: the endpoint broke the reply off")
+        return Fault("fault", f"finish reason {name}: the endpoint broke the reply off", cost=None)
     name = faults.short(name)
-    return Fault(
-        "unusable",
-        f"finish reason {name} is not known to end a whole reply; if it does, say options.finish: {{{name}: stop}}",
-    )
+    said = f"finish reason {name} is not known to end a whole reply; if it does, say options.finish: {{{name}: stop}}"
+    return Fault("unusable", said, cost=None)
 
 
 def _text(content: Any) -> str | Fault:
@@ -117,7 +115,7 @@ def _text(content: Any) -> str | Fault:
     if content is None or isinstance(content, str):
         return _encodable(content or "")
     if not isinstance(content, list):
-        return Fault("unusable", f"choices[0].message.content is {type(content).__name__}")
+        return Fault("unusable", f"choices[0].message.content is {type(content).__name__}", cost=None)
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
@@ -125,7 +123,8 @@ def _text(content: Any) -> str | Fault:
             texts.append(part["text"])
         elif kind not in _THOUGHTS:
             name = faults.short(faults.text_of(kind))
-            return Fault("unusable", f"choices[0].message.content has a part of type {name}, which is not understood")
+            said = f"choices[0].message.content has a part of type {name}, which is not understood"
+            return Fault("unusable", said, cost=None)
     return _encodable("".join(texts))
 
 

@@ -79,9 +79,10 @@ class Exchange:
         if isinstance(answer, Fault):
             return dataclasses.replace(answer, cost=self.most(ask)) if answer.cost is None else answer
         used = completion.usage(answer.data, tokens_in=ask.tokens_in, tokens_out=answer.size // 4)
-        note("usage_guessed", int(used.guessed))
-        cost = self._cost(used, ask)
         said = completion.read(answer.data, self._settings.finish, who=self._who)
+        free = used.guessed and isinstance(said, Fault) and said.cost is not None  # an error that names no tokens
+        cost = 0.0 if free else self._cost(used, ask)
+        note("usage_guessed", int(used.guessed and not free))
         if isinstance(said, Fault):
             return dataclasses.replace(said, said=self._key.scrub(said.said), cost=cost)
         error = None

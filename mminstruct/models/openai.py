@@ -24,7 +24,7 @@ from mminstruct.models.faults import EndpointError, Fault
 from mminstruct.models.limits import Limiter
 from mminstruct.models.model import Finish, Model, Reply, Sampling
 from mminstruct.models.recorder import Recorder
-from mminstruct.models.structured import Unfit, fitting
+from mminstruct.models.structured import Contradiction, Unfit, fitting
 from mminstruct.prompts import Message
 from mminstruct.spending import Ledger
 from mminstruct.stage import UNIT, Halt, Purse, Unit, note
@@ -154,6 +154,8 @@ class Chatter:
             return Reply(first.text, first.finish, first.tokens_in, first.tokens_out, first.error)
         try:
             return Reply(fitting(first.text, schema), "stop", first.tokens_in, first.tokens_out)
+        except Contradiction as fault:  # to be asked again which of its answers it means would be another question
+            return Reply(first.text, "error", first.tokens_in, first.tokens_out, f"bad json: {fault}")
         except Unfit as fault:
             why = str(fault)
         turns: list[Message] = [
