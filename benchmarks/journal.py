@@ -145,7 +145,9 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=500)
     parser.add_argument("--latency", type=float, default=0.4, help="of the endpoint, seconds")
     parser.add_argument("--kills", type=int, default=8, help="in each round")
-    parser.add_argument("--span", type=float, default=3.0, help="longest wait for a kill after the first request, seconds")
+    parser.add_argument(
+        "--span", type=float, default=3.0, help="longest wait for a kill after the first request, seconds"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None, help="where the runs are written: the disk to measure")
     given = parser.parse_args()

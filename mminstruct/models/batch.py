@@ -79,9 +79,7 @@ class Batches:
         journal: Where ids of batches are kept until the unit is committed; None: only the endpoint knows them.
     """
 
-    def __init__(
-        self, connection: Connection, settings: Settings, exchange: Exchange, journal: Journal | None
-    ) -> None:
+    def __init__(self, connection: Connection, settings: Settings, exchange: Exchange, journal: Journal | None) -> None:
         self.cost = 0.0
         """US dollars for all answers that came, those that are no reply among them."""
         self.lost = 0.0

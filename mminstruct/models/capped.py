@@ -30,7 +30,9 @@ class Client(httpx2.AsyncClient):
             async for piece in answer.aiter_bytes():
                 body += piece
                 if len(body) > self._largest:
-                    raise TooLarge(f"the reply is larger than {self._largest / 2**20:.4g} MiB, unpacked (options.megabytes)")
+                    raise TooLarge(
+                        f"the reply is larger than {self._largest / 2**20:.4g} MiB, unpacked (options.megabytes)"
+                    )
         finally:
             await answer.aclose()
         unpacked = [

@@ -87,7 +87,7 @@ def of_status(status: int, headers: Mapping[str, str], body: Any, *, who: str) -
         to = short(str(headers.get("location") or "nowhere"))
         return Fault(
             "fatal",
-            f"{who}: redirects to {to} (HTTP {status}), and prompts, pictures and keys are sent to no other address than"
+            f"{who}: redirects to {to} (HTTP {status}); prompts, pictures and keys are sent to no other address than"
             " url names; set url to the one that answers itself",
         )
     if status == 413 or _LENGTH.search(words):

@@ -33,9 +33,7 @@ class Transcripts:
         images: Images in one prompt at most.
     """
 
-    def __init__(
-        self, tokenizer: Any, *, template: str | None = None, parts: bool = False, images: int = 1
-    ) -> None:
+    def __init__(self, tokenizer: Any, *, template: str | None = None, parts: bool = False, images: int = 1) -> None:
         if template is not None and "{" not in template:
             template = Path(template).read_text()
         self._tokenizer = tokenizer

@@ -16,8 +16,8 @@ from mminstruct.models.faults import Fault, Secret
 from mminstruct.models.model import Model
 from mminstruct.models.prices import Price
 from tests.models.asking import PRICE, ask, chatter, rows, unit
-from tests.models.server import Endpoint, Request, echo, error, say
 from tests.models.server import Answer as Sent
+from tests.models.server import Endpoint, Request, echo, error, say
 
 KEY = "sk-canary-0cc175b9c0f1b6a831c399e269772661"
 
@@ -52,7 +52,19 @@ def test_a_finish_reason_that_is_documented_is_taken_in_any_case(name: str) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["error", "abort", "tool_calls", "function_call", "insufficient_system_resource", "done", "", None, 5, ["stop"], {}],
+    [
+        "error",
+        "abort",
+        "tool_calls",
+        "function_call",
+        "insufficient_system_resource",
+        "done",
+        "",
+        None,
+        5,
+        ["stop"],
+        {},
+    ],
 )
 def test_a_finish_reason_that_is_not_known_to_be_good_is_a_failed_reply(name: Any) -> None:
     found = read(choice(finish=name))
@@ -66,7 +78,7 @@ def test_an_endpoints_own_finish_reasons_can_be_told_and_only_with_a_known_meani
     found = read(choice(finish=None), finish={"NULL": "stop"})
     assert isinstance(found, Bought)
     assert isinstance(read(choice(finish="done"), finish={"done": "length"}), Bought)
-    with pytest.raises(ValueError, match="finish.done is stop, length or filtered, not 'fine'"):
+    with pytest.raises(ValueError, match=r"finish\.done is stop, length or filtered, not 'fine'"):
         exchange(finish={"done": "fine"})
 
 
@@ -262,7 +274,10 @@ def test_what_was_paid_is_never_lost_whatever_else_came(data: dict[str, Any], to
 
 def test_json_nested_deeper_than_python_can_walk_is_a_fault() -> None:
     deep = "[" * 900 + "]" * 900
-    for body in (f'{{"error": {deep}}}', f'{{"choices": [{{"finish_reason": {deep}, "message": {{"content": {deep}}}}}]}}'):
+    for body in (
+        f'{{"error": {deep}}}',
+        f'{{"choices": [{{"finish_reason": {deep}, "message": {{"content": {deep}}}}}]}}',
+    ):
         assert isinstance(read(json.loads(body)), Fault)
 
 
