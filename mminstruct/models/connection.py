@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import difflib
 import json
+import logging
 import os
 import re
 import urllib.parse
@@ -156,6 +157,7 @@ def connect(model: Model, settings: Settings) -> Connection:
 
     from mminstruct.models.capped import Client
 
+    logging.getLogger("httpcore2").setLevel(logging.INFO)  # its DEBUG is the headers of replies, which may echo a key
     url = model.url or OPENAI
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
