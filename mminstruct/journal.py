@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
 
+from mminstruct.stage import note
 from mminstruct.store import Table
+
+log = logging.getLogger(__name__)
 
 
 class Calls:
     """Journal of a unit's paid replies: survives a crash, is cleared by the unit's commit.
 
-    On a local disk one appended file, flushed to the disk line by line; elsewhere one object a reply, since object
-    stores cannot append. Replies without a price need no journal and never come here.
+    Each line holds one reply and its checksum. Replies come in groups: on a local disk a group is appended to one file
+    and flushed once, elsewhere it is one object, since object stores cannot append. A line that was torn by a power
+    cut, or changed since, is named in the log, counted in the unit's notes, and its reply is bought again.
     """
 
     def __init__(self, table: Table, key: str) -> None:
@@ -29,15 +36,18 @@ class Calls:
 
     def _load(self) -> dict[str, dict[str, Any]]:
         if self._replies is None:
-            self._replies = {}
+            found: dict[str, dict[str, Any]] = {}
             names = self.table.store.names(*self._folder)
-            for data in self.table.store.read_many("/".join(self._folder), names).values():
-                for line in data.splitlines():
-                    try:
-                        entry = json.loads(line)
-                    except ValueError:  # the last line of a file that a power cut tore
-                        continue
-                    self._replies[entry["request"]] = entry["reply"]
+            for name, data in self.table.store.read_many("/".join(self._folder), names).items():
+                for number, line in enumerate(data.split(b"\n"), 1):
+                    entry = _entry(line)
+                    if entry is not None:
+                        found[entry[0]] = entry[1]
+                    elif line:
+                        place = self.table.store.path(*self._folder, name)
+                        log.warning("%s, line %d: a damaged reply; it is asked for again", place, number)
+                        note("journal_lines_damaged")
+            self._replies = found
         return self._replies
 
     def get(self, request: str) -> dict[str, Any] | None:
@@ -45,23 +55,18 @@ class Calls:
             self.used = True
             return self._load().get(request)
 
-    def put(self, request: str, reply: dict[str, Any]) -> None:
-        line = json.dumps({"request": request, "reply": reply}, ensure_ascii=False).encode() + b"\n"
+    def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
+        """Keep *replies* by their requests: on the disk, or in the object store, when this returns."""
+        lines = b"".join(_line(request, reply) for request, reply in replies.items())
         store = self.table.store
         with self._lock:
             self.used = True
-            self._load()[request] = reply
+            known = self._load()
             if not store.local:
-                store.write(line, *self._folder, f"{request}.jsonl")
-                return
-            path = store.path(*self._folder, "replies.jsonl")
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "ab") as file:
-                if file.tell() and not _ends_whole(path):
-                    file.write(b"\n")  # a torn line must not swallow this one
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+                store.write(lines, *self._folder, f"{hashlib.sha256(lines).hexdigest()[:32]}.jsonl")
+            else:
+                _append(store.path(*self._folder, "replies.jsonl"), lines)
+            known.update(replies)
 
     def clear(self) -> None:
         names = self.table.store.names(*self._folder)
@@ -69,6 +74,47 @@ class Calls:
             self.table.store.remove(*self._folder, name)
         if names and self.table.store.local:
             os.rmdir(self.table.store.path(*self._folder))
+
+
+def _line(request: str, reply: dict[str, Any]) -> bytes:
+    text = json.dumps([request, reply], ensure_ascii=False)
+    return f"{_digest(text.encode())} {text}\n".encode()
+
+
+def _entry(line: bytes) -> tuple[str, dict[str, Any]] | None:
+    """(request, reply) of a whole line; None for one that is not."""
+    digest, _, text = line.partition(b" ")
+    if digest != _digest(text).encode():
+        return None
+    request, reply = json.loads(text)
+    return request, reply
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _append(path: str, lines: bytes) -> None:
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    with open(path, "ab") as file:
+        new = not file.tell()
+        if not new and not _ends_whole(path):
+            file.write(b"\n")  # a torn line must not swallow the next
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    if new:
+        for place in (folder, os.path.dirname(folder)):  # or a power cut takes the file's name with it
+            _sync(place)
+
+
+def _sync(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _ends_whole(path: str) -> bool:

@@ -194,7 +194,9 @@ class Journal(Protocol):
 
     def get(self, request: str) -> dict[str, Any] | None: ...
 
-    def put(self, request: str, reply: dict[str, Any]) -> None: ...
+    def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
+        """Keep *replies* by their requests; they are safe from a crash when this returns."""
+        ...
 
 
 class Purse(Protocol):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from mminstruct.journal import Calls
 from mminstruct.stage import Drop
 from mminstruct.store import Receipt, Store, Table
 from tests.doing_nothing import NUMBERS
@@ -88,22 +87,6 @@ def test_drops_keep_their_reasons(store: Store) -> None:
     made.drops = table.put_drops("a", [Drop("x", "bad", "why\ud83d".encode("utf-8", "replace").decode())])
     table.commit(made)
     assert [(r["unit"], r["id"], r["reason"]) for r in store.table("t").dropped()] == [("a", "x", "bad")]
-
-
-def test_a_journal_outlives_its_writer_and_a_torn_line(store: Store) -> None:
-    table = store.table("t")
-    calls = Calls(table, "a")
-    calls.put("r1", {"text": "paid"})
-    if store.local:  # a power cut in the middle of an append
-        with open(store.path("t", "_calls/a/replies.jsonl"), "ab") as file:
-            file.write(b'{"request": "r2", "rep')
-    again = Calls(store.table("t"), "a")
-    assert again.get("r1") == {"text": "paid"}
-    assert again.get("r2") is None
-    again.put("r3", {"text": "more"})
-    assert Calls(store.table("t"), "a").get("r3") == {"text": "more"}
-    again.clear()
-    assert Calls(store.table("t"), "a").get("r1") is None
 
 
 def test_a_flipped_bit_is_found_on_reading(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mminstruct.bench.contestant import weights
 from mminstruct.models.model import EXTRAS, Model
+from mminstruct.models.structured import Unfit, values
 from mminstruct.stage import prompt
 from mminstruct.text.reply import spoken
 
 ASKS = ("pair", "grade")
+_T = TypeVar("_T")
 
 VERDICT: dict[str, Any] = {
     "type": "object",
@@ -86,53 +88,58 @@ def read_verdict(reply: str, finish: str = "stop") -> tuple[str, str | None]:
     """``A``, ``B``, ``neither`` or ``unparsed``, and the reason that was given.
 
     Read is JSON with a ``verdict``, a line ``Verdict: ...``, or a reply that is nothing but one. A reply that holds
-    two different verdicts, or was cut off before its end outside of JSON, is unparsed: never a tie, never a guess.
+    two different verdicts, was cut off before its end outside of JSON, or failed, is unparsed: never a tie, never a
+    guess.
     """
-    text = spoken(reply)
-    found = [(_word(entry["verdict"]), _reason(entry)) for entry in _objects(text) if "verdict" in entry]
-    if found:
-        words = {word for word, _ in found}
-        return found[-1] if len(words) == 1 else ("unparsed", None)
-    return _plain(text, finish, _LABELLED, _ALONE, _word), None
+    said, reason = _read(spoken(reply), finish, "verdict", _LABELLED, _ALONE, _word)
+    return ("unparsed" if said is None else said), reason
 
 
 def read_grade(reply: str, finish: str = "stop") -> tuple[int | None, str | None]:
     """A grade from 1 to 10, or None where the reply holds none, or several, or one out of range; and the reason."""
-    text = spoken(reply)
-    found = [(_grade(entry["grade"]), _reason(entry)) for entry in _objects(text) if "grade" in entry]
-    if found:
-        return found[-1] if len({grade for grade, _ in found}) == 1 else (None, None)
-    said = _plain(text, finish, _GRADED, _NUMBER, str)
-    return _grade(int(said)) if said != "unparsed" and len(said) < 4 else None, None
+    return _read(spoken(reply), finish, "grade", _GRADED, _NUMBER, _grade)
 
 
-def _plain(text: str, finish: str, labelled: re.Pattern[str], alone: re.Pattern[str], read: Any) -> str:
-    if finish != "stop":
-        return "unparsed"
-    said = {read(match.group(1)) for match in labelled.finditer(text)}
-    if not said and (match := alone.fullmatch(text.strip())):
+def _read(
+    text: str, finish: str, key: str, labelled: re.Pattern[str], alone: re.Pattern[str], read: Callable[[Any], _T]
+) -> tuple[_T | None, str | None]:
+    """What *text* says, and why; None where that cannot be told.
+
+    Args:
+        key: Of JSON that holds what is looked for.
+        labelled: A line that says it, in its first group.
+        alone: A text that is nothing but it.
+        read: Its value, from JSON or words; None where it is none.
+    """
+    if finish not in ("stop", "length"):
+        return None, None
+    found: list[tuple[_T | None, str | None]] = []
+    rest, place = [], 0
+    try:
+        for entry, start, end in values(text, "{"):
+            keys = {str(name).lower(): item for name, item in entry.items()}
+            if len(keys) < len(entry):
+                return None, None
+            if key in keys:
+                found.append((read(keys[key]), _reason(keys)))
+            rest.append(text[place:start])
+            place = end
+    except Unfit:
+        return None, None
+    outside = "\n".join([*rest, text[place:]])
+    if re.search(rf"[\"']{key}[\"']\s*:", outside, re.IGNORECASE):  # JSON that is broken, or was cut
+        return None, None
+    said = {value for value, _ in found}
+    if finish == "stop" or found:
+        said |= {read(match.group(1)) for match in labelled.finditer(outside)}
+    if not said and finish == "stop" and (match := alone.fullmatch(text.strip())):
         said = {read(match.group(1))}
-    return str(said.pop()) if len(said) == 1 else "unparsed"
+    return (said.pop(), found[-1][1] if found else None) if len(said) == 1 else (None, None)
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """JSON objects in *text*, wherever they stand, their keys in lower case."""
-    decoder = json.JSONDecoder()
-    found, place = [], text.find("{")
-    while place >= 0:
-        try:
-            value, end = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):
-            end = place + 1
-        else:
-            found.append({str(key).lower(): item for key, item in value.items()})
-        place = text.find("{", end)
-    return found
-
-
-def _word(said: Any) -> str:
+def _word(said: Any) -> str | None:
     match = _ALONE.fullmatch(said.strip()) if isinstance(said, str) else None
-    return _WORDS[match.group(1).lower()] if match else "unparsed"
+    return _WORDS[match.group(1).lower()] if match else None
 
 
 def _grade(said: Any) -> int | None:

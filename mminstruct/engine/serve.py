@@ -17,12 +17,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mminstruct.engine import protocol
+from mminstruct.engine import bodies, protocol
 from mminstruct.engine.config import EngineConfig, Pool
 from mminstruct.engine.data import connect
 from mminstruct.engine.protocol import Asked, Refused
@@ -34,13 +34,18 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 EMBED = ("embedder", "clip")
 """Roles that embed texts; all others chat."""
 CONTINUOUS = ("vllm", "openai")
 """Backends that batch what comes side by side by themselves, and can hold a reply to a JSON schema."""
-LARGEST = 64 * 2**20
-"""Bytes of a request: some images."""
+_HEADERS = {
+    408: {"connection": "close"},
+    413: {"connection": "close"},
+    429: {"retry-after": "1"},
+    503: {"retry-after": "2"},
+}
 
 
 @dataclass(kw_only=True)
@@ -115,7 +120,8 @@ def serve(service: Service, role: str, model: Model, ready: Callable[[str], None
             Replica,
             name=role,
             num_replicas=pool.workers,
-            max_ongoing_requests=service.requests,
+            # requests that are still on their way here take none of the model's places: Replica counts those itself
+            max_ongoing_requests=2 * service.requests + bodies.OPEN,
             max_queued_requests=service.requests,
             backpressure_config={"status_code": 429, "retry_after_s": 1},
             health_check_period_s=2,
@@ -153,6 +159,8 @@ class Replica:
         self._model, self._since = model, int(time.time())
         self._name = service.name or model.name
         self._fault: WorkerFault | None = None
+        self._bodies = bodies.Bodies()
+        self._most, self._inside = 2 * service.requests, 0
         self._threads = ThreadPoolExecutor(service.requests, thread_name_prefix="request")
         self._chat = self._embed = None
         if role in EMBED:
@@ -171,8 +179,7 @@ class Replica:
         try:
             return JSONResponse(await self._answer(request))
         except Refused as refused:
-            headers = {"retry-after": "2"} if refused.status == 503 else None
-            return JSONResponse(refused.body(), refused.status, headers)
+            return JSONResponse(refused.body(), refused.status, _HEADERS.get(refused.status))
 
     def check_health(self) -> None:
         """Ray Serve replaces a replica that raises here."""
@@ -189,15 +196,25 @@ class Replica:
             return protocol.models(self._name, self._since)
         if path == "/v1/chat/completions" and request.method == "POST" and self._chat:
             grammar = self._model.backend in CONTINUOUS
-            body = await _body(request)
+            body = await self._bodies.read(request)
             asked = protocol.asked(body, name=self._name, sampling=self._model.sampling, grammar=grammar)
-            return protocol.completion(await self._reply(asked), self._name)
-        if path == "/v1/embeddings" and request.method == "POST" and self._embed:
-            body = await _body(request)
+            return protocol.completion(await self._admitted(lambda: self._reply(asked)), self._name)
+        if path == "/v1/embeddings" and request.method == "POST" and (embed := self._embed):
+            body = await self._bodies.read(request)
             texts = protocol.texts(body, self._name)
-            vectors = await self._work(self._embed.texts, texts)
+            vectors = await self._admitted(lambda: self._work(embed.texts, texts))
             return protocol.embeddings(vectors, self._name, body.get("encoding_format", "float"))
         raise Refused(404, f"there is no {request.method} {path or '/'} here", code="not_found")
+
+    async def _admitted(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """What *work* brings, where the model has a place or a queue for it."""
+        if self._inside >= self._most:
+            raise Refused(429, "as many requests as this endpoint takes are under way; try again", code="rate_limit")
+        self._inside += 1
+        try:
+            return await work()
+        finally:
+            self._inside -= 1
 
     async def _at_once(self, asked: Asked) -> Reply:
         return (await self._some([asked]))[0]
@@ -232,18 +249,6 @@ class Replica:
         except Exception as error:
             log.exception("a request failed")
             raise Refused(500, f"{type(error).__name__}; the log says more") from error
-
-
-async def _body(request: Request) -> Any:
-    data = bytearray()
-    async for piece in request.stream():
-        data += piece
-        if len(data) > LARGEST:
-            raise Refused(413, f"the request has more than {LARGEST} bytes")
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        raise Refused(400, "the body is not JSON") from None
 
 
 def _token(name: str) -> str:

@@ -68,7 +68,7 @@ def check_turns(turns: list[Turn], images: int) -> None:
             raise Unsound("empty", f"turn {place} is empty")
         if token := special_token(text):
             raise Unsound("token", f"turn {place} has the token {token!r}; the filter rule `leak` drops such pairs")
-        found = broken(text, turns[place - 1]["value"]) if speaker == "gpt" else None
+        found = broken(text, turns[place - 1]["value"]) if turn["from"] == "gpt" and place else None
         if found and (found[0] != "error_text" or len(words(text)) > _SHORT):
             raise Unsound(found[0], f"turn {place} has {found[1]!r}; the filter rule `leak` drops such pairs")
     check(turns, images)

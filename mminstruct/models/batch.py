@@ -10,17 +10,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 from mminstruct.models import faults
-from mminstruct.models.connection import Connection, Settings
-from mminstruct.models.exchange import Ask
-from mminstruct.models.faults import EndpointError, Fault
-from mminstruct.readers.text import json_lines
+from mminstruct.models.connection import Answer, Connection, Settings
+from mminstruct.models.exchange import Ask, Bought, Exchange
+from mminstruct.models.faults import EndpointError, Fault, TooLarge
 from mminstruct.stage import Journal, note
 
 log = logging.getLogger(__name__)
@@ -33,20 +31,19 @@ TAG = "mminstruct"
 _USELESS = ("failed", "cancelled", "cancelling")
 _OVER = ("completed", "expired", "cancelled", "failed")
 _T = TypeVar("_T")
-Answer = dict[str, Any] | Fault
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class Desk:
     """Collects the requests of rows until every row that is not done waits for one, then buys them together."""
 
-    def __init__(self, rows: int, buy: Callable[[dict[str, Ask]], Awaitable[dict[str, Answer]]]) -> None:
+    def __init__(self, rows: int, buy: Callable[[dict[str, Ask]], Awaitable[dict[str, Bought | Fault]]]) -> None:
         self._open = rows
         self._buy = buy
-        self._waiting: dict[str, tuple[Ask, asyncio.Future[Answer]]] = {}
+        self._waiting: dict[str, tuple[Ask, asyncio.Future[Bought | Fault]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def buy(self, ask: Ask) -> Answer:
+    async def buy(self, ask: Ask) -> Bought | Fault:
         """The answer to *ask*, once its batch is back."""
         _, answer = self._waiting.setdefault(ask.request, (ask, asyncio.get_running_loop().create_future()))
         self._go_if_full()
@@ -64,7 +61,7 @@ class Desk:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _go(self, some: dict[str, tuple[Ask, asyncio.Future[Answer]]]) -> None:
+    async def _go(self, some: dict[str, tuple[Ask, asyncio.Future[Bought | Fault]]]) -> None:
         try:
             found = await self._buy({name: ask for name, (ask, _) in some.items()})
         except Exception as error:
@@ -82,30 +79,37 @@ class Batches:
         journal: Where ids of batches are kept until the unit is committed; None: only the endpoint knows them.
     """
 
-    def __init__(self, connection: Connection, settings: Settings, journal: Journal | None) -> None:
+    def __init__(self, connection: Connection, settings: Settings, exchange: Exchange, journal: Journal | None) -> None:
+        self.cost = 0.0
+        """US dollars for all answers that came, those that are no reply among them."""
+        self.lost = 0.0
+        """Of those, for answers that are no reply."""
         self._connection, self._client, self._journal = connection, connection.client, journal
+        self._exchange = exchange
         self._requests = int(settings.batch.get("requests", 50_000))
         self._bytes = int(settings.batch.get("megabytes", 190) * 1_000_000)
         self._poll = float(settings.batch.get("poll", 30.0))
         self._patience: float = settings.patience
+        self._longest = int(settings.megabytes * 2**20)
+        self._largest = int(settings.batch.get("answers", 1024) * 2**20)
 
-    async def buy(self, bodies: dict[str, dict[str, Any]], sleep: Sleep) -> dict[str, Answer]:
-        """An answer for each body, by its custom id.
+    async def buy(self, asks: dict[str, Ask], sleep: Sleep) -> dict[str, Bought | Fault]:
+        """A reply to each request, by its custom id, or why there is none.
 
         Raises:
             EndpointError: if the endpoint takes no batch, or none of these.
         """
-        found: dict[str, Answer] = {}
+        found: dict[str, Bought | Fault] = {}
         last: dict[str, str] = {}
         for turn in range(ROUNDS):
-            left = {name: body for name, body in sorted(bodies.items()) if name not in found}
+            left = {name: ask.body for name, ask in sorted(asks.items()) if name not in found}
             if not left:
                 return found
             note("batch_requeued", len(left) if turn else 0)
-            chunks = [self._one(lines, turn, last, sleep) for lines in self.chunks(left)]
+            chunks = [self._one(lines, asks, turn, last, sleep) for lines in self.chunks(left)]
             for answers in await asyncio.gather(*chunks):
                 found |= answers
-        for name in bodies.keys() - found.keys():
+        for name in asks.keys() - found.keys():
             found[name] = Fault("row", f"no answer in {ROUNDS} batches ({last.get(name, 'its line was missing')})")
         return found
 
@@ -124,7 +128,9 @@ class Batches:
         if chunk:
             yield chunk
 
-    async def _one(self, lines: dict[str, bytes], turn: int, last: dict[str, str], sleep: Sleep) -> dict[str, Answer]:
+    async def _one(
+        self, lines: dict[str, bytes], asks: dict[str, Ask], turn: int, last: dict[str, str], sleep: Sleep
+    ) -> dict[str, Bought | Fault]:
         tag = hashlib.sha256("\n".join([str(turn), *lines]).encode()).hexdigest()[:32]
         while True:
             batch = await self._submitted(tag, sleep) or await self._submit(tag, lines, sleep)
@@ -132,7 +138,7 @@ class Batches:
                 await sleep(self._poll)
                 batch = await self._call(functools.partial(self._client.batches.retrieve, batch.id), sleep)
             if batch.status != "failed":
-                return await self._collect(batch, lines, last, sleep)
+                return await self._collect(batch, {name: asks[name] for name in lines}, last, sleep)
             errors = (batch.errors.data if batch.errors else None) or []
             said = errors[0].message if errors else "it gave no reason"
             if not any(error.code == "token_limit_exceeded" for error in errors):
@@ -177,41 +183,59 @@ class Batches:
 
     async def _keep(self, tag: str, batch: str | None) -> None:
         if self._journal:
-            await asyncio.to_thread(self._journal.put, f"batch-{tag}", {"id": batch})
+            await asyncio.to_thread(self._journal.put, {f"batch-{tag}": {"id": batch}})
 
     async def _collect(
-        self, batch: Any, lines: dict[str, bytes], last: dict[str, str], sleep: Sleep
-    ) -> dict[str, Answer]:
-        found: dict[str, Answer] = {}
+        self, batch: Any, asks: dict[str, Ask], last: dict[str, str], sleep: Sleep
+    ) -> dict[str, Bought | Fault]:
+        found: dict[str, Bought | Fault] = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            content = await self._call(functools.partial(self._client.files.content, file), sleep)
-            for line in json_lines(io.BytesIO(content.content), file):
-                name, answer = self._line(line)
-                if name not in lines or name in found:
+            answers = await self._call(functools.partial(self._read, file, asks), sleep)
+            for name, answer in answers:
+                if name not in asks or name in found:
                     note("batch_lines_ignored")
-                elif isinstance(answer, Fault) and answer.kind not in ("row", "filtered"):
-                    if answer.kind == "fatal":
-                        raise EndpointError(answer.said)
-                    last[name] = answer.said
-                else:
+                    continue
+                self.cost += answer.cost or 0.0
+                if isinstance(answer, Bought) or answer.kind in ("row", "filtered"):
                     found[name] = answer
+                elif answer.kind == "fatal":
+                    raise EndpointError(answer.said)
+                else:
+                    last[name] = answer.said
+                if isinstance(answer, Fault):
+                    self.lost += answer.cost or 0.0
         return found
 
-    def _line(self, entry: Any) -> tuple[str, Answer]:
-        """(custom id, answer) of one line of an output or error file; no id for a line that cannot be read."""
-        if not isinstance(entry, dict) or "custom_id" not in entry:
-            return "", Fault("garbage", "a line that cannot be read")
-        name = str(entry["custom_id"])
-        answer = entry.get("response")
-        if not isinstance(answer, dict):
-            error = entry.get("error") or {}
-            return name, Fault("fault", f"{error.get('code')}: {error.get('message')}")
-        body, status = answer.get("body"), int(answer.get("status_code") or 0)
-        if status != 200:
-            return name, self._connection.scrubbed(
-                faults.of_status(status or 500, {}, json.dumps(body), who=self._connection.who)
-            )
-        return name, faults.of_reply(body, who=self._connection.who) or body  # type: ignore[return-value]
+    async def _read(self, file: str, asks: dict[str, Ask]) -> list[tuple[str, Bought | Fault]]:
+        """(custom id, answer) of each line of an output or error file."""
+        from mminstruct.models.capped import lines
+
+        async with self._client.files.with_streaming_response.content(file) as answer:
+            pieces = answer.iter_bytes()
+            return [
+                self._line(line, asks)
+                async for line in lines(pieces, longest=self._longest, largest=self._largest)
+                if line.strip() or not line
+            ]
+
+    def _line(self, line: bytes, asks: dict[str, Ask]) -> tuple[str, Bought | Fault]:
+        """(custom id, answer) of one line; no id for a line that cannot be read or is of nobody."""
+        try:
+            entry = json.loads(line)
+            ask = asks[entry["custom_id"]]
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return "", Fault("garbage", "a line that cannot be read, or of no request of ours")
+        response = entry.get("response")
+        if not isinstance(response, dict):
+            error = entry.get("error")
+            error = error if isinstance(error, dict) else {"message": error}
+            said = f"{faults.text_of(error.get('code'))}: {faults.text_of(error.get('message'))}"
+            return ask.request, self._connection.scrubbed(Fault("fault", faults.short(said)))
+        body, status = response.get("body"), response.get("status_code")
+        if status in (200, "200"):
+            return ask.request, self._exchange.read(Answer(body, len(line)), ask)
+        status = status if isinstance(status, int) and 400 <= status < 600 else 500
+        return ask.request, self._connection.scrubbed(faults.of_status(status, {}, body, who=self._connection.who))
 
     async def _call(self, what: Callable[[], Awaitable[_T]], sleep: Sleep) -> _T:
         """Call the endpoint until it works, within our patience."""
@@ -219,6 +243,8 @@ class Batches:
         while True:
             try:
                 return await what()
+            except TooLarge as error:  # downloading it again would not make it smaller
+                fault = Fault("fatal", f"{error}; raise options.batch.answers, or lower options.batch.requests")
             except Exception as error:
                 fault = self._connection.fault(error)
             if fault.kind in ("row", "filtered", "fatal") or waited > self._patience:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import difflib
 import json
+import logging
 import os
 import re
 import urllib.parse
@@ -14,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from mminstruct.models import faults
+from mminstruct.models.completion import FINISH
 from mminstruct.models.faults import Fault, Secret
-from mminstruct.models.model import Model
+from mminstruct.models.model import Finish, Model
 from mminstruct.models.prices import Price, price_of
 from mminstruct.models.structured import How
 
@@ -44,7 +46,12 @@ class Settings:
     """``{api_version: ...}`` for Azure's own paths; ``url`` is then the resource, ``name`` the deployment."""
     mode: Literal["live", "batch"] = "live"
     batch: dict[str, float] = field(default_factory=dict)
-    """``requests`` (50000) and ``megabytes`` (190) of one batch at most, ``poll`` seconds (30)."""
+    """``requests`` (50000) and ``megabytes`` (190) of one batch at most, ``poll`` seconds (30), ``answers`` (1024):
+    mebibytes of one file of answers at most, unpacked."""
+    megabytes: float = 16.0
+    """Mebibytes of one reply at most, unpacked; what is larger is not read to its end."""
+    finish: dict[str, Finish] = field(default_factory=dict)
+    """What more finish reasons mean, over ``completion.FINISH``: ``{done: stop, cut: length}``; ``null`` is none."""
     body: dict[str, Any] = field(default_factory=dict)
     """More fields for each request; null takes one of ours out (``{max_tokens: null, max_completion_tokens: 512}``)."""
     json: How = "schema"
@@ -69,12 +76,18 @@ class Settings:
         made = cls(**options)
         _known(made.concurrency, ("start", "max", "min"), f"{model.name}: options.concurrency")
         _known(made.retries, ("attempts", "backoff", "patience"), f"{model.name}: options.retries")
-        _known(made.batch, ("requests", "megabytes", "poll"), f"{model.name}: options.batch")
+        _known(made.batch, ("requests", "megabytes", "poll", "answers"), f"{model.name}: options.batch")
         _known(made.azure or {}, ("api_version",), f"{model.name}: options.azure")
         if made.mode not in ("live", "batch"):
             raise ValueError(f"{model.name}: options.mode is live or batch, not {made.mode!r}")
         if made.json not in ("schema", "object", "prompt"):
             raise ValueError(f"{model.name}: options.json is schema, object or prompt, not {made.json!r}")
+        for reason, meaning in made.finish.items():
+            if meaning not in ("stop", "length", "filtered"):
+                raise ValueError(f"{model.name}: options.finish.{reason} is stop, length or filtered, not {meaning!r}")
+        made.finish = FINISH | {str(reason).lower(): meaning for reason, meaning in made.finish.items()}
+        if made.megabytes <= 0 or made.batch.get("answers", 1) <= 0:
+            raise ValueError(f"{model.name}: options.megabytes and options.batch.answers are above 0")
         if made.timeout <= 0 or made.attempts < 1 or made.backoff <= 0:
             raise ValueError(f"{model.name}: timeout and backoff are seconds above 0, attempts 1 or more")
         return made
@@ -87,17 +100,25 @@ def _known(given: Mapping[str, Any], names: tuple[str, ...], where: str) -> None
             raise ValueError(f"{where} has no {key!r}; " + (f"did you mean {near[0]}?" if near else f"it has {names}"))
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body of JSON that came with a 200, or as a line of a batch."""
+
+    data: Any
+    size: int
+    """Bytes."""
+
+
 class Connection:
     """One endpoint: its client, whom messages call it, and what it charges."""
 
     def __init__(self, client: AsyncOpenAI, key: Secret, who: str, price: Price | None) -> None:
-        self.client, self.who, self.price = client, who, price
-        self._key = key
+        self.client, self.who, self.price, self.key = client, who, price, key
         self.paid = not price.free if price else bool(key.reveal())
         """Whether replies cost money, as far as one can tell: an unpriced endpoint that wants a key does."""
 
-    async def post(self, body: dict[str, Any], timeout: float) -> dict[str, Any] | Fault:
-        """One chat completion's JSON, or why there is none."""
+    async def post(self, body: dict[str, Any], timeout: float) -> Answer | Fault:
+        """One chat completion's JSON, of whatever shape, or why there is none."""
         import httpx2
 
         try:
@@ -106,18 +127,23 @@ class Connection:
         except Exception as error:
             return self.fault(error)
         try:
-            data = json.loads(answer.content)
+            return Answer(json.loads(answer.content), len(answer.content))
         except (ValueError, RecursionError):
-            return Fault("garbage", f"HTTP 200 with {len(answer.content)} bytes that are no JSON")
-        found = faults.of_reply(data, who=self.who)
-        return data if found is None else self.scrubbed(found)
+            said = f"HTTP {answer.status_code} with {len(answer.content)} bytes that are no JSON"
+            return Fault("garbage", said, cost=None)
 
     def fault(self, error: Exception) -> Fault:
-        """What *error* means, without the key; an error that is not the endpoint's is raised."""
-        return self.scrubbed(faults.of_exception(error, who=self.who))
+        """What *error* means, without the key; an error that is not the endpoint's is raised, without it too."""
+        try:
+            return self.scrubbed(faults.of_exception(error, who=self.who))
+        except Exception as other:
+            said = str(other)
+            if said == self.key.scrub(said):
+                raise
+        raise RuntimeError(f"{type(error).__name__}: {self.key.scrub(said)}") from None
 
     def scrubbed(self, fault: Fault) -> Fault:
-        return dataclasses.replace(fault, said=self._key.scrub(fault.said))
+        return dataclasses.replace(fault, said=self.key.scrub(fault.said))
 
 
 def connect(model: Model, settings: Settings) -> Connection:
@@ -129,6 +155,9 @@ def connect(model: Model, settings: Settings) -> Connection:
     import httpx2
     import openai
 
+    from mminstruct.models.capped import Client
+
+    logging.getLogger("httpcore2").setLevel(logging.INFO)  # its DEBUG is the headers of replies, which may echo a key
     url = model.url or OPENAI
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -146,7 +175,8 @@ def connect(model: Model, settings: Settings) -> Connection:
         # An empty key would make the client look for one of its own in the environment and send it here.
         "api_key": key.reveal() or "none",
         "max_retries": 0,
-        "http_client": openai.DefaultAsyncHttpxClient(
+        "http_client": Client(
+            int(settings.megabytes * 2**20),
             limits=httpx2.Limits(max_connections=settings.most, max_keepalive_connections=settings.most),
             timeout=httpx2.Timeout(settings.timeout, connect=min(10.0, settings.timeout), pool=None),
         ),
@@ -164,6 +194,11 @@ def _key(model: Model) -> Secret:
     if name is None:
         return Secret("")
     value = os.environ.get(name, "").strip()
+    if value and not (value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError(
+            f"{model.name}: the key in {name} (key_env) has a blank, a line end or another character that no HTTP"
+            " header may hold"
+        )
     if value:
         return Secret(value)
     if not re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", name):  # maybe the key itself: never repeat it

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from mminstruct.models.connection import Settings
+from mminstruct.models import completion
+from mminstruct.models.completion import Usage
+from mminstruct.models.connection import Answer, Settings
+from mminstruct.models.faults import Fault, Secret
 from mminstruct.models.model import Finish, Model, Sampling
 from mminstruct.models.prices import Price, most_tokens_in
 from mminstruct.models.structured import response_format
 from mminstruct.prompts import Message
 from mminstruct.stage import identity, note
 
-_FINISH: dict[str, Finish] = {"length": "length", "max_tokens": "length", "content_filter": "filtered"}
+WORD = 8
+"""Characters of a key at least, for it to be taken out of what a model says: shorter ones may be words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +42,16 @@ class Bought:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
+    """US dollars, of this attempt alone."""
     error: str | None = None
 
 
 class Exchange:
     """Writes requests to one model of one endpoint, reads what comes back, and knows the price of both."""
 
-    def __init__(self, model: Model, settings: Settings, price: Price | None) -> None:
+    def __init__(self, model: Model, settings: Settings, price: Price | None, key: Secret, who: str) -> None:
         self._model, self._settings, self._price = model, settings, price
+        self._key, self._who = key, who
         self._batch = settings.mode == "batch"
         self._tokens_guess = 1.0  # how far real prompts exceed the guess, at worst
 
@@ -67,30 +74,30 @@ class Exchange:
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return Ask(hashlib.sha256(text.encode()).hexdigest()[:32], body, most_tokens_in(messages))
 
-    def read(self, data: dict[str, Any], ask: Ask) -> Bought:
-        choice = data["choices"][0]
-        message = choice["message"]
-        text = (message.get("content") or "").encode("utf-8", "replace").decode()  # JSON may hold lone surrogates
-        finish = _FINISH.get(str(choice.get("finish_reason")), "stop")
-        refusal = message.get("refusal")
-        if refusal and not text:
-            finish = "filtered"
-        tokens_in, tokens_out, cost = self.cost(data, ask)
-        note("usage_guessed", int(not isinstance(data.get("usage"), dict)))
-        error = f"refused by the endpoint: {refusal or 'content filter'}" if finish == "filtered" else None
-        return Bought(text, finish, tokens_in, tokens_out, cost, error)
+    def read(self, answer: Answer | Fault, ask: Ask) -> Bought | Fault:
+        """The reply in *answer*, or why it is none; either with what it cost. Never raises, whatever came."""
+        if isinstance(answer, Fault):
+            return dataclasses.replace(answer, cost=self.most(ask)) if answer.cost is None else answer
+        used = completion.usage(answer.data, tokens_in=ask.tokens_in, tokens_out=answer.size // 4)
+        said = completion.read(answer.data, self._settings.finish, who=self._who)
+        free = used.guessed and isinstance(said, Fault) and said.cost is not None  # an error that names no tokens
+        cost = 0.0 if free else self._cost(used, ask)
+        note("usage_guessed", int(used.guessed and not free))
+        if isinstance(said, Fault):
+            return dataclasses.replace(said, said=self._key.scrub(said.said), cost=cost)
+        error = None
+        if said.finish == "filtered":
+            error = self._key.scrub(f"refused by the endpoint: {said.refusal or 'content filter'}")
+        text = self._key.scrub(said.text, shortest=WORD)
+        return Bought(text, said.finish, used.tokens_in, used.tokens_out, cost, error)
 
-    def cost(self, data: Any, ask: Ask) -> tuple[int, int, float]:
-        """(tokens in, tokens out, US dollars) of one answer; guessed where the endpoint does not tell."""
-        usage = data.get("usage") if isinstance(data, dict) else None
-        if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
-            usage = {"prompt_tokens": ask.tokens_in, "completion_tokens": len(json.dumps(data)) // 4}
-        tokens_in, tokens_out = usage["prompt_tokens"], usage.get("completion_tokens") or 0
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        self._tokens_guess = max(self._tokens_guess, tokens_in / max(1, ask.tokens_in))
+    def _cost(self, used: Usage, ask: Ask) -> float:
+        """US dollars of one answer."""
+        if not used.guessed:
+            self._tokens_guess = max(self._tokens_guess, used.tokens_in / max(1, ask.tokens_in))
         if self._price is None:
-            return tokens_in, tokens_out, 0.0
-        return tokens_in, tokens_out, self._price.cost(tokens_in, tokens_out, cached=cached, batch=self._batch)
+            return 0.0
+        return self._price.cost(used.tokens_in, used.tokens_out, cached=used.cached, batch=self._batch)
 
     def most(self, ask: Ask) -> float:
         """US dollars that *ask* may cost."""

@@ -17,8 +17,13 @@ class EndpointError(Halt):
     """No request to this endpoint can succeed before somebody mends something."""
 
 
-Kind = Literal["refused", "fault", "garbage", "offline", "row", "filtered", "fatal"]
-"""Try again: refused (429), fault (5xx, timeout), garbage (200 that is no reply), offline (no connection).
+class TooLarge(Exception):
+    """A reply has more bytes, unpacked, than are read of one."""
+
+
+Kind = Literal["refused", "fault", "garbage", "unusable", "offline", "row", "filtered", "fatal"]
+"""Try again: refused (429), fault (5xx, timeout), garbage (200 that is no reply), unusable (a reply that cannot be
+kept, from an endpoint that is well), offline (no connection).
 Never again: row (this request), filtered (its content), fatal (all requests)."""
 
 LONGEST_SAID = 300
@@ -34,6 +39,8 @@ class Fault:
     """What happened, in one line without secrets."""
     wait: float = 0.0
     """Seconds that the endpoint asked to wait."""
+    cost: float | None = 0.0
+    """US dollars that the endpoint charges all the same; None: it may have done the work, and nobody knows."""
 
 
 _QUOTA = re.compile(
@@ -51,10 +58,11 @@ _LENGTH = re.compile(
 _TOO_LARGE = re.compile(r"request too large", re.I)
 
 
-def of_status(status: int, headers: Mapping[str, str], body: bytes | str, *, who: str) -> Fault:
+def of_status(status: int, headers: Mapping[str, str], body: Any, *, who: str) -> Fault:
     """What an HTTP answer other than a reply means.
 
     Args:
+        body: Bytes or text as they came, or JSON that was read already.
         who: The endpoint as a person knows it, for messages.
     """
     code, message = _words(body)
@@ -76,42 +84,35 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes | str, *, who
     if status in (408, 409, 425) or status >= 500:
         return Fault("fault", said, wait)
     if status < 400:
-        return Fault("fatal", f"{who}: answers with a redirection ({said}); set url to where it points")
+        to = short(str(headers.get("location") or "nowhere"))
+        return Fault(
+            "fatal",
+            f"{who}: redirects to {to} (HTTP {status}); prompts, pictures and keys are sent to no other address than"
+            " url names; set url to the one that answers itself",
+        )
     if status == 413 or _LENGTH.search(words):
         return Fault("row", f"too long: {said}")
     return Fault("row", said)
 
 
-def of_reply(data: Any, *, who: str) -> Fault | None:
-    """What is wrong with the JSON of a 200; None if it is a chat completion."""
-    if not isinstance(data, dict):
-        return Fault("garbage", f"HTTP 200 with {type(data).__name__} instead of a reply")
-    error = data.get("error")
-    if error:  # some gateways put their own errors behind a 200
-        code = error.get("code") if isinstance(error, dict) else None
-        status = int(str(code)) if str(code).isdigit() and 400 <= int(str(code)) < 600 else 500
-        return of_status(status, {}, json.dumps(data), who=who)
-    choices = data.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    message = first.get("message") if isinstance(first, dict) else None
-    if not isinstance(message, dict) or not isinstance(message.get("content"), str | None):
-        return Fault("garbage", "HTTP 200 without choices[0].message")
-    return None
-
-
 def of_exception(error: Exception, *, who: str) -> Fault:
     """What an exception of the ``openai`` client, or of a deadline around it, means; raises what is neither."""
+    import httpx2
     import openai
 
     if isinstance(error, openai.APIStatusError):
         return of_status(error.status_code, error.response.headers, error.response.content, who=who)
-    if isinstance(error, TimeoutError | openai.APITimeoutError):
-        return Fault("fault", "no whole answer in time")
-    if isinstance(error, openai.APIConnectionError):
-        cause = type(error.__cause__).__name__
-        return Fault("offline" if cause.startswith("Connect") else "fault", f"connection: {cause}")
+    if isinstance(error, TooLarge):
+        return Fault("unusable", str(error), cost=None)
+    if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
+        return Fault("fault", "no whole answer in time", cost=None)
+    if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
+        cause = type(error.__cause__ if isinstance(error, openai.APIConnectionError) else error).__name__
+        if cause.startswith("Connect"):
+            return Fault("offline", f"connection: {cause}")
+        return Fault("fault", f"connection: {cause}", cost=None)
     if isinstance(error, openai.APIError):
-        return Fault("garbage", _short(str(error)))
+        return Fault("garbage", short(str(error)), cost=None)
     raise error
 
 
@@ -137,36 +138,48 @@ def _stamp(text: str | None) -> float | None:
         return None
 
 
-def _words(body: bytes | str) -> tuple[str, str]:
+def _words(body: Any) -> tuple[str, str]:
     """Code and message of an error body; the start of a body that is no JSON."""
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return "", _short(re.sub(r"<[^>]*>", " ", text[:2000]))
+    data = body
+    if isinstance(body, bytes | str):
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError):
+            return "", short(re.sub(r"<[^>]*>", " ", text[:2000]))
     error = data.get("error", data) if isinstance(data, dict) else data
     if not isinstance(error, dict):
-        return "", _short(str(error))
+        return "", short(text_of(error))
     codes = [error.get("code"), error.get("type")]
     inner = error.get("innererror") or error.get("inner_error")
     if isinstance(inner, dict):
         codes.append(inner.get("code"))
-    code = "/".join(dict.fromkeys(str(code) for code in codes if code))
-    return _short(code), _short(str(error.get("message") or error.get("detail") or ""))
+    code = "/".join(dict.fromkeys(text_of(code) for code in codes if code))
+    return short(code), short(text_of(error.get("message") or error.get("detail") or ""))
 
 
-def _short(text: str) -> str:
-    text = " ".join(text.split())
+def text_of(value: Any) -> str:
+    """*value* as text; what is nested too deep, or too long a number, is only named."""
+    try:
+        return str(value)
+    except (ValueError, RecursionError):
+        return type(value).__name__
+
+
+def short(text: str) -> str:
+    """*text* on one line of at most ``LONGEST_SAID`` characters, all of which UTF-8 can hold."""
+    text = " ".join(text[: 10 * LONGEST_SAID].encode("utf-8", "replace").decode().split())
     return text if len(text) <= LONGEST_SAID else f"{text[: LONGEST_SAID - 1]}…"
 
 
 class Secret:
     """A key that shows itself to nobody but ``reveal``: not in reprs, logs, pickles or tracebacks' locals."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_shortened", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        self._shortened = re.compile(rf"({re.escape(value[:4])}[^\s*…]*?)(?:\*+|\.{{3,}}|…)([\w-]*)")
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -177,10 +190,17 @@ class Secret:
     def reveal(self) -> str:
         return self._value
 
-    def scrub(self, text: str) -> str:
-        """*text* without the key, whole or shortened as endpoints echo it (``sk-abc***xyz``)."""
-        if not self._value:
+    def scrub(self, text: str, *, shortest: int = 1) -> str:
+        """*text* without the key, whole or shortened as endpoints echo it (``sk-abc***xyz``).
+
+        Args:
+            shortest: Keys of fewer characters are left: ``EMPTY`` and the like are no secrets, but may be words.
+        """
+        if len(self._value) < shortest or not self._value:
             return text
         text = text.replace(self._value, "***")
-        head = re.escape(self._value[:4])
-        return re.sub(rf"{head}[\w-]*(?:\*+|\.{{3}}|…)[\w-]*", "***", text) if len(self._value) >= 8 else text
+        return self._shortened.sub(self._hide, text) if len(self._value) >= 8 else text
+
+    def _hide(self, found: re.Match[str]) -> str:
+        head, tail = found.groups()
+        return "***" if self._value.startswith(head) and self._value.endswith(tail) else found.group()

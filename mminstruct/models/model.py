@@ -8,7 +8,7 @@ import importlib.resources
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 
@@ -35,6 +35,10 @@ class Reply:
     tokens_in: int = 0
     tokens_out: int = 0
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.finish not in get_args(Finish):  # a backend's own word would pass for a whole reply further down
+            raise ValueError(f"a reply ends as {', '.join(get_args(Finish))}, not as {self.finish!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +163,15 @@ def with_image(messages: list[Message], image: bytes) -> list[Message]:
     return [*messages[:last], turn, *messages[last + 1 :]]
 
 
+def images_of(message: Message) -> list[bytes]:
+    """The encoded images in *message*, in order: data URLs, as ``with_image`` makes them."""
+    content = message["content"]
+    parts = content if isinstance(content, list) else []
+    return [
+        base64.b64decode(item["image_url"]["url"].partition(",")[2]) for item in parts if item["type"] == "image_url"
+    ]
+
+
 def image_of(message: Message) -> bytes | None:
-    """The encoded image that ``with_image`` put into *message*, or None."""
-    if isinstance(message["content"], list):
-        for item in message["content"]:
-            if item["type"] == "image_url":
-                return base64.b64decode(item["image_url"]["url"].partition(",")[2])
-    return None
+    """The first image in *message*, or None."""
+    return next(iter(images_of(message)), None)

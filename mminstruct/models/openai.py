@@ -23,7 +23,8 @@ from mminstruct.models.exchange import Ask, Bought, Exchange
 from mminstruct.models.faults import EndpointError, Fault
 from mminstruct.models.limits import Limiter
 from mminstruct.models.model import Finish, Model, Reply, Sampling
-from mminstruct.models.structured import Unfit, fitting
+from mminstruct.models.recorder import Recorder
+from mminstruct.models.structured import Contradiction, Unfit, fitting
 from mminstruct.prompts import Message
 from mminstruct.spending import Ledger
 from mminstruct.stage import UNIT, Halt, Purse, Unit, note
@@ -52,7 +53,9 @@ class Chatter:
         self.settings = Settings.of(model)
         self._purse: Purse = purse or Ledger()
         self._connection = connect(model, self.settings)
-        self._exchange = Exchange(model, self.settings, self._connection.price)
+        self._exchange = Exchange(
+            model, self.settings, self._connection.price, self._connection.key, self._connection.who
+        )
         self.limiter = Limiter(
             start=self.settings.start, most=self.settings.most, least=self.settings.least, backoff=self.settings.backoff
         )
@@ -110,14 +113,22 @@ class Chatter:
     ) -> list[Reply]:
         distinct = {ask.request: ask for ask in asks}  # equal requests get one reply
         purse = unit.purse if unit and unit.purse else self._purse
+        recorder = Recorder(unit.journal) if unit and unit.journal and self._connection.paid else None
         desk = None
         if self.settings.mode == "batch":
             desk = Desk(len(distinct), lambda some: self._buy_batch(some, unit, purse))
-        buy: Buy = desk.buy if desk else functools.partial(self._buy, purse=purse)
+
+        async def buy(ask: Ask) -> Bought | Fault:
+            if desk is None:
+                return await self._buy(ask, purse, recorder, unit)
+            found = await desk.buy(ask)
+            if recorder and isinstance(found, Bought):
+                await recorder.put(ask.request, dataclasses.asdict(found))
+            return found
 
         async def row(ask: Ask) -> Reply:
             try:
-                return await self._row(ask, write, schema, unit, buy)
+                return await self._row(ask, write, schema, unit, recorder, buy)
             finally:
                 if desk:
                     desk.leave()
@@ -130,13 +141,21 @@ class Chatter:
         return [replies[ask.request] for ask in asks]  # type: ignore[misc]
 
     async def _row(
-        self, ask: Ask, write: Callable[..., Ask], schema: dict[str, Any] | None, unit: Unit | None, buy: Buy
+        self,
+        ask: Ask,
+        write: Callable[..., Ask],
+        schema: dict[str, Any] | None,
+        unit: Unit | None,
+        recorder: Recorder | None,
+        buy: Buy,
     ) -> Reply:
-        first = await self._ask(ask, unit, buy)
+        first = await self._ask(ask, unit, recorder, buy)
         if schema is None or first.finish != "stop":
             return Reply(first.text, first.finish, first.tokens_in, first.tokens_out, first.error)
         try:
             return Reply(fitting(first.text, schema), "stop", first.tokens_in, first.tokens_out)
+        except Contradiction as fault:  # to be asked again which of its answers it means would be another question
+            return Reply(first.text, "error", first.tokens_in, first.tokens_out, f"bad json: {fault}")
         except Unfit as fault:
             why = str(fault)
         turns: list[Message] = [
@@ -144,7 +163,7 @@ class Chatter:
             {"role": "assistant", "content": first.text or "(nothing)"},
             {"role": "user", "content": f"That is not what was asked for: {why}. Answer with corrected JSON alone."},
         ]
-        second = await self._ask(write(turns, ask.body.get("seed", 0)), unit, buy)
+        second = await self._ask(write(turns, ask.body.get("seed", 0)), unit, recorder, buy)
         tokens = first.tokens_in + second.tokens_in, first.tokens_out + second.tokens_out
         if second.finish != "stop":
             return Reply(
@@ -157,29 +176,23 @@ class Chatter:
         note("json_repaired")
         return Reply(text, "stop", *tokens)
 
-    async def _ask(self, ask: Ask, unit: Unit | None, buy: Buy) -> Bought:
-        """The reply to one request: from the unit's journal, or bought and journaled before it is used."""
-        journal = unit.journal if unit and self._connection.paid else None
-        if journal:
-            known = await asyncio.to_thread(journal.get, ask.request)
+    async def _ask(self, ask: Ask, unit: Unit | None, recorder: Recorder | None, buy: Buy) -> Bought:
+        """The reply to one request: from the unit's journal, or bought."""
+        if recorder:
+            known = await asyncio.to_thread(recorder.journal.get, ask.request)
             if known is not None:
                 bought = Bought(**known)
                 note("replies_recalled")
                 self._book(unit, bought)
                 return bought
-        answer = await buy(ask)
-        if isinstance(answer, Fault):
-            if unit:
-                with _BOOKS:
-                    unit.calls += 1
-            finish: Finish = "filtered" if answer.kind == "filtered" else "error"
-            return Bought("", finish, error=answer.said)
-        bought = self._exchange.read(answer, ask)
-        self.replies += 1
-        if journal:
-            await asyncio.shield(asyncio.to_thread(journal.put, ask.request, dataclasses.asdict(bought)))
-        self._book(unit, bought)
-        return bought
+        found = await buy(ask)
+        if isinstance(found, Fault):
+            finish: Finish = "filtered" if found.kind == "filtered" else "error"
+            found = Bought("", finish, error=found.said)  # what its attempts cost is booked already
+        else:
+            self.replies += 1
+        self._book(unit, found)
+        return found
 
     @staticmethod
     def _book(unit: Unit | None, bought: Bought) -> None:
@@ -190,18 +203,25 @@ class Chatter:
                 unit.tokens_out += bought.tokens_out
                 unit.cost += bought.cost
 
-    async def _buy(self, ask: Ask, purse: Purse) -> dict[str, Any] | Fault:
-        """Send until there is an answer, or nothing to hope for."""
-        tries = {"fault": 0, "garbage": 0, "refused": 0, "offline": 0}
+    @staticmethod
+    def _lost(unit: Unit | None, cost: float | None) -> None:
+        """Put on the unit's account what an attempt cost that brought no reply."""
+        if unit and cost:
+            note("replies_failed_paid")
+            with _BOOKS:
+                unit.cost += cost
+
+    async def _buy(self, ask: Ask, purse: Purse, recorder: Recorder | None, unit: Unit | None) -> Bought | Fault:
+        """Send until there is a reply, or nothing to hope for."""
+        tries = {"fault": 0, "garbage": 0, "unusable": 0, "refused": 0, "offline": 0}
         refused_since = 0.0
         while True:
-            found = await self._send(ask, purse, again=any(tries.values()))
-            if isinstance(found, dict):
+            found = await self._send(ask, purse, recorder, again=any(tries.values()))
+            if isinstance(found, Bought):
                 return found
+            self._lost(unit, found.cost)
             if found.kind in ("row", "filtered"):
-                self._wrong += found.kind == "row"
-                if self._wrong >= HOPELESS and not self.replies:
-                    raise self._halt(f"{self._connection.who} refuses every request ({found.said})")
+                self._give_up(found)
                 return found
             if found.kind == "fatal":
                 raise self._halt(found.said)
@@ -216,24 +236,39 @@ class Chatter:
                 raise self._halt(f"{self._connection.who} asks to wait {found.wait:.0f} s ({found.said})")
             mine = tries["fault"] >= self.settings.attempts or tries["garbage"] >= 2
             stuck = tries["refused"] > 10 and self._loop.time() - refused_since > patience
-            if (mine and not trouble) or stuck:
-                return Fault("row", f"{found.said}, after {sum(tries.values())} attempts")
+            if (mine and not trouble) or tries["unusable"] >= 2 or stuck:
+                found = Fault("row", f"{found.said}, after {sum(tries.values())} attempts")
+                self._give_up(found)
+                return found
             pause = min(30.0, self.settings.backoff * 2 ** min(10, tries[found.kind] - 1)) * random.uniform(0.75, 1.25)
             await self._sleep(max(found.wait, pause))
 
-    async def _send(self, ask: Ask, purse: Purse, *, again: bool) -> dict[str, Any] | Fault:
-        """One attempt, from a free place to what came of it."""
+    def _give_up(self, fault: Fault) -> None:
+        """Count a row that gets no reply; halt where no row ever got one."""
+        self._wrong += fault.kind == "row"
+        if self._wrong >= HOPELESS and not self.replies:
+            raise self._halt(f"{self._connection.who} has answered no request so far ({fault.said})")
+
+    async def _send(self, ask: Ask, purse: Purse, recorder: Recorder | None, *, again: bool) -> Bought | Fault:
+        """One attempt, from a free place to what came of it.
+
+        The place is held until a reply is journaled. So what a crash can lose is bounded by the limiter, and an
+        endpoint that is faster than the disk waits for it.
+        """
         self._check()
         ticket = await self.limiter.enter(first=again)
         reserved = cost = 0.0
         outcome: Literal["answered", "refused", "fault"] | None = None
         wait = 0.0
         try:
-            reserved = await self._reserve(self._exchange.most(ask), purse)
-            found = await self._connection.post(ask.body, self.settings.timeout)
-            if isinstance(found, dict):
-                outcome, cost = "answered", self._exchange.cost(found, ask)[2]
-            elif found.kind in ("row", "filtered", "fatal"):
+            reserved = cost = await self._reserve(self._exchange.most(ask), purse)  # it counts until the cost is known
+            found = self._exchange.read(await self._connection.post(ask.body, self.settings.timeout), ask)
+            cost = found.cost or 0.0
+            if isinstance(found, Bought):
+                outcome = "answered"
+                if recorder:
+                    await recorder.put(ask.request, dataclasses.asdict(found))
+            elif found.kind in ("row", "filtered", "unusable", "fatal"):
                 outcome = "answered" if found.kind != "fatal" else None
             else:
                 outcome, wait = ("refused" if found.kind == "refused" else "fault"), found.wait
@@ -256,23 +291,23 @@ class Chatter:
             await asyncio.sleep(pause)  # other requests, maybe of another model's thread, are still to be paid
             pause = min(1.0, 2 * pause)
 
-    async def _buy_batch(
-        self, asks: dict[str, Ask], unit: Unit | None, purse: Purse
-    ) -> dict[str, dict[str, Any] | Fault]:
-        batches = Batches(self._connection, self.settings, unit.journal if unit else None)
+    async def _buy_batch(self, asks: dict[str, Ask], unit: Unit | None, purse: Purse) -> dict[str, Bought | Fault]:
+        batches = Batches(self._connection, self.settings, self._exchange, unit.journal if unit else None)
         reserved = await self._reserve(sum(map(self._exchange.most, asks.values())), purse)
-        paid = 0.0
+        unknown = reserved
         try:
-            found = await batches.buy({name: ask.body for name, ask in asks.items()}, self._sleep)
-            paid = sum(
-                self._exchange.cost(data, asks[name])[2] for name, data in found.items() if isinstance(data, dict)
-            )
-        except EndpointError as error:
-            self._stop_all(error)
+            found = await batches.buy(asks, self._sleep)
+            unknown = 0.0
+        except (Halt, asyncio.CancelledError) as error:
+            unknown = 0.0  # the next session finds the batch again, and counts it then
+            if isinstance(error, EndpointError):
+                self._stop_all(error)
             raise
         finally:
-            purse.settle(reserved, paid)
-            self.spent += paid
+            cost = max(batches.cost, unknown)
+            purse.settle(reserved, cost)
+            self.spent += cost
+            self._lost(unit, batches.lost)
         return found
 
     async def _sleep(self, seconds: float) -> None:
@@ -300,5 +335,5 @@ class Chatter:
             self.limiter.release()
 
 
-Buy = Callable[[Ask], Awaitable[dict[str, Any] | Fault]]
-"""Sends a request until it has an answer."""
+Buy = Callable[[Ask], Awaitable[Bought | Fault]]
+"""Sends a request until it has a reply, or nothing to hope for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from mminstruct.text.thoughts import without_thoughts
@@ -12,10 +13,16 @@ How = Literal["schema", "object", "prompt"]
 """What an endpoint understands: ``response_format`` with a schema, with any object, or none at all."""
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
+_MOST_TRIES = 1_000
+"""Braces of one text that are tried: each may be read to the end of the text in vain."""
 
 
 class Unfit(ValueError):
     """A reply that is not JSON of the schema; the message says why, in words a model can act on."""
+
+
+class Contradiction(Unfit):
+    """A reply that holds several different answers: which one is meant cannot be told, and is not asked."""
 
 
 def response_format(schema: dict[str, Any], how: How) -> dict[str, Any] | None:
@@ -47,6 +54,7 @@ def fitting(text: str, schema: dict[str, Any]) -> str:
 
     Raises:
         Unfit: if there is none, or it is not valid.
+        Contradiction: if there are several, and they differ.
     """
     import jsonschema  # type: ignore[import-untyped]
 
@@ -56,7 +64,7 @@ def fitting(text: str, schema: dict[str, Any]) -> str:
     starts = [place for place in (found.find("{"), found.find("[")) if place >= 0]
     bare = found.strip() if not starts else found[min(starts) :]
     try:
-        value, end = json.JSONDecoder(parse_constant=_no_constant).raw_decode(bare)
+        value, end = _DECODER.raw_decode(bare)
     except (ValueError, RecursionError) as error:
         raise Unfit(f"it is not JSON ({error})" if str(error) else "it is not JSON") from None
     try:
@@ -64,8 +72,56 @@ def fitting(text: str, schema: dict[str, Any]) -> str:
     except jsonschema.ValidationError as error:
         where = "".join(f"[{step!r}]" for step in error.absolute_path)
         raise Unfit(f"{where or 'it'}: {error.message[:300]}") from None
+    outside, place = [], 0
+    for other, start, stop in values(text):
+        if type(other) is type(value) and other != value:
+            raise Contradiction("it holds several different answers")
+        outside.append(text[place:start])
+        place = stop
+    if isinstance(value, dict) and _disputed(value, "\n".join([*outside, text[place:]])):
+        raise Contradiction("it says something else outside of the JSON")
     return bare[:end]
+
+
+def _disputed(value: dict[str, Any], outside: str) -> bool:
+    """Whether words around the JSON give a short field of it (``verdict: B``) another value."""
+    for key, item in value.items():
+        if isinstance(item, bool | int | float) or (isinstance(item, str) and item.isalnum()):
+            said = re.findall(rf"\b{re.escape(key)}\b\W{{0,4}}[:=]\W{{0,4}}(\w+)", outside, re.IGNORECASE)
+            if any(word.casefold() != str(item).casefold() for word in said):
+                return True
+    return False
+
+
+def values(text: str, opening: str = "{[") -> Iterator[tuple[Any, int, int]]:
+    """(value, start, end) of each JSON object and array in *text* that is part of no other, or of those in *opening*.
+
+    Raises:
+        Unfit: where there are too many braces that open nothing.
+    """
+    braces, tries, place = re.compile(f"[{re.escape(opening)}]"), 0, 0
+    while found := braces.search(text, place):
+        try:
+            value, end = _DECODER.raw_decode(text, found.start())
+        except (ValueError, RecursionError):
+            place, tries = found.end(), tries + 1
+            if tries > _MOST_TRIES:
+                raise Unfit(f"more than {_MOST_TRIES} braces open nothing") from None
+        else:
+            yield value, found.start(), end
+            place = end
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are all different: of two equal ones, ``json`` would keep the last in silence."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key is there twice")
+    return made
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_object)

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from mminstruct.models.model import Model, Reply, image_of
+from mminstruct.models.model import Model, Reply, images_of
 from mminstruct.prompts import Message
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import load
@@ -32,14 +32,15 @@ class Transcripts:
         tokenizer: Of transformers; its template is used unless *template* is given.
         template: Jinja text of a chat template, or a path to a file with it.
         parts: Whether turns come as lists of parts (vision-language models) or as text.
+        images: Images in one prompt at most.
     """
 
-    def __init__(self, tokenizer: Any, *, template: str | None = None, parts: bool = False) -> None:
+    def __init__(self, tokenizer: Any, *, template: str | None = None, parts: bool = False, images: int = 1) -> None:
         if template is not None and "{" not in template:
             template = read(template)
         self._tokenizer = tokenizer
         self._template: str | None = template or tokenizer.chat_template
-        self._parts = parts
+        self._parts, self._images = parts, images
         special = {str(token) for token in tokenizer.all_special_tokens}
         special |= {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
@@ -51,9 +52,11 @@ class Transcripts:
         Raises:
             Unanswerable: for turns that the template does not take, and for images where none can be seen.
         """
-        images = [data for message in messages if (data := image_of(message)) is not None]
+        images = [data for message in messages for data in images_of(message)]
         if images and not self._parts:
             raise Unanswerable("an image came to a model that only reads text: name a vision-language model")
+        if len(images) > self._images:
+            raise Unanswerable(f"the model takes {self._images} image(s) in a prompt, and {len(images)} came")
         turns: list[dict[str, Any]] = [{"role": m["role"], "content": self._clean(m["content"])} for m in messages]
         if self._template is None:
             return self._plain(turns), images

@@ -127,9 +127,10 @@ class Chatter:
         extra = {"images": images} if any(images) else {}
         try:
             inputs = self._processor(text=texts, padding=True, return_tensors="pt", add_special_tokens=False, **extra)
-        except Exception as error:
+        except Exception as error:  # processors raise whatever they like
             if len(seen) == 1:
-                return {row: refused(error) for row in seen}
+                said = Unanswerable(f"the model's processor refuses the prompt: {type(error).__name__}: {error}")
+                return {row: refused(said) for row in seen}
             return {row: reply for row in seen for reply in self._process({row: seen[row]}, seeds).values()}
         tokens = dict(zip(seen, inputs["attention_mask"].sum(dim=1).tolist(), strict=True))
         long = {row: self._too_long(count) for row, count in tokens.items() if count >= self._context}

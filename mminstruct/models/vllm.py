@@ -71,7 +71,10 @@ class Chatter:
         log.info("the vLLM engine of %s is up after %.1f s", model.name, time.monotonic() - began)
         self._engine = engine
         self._sees = bool(engine.model_config.is_multimodal_model)
-        self._transcripts = Transcripts(engine.get_tokenizer(), template=self._template(), parts=self._sees)
+        images = int(model.options.get("limit_mm_per_prompt", {}).get("image", 1))
+        self._transcripts = Transcripts(
+            engine.get_tokenizer(), template=self._template(), parts=self._sees, images=images
+        )
         # requests prepared and not answered: enough to keep the engine busy, few enough to keep pixels out of memory
         self._places = threading.BoundedSemaphore(2 * engine.vllm_config.scheduler_config.max_num_seqs)
         atexit.register(self.close)
@@ -161,7 +164,7 @@ class Chatter:
         if isinstance(output, Exception):
             return refused(output)
         made, tokens_in = output.outputs[0], len(output.prompt_token_ids or ())
-        if made.finish_reason not in ("stop", "length"):
+        if made.finish_reason not in ("stop", "length"):  # abort, error, and whatever else vLLM may come to say
             return Reply("", "error", tokens_in, error=f"vLLM ended the request: {made.finish_reason}")
         return Reply(self._transcripts.text(made.token_ids), made.finish_reason, tokens_in, len(made.token_ids))
 

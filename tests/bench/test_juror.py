@@ -39,6 +39,13 @@ UNREAD = [
     "D",
     "Apples are better.",
     '{"verdict": "A", "reason": "cut o',
+    '{"reason": "x", "verdict": "A"}{"reason": "wait", "verdict": "B"}',
+    '{"verdict": "A", "verdict": "B"}',
+    '{"verdict": "A", "Verdict": "B"}',
+    '{"verdict": "A"}\nFinal verdict: B',
+    '{"verdict": "A"} no: {"verdict": "B"',
+    '[{"verdict": "A"}, {"verdict": "B"}]',
+    '{"verdict": "A"}' + "{" * 2000,
 ]
 
 
@@ -55,6 +62,14 @@ def test_what_is_no_verdict_or_two_is_unparsed_and_never_a_tie(reply: str) -> No
 def test_a_reply_that_was_cut_counts_only_if_its_json_is_whole() -> None:
     assert read_verdict("Verdict: A", "length")[0] == "unparsed"
     assert read_verdict('{"reason": "x", "verdict": "A"}\nAnd also', "length")[0] == "A"
+    assert read_verdict('{"reason": "x", "verdict": "A"}{"verdict": "B', "length")[0] == "unparsed"
+
+
+@pytest.mark.parametrize("finish", ["error", "filtered", "abort", ""])
+def test_a_reply_that_failed_says_nothing_whatever_stands_in_it(finish: str) -> None:
+    assert read_verdict('{"reason": "x", "verdict": "A"}', finish) == ("unparsed", None)
+    assert read_verdict("A", finish) == ("unparsed", None)
+    assert read_grade('{"reason": "x", "grade": 7}', finish) == (None, None)
 
 
 @given(st.text())

@@ -190,8 +190,87 @@ def test_other_faults_are_the_servers_and_say_no_more_than_they_should(error: Ex
 def test_bodies_that_are_no_json_or_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = replica(echo)
     assert asyncio.run(call(made, "/v1/chat/completions", b"{"))[0] == 400
-    monkeypatch.setattr("mminstruct.engine.serve.LARGEST", 10)
+    monkeypatch.setattr("mminstruct.engine.bodies.LARGEST", 10)
     assert asyncio.run(call(made, "/v1/chat/completions", body()))[0] == 413
+
+
+def slowly(pieces: list[bytes], path: str = "/v1/chat/completions") -> Request:
+    """A request whose body comes in *pieces*, and then no more."""
+
+    async def receive() -> dict[str, Any]:
+        if not pieces:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": True}
+
+    return Request({"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}, receive)
+
+
+def test_a_body_that_stops_coming_is_given_up_and_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mminstruct.engine.bodies.PAUSE", 0.1)
+    made, chat = replica(echo)
+    answer = asyncio.run(made(slowly([b'{"model"', b": "])))
+    assert (answer.status_code, answer.headers["connection"]) == (408, "close")
+    assert b"10 bytes did" in bytes(answer.body)
+    assert made._bodies._held == 0
+    assert not chat.calls
+
+
+def test_a_body_that_drips_for_ever_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mminstruct.engine.bodies.SLOWEST", 0.1)
+    made, _ = replica(echo)
+    assert asyncio.run(made(slowly([b"["] * 3))).status_code == 408
+
+
+def test_bodies_that_are_too_much_together_are_refused_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mminstruct.engine.bodies.HELD", 10)
+    made, _ = replica(echo)
+    answer = asyncio.run(made(slowly([b"x" * 8, b"x" * 8])))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert made._bodies._held == 0
+
+
+def test_half_sent_requests_take_no_place_from_whole_ones() -> None:
+    async def talk() -> tuple[int, Any]:
+        made, _ = replica(echo, requests=1)
+        half = [asyncio.create_task(made(slowly([b"{"]))) for _ in range(50)]
+        await asyncio.sleep(0)
+        try:
+            return await call(made, "/v1/chat/completions", body())
+        finally:
+            [task.cancel() for task in half]
+
+    assert asyncio.run(talk())[0] == 200
+
+
+def test_more_requests_than_the_model_and_its_queue_take_are_told_to_come_back() -> None:
+    free = threading.Event()
+
+    def slow(messages: Any) -> Reply:
+        free.wait(30)
+        return echo(messages)
+
+    async def talk() -> list[int]:
+        made, _ = replica(slow, requests=2)
+        asked = [asyncio.create_task(call(made, "/v1/chat/completions", body())) for _ in range(6)]
+        await asyncio.wait(asked, timeout=30, return_when=asyncio.FIRST_COMPLETED)  # whoever is refused does not wait
+        free.set()
+        return sorted([(await task)[0] for task in asked])
+
+    assert asyncio.run(talk()) == [200, 200, 200, 200, 429, 429]
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00", "\\ude00\\ud83d"])
+def test_half_a_character_is_the_requests_fault_wherever_it_stands(half: str) -> None:
+    made, chat = replica(echo)
+    raw = json.dumps(body(messages=[turn("HERE")])).replace("HERE", half).encode()
+    status, answer = asyncio.run(call(made, "/v1/chat/completions", raw))
+    assert (status, "half a surrogate pair" in answer["error"]["message"]) == (400, True)
+    assert not chat.calls
+    whole = json.dumps(body(messages=[turn("HERE")])).replace("HERE", "\\ud83d\\ude00 \\\\ud83d").encode()
+    assert asyncio.run(call(made, "/v1/chat/completions", whole))[0] == 200
+    embedder, _ = replica(echo, role="embedder")
+    raw = json.dumps({"model": "m", "input": ["HERE"]}).replace("HERE", half).encode()
+    assert asyncio.run(call(embedder, "/v1/embeddings", raw))[0] == 400
 
 
 def test_an_embedder_embeds_and_does_not_chat() -> None:
@@ -292,20 +371,44 @@ def test_openais_own_client_understands_all_that_is_said(served: str) -> None:
     assert long.value.code == "context_length_exceeded"
 
 
+@pytest.fixture(scope="module")
+def embedding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The embedded embedder, with places for two requests."""
+    with serving(tmp_path_factory.mktemp("embedder"), "role=embedder", "requests=2") as url:
+        yield url
+
+
 @pytest.mark.slow
-def test_vectors_over_http_are_those_of_the_embedder_in_process(tmp_path: Path) -> None:
+def test_vectors_over_http_are_those_of_the_embedder_in_process(embedding: str) -> None:
     here = Model(name="micro:embedder", options={"threads": 1}).embed().texts(PROMPTS)
-    with serving(tmp_path, "role=embedder") as url:
-        client = openai.OpenAI(base_url=url, api_key=TOKEN, max_retries=0)
-        for form in ("float", "base64"):
-            answer = client.embeddings.create(model="micro:embedder", input=PROMPTS, encoding_format=form)  # type: ignore[arg-type]
-            there = [
-                np.frombuffer(base64.b64decode(row.embedding), "<f4")
-                if isinstance(row.embedding, str)
-                else row.embedding
-                for row in answer.data
-            ]
-            assert np.allclose(there, here, atol=1e-6)
+    client = openai.OpenAI(base_url=embedding, api_key=TOKEN, max_retries=0)
+    for form in ("float", "base64"):
+        answer = client.embeddings.create(model="micro:embedder", input=PROMPTS, encoding_format=form)  # type: ignore[arg-type]
+        there = [
+            np.frombuffer(base64.b64decode(row.embedding), "<f4") if isinstance(row.embedding, str) else row.embedding
+            for row in answer.data
+        ]
+        assert np.allclose(there, here, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_many_half_sent_requests_shut_nobody_out_and_are_given_up(embedding: str) -> None:
+    host, port = re.findall(r"//([^:]+):(\d+)/", embedding)[0]
+    head = (
+        f"POST /v1/embeddings HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {TOKEN}\r\n"
+        "content-type: application/json\r\ncontent-length: 1000\r\n\r\n{"
+    ).encode()
+    half = [socket.create_connection((host, int(port))) for _ in range(200)]
+    try:
+        for connection in half:
+            connection.sendall(head)
+        client = openai.OpenAI(base_url=embedding, api_key=TOKEN, max_retries=0, timeout=60)
+        for _ in range(3):
+            assert client.embeddings.create(model="micro:embedder", input="a red robot").data
+        half[-1].settimeout(120)
+        assert half[-1].recv(100).startswith(b"HTTP/1.1 408")
+    finally:
+        [connection.close() for connection in half]
 
 
 @pytest.mark.slow

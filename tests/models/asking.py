@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mminstruct.models.model import Model, Reply
@@ -30,8 +30,8 @@ class Shelf:
     def get(self, request: str) -> dict[str, Any] | None:
         return self.replies.get(request)
 
-    def put(self, request: str, reply: dict[str, Any]) -> None:
-        self.replies[request] = json.loads(json.dumps(reply))
+    def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
+        self.replies |= json.loads(json.dumps(replies))
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from mminstruct.models import faults
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
 from tests.models.asking import PRICE, QUICK, Shelf, ask, unit
-from tests.models.server import Answer, Endpoint, Request, echo, error
+from tests.models.server import Answer, Endpoint, Request, echo, error, say
 
 CANARY = "sk-canary-5d41402abc4b2a76b9719d911017c592"
 
@@ -32,6 +32,11 @@ def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
             "bad": error(400, f"header was Bearer {CANARY}"),
             "fail": error(500, CANARY),
             "html": Answer(body=f"<html>{CANARY}</html>".encode()),
+            "echo": Answer(body=say(f"your key is {CANARY}, in short {CANARY[:7]}***{CANARY[-4:]}")),
+            "refuse": Answer(body=say(None, refusal=f"not with {CANARY}")),
+            "part": Answer(body=say([{"type": CANARY}])),  # type: ignore[arg-type]
+            "finish": Answer(body=say("x", finish=CANARY)),
+            "away": Answer(307, b"", {"location": f"http://127.0.0.1:1/{CANARY}"}),
         }
         return texts.get(request.asked) or echo(request)
 
@@ -41,23 +46,50 @@ def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
         model = Model(name="m", backend="openai", url=endpoint.url, key_env="CANARY_API_KEY", options=options)
         made = Chatter(model)
         with unit(shelf) as work:
-            print(ask(made, "good", "bad", "fail", "html"), work, made.statistics(), file=seen)
-            try:
-                ask(made, "deny")
-            except faults.EndpointError as stopped:
-                print(
-                    "".join(traceback.TracebackException.from_exception(stopped, capture_locals=True).format()),
-                    file=seen,
-                )
-                seen.write(str(pickle.dumps(stopped)))
-            else:
-                pytest.fail("a refused key must stop the run")
+            print(ask(made, "good", "bad", "fail", "html", "echo", "refuse", "part", "finish"), file=seen)
+            print(work, made.statistics(), file=seen)
+            for stops in ("away", "deny"):
+                again = Chatter(model)
+                with pytest.raises(faults.EndpointError) as stopped:
+                    ask(again, stops)
+                told = traceback.TracebackException.from_exception(stopped.value, capture_locals=True)
+                print("".join(told.format()), pickle.dumps(stopped.value), file=seen)
+                again.close()
         made.close()
     out, err = capfd.readouterr()
-    told = "\n".join([seen.getvalue(), json.dumps(shelf.replies), repr(model), repr(vars(made)), caplog.text, out, err])
-    assert "key is refused" in told
-    assert CANARY not in told
-    assert CANARY[:7] + "***" not in told
+    everything = "\n".join(
+        [seen.getvalue(), json.dumps(shelf.replies), repr(model), repr(vars(made)), caplog.text, out, err]
+    )
+    assert "key is refused" in everything
+    assert "your key is ***" in everything
+    assert "redirects to" in everything
+    assert CANARY not in everything
+    assert CANARY[:7] + "***" not in everything
+
+
+def test_an_error_of_our_own_that_holds_the_key_is_raised_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY_API_KEY", CANARY)
+    with Endpoint(echo) as endpoint:
+        made = Chatter(Model(name="m", backend="openai", url=endpoint.url, key_env="CANARY_API_KEY"))
+
+        async def fail(*_: Any, **__: Any) -> None:
+            raise LookupError(f"illegal header value 'Bearer {CANARY}'")
+
+        monkeypatch.setattr(made._connection.client, "post", fail)
+        with pytest.raises(RuntimeError, match=r"LookupError: illegal header value 'Bearer \*\*\*'") as raised:
+            ask(made, "a")
+        made.close()
+    assert CANARY not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("bad", ["sk-with a-blank-in-it", "sk-with\nline-end", "sk-wíth-an-accent"])
+def test_a_key_that_no_header_can_hold_is_refused_by_the_name_of_its_variable(
+    bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANARY_API_KEY", bad)
+    with pytest.raises(ValueError, match="the key in CANARY_API_KEY") as refused:
+        Chatter(Model(name="m", backend="openai", url="http://localhost:1/v1", key_env="CANARY_API_KEY"))
+    assert bad not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +104,8 @@ def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
         ({"options": {"concurency": {}}}, "did you mean concurrency"),
         ({"options": {"budget": {"eur": 5}}}, "no 'eur'"),
         ({"options": {"mode": "later"}}, "live or batch"),
+        ({"options": {"finish": {"done": "yes"}}}, "stop, length or filtered"),
+        ({"options": {"megabytes": 0}}, "above 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_without_repeating_a_key(change: dict[str, Any], said: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -100,10 +101,10 @@ def test_a_paid_reply_is_never_bought_twice_after_a_crash() -> None:
         pass
 
     class Dying(Shelf):
-        def put(self, request: str, reply: dict[str, Any]) -> None:
+        def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
             if len(self.replies) == 7:
                 raise OSError("no space left on device")
-            super().put(request, reply)
+            super().put(replies)
 
     shelf = Dying()
     with Endpoint(echo) as endpoint:

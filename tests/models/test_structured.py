@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +41,40 @@ def test_json_that_cannot_be_repaired_is_an_error_and_not_asked_for_a_third_time
     assert (reply.text, reply.finish) == ("no", "error"), "what there was is kept, for whoever wants to look"
     assert str(reply.error).startswith("bad json")
     assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"colour": "red"}{"colour": "blue"}',
+        '```json\n{"colour": "red"}\n```\nNo, wait:\n```json\n{"colour": "blue"}\n```',
+        '{"colour": "red"} or {"color": "blue"}',
+        '{"colour": "red"}\nFinal colour: blue',
+        '{"colour": "red"} {"colour": "blue"',
+    ],
+)
+def test_a_reply_that_contradicts_itself_is_an_error_and_never_cut_to_one_of_its_answers(text: str) -> None:
+    with Endpoint(lambda request: Answer(body=say(text))) as endpoint, chatter(endpoint) as made:
+        (reply,) = ask(made, "a", schema=COLOURS)
+    assert (reply.text, reply.finish) == (text, "error")
+    assert len(endpoint.requests) == 1, "which one it means is not asked"
+
+
+def test_an_answer_that_is_only_said_twice_is_taken() -> None:
+    assert fitting('{"colour": "red"} I repeat: {"colour": "red"} (colour: red)', COLOURS) == '{"colour": "red"}'
+
+
+def test_a_key_that_is_there_twice_is_no_json() -> None:
+    with pytest.raises(Unfit, match="twice"):
+        fitting('{"colour": "red", "colour": "blue"}', COLOURS)
+
+
+def test_a_reply_of_nothing_but_braces_ends_soon() -> None:
+    began = time.process_time()
+    for text in ("{" * 200_000, '{"a":' * 100_000, "[" * 200_000):
+        with pytest.raises(Unfit):
+            fitting("{} " + text, {})
+    assert time.process_time() - began < 20
 
 
 @given(st.text() | st.from_regex(r"[\[{\"a:,\]}` \n]*"))

@@ -1,0 +1,167 @@
+"""What a kill -9 loses of an endpoint's paid replies, and what the journal costs, with 500 requests in flight.
+
+    python -m benchmarks.journal [--against FOLDER] [--kills 8] [--seconds 10]
+
+A buyer in a process of its own asks an endpoint in another for rows that cost money. It is killed at random moments and
+started again until all rows are done; the endpoint counts. *Bought again* is what it was asked for more than once, *in
+service* what it had taken in and not answered when the buyer was killed, *in flight* what the buyer had sent or not yet
+journaled (at most its limit). Throughput is of a buyer that nobody disturbs. ``--against`` runs the same on the package
+in another folder (``git worktree add FOLDER COMMIT``), in turn with this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from tests.models.server import Answer, Endpoint, Request, say
+
+HERE = Path(__file__).parents[1]
+BUYER = """
+import sys
+from mminstruct.journal import Calls
+from mminstruct.models.model import Model
+from mminstruct.models.openai import Chatter
+from mminstruct.stage import UNIT, Unit
+from mminstruct.store import Store
+run, url, rows, at_once = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+options = {"price": {"input": 1, "output": 1}, "concurrency": {"start": at_once, "max": at_once, "min": at_once}}
+made = Chatter(Model(name="m", backend="openai", url=url, options=options))
+UNIT.set(Unit("caption", "p0", journal=Calls(Store(run).table("caption"), "p0")))
+replies = made.chat([[{"role": "user", "content": str(row)}] for row in range(rows)], seeds=[0] * rows)
+assert [reply.text for reply in replies] == [f"re: {row} " + "word " * 60 for row in range(rows)]
+"""
+
+
+def serve(pipe: Connection, latency: float) -> None:
+    """Answers after about *latency* seconds; tells how often it was asked for what, and how many wait for an answer."""
+    chance = random.Random(0)
+
+    def script(request: Request) -> Answer:
+        return Answer(body=say(f"re: {request.asked} " + "word " * 60), delay=latency * chance.uniform(0.5, 1.5))
+
+    with Endpoint(script) as endpoint:
+        pipe.send(endpoint.url)
+        while pipe.recv() == "tell":
+            pipe.send((endpoint.in_flight, endpoint.peak, len(endpoint.requests)))
+        pipe.send(Counter(endpoint.asked))
+
+
+class Server:
+    """An endpoint in a process of its own."""
+
+    def __init__(self, latency: float) -> None:
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("fork").Process(target=serve, args=(theirs, latency), daemon=True)
+        self._process.start()
+        self.url = str(self._pipe.recv())
+
+    def tell(self) -> tuple[int, int, int]:
+        """(requests in service, the most there were, requests so far)."""
+        self._pipe.send("tell")
+        in_service, peak, requests = self._pipe.recv()
+        return in_service, peak, requests
+
+    def close(self) -> Counter[str]:
+        """How often each row was asked for."""
+        self._pipe.send("stop")
+        asked: Counter[str] = self._pipe.recv()
+        self._process.join()
+        return asked
+
+
+def buyer(package: Path, run: Path, url: str, rows: int, at_once: int) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(package)}
+    return subprocess.Popen(
+        [sys.executable, "-c", BUYER, str(run), url, str(rows), str(at_once)], cwd=package, env=environment
+    )
+
+
+def killed(package: Path, given: argparse.Namespace, seed: int) -> dict[str, int]:
+    """Kill a buyer again and again until all rows are bought."""
+    chance, folder = random.Random(seed), Path(tempfile.mkdtemp(dir=given.folder))
+    server = Server(given.latency)
+    at_work, kills, lost = 0, 0, []
+    while True:
+        process = buyer(package, folder, server.url, given.rows, given.at_once)
+        before = server.tell()[2]
+        while process.poll() is None and server.tell()[2] == before:
+            time.sleep(0.01)
+        moment = time.monotonic() + chance.uniform(0.2, given.span)
+        while process.poll() is None and (kills >= given.kills or time.monotonic() < moment):
+            time.sleep(0.005)
+        if process.poll() is not None:
+            break
+        in_service = server.tell()[0]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        at_work += in_service
+        lost.append(server.tell()[2])
+        time.sleep(2 * given.latency)
+    if process.returncode:
+        raise SystemExit(f"the buyer ended with {process.returncode}")
+    peak = server.tell()[1]
+    asked = server.close()
+    shutil.rmtree(folder)
+    again = sum(asked.values()) - len(asked)
+    return {
+        "kills": kills, "bought again": again, "in service": at_work, "in flight": kills * given.at_once, "peak": peak,
+    }  # fmt: skip
+
+
+def undisturbed(package: Path, given: argparse.Namespace) -> float:
+    """Replies a second, from the first request to the last."""
+    folder = Path(tempfile.mkdtemp(dir=given.folder))
+    server = Server(given.latency)
+    process = buyer(package, folder, server.url, given.rows, given.at_once)
+    while not server.tell()[2]:
+        time.sleep(0.01)
+    began = time.monotonic()
+    if process.wait():
+        raise SystemExit(f"the buyer ended with {process.returncode}")
+    took = time.monotonic() - began
+    server.close()
+    shutil.rmtree(folder)
+    return float(given.rows / took)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--against", type=Path, help="another checkout, measured in turn with this one")
+    parser.add_argument("--rows", type=int, default=6000)
+    parser.add_argument("--at-once", type=int, default=500)
+    parser.add_argument("--latency", type=float, default=0.4, help="of the endpoint, seconds")
+    parser.add_argument("--kills", type=int, default=8, help="in each round")
+    parser.add_argument(
+        "--span", type=float, default=3.0, help="longest wait for a kill after the first request, seconds"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=None, help="where the runs are written: the disk to measure")
+    given = parser.parse_args()
+    sides = {"this": HERE} | ({"other": given.against.resolve()} if given.against else {})
+    speeds: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(given.rounds):
+        for side, package in sides.items():
+            speeds[side].append(undisturbed(package, given))
+            found = killed(package, given, number)
+            print(f"{side:6} {json.dumps(found)}, {speeds[side][-1]:.0f} replies a second undisturbed", flush=True)
+    if given.against:
+        ratios = [mine / theirs for mine, theirs in zip(speeds["this"], speeds["other"], strict=True)]
+        print(f"throughput, this over other: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+
+
+if __name__ == "__main__":
+    main()

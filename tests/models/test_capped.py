@@ -1,0 +1,163 @@
+"""Replies of absurd size, and endpoints that point elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mminstruct.models.capped import lines
+from mminstruct.models.faults import EndpointError, TooLarge
+from tests.models.asking import PRICE, ask, chatter
+from tests.models.server import Answer, Endpoint, Request, echo, say
+from tests.models.test_batch import BatchHouse
+from tests.models.test_batch import chatter as batch_chatter
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"megabytes": 0.01}
+
+
+def packed(data: bytes, how: str) -> Answer:
+    body = {"gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes}[how](data)
+    return Answer(body=body, headers={"content-encoding": how})
+
+
+@pytest.mark.parametrize("how", ["gzip", "deflate", "identity"])
+def test_a_reply_is_read_packed_or_not_and_not_beyond_its_cap(how: str) -> None:
+    def script(request: Request) -> Answer:
+        length = 20_000 if request.asked == "long" else 100
+        return packed(json.dumps(say("x" * length)).encode(), how)
+
+    with Endpoint(script) as endpoint, chatter(endpoint, **SMALL) as made:
+        short, long = ask(made, "short", "long")
+    assert short.text == "x" * 100
+    assert long.finish == "error"
+    assert "MiB, unpacked (options.megabytes)" in str(long.error)
+    assert endpoint.asked.count("long") == 2
+
+
+def test_an_error_is_read_under_the_same_cap() -> None:
+    def script(request: Request) -> Answer:
+        if request.asked == "bad":
+            bomb = packed(json.dumps({"error": {"message": "x" * 20_000}}).encode(), "gzip")
+            return Answer(400, bomb.body, bomb.headers)
+        return echo(request)
+
+    with Endpoint(script) as endpoint, chatter(endpoint, **SMALL) as made:
+        good, bad = ask(made, "good", "bad")
+    assert good.text == "re: good"
+    assert "unpacked" in str(bad.error)
+
+
+BOMB = """
+import resource, sys
+from mminstruct.models.model import Model
+from mminstruct.models.openai import Chatter
+quick = {"attempts": 2, "backoff": 0.02, "patience": 1.0}
+made = Chatter(Model(name="m", backend="openai", url=sys.argv[1], options={"retries": quick, "timeout": 60}))
+ask = lambda text: made.chat([[{"role": "user", "content": text}]], seeds=[0])[0]
+assert ask("plain").text == "re: plain"
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(ask("bomb").error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_bomb_costs_a_worker_no_more_memory_than_the_cap() -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(400)) + packer.flush()
+    assert len(bomb) < 2**19, "half a megabyte that unpacks to 400"
+
+    def script(request: Request) -> Answer:
+        return Answer(body=bomb, headers={"content-encoding": "gzip"}) if request.asked == "bomb" else echo(request)
+
+    with Endpoint(script) as endpoint:
+        done = subprocess.run(
+            [sys.executable, "-c", BOMB, endpoint.url], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True
+        )  # fmt: skip
+    said, grown = done.stdout.strip().split("\n")
+    assert "larger than 16 MiB" in said
+    assert int(grown) < 100, "MiB; it was 400 and more"
+
+
+def test_a_redirection_is_not_followed_and_its_target_gets_nothing() -> None:
+    with Endpoint(echo) as other:
+        away = Answer(307, b"", {"location": f"{other.url}/chat/completions"})
+        with (
+            Endpoint(lambda request: away) as endpoint,
+            chatter(endpoint) as made,
+            pytest.raises(EndpointError, match=rf"redirects to {other.url}/chat/completions .*set url to"),
+        ):
+            ask(made, "a private prompt")
+        assert not other.requests
+    assert len(endpoint.requests) == 1
+
+
+# Files of a batch
+
+
+class Large(BatchHouse):
+    """One answer of 20 kB among others."""
+
+    def answer(self, line: dict[str, Any], status: int = 200, body: dict[str, Any] | None = None) -> str:
+        long = line["body"]["messages"][-1]["content"] == "long"
+        return super().answer(line, status, say("x" * 20_000) if long else body)
+
+
+def test_a_line_beyond_the_cap_is_left_out_and_the_others_are_read() -> None:
+    with Endpoint(Large()) as endpoint, batch_chatter(endpoint, price=PRICE, **SMALL) as made:
+        long, *others = ask(made, "long", "a", "b")
+    assert [reply.text for reply in others] == ["re: a", "re: b"]
+    assert long.finish == "error"
+
+
+def test_a_file_of_answers_beyond_its_cap_stops_the_run_by_name() -> None:
+    with (
+        Endpoint(Large()) as endpoint,
+        batch_chatter(endpoint, price=PRICE, batch={"answers": 0.01}) as made,
+        pytest.raises(EndpointError, match=r"larger than 0\.01 MiB.*options\.batch\.answers"),
+    ):
+        ask(made, "long", "a", "b")
+
+
+@given(st.lists(st.binary(max_size=6), max_size=12), st.integers(1, 8), st.lists(st.integers(1, 9), max_size=20))
+def test_lines_are_the_same_however_the_body_is_cut_into_pieces(
+    texts: list[bytes], longest: int, cuts: list[int]
+) -> None:
+    body = b"\n".join(texts)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        place = 0
+        for cut in [*cuts, len(body)]:
+            yield body[place : place + cut]
+            place += cut
+
+    async def read() -> list[bytes]:
+        return [line async for line in lines(pieces(), longest=longest, largest=10**6)]
+
+    expected = [line if len(line) <= longest else b"" for line in body.split(b"\n")]
+    assert asyncio.run(read()) == (expected if body.rpartition(b"\n")[2] else expected[:-1])
+
+
+def test_a_body_beyond_its_cap_is_left() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 100
+
+    async def read() -> None:
+        async for _ in lines(endless(), longest=10, largest=1000):
+            pass
+
+    with pytest.raises(TooLarge):
+        asyncio.run(read())

@@ -1,0 +1,110 @@
+"""Group commit: one flush for many replies, and no more requests under way than a crash may lose."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import journal as benchmark
+from mminstruct.models.recorder import Recorder
+from tests.models.asking import PRICE, Shelf, ask, chatter, unit
+from tests.models.server import Endpoint, echo
+
+
+class Slow(Shelf):
+    """A journal whose disk waits until it is let go on, and may be full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[list[str]] = []
+        self.writing, self.go_on = threading.Event(), threading.Event()
+        self.full = False
+
+    def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
+        self.writing.set()
+        assert self.go_on.wait(30)
+        if self.full:
+            self.full = False
+            raise OSError("no space left on device")
+        self.groups.append(sorted(replies))
+        super().put(replies)
+
+
+async def puts(recorder: Recorder, shelf: Slow, names: str) -> list[asyncio.Task[None]]:
+    """The first reply, which is being written when this returns, and those that came meanwhile."""
+    tasks = [asyncio.create_task(recorder.put(names[0], {"n": 0}))]
+    await asyncio.to_thread(shelf.writing.wait, 30)
+    tasks += [asyncio.create_task(recorder.put(name, {"n": n})) for n, name in enumerate(names[1:], 1)]
+    await asyncio.sleep(0.05)
+    return tasks
+
+
+def test_replies_that_come_while_a_group_is_written_make_the_next_one() -> None:
+    async def run() -> Slow:
+        shelf = Slow()
+        tasks = await puts(Recorder(shelf), shelf, "abcd")
+        assert not any(task.done() for task in tasks), "nobody goes on before his reply is safe"
+        shelf.go_on.set()
+        await asyncio.gather(*tasks)
+        return shelf
+
+    shelf = asyncio.run(run())
+    assert shelf.groups == [["a"], ["b", "c", "d"]]
+    assert sorted(shelf.replies) == ["a", "b", "c", "d"]
+
+
+def test_a_group_that_cannot_be_written_fails_all_of_it_and_not_the_next() -> None:
+    async def run() -> list[BaseException | None]:
+        shelf = Slow()
+        shelf.full = True
+        tasks = await puts(Recorder(shelf), shelf, "abc")
+        shelf.go_on.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, *others = asyncio.run(run())
+    assert isinstance(first, OSError)
+    assert others == [None, None]
+
+
+def test_a_reply_is_written_though_nobody_waits_for_it_any_more() -> None:
+    async def run() -> Slow:
+        shelf = Slow()
+        tasks = await puts(Recorder(shelf), shelf, "ab")
+        tasks[1].cancel()
+        shelf.go_on.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while len(shelf.groups) < 2:
+            await asyncio.sleep(0.01)
+        return shelf
+
+    assert sorted(asyncio.run(run()).replies) == ["a", "b"]
+
+
+def test_a_request_keeps_its_place_until_its_reply_is_journaled() -> None:
+    shelf = Slow()
+    four = {"concurrency": {"start": 4, "max": 4}, "price": PRICE}
+    with Endpoint(echo) as endpoint, chatter(endpoint, **four) as made, unit(shelf):
+        threading.Timer(1.0, shelf.go_on.set).start()
+        threading.Timer(0.8, lambda: sent.append(len(endpoint.requests))).start()
+        sent: list[int] = []
+        ask(made, *map(str, range(20)))
+    assert sent == [4], "the endpoint had answered four, and none of them was safe"
+    assert len(shelf.replies) == 20
+
+
+@pytest.mark.slow
+def test_kill_9_has_no_more_replies_bought_again_than_were_in_flight(tmp_path: Path) -> None:
+    here = Path(benchmark.HERE)
+    given = argparse.Namespace(rows=600, at_once=100, latency=0.3, kills=3, span=1.0, folder=tmp_path)
+    began = time.monotonic()
+    found = benchmark.killed(here, given, seed=0)
+    assert found["kills"] >= 1, f"all rows were bought before the first kill, in {time.monotonic() - began:.0f} s"
+    assert found["peak"] <= 100
+    assert found["bought again"] <= found["in flight"]
