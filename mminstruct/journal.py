@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from typing import Any
 
+from mminstruct.checksum import Damaged, seal, unseal
 from mminstruct.store import Table
 
 
@@ -32,10 +32,10 @@ class Calls:
             self._replies = {}
             names = self.table.store.names(*self._folder)
             for data in self.table.store.read_many("/".join(self._folder), names).values():
-                for line in data.splitlines():
+                for line in data.split(b"\n") if data else ():
                     try:
-                        entry = json.loads(line)
-                    except ValueError:  # the last line of a file that a power cut tore
+                        entry = unseal(line, self.key, "its request is sent again")
+                    except Damaged:  # the last line of a file that a power cut tore, or one that a disk changed
                         continue
                     self._replies[entry["request"]] = entry["reply"]
         return self._replies
@@ -46,7 +46,7 @@ class Calls:
             return self._load().get(request)
 
     def put(self, request: str, reply: dict[str, Any]) -> None:
-        line = json.dumps({"request": request, "reply": reply}, ensure_ascii=False).encode() + b"\n"
+        line = seal({"request": request, "reply": reply}) + b"\n"
         store = self.table.store
         with self._lock:
             self.used = True

@@ -134,7 +134,7 @@ class _Operator:
         CREW.set(lend)
         try:
             new, parts = self._follow(0, row["key"])
-        except Halt as halt:  # as data: an exception would come out of Ray as another, with pages of traceback
+        except (Halt, OSError) as halt:  # as data: it would come out of Ray as another, with pages of traceback
             new, parts = [{"halt": str(halt)}], []
         events += new
         rows = [{"key": part, "events": "[]"} for part in parts] or [{"key": "", "events": "[]"}]
@@ -165,8 +165,7 @@ class _Operator:
             return Event(worker.name, key, None, error)
         with self.room.enter(alone=bool(before)) as alone:
             mark = f"{'alone' if alone else 'among'}-{uuid.uuid4().hex[:8]}"
-            store.fs.makedirs(store.path(*folder), exist_ok=True)
-            store.fs.pipe_file(store.path(*folder, mark), b"")
+            store.write(b"", *folder, mark, sync=False)
             try:
                 return worker.work(key)
             except WorkerFault:
