@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -87,10 +88,29 @@ def connect(config: EngineConfig) -> bool:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it tells every user that actors have arguments
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
+        _answers(address)
         ray.init(address=address, log_to_driver=False)
     else:
         ray.init(num_cpus=config.cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
     return True
+
+
+def _answers(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would try it for minutes, and warn at each attempt.
+
+    Raises:
+        ConnectionError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():  # auto, local
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"engine.address={address}: no Ray answers there ({error}); start it (ray start --head), or give no"
+            " engine.address and no RAY_ADDRESS to have one started here"
+        ) from error
 
 
 def end_agents() -> None:
