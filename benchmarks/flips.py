@@ -24,6 +24,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mminstruct import deletion
+from mminstruct.soundness import DAMAGED_COPY
 from mminstruct.status import as_json, standing, tables
 from mminstruct.store import Store
 
@@ -40,8 +41,9 @@ def checked(run: Path) -> str:
     """What ``status --verify`` says, or raises for."""
     standings = standing(str(run), verify=True)
     for stands in standings:
-        if stands.faults:
-            raise OSError(stands.faults[0])
+        told = [*stands.faults, *(note for note in stands.notes if DAMAGED_COPY in note)]
+        if told:
+            raise OSError(told[0])
     return as_json(standings)
 
 

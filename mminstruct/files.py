@@ -12,10 +12,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import fsspec
 import pyarrow.fs as pafs
+from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from mminstruct.checksum import Damaged
@@ -28,6 +31,67 @@ PAUSES = (0.2, 0.8, 3.2)
 
 class Unreachable(OSError):
     """A file of the run could neither be had nor be found absent, or not be written; names it and what to do."""
+
+
+def ask(fs: Any, what: str, path: str, do: Callable[[], T]) -> T:
+    """Do something with a file system. Found, not found and there already are its answers; all else is no answer.
+
+    Raises:
+        Unreachable: naming the file; from a remote store after 4 attempts.
+    """
+    local = isinstance(fs, LocalFileSystem)
+    for pause in (*(() if local else PAUSES), None):
+        try:
+            return do()
+        except (FileNotFoundError, FileExistsError, MemoryError):
+            raise
+        except Exception as error:  # whichever its library raises: OSError, botocore's, aiohttp's
+            if local and not isinstance(error, OSError):
+                raise
+            if pause is None:
+                said = f"cannot {what} {path if local else fs.unstrip_protocol(path)}: {_first_line(error)}"
+                tried = "" if local else f" ({len(PAUSES) + 1} attempts)"
+                raise Unreachable(f"{said}{tried}; {_advice(error)}") from error
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def info(fs: Any, path: str) -> dict[str, Any] | None:
+    """What a file system says of a file or folder; None where there is none.
+
+    ``fs.exists``, ``isfile`` and ``isdir`` call absent whatever cannot be reached.
+    """
+    try:
+        return dict(ask(fs, "look at", path, lambda: fs.info(path)))
+    except FileNotFoundError:
+        return None
+
+
+def below(fs: Any, path: str) -> dict[str, dict[str, Any]]:
+    """All files below a folder by their paths, sorted; empty where there is none.
+
+    ``fs.find`` and ``fs.walk`` pass over every folder that cannot be listed, unless the file system lists in its own
+    way (S3 does, and raises).
+    """
+    own = type(fs)._find if isinstance(fs, AsyncFileSystem) else type(fs).find
+    generic = own in (AsyncFileSystem._find, AbstractFileSystem.find)
+    found: dict[str, dict[str, Any]] = {}
+    folders = [path]
+    while folders:
+        folder = folders.pop()
+        try:
+            if not generic:
+                return dict(ask(fs, "list", folder, partial(fs.find, folder, detail=True)))
+            entries = ask(fs, "list", folder, partial(fs.ls, folder, detail=True))
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            name = entry["name"].rstrip("/")
+            if entry["type"] != "directory":
+                found[name] = entry
+            elif name != folder.rstrip("/"):
+                folders.append(name)
+    return dict(sorted(found.items()))
 
 
 class Files:
@@ -76,14 +140,9 @@ class Files:
 
     def exists(self, *pieces: str) -> bool:
         """Whether there is a file or folder of that name; ``fs.exists`` would call an unreachable one absent."""
-        path = self.path(*pieces)
         if not self.local:
             self.fs.invalidate_cache()
-        try:
-            self.ask("look at", path, lambda: self.fs.info(path))
-        except FileNotFoundError:
-            return False
-        return True
+        return info(self.fs, self.path(*pieces)) is not None
 
     def read(self, *pieces: str, start: int | None = None, end: int | None = None) -> bytes | None:
         """A file's bytes (from *start* to *end*, where given), or None where there is none."""
@@ -180,28 +239,8 @@ class Files:
             return
 
     def ask(self, what: str, path: str, do: Callable[[], T]) -> T:
-        """Do something with the store. Found, not found and there already are its answers; all else is no answer.
-
-        Raises:
-            Unreachable: naming the file; from a remote store after 4 attempts.
-        """
-        for pause in () if self.local else PAUSES:
-            try:
-                return do()
-            except (FileNotFoundError, FileExistsError, MemoryError):
-                raise
-            except Exception:  # whichever its library raises: OSError, botocore's, aiohttp's
-                time.sleep(pause)
-        try:
-            return do()
-        except (FileNotFoundError, FileExistsError, MemoryError):
-            raise
-        except Exception as error:
-            if self.local and not isinstance(error, OSError):
-                raise
-            said = f"cannot {what} {path if self.local else self.fs.unstrip_protocol(path)}: {_first_line(error)}"
-            tried = "" if self.local else f" ({len(PAUSES) + 1} attempts)"
-            raise Unreachable(f"{said}{tried}; {_advice(error)}") from error
+        """Do something with the store: ``ask`` of this module."""
+        return ask(self.fs, what, path, do)
 
     def _temporary(self, path: str, data: bytes, sync: bool = True) -> str:
         folder, name = path.rsplit("/", 1)

@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mminstruct import deletion, spending
-from mminstruct.checksum import Damaged
+from mminstruct.checksum import Damaged, unseal
 from mminstruct.store import Part, Receipt, Store, Table
+
+DAMAGED_COPY = "is damaged: it could not take the place of what it is a copy of"
 
 
 def spoilt(table: Table, receipts: dict[str, Receipt], verify: bool) -> list[str]:
@@ -87,6 +89,30 @@ def compared(
         if found != taken:
             return notes, [f"{name}: {taken} in, but {source} has {found} different {takes}{each}"]
     return notes, []
+
+
+def copies(table: Table, receipts: dict[str, Receipt]) -> list[str]:
+    """Copies of the manifest and of receipts that could not take a damaged one's place: nothing is wrong yet."""
+    found = table.store.read_many(f"{table.name}/_copies", ["manifest.json"])
+    receipts_there = table.store.names(table.name, "_copies", "_receipts")
+    found |= {
+        f"_receipts/{name}": data
+        for name, data in table.store.read_many(f"{table.name}/_copies/_receipts", receipts_there).items()
+    }
+    notes = []
+    for name, data in found.items():
+        key = name.removeprefix("_receipts/").removesuffix(".json")
+        where = table.store.show(table.name, "_copies", name)
+        try:
+            if name == "manifest.json":
+                same = unseal(data, where, "") == table.manifest()
+            else:
+                same = key not in receipts or table.parse(data, key) == receipts[key]
+        except Damaged:
+            same = False
+        if not same:
+            notes.append(f"{table.name}: {where} {DAMAGED_COPY}")
+    return notes
 
 
 def _distinct(table: Table, parts: list[Part], column: str, whole: bool) -> int:

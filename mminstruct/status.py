@@ -104,6 +104,7 @@ def standing(url: str, *, verify: bool = False) -> list[Standing]:
                 stands.faults.append(f"{name}/{key}: {receipt.taken} in, but {first} has {came.rows} rows")
         stands.faults += soundness.spoilt(table, receipts, verify)
         stands.faults += soundness.miscounted(table, receipts)
+        stands.notes += soundness.copies(table, receipts) if verify else []
         if not any(standings[read].faults for read in facts["inputs"] if read in standings):
             count = store if verify and not stands.open else None
             notes, faults = soundness.compared(name, stands.taken, facts, set(receipts), parts, count)

@@ -71,6 +71,8 @@ class Ray:
             for row in data.iter_rows():
                 for event in json.loads(row["events"]):
                     yield _event(event)
+        except ray.exceptions.RayError as error:
+            raise _plain(error) from error
         finally:
             for table in map(run.table, tables):
                 with suppress(OSError):  # none there, or somebody writes into it who is no longer listened to
@@ -93,6 +95,23 @@ def connect(config: EngineConfig) -> bool:
     else:
         ray.init(num_cpus=config.cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
     return True
+
+
+def _plain(error: Exception) -> Exception:
+    """What Ray raises as an error of one line, with its cause; a fault in our own code stays as it came.
+
+    Args:
+        error: a ``ray.exceptions.RayError``.
+    """
+    from ray.exceptions import RayError, RayTaskError
+
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(error, RayTaskError) and (
+        isinstance(cause, RayTaskError) or not isinstance(cause, OSError | RayError)
+    ):
+        return error
+    said = " ".join(line.strip() for line in str(cause).split("\n") if line.strip())
+    return OSError(f"Ray: {type(cause).__name__}: {said[:500]}; its logs are in /tmp/ray/session_latest/logs")
 
 
 def _answers(address: str) -> None:
