@@ -20,8 +20,6 @@ BLOCK = 2**18
 """Bytes of a block."""
 _DIGITS = 8
 """Hex digits of a block's SHA-256 that are kept: chance finds 1 of 4 billion damaged blocks equal."""
-_KEPT = 8
-"""Blocks that an open file keeps in memory: neighbouring columns share one."""
 
 Read = Callable[[int | None, int | None], bytes]
 """Bytes of a file from one offset to another, fewer at its end; all of them where neither is given."""
@@ -87,7 +85,7 @@ class _Blocks(io.RawIOBase):
         super().__init__()
         self._part, self._read, self._where, self._mend = part, read, where, mend
         self._at = 0
-        self._known: dict[int, bytes] = {}
+        self._first, self._data = 0, memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -102,32 +100,25 @@ class _Blocks(io.RawIOBase):
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._part.bytes}[whence]
         return self._at
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int | None = -1) -> memoryview:  # type: ignore[override]  # no copy of what may be megabytes
         left = max(0, self._part.bytes - self._at)
         size = left if size is None or size < 0 else min(size, left)
-        if not size:
-            return b""
-        first, last = self._at // BLOCK, (self._at + size - 1) // BLOCK
-        blocks = [self._known[number] for number in range(first, last + 1) if number in self._known]
-        if len(blocks) <= last - first:
-            blocks = self._fetch(first, last)
-        start = self._at - first * BLOCK
+        first, last = self._at // BLOCK, (self._at + max(size, 1) - 1) // BLOCK
+        if size and not (self._first <= first and last * BLOCK < self._first * BLOCK + len(self._data)):
+            self._fetch(first, last)
+        start = self._at - self._first * BLOCK
         self._at += size
-        return b"".join(blocks)[start : start + size]
+        return self._data[start : start + size] if size else memoryview(b"")
 
-    def _fetch(self, first: int, last: int) -> list[bytes]:
-        data = self._read(first * BLOCK, min((last + 1) * BLOCK, self._part.bytes))
-        blocks = [data[at : at + BLOCK] for at in range(0, (last - first + 1) * BLOCK, BLOCK)]
-        for number, block in enumerate(blocks, first):
+    def _fetch(self, first: int, last: int) -> None:
+        data = memoryview(self._read(first * BLOCK, min((last + 1) * BLOCK, self._part.bytes)))
+        for number in range(first, last + 1):
+            block = data[(number - first) * BLOCK : (number - first + 1) * BLOCK]
             if _short(block) != self._part.blocks[number * _DIGITS : (number + 1) * _DIGITS]:
                 place = f"bytes {number * BLOCK} to {min((number + 1) * BLOCK, self._part.bytes)}"
                 raise Damaged(f"{self._where} is not what was written ({place} differ from its receipt): {self._mend}")
-        for number in {first, last}:
-            self._known[number] = blocks[number - first]
-        while len(self._known) > _KEPT:
-            del self._known[next(iter(self._known))]
-        return blocks
+        self._first, self._data = first, data
 
 
-def _short(block: bytes) -> str:
+def _short(block: bytes | memoryview) -> str:
     return hashlib.sha256(block).hexdigest()[:_DIGITS]

@@ -105,10 +105,8 @@ def _plain(error: Exception) -> Exception:
     """
     from ray.exceptions import RayError, RayTaskError
 
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if isinstance(error, RayTaskError) and (
-        isinstance(cause, RayTaskError) or not isinstance(cause, OSError | RayError)
-    ):
+    cause: Exception = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, RayTaskError) or not isinstance(cause, OSError | RayError):
         return error
     said = " ".join(line.strip() for line in str(cause).split("\n") if line.strip())
     return OSError(f"Ray: {type(cause).__name__}: {said[:500]}; its logs are in /tmp/ray/session_latest/logs")
