@@ -29,6 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
     status = commands.add_parser("status", help="units done, failed, left; sums; reasons")
     status.add_argument("run")
     status.add_argument("--json", action="store_true")
+    status.add_argument("--verify", action="store_true", help="read every byte and compare it with what was written")
     trace = commands.add_parser("trace", help="follow an image, an instruction or a pair through every table")
     trace.add_argument("run")
     trace.add_argument("id", help="an id, its first digits, or a member's name")
@@ -105,11 +106,13 @@ def _status(given: argparse.Namespace) -> int:
     from mminstruct import deletion, status
     from mminstruct.store import Store
 
-    standings = status.standing(given.run)
+    standings = status.standing(given.run, verify=given.verify)
     print(status.as_json(standings) if given.json else status.as_text(standings))
+    if status.unsound(standings):
+        return job.EXIT_ERROR
     if not given.json and (gone := deletion.as_text(Store(given.run))):
         print(gone)
-    return job.EXIT_ERROR if any(stands.faults for stands in standings) else 0
+    return job.EXIT_FAILED if status.incomplete(standings) else 0
 
 
 def _trace(given: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 import mminstruct
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
+from mminstruct.checksum import seal_text
 from mminstruct.engine.config import EngineConfig, check_placement, register_resolvers
 from mminstruct.engine.serve import Service
 from mminstruct.models.model import Model
@@ -265,7 +266,7 @@ def record(run: Run, config: DictConfig) -> None:
         "commit": commit(),
         "packages": {name: _version(name) for name in packages if _version(name)},
     }
-    Store(run.url).write(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True).encode(), "config.yaml")
+    Store(run.url).write(seal_text(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)), "config.yaml")
 
 
 def _version(package: str) -> str | None:

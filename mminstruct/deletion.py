@@ -9,7 +9,6 @@ bytes, remove the run.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mminstruct import schemas
+from mminstruct.checksum import Damaged, seal, unseal
 from mminstruct.store import Store
 
 KINDS = ("pair_id", "image_id", "instruction_id")
@@ -64,17 +64,25 @@ def delete(url: str, ids: Iterable[str], reason: str) -> dict[str, Deleted]:
     new = {id_: Deleted(kinds[id_], reason, now) for id_ in wanted if id_ not in there}
     if new:
         facts = {"reason": reason, "time": now, "ids": {id_: kinds[id_] for id_ in new}}
-        data = json.dumps(facts, ensure_ascii=False, indent=1).encode()
+        data = seal(facts, indent=1)
         stamp = now.replace("-", "").replace(":", "")
         store.write(data, _FOLDER, f"{stamp}-{hashlib.sha256(data).hexdigest()[:8]}.json")
     return new
 
 
 def deleted(store: Store) -> dict[str, Deleted]:
-    """All that is deleted in a run, by id; the first word stands."""
+    """All that is deleted in a run, by id; the first word stands.
+
+    Raises:
+        Damaged: a file of deletions is not what was written, so nobody knows which ids must leave.
+    """
     found: dict[str, Deleted] = {}
-    for _, data in sorted(store.read_many(_FOLDER, store.names(_FOLDER)).items()):
-        facts = json.loads(data)
+    for name, data in sorted(store.read_many(_FOLDER, store.names(_FOLDER)).items()):
+        where = store.show(_FOLDER, name)
+        mend = "restore it, or move it away and give its deletions again (`mminstruct delete`)"
+        if not name.endswith(f"-{hashlib.sha256(data).hexdigest()[:8]}.json"):
+            raise Damaged(f"{where} is not what was written (its SHA-256 is not that of its name): {mend}")
+        facts = unseal(data, where, mend)
         for id_, kind in facts["ids"].items():
             found.setdefault(id_, Deleted(kind, facts["reason"], facts["time"]))
     return found

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from mminstruct.engine.config import EngineConfig, Pool, pools
 from mminstruct.models.model import Model
 from mminstruct.models.prices import price_of
@@ -125,7 +123,7 @@ def _look(url: str, name: str, recipe: Recipe) -> _Seen | None:
     manifest, receipts = store.table(name).manifest(), list(store.table(name).receipts().values())
     if manifest is None or not receipts:
         return None
-    facts = yaml.safe_load(store.read("config.yaml") or b"") or {}
+    facts = store.config() or {}
     engine = {**dataclasses.asdict(EngineConfig()), **facts.get("config", {}).get("engine", {})}
     if engine["kind"] == "local":
         return _Seen(url, manifest, receipts, 1)

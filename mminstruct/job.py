@@ -1,19 +1,19 @@
 """Commands that Hydra composes: a configuration, what is done with it, and the exit code."""
 
+import atexit
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
-"""Exit codes: an error, a bad configuration, failed units, a halt (key, budget); a signal's number is added to the last
-(Ctrl-C: 130, SIGTERM: 143)."""
+"""Exit codes: an error (of `status`: something is unsound), a bad configuration, failed units (of `status`: units are
+failed or left), a halt (key, budget); a signal's number is added to the last (Ctrl-C: 130, SIGTERM: 143)."""
 COMMANDS = {"build": "build", "plan": "build", "bench": "bench", "serve": "serve", "train": "train"}
 """Commands that Hydra composes, and the file of conf/ that each starts from."""
 
@@ -58,20 +58,24 @@ def run(command: str, words: list[str]) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process with *code*, at once where Ray was used; a Ray that it started ends with it.
+    """End this process with *code*, at once when all that it wrote is out; a Ray that it started ends with it.
 
-    Threads of Ray Data outlive a run. One that asks for Ray after ``ray.shutdown()`` takes the process down with code 1
-    and no word, and one that is in C++ when the interpreter ends has aborted it (134): so neither is done.
+    The interpreter is not left to end by itself: it makes threads that hold no lock of it stop where they are, and one
+    that is in C++ then (a reader of Arrow's, one of Ray Data's) aborts the process (134) after all its work is done.
+    One that asks for Ray after ``ray.shutdown()`` takes the process down with code 1 and no word.
     """
-    with suppress(OSError):  # a reader who has seen enough
-        sys.stdout.flush()
-        sys.stderr.flush()
     if "ray" in sys.modules:
         from mminstruct.engine.data import end_agents
 
         end_agents()
-        os._exit(code)
-    sys.exit(code)
+    else:
+        atexit._run_exitfuncs()  # processes of vLLM's engine, temporary folders; Ray's own would be ray.shutdown()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # a full disk, or a reader who has seen enough: what was to be told is not
+        code = code or EXIT_ERROR
+    os._exit(code)
 
 
 def _tell(command: str, error: BaseException) -> int:
@@ -128,7 +132,7 @@ def _make(config: DictConfig) -> tuple[str, int]:
     from mminstruct import config as configuration
     from mminstruct.progress import Progress
     from mminstruct.run import claim, execute
-    from mminstruct.status import as_text, standing
+    from mminstruct.status import as_text, standing, unsound
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     made, run = configuration.build(config, _folders())
@@ -146,9 +150,8 @@ def _make(config: DictConfig) -> tuple[str, int]:
         )
     standings = standing(made.out)
     print(as_text(standings))
-    faults = [fault for stands in standings for fault in stands.faults]
     print(f"\nDone: {made.out}")
-    return made.out, EXIT_ERROR if faults else 0
+    return made.out, EXIT_ERROR if unsound(standings) else 0
 
 
 def _plan(config: DictConfig) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import threading
 from collections.abc import Mapping
 from typing import Any
 
+from mminstruct.checksum import Damaged, seal, unseal
 from mminstruct.stage import note
 from mminstruct.store import Table
 
@@ -39,14 +39,15 @@ class Calls:
             found: dict[str, dict[str, Any]] = {}
             names = self.table.store.names(*self._folder)
             for name, data in self.table.store.read_many("/".join(self._folder), names).items():
+                place = self.table.store.path(*self._folder, name)
                 for number, line in enumerate(data.split(b"\n"), 1):
-                    entry = _entry(line)
-                    if entry is not None:
-                        found[entry[0]] = entry[1]
-                    elif line:
-                        place = self.table.store.path(*self._folder, name)
-                        log.warning("%s, line %d: a damaged reply; it is asked for again", place, number)
+                    try:
+                        entry = unseal(line, f"{place}, line {number}", "its request is sent again") if line else None
+                    except Damaged as error:
+                        log.warning("%s", error)
                         note("journal_lines_damaged")
+                    else:
+                        found |= {entry["request"]: entry["reply"]} if entry else {}
             self._replies = found
         return self._replies
 
@@ -57,7 +58,7 @@ class Calls:
 
     def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
         """Keep *replies* by their requests: on the disk, or in the object store, when this returns."""
-        lines = b"".join(_line(request, reply) for request, reply in replies.items())
+        lines = b"".join(seal({"request": key, "reply": reply}) + b"\n" for key, reply in replies.items())
         store = self.table.store
         with self._lock:
             self.used = True
@@ -74,24 +75,6 @@ class Calls:
             self.table.store.remove(*self._folder, name)
         if names and self.table.store.local:
             os.rmdir(self.table.store.path(*self._folder))
-
-
-def _line(request: str, reply: dict[str, Any]) -> bytes:
-    text = json.dumps([request, reply], ensure_ascii=False)
-    return f"{_digest(text.encode())} {text}\n".encode()
-
-
-def _entry(line: bytes) -> tuple[str, dict[str, Any]] | None:
-    """(request, reply) of a whole line; None for one that is not."""
-    digest, _, text = line.partition(b" ")
-    if digest != _digest(text).encode():
-        return None
-    request, reply = json.loads(text)
-    return request, reply
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _append(path: str, lines: bytes) -> None:

@@ -148,6 +148,7 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
             "inputs": {table: found[table]["fingerprint"] for table, _ in inputs(stage).values()},
         }
         found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
+        found[name]["takes"] = stage.takes
     return found
 
 

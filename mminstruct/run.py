@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from mminstruct.deletion import inherit
+from mminstruct.mending import mend
 from mminstruct.recipe import Recipe, differences, inputs, manifests, primary, segments
 from mminstruct.stage import ALL, Source
 from mminstruct.store import Receipt, Store, Table
@@ -99,6 +99,8 @@ def claim(run: Run, base: str | None = None) -> dict[str, list[str]]:
         DriftError: the folder was made by another recipe; each line names a field and both values.
     """
     wanted = manifests(run.recipe)
+    for name in wanted:
+        mend(run.table(name))
     faults: list[str] = []
     for name, facts in wanted.items():
         there = run.table(name).manifest()
@@ -114,7 +116,7 @@ def claim(run: Run, base: str | None = None) -> dict[str, list[str]]:
         )
     taken = {}
     for name, facts in wanted.items():
-        Store(run.url).create(json.dumps(facts, ensure_ascii=False, indent=1).encode(), name, "manifest.json")
+        run.table(name).begin(facts)
         if base is not None:
             taken[name] = _take_over(run, Run(url=base, recipe=run.recipe), name, facts["fingerprint"])
     if base is not None:
@@ -195,6 +197,8 @@ def execute(
         if (found := stage.listing()) is not None:
             run.table(name).list_source(found)
     for tables in segments(run.recipe):
+        if not run.stages[tables[0]].reads:
+            run.table(tables[0]).expect(len(run.keys(tables[0])))
         if not run.stages[tables[0]].reads and units is not None:
             _first_parts(run, engine, tables[0], units, watch, begin)
             tables = tables[1:]

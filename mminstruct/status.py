@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mminstruct import soundness
+from mminstruct.checksum import Damaged
 from mminstruct.recipe import differences, inputs, manifests, primary
 from mminstruct.run import Run, stale
 from mminstruct.stage import ALL, Stage
 from mminstruct.store import Part, Receipt, Store, Table
+
+RUN = "(run)"
+"""Name under which faults of files that belong to no table are told."""
 
 
 @dataclass
@@ -23,6 +28,8 @@ class Standing:
     """Unit to error."""
     left: int = 0
     """Units whose inputs are there and that have neither receipt nor failure."""
+    waits: list[str] = field(default_factory=list)
+    """Tables that it reads and that are not complete: more units may come of them."""
     taken: int = 0
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
@@ -34,8 +41,24 @@ class Standing:
     """Of a source: ``files`` listed, ``shards``, ``read`` by them, and ``passed`` by, reason to count."""
     notes: dict[str, int] = field(default_factory=dict)
     """What happened to rows and members that is no drop, by name: how often."""
+    remarks: list[str] = field(default_factory=list)
+    """What explains the numbers, a line each: nothing is wrong."""
     faults: list[str] = field(default_factory=list)
-    """Sums that do not close, a line each."""
+    """What is wrong: sums that do not close, files that are gone or not what was written; a line each."""
+
+    @property
+    def open(self) -> bool:
+        """Whether more units are to come, or may."""
+        return bool(self.failed or self.left or self.waits)
+
+    @property
+    def state(self) -> str:
+        """In a word or two: UNSOUND, failed, left, waits or complete."""
+        if self.faults:
+            return "UNSOUND"
+        if self.failed or self.left:
+            return " and ".join(word for word, some in (("failed", self.failed), ("left", self.left)) if some)
+        return f"waits for {self.waits[0]}" if self.waits else "complete"
 
 
 def tables(store: Store) -> dict[str, dict[str, Any]]:
@@ -43,6 +66,7 @@ def tables(store: Store) -> dict[str, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: where there is no run.
+        Damaged: a manifest is not what was written.
     """
     folders = [name for name in store.names() if name.isidentifier()]  # not config.yaml
     found = {name: facts for name in folders if (facts := store.table(name).manifest()) is not None}
@@ -51,41 +75,78 @@ def tables(store: Store) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items(), key=lambda item: item[1]["order"]))
 
 
-def standing(url: str) -> list[Standing]:
-    """Every table of the run at *url*, in the order they were made.
+def standing(url: str, *, verify: bool = False) -> list[Standing]:
+    """Every table of the run at *url*, in the order they were made; then, where one of them is damaged, its own files.
+
+    Args:
+        verify: read every byte of every file and compare, instead of sizes alone.
 
     Raises:
         FileNotFoundError: where there is no run.
     """
     store = Store(url)
     parts: dict[str, dict[str, Part]] = {}
-    standings = []
+    standings: dict[str, Standing] = {}
     for name, facts in tables(store).items():
         table = store.table(name)
-        receipts = table.receipts()
+        damaged: dict[str, str] = {}
+        receipts = table.receipts(damaged)
         parts[name] = {part.part: part for receipt in receipts.values() for part in receipt.parts}
-        stands = Standing(table=name, units=len(receipts))
+        stands = standings[name] = Standing(table=name, units=len(receipts))
+        stands.faults += damaged.values()
         stands.failed = {key: said["error"] for key, said in table.failures().items() if key not in receipts}
-        first = facts["primary"]
-        waiting = set(parts.get(first, ())) if first else {ALL} if facts["inputs"] else set()
-        stands.left = len(waiting - set(receipts) - set(stands.failed))
-        there = set(store.names(name))
-        stands.faults += [f"{name}/{part}: {p.file} is gone" for part, p in parts[name].items() if p.file not in there]
+        stands.left = _left(table, facts, parts, {*receipts, *stands.failed, *damaged}, stands.faults)
+        stands.waits = [read for read in facts["inputs"] if read in standings and standings[read].open]
         for receipt in receipts.values():
             _add(stands, receipt)
-            came = parts.get(first, {}).get(receipt.key) if first else None
+        first = facts["primary"]
+        for key, receipt in receipts.items():
+            came = parts.get(first, {}).get(key) if first else None
             if came is not None and receipt.inputs.get(first) != came.sha256[:16]:
-                stands.faults.append(f"{name}/{receipt.key}: made from another part of {first} than is there now")
+                stands.faults.append(f"{name}/{key}: made from another part of {first} than is there now")
             elif came is not None and receipt.taken > came.rows:
-                stands.faults.append(f"{name}/{receipt.key}: {receipt.taken} in, but {first} has {came.rows} rows")
+                stands.faults.append(f"{name}/{key}: {receipt.taken} in, but {first} has {came.rows} rows")
         stands.listing = table.listing()
         if stands.listing and stands.listing["files"] != stands.listing["read"] + sum(
             stands.listing["passed"].values()
         ):
             stands.faults.append(f"{name}: {stands.listing['files']} files listed, but {files(stands.listing)}")
-        stands.faults += _miscounted(table, receipts)
-        standings.append(stands)
-    return standings
+        stands.faults += soundness.spoilt(table, receipts, verify)
+        stands.faults += soundness.miscounted(table, receipts)
+        stands.remarks += soundness.copies(table, receipts) if verify else []
+        if not any(standings[read].faults for read in facts["inputs"] if read in standings):
+            count = store if verify and not stands.open else None
+            notes, faults = soundness.compared(name, stands.taken, facts, set(receipts), parts, count)
+            stands.remarks += notes
+            stands.faults += faults
+    if faults := soundness.beside(store):
+        standings[RUN] = Standing(table=RUN, faults=faults)
+    return list(standings.values())
+
+
+def unsound(standings: list[Standing]) -> list[str]:
+    """All faults."""
+    return [fault for stands in standings for fault in stands.faults]
+
+
+def incomplete(standings: list[Standing]) -> list[str]:
+    """Tables that lack units, and how many, a phrase each."""
+    return [f"{s.table} ({s.left} units left, {len(s.failed)} failed)" for s in standings if s.left or s.failed]
+
+
+def _left(
+    table: Table, facts: dict[str, Any], parts: dict[str, dict[str, Part]], over: set[str], faults: list[str]
+) -> int:
+    """Units that are known of and not over."""
+    if first := facts["primary"]:
+        return len(set(parts.get(first, ())) - over)
+    if facts["inputs"]:
+        return len({ALL} - over)
+    try:
+        return max(0, (table.expected() or 0) - len(over))
+    except Damaged as error:
+        faults.append(str(error))
+        return 0
 
 
 def _add(stands: Standing, receipt: Receipt) -> None:
@@ -105,21 +166,6 @@ def _add(stands: Standing, receipt: Receipt) -> None:
         stands.faults.append(f"{stands.table}/{receipt.key}: {receipt.taken} in, but {what}")
 
 
-def _miscounted(table: Table, receipts: dict[str, Receipt]) -> list[str]:
-    """Units whose receipt says other drops than lie in ``_dropped``."""
-    found: dict[str, Counter[str]] = {key: Counter() for key in receipts}
-    try:
-        for row in table.dropped():
-            found[row["unit"]][row["reason"]] += 1
-    except FileNotFoundError as error:
-        return [f"{table.name}: a file of drops is gone: {error}"]
-    return [
-        f"{table.name}/{key}: its receipt says it dropped {receipts[key].dropped}, in _dropped there is {dict(counts)}"
-        for key, counts in found.items()
-        if counts != receipts[key].dropped
-    ]
-
-
 def files(listing: dict[str, Any]) -> str:
     """What became of the files of a source, in words."""
     passed = sum(listing["passed"].values())
@@ -127,20 +173,18 @@ def files(listing: dict[str, Any]) -> str:
 
 
 def as_json(standings: list[Standing]) -> str:
-    return json.dumps([stands.__dict__ for stands in standings], indent=1, ensure_ascii=False)
+    return json.dumps([asdict(stands) | {"state": stands.state} for stands in standings], indent=1, ensure_ascii=False)
 
 
 def as_text(standings: list[Standing]) -> str:
-    """A line a table, then reasons, failures and faults."""
+    """A line a table, then reasons, explanations, failures and faults, and at the end how the whole run stands."""
     lines = [
-        f"{'table':<10} {'units':>6} {'failed':>6} {'left':>5} {'in':>8} {'kept':>8} {'dropped':>8} {'rows':>8}  sums"
+        f"{'table':<10} {'units':>6} {'failed':>6} {'left':>5} {'in':>8} {'kept':>8} {'dropped':>8} {'rows':>8}  state"
     ]
     for s in standings:
-        dropped = sum(s.dropped.values())
-        sums = "close" if not s.faults else "DO NOT CLOSE"
         lines.append(
             f"{s.table:<10} {s.units:>6} {len(s.failed):>6} {s.left:>5}"
-            f" {s.taken:>8} {s.kept:>8} {dropped:>8} {s.rows:>8}  {sums}"
+            f" {s.taken:>8} {s.kept:>8} {sum(s.dropped.values()):>8} {s.rows:>8}  {s.state}"
         )
     for s in standings:
         if s.listing:
@@ -148,8 +192,15 @@ def as_text(standings: list[Standing]) -> str:
             lines += [f"    {count} x {reason}" for reason, count in s.listing["passed"].items()]
         lines += [f"  {s.table}: {count} x {reason}" for reason, count in Counter(s.dropped).most_common()]
         lines += [f"  {s.table}: noted {count} x {name}" for name, count in Counter(s.notes).most_common()]
+        lines += [f"  {remark}" for remark in s.remarks]
         lines += [f"  {s.table}/{key} FAILED: {error}" for key, error in s.failed.items()]
-        lines += [f"  {fault}" for fault in s.faults]
+        lines += [f"  UNSOUND: {fault}" for fault in s.faults]
+    if faults := unsound(standings):
+        lines.append(f"unsound: {len(faults)} faults")
+    elif left := incomplete(standings):
+        lines.append(f"incomplete: {', '.join(left)}; the same build command goes on from here")
+    else:
+        lines.append("complete: all sums close")
     return "\n".join(lines)
 
 

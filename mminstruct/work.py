@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 
 import mminstruct
 from mminstruct import spending
+from mminstruct.checksum import Damaged
+from mminstruct.files import Unreachable
 from mminstruct.journal import Calls
 from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
@@ -62,14 +64,28 @@ class Worker:
         self._transform = self.stage.load(**self._wholes)
 
     def work(self, key: str) -> Event:
-        """Do one unit, or find it done. A fault of the unit is an event; a fault of the worker raises."""
-        done = self.table.receipt(key)
+        """Do one unit, or find it done. A fault of the unit is an event; a fault of the worker raises.
+
+        Raises:
+            Halt: the run's folder cannot be read or written (a full disk, an answer of 403), or the unit's receipt is
+                damaged: neither is the unit's fault, and the next unit would fare no better.
+        """
+        try:
+            return self._work(key)
+        except Unreachable as error:
+            raise Halt(f"{self.name}/{key}: {error}") from error
+
+    def _work(self, key: str) -> Event:
+        try:
+            done = self.table.receipt(key)
+        except Damaged as error:
+            raise Halt(str(error)) from error
         if done is not None:
             return Event(self.name, key, done, fresh=False)
         self._ready()
         try:
             return Event(self.name, key, self._make(key))
-        except (MemoryError, WorkerFault, Halt):
+        except (MemoryError, WorkerFault, Halt, Unreachable):
             raise
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
@@ -86,7 +102,7 @@ class Worker:
             if self._transform is None:
                 try:
                     self.load()
-                except (MemoryError, WorkerFault, Halt):
+                except (MemoryError, WorkerFault, Halt, Unreachable):
                     raise
                 except Exception as error:
                     raise Halt(f"{self.name}: its worker cannot start: {type(error).__name__}: {error}") from error

@@ -7,15 +7,41 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from mminstruct.checksum import seal, unseal
 from mminstruct.cli import main
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.run import FailedUnits, Run, claim, execute
+from mminstruct.stage import Made, Transform, part
 from mminstruct.status import Step, as_text, plan, plan_text, standing
 from tests.doing_nothing import After, Count, Pass, Small, small
 from tests.test_run import Peek, Peeking
+
+
+@dataclass(kw_only=True)
+class Twice(Pass):
+    """Every row twice."""
+
+    def load(self) -> Transform:
+        return lambda count: Made(pa.concat_tables([count, count]), [])
+
+
+@dataclass(kw_only=True)
+class After2(Pass):
+    reads = {"twice": part("id", "value")}
+
+    def load(self) -> Transform:
+        return lambda twice: Made(twice, [])
+
+
+@dataclass(kw_only=True)
+class Doubled(Recipe):
+    count: Count
+    twice: Twice
+    sum: After2
 
 
 def build(folder: Path, recipe: Recipe, base: Path | None = None, **options: object) -> None:
@@ -63,12 +89,68 @@ def test_failed_units_are_named_and_what_waits_for_them_is_left(tmp_path: Path) 
     assert found["first"].left == 0
     assert found["sum"].left == 1
     assert "first/shard-00000-0000 FAILED: ValueError: poison" in as_text(list(found.values()))
+    assert [stands.state for stands in found.values()] == [
+        "complete",
+        "failed",
+        "waits for first",
+        "left",
+        "waits for sum",
+    ]
+    assert main(["status", str(tmp_path)]) == 3
+
+
+def test_a_run_that_was_stopped_does_not_look_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build(tmp_path, small(Count(shard_count=3, parts=1)), units=1)
+    assert main(["status", str(tmp_path)]) == 3
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[-1] for line in told[1:6]] == [
+        "left",
+        "waits for count",
+        "waits for first",
+        "waits for second",
+        "waits for sum",
+    ]
+    assert told[-1] == "incomplete: count (2 units left, 0 failed); the same build command goes on from here"
+
+
+def test_fewer_rows_in_than_the_table_before_has_are_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Doubled(count=Count(), twice=Twice(), sum=After2())
+    build(tmp_path, recipe)
+    assert main(["status", str(tmp_path), "--verify"]) == 0
+    assert "sum: 32 in, of 64 rows of twice: rows with the same id in each part count once" in capsys.readouterr().out
+    for file in (tmp_path / "sum" / "_receipts").iterdir():
+        rewrite(file, taken=7, kept=7)
+    assert main(["status", str(tmp_path)]) == 0
+    assert main(["status", str(tmp_path), "--verify"]) == 1
+    assert "sum: 28 in, but twice has 32 different id in each part" in capsys.readouterr().out
+
+
+def test_a_flipped_bit_and_swapped_parts_are_found_when_everything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(tmp_path, small())
+    files = sorted((tmp_path / "second").glob("*.parquet"))
+    one, two = next((a, b) for a in files for b in files if a < b and a.stat().st_size == b.stat().st_size)
+    first, second = one.read_bytes(), two.read_bytes()
+    one.write_bytes(second)
+    two.write_bytes(first)
+    assert main(["status", str(tmp_path)]) == 0
+    assert main(["status", str(tmp_path), "--verify"]) == 1
+    told = capsys.readouterr().out
+    assert told.count("is not what was written") == 2
+    assert f"(its receipt: {tmp_path}/second/_receipts/{one.name.split('.')[0]}.json)" in told
+
+
+def rewrite(file: Path, **facts: object) -> None:
+    """A receipt that is whole and says something else."""
+    file.write_bytes(seal({**unseal(file.read_bytes(), "", ""), **facts}))
 
 
 def receipt_says(**facts: object) -> Callable[[Path], None]:
     def lie(run: Path) -> None:
-        file = run / "first" / "_receipts" / "shard-00000-0000.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
+        rewrite(run / "first" / "_receipts" / "shard-00000-0000.json", **facts)
 
     return lie
 
@@ -84,16 +166,28 @@ def the_drops_are_gone(run: Path) -> None:
 
 def the_drops_are_those_of_another_unit(run: Path) -> None:
     one, other = sorted((run / "first" / "_dropped").glob("shard-0000[01]-0000.*"))[:2]
-    import pyarrow.parquet as pq
+    one.write_bytes(other.read_bytes())
 
-    pq.write_table(pq.read_table(other).slice(1), one)
+
+def a_part_is_empty(run: Path) -> None:
+    next((run / "first").glob("shard-00001-0001.*.parquet")).write_bytes(b"")
+
+
+def a_receipt_is_torn(run: Path) -> None:
+    file = run / "first" / "_receipts" / "shard-00001-0001.json"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def a_receipt_has_another_name(run: Path) -> None:
+    file = run / "first" / "_receipts" / "shard-00001-0001.json"
+    file.rename(file.with_name("shard-00001-0009.json"))
 
 
 def an_input_was_made_anew(run: Path) -> None:
     file = run / "count" / "_receipts" / "shard-00000.json"
-    facts = json.loads(file.read_text())
-    facts["parts"][0]["sha256"] = "0" * 64
-    file.write_text(json.dumps(facts))
+    parts = json.loads(file.read_text())["parts"]
+    parts[0]["sha256"] = "0" * 64
+    rewrite(file, parts=parts)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +199,11 @@ def an_input_was_made_anew(run: Path) -> None:
         (receipt_says(dropped={"looks bad": 3}), "it dropped {'looks bad': 3}, in _dropped there is {'divides': 3}"),
         (receipt_says(taken=9, kept=6), "first/shard-00000-0000: 9 in, but count has 8 rows"),
         (a_part_is_gone, "first/shard-00001-0001: shard-00001-0001."),
-        (the_drops_are_gone, "first: a file of drops is gone"),
-        (the_drops_are_those_of_another_unit, "in _dropped there is {'divides': 2}"),
+        (the_drops_are_gone, "parquet is gone: restore it, or"),
+        (the_drops_are_those_of_another_unit, "is not what was written (its SHA-256 is not that of its name)"),
+        (a_part_is_empty, "has 0 bytes, its receipt says "),
+        (a_receipt_is_torn, "shard-00001-0001.json is torn (100 bytes"),
+        (a_receipt_has_another_name, "shard-00001-0009.json is the receipt of unit shard-00001-0001"),
         (an_input_was_made_anew, "made from another part of count than is there now"),
     ],
 )  # fmt: skip
@@ -118,7 +215,8 @@ def test_a_planted_lie_is_found_and_ends_with_exit_code_1(
     assert main(["status", str(tmp_path)]) == 1
     told = capsys.readouterr().out
     assert said in told
-    assert [line.split()[0] for line in told.splitlines() if "DO NOT CLOSE" in line] == ["first"]
+    assert [line.split()[0] for line in told.splitlines() if line.endswith("  UNSOUND")] == ["first"]
+    assert "unsound: " in told.splitlines()[-1]
 
 
 def test_a_folder_without_a_run_is_said_to_be_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,9 +286,7 @@ def test_plan_with_base_foretells_what_build_takes_over(tmp_path: Path) -> None:
 def test_plan_estimates_from_the_rates_of_this_run_or_of_base(tmp_path: Path) -> None:
     build(tmp_path / "old", small())
     for file in (tmp_path / "old" / "first" / "_receipts").iterdir():
-        file.write_text(
-            json.dumps({**json.loads(file.read_text()), "seconds": 1800, "tokens_in": 40, "tokens_out": 2, "cost": 0.5})
-        )
+        rewrite(file, seconds=1800, tokens_in=40, tokens_out=2, cost=0.5)
     found = steps(tmp_path / "new", small(drop=3), base=str(tmp_path / "old"))
     assert (found["first"].seconds, found["first"].tokens, found["first"].cost) == (7200, 168, 2.0)
     assert "2.00 worker hours, 168 tokens, 2.00 US$" in plan_text(list(found.values()))

@@ -120,7 +120,7 @@ def run(url: str, tasks: Sequence[str], launch: Launch) -> list[str]:
     table = Store(url).table(TABLE)
     facts = {"stage": "standard", "config": {}, "schema": {f.name: str(f.type) for f in schemas.STANDARD},
              "inputs": {}, "fingerprint": TABLE, "order": 99, "primary": None}  # fmt: skip
-    table.store.create(json.dumps(facts, indent=1).encode(), TABLE, "manifest.json")
+    table.begin(facts)
     done = table.receipts()
     todo = [name for name in tasks if _key(name, launch) not in done]
     library = version(launch.python) if todo else ""

@@ -20,6 +20,7 @@ import fsspec
 import pyarrow.compute as pc
 
 from mminstruct import schemas
+from mminstruct.files import info
 from mminstruct.readers import conversation, text
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import GIVEN, normalise
@@ -162,7 +163,7 @@ def open_set(path: str, images: str | None, captions: str | None) -> RunSet | Fi
 def _made(path: str, name: str) -> Table | None:
     """A table of the run at *path*; None where that is no run, or has none."""
     fs, root = fsspec.core.url_to_fs(path)
-    if not fs.isdir(root):
+    if (info(fs, root) or {}).get("type") != "directory":
         return None
     table = Store(path).table(name)
     return table if table.manifest() else None

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -70,6 +71,8 @@ class Ray:
             for row in data.iter_rows():
                 for event in json.loads(row["events"]):
                     yield _event(event)
+        except ray.exceptions.RayError as error:
+            raise _plain(error) from error
         finally:
             for table in map(run.table, tables):
                 with suppress(OSError):  # none there, or somebody writes into it who is no longer listened to
@@ -87,10 +90,44 @@ def connect(config: EngineConfig) -> bool:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it tells every user that actors have arguments
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
+        _answers(address)
         ray.init(address=address, log_to_driver=False)
     else:
         ray.init(num_cpus=config.cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
     return True
+
+
+def _plain(error: Exception) -> Exception:
+    """What Ray raises as an error of one line, with its cause; a fault in our own code stays as it came.
+
+    Args:
+        error: a ``ray.exceptions.RayError``.
+    """
+    from ray.exceptions import RayError, RayTaskError
+
+    cause: Exception = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, RayTaskError) or not isinstance(cause, OSError | RayError):
+        return error
+    said = " ".join(line.strip() for line in str(cause).split("\n") if line.strip())
+    return OSError(f"Ray: {type(cause).__name__}: {said[:500]}; its logs are in /tmp/ray/session_latest/logs")
+
+
+def _answers(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would try it for minutes, and warn at each attempt.
+
+    Raises:
+        ConnectionError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():  # auto, local
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"engine.address={address}: no Ray answers there ({error}); start it (ray start --head), or give no"
+            " engine.address and no RAY_ADDRESS to have one started here"
+        ) from error
 
 
 def end_agents() -> None:
@@ -134,7 +171,7 @@ class _Operator:
         CREW.set(lend)
         try:
             new, parts = self._follow(0, row["key"])
-        except Halt as halt:  # as data: an exception would come out of Ray as another, with pages of traceback
+        except (Halt, OSError) as halt:  # as data: it would come out of Ray as another, with pages of traceback
             new, parts = [{"halt": str(halt)}], []
         events += new
         rows = [{"key": part, "events": "[]"} for part in parts] or [{"key": "", "events": "[]"}]
@@ -165,8 +202,7 @@ class _Operator:
             return Event(worker.name, key, None, error)
         with self.room.enter(alone=bool(before)) as alone:
             mark = f"{'alone' if alone else 'among'}-{uuid.uuid4().hex[:8]}"
-            store.fs.makedirs(store.path(*folder), exist_ok=True)
-            store.fs.pipe_file(store.path(*folder, mark), b"")
+            store.write(b"", *folder, mark, sync=False)
             try:
                 return worker.work(key)
             except WorkerFault:

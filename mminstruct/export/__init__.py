@@ -95,9 +95,12 @@ def write(
             it was.
     """
     from mminstruct.export.table import Exported
-    from mminstruct.status import standing
+    from mminstruct.status import incomplete, standing, unsound
 
     standings = standing(run)
+    if faults := unsound(standings):
+        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+        raise ExportError(f"the run is unsound: {faults[0]}{more}; `mminstruct status {run}` tells all of it")
     check = Check(target)
     exported = Exported(run, check)
     facts = Facts(name=Path(to).absolute().name, shares=check.shares, models=exported.models())
@@ -106,7 +109,7 @@ def write(
     facts.made_from = exported.fingerprint()
     save(exported, facts, format, to, overwrite=overwrite, model=model)
     left = f"; {sum(exported.left_out.values())} rows left out as deleted" if exported.left_out else ""
-    undone = [f"{s.table} ({s.left} units left, {len(s.failed)} failed)" for s in standings if s.left or s.failed]
+    undone = incomplete(standings)
     unfinished = f"; the run is not finished: {', '.join(undone)}" if undone else ""
     return f"{said(facts)} in {to}, each read back and checked{left}{measured(facts)}{unfinished}"
 

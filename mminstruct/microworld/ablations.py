@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import yaml
 
 from mminstruct import schemas
 from mminstruct.config import engine as make_engine
@@ -48,12 +47,12 @@ def load(url: str) -> tuple[MMInstruct, Any]:
 
     from mminstruct import config as configuration
 
-    data = Store(url).read("config.yaml")
-    if data is None:
+    facts = Store(url).config()
+    if facts is None:
         raise FileNotFoundError(f"{url} has no config.yaml: give the folder of a run that `mminstruct build` made")
     configuration.register()
     with initialize_config_dir(str(configuration.conf()), version_base="1.3"):
-        config = OmegaConf.merge(compose("build", ["recipe=mm_instruct"]), yaml.safe_load(data)["config"])
+        config = OmegaConf.merge(compose("build", ["recipe=mm_instruct"]), facts["config"])
     made_from, run = configuration.build(cast(Any, config))
     for name, facts in manifests(run.recipe).items():
         there = Store(url).table(name).manifest() or {}

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mminstruct.microworld import known as truths
 from mminstruct.microworld import planted, quality
 from mminstruct.microworld.families import FAMILIES, applicable
@@ -86,10 +84,10 @@ def report(url: str, truth: Sequence[str] = (), *, models: bool = True) -> Repor
 
 def _model(tables: Tables, role: str) -> Model | None:
     """Who played *role*, as the run's config.yaml has it; None where there is no such file."""
-    data = tables.store.read("config.yaml")
-    if data is None:
+    facts = tables.store.config()
+    if facts is None:
         return None
-    fields: dict[str, Any] = yaml.safe_load(data)["config"]["models"][role]
+    fields: dict[str, Any] = facts["config"]["models"][role]
     return Model(**fields)
 
 

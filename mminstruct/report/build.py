@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from mminstruct import schemas
 from mminstruct.bench.kinds import KINDS, kind_of
@@ -86,7 +85,7 @@ def as_text(found: dict[str, Any]) -> str:
 
 
 def _about(store: Store) -> dict[str, Any]:
-    data = yaml.safe_load(store.read("config.yaml") or b"") or {}
+    data = store.config() or {}
     config = data.get("config") or {}
     return {
         "version": data.get("version"),

@@ -9,6 +9,9 @@ from typing import Any
 
 import fsspec
 
+from mminstruct.files import below
+from mminstruct.files import info as look_at
+
 TARS = (".tar", ".tar.gz", ".tgz")
 TABLES = (".csv", ".tsv", ".jsonl", ".txt", ".parquet")
 HIDDEN = "hidden: a name that begins with ."
@@ -93,17 +96,17 @@ def look(url: str) -> Place:
     path = path.rstrip("/") or "/"
     fs.invalidate_cache()
     single = False
-    if glob.has_magic(path) and not fs.exists(path):
+    if glob.has_magic(path) and look_at(fs, path) is None:
         pieces = path.split("/")
         fixed = next(index for index, piece in enumerate(pieces) if glob.has_magic(piece))
         root, found = "/".join(pieces[:fixed]), fs.glob(path, detail=True)
         found = {name: info for name, info in found.items() if info["type"] != "directory"}
-    elif fs.isfile(path):
+    elif (look_at(fs, path) or {}).get("type") == "file":
         root, found, single = path.rpartition("/")[0], {path: fs.info(path)}, True
     else:
-        root, found = path, fs.find(path, detail=True)
+        root, found = path, below(fs, path)
     if not found:
-        state = "is empty" if fs.exists(path) else "does not exist"
+        state = "is empty" if look_at(fs, path) else "does not exist"
         raise ValueError(f"path={url} {state}: give a folder, a file or a pattern such as data/*.tar")
     files, passed = {}, {}
     for name, info in sorted(found.items()):

@@ -96,7 +96,7 @@ def save(engine: Any, store: Store, step: int, *, keep: int, place: Place) -> No
 def _remove(store: Store, name: str) -> None:
     """Remove a checkpoint, its completeness first."""
     store.remove(FOLDER, name, COMPLETE)
-    if store.fs.exists(store.path(FOLDER, name)):
+    if store.exists(FOLDER, name):
         store.fs.rm(store.path(FOLDER, name), recursive=True)
 
 

@@ -87,7 +87,7 @@ class _Run:
         self.flops, self.peak = watch.flops_per_token(self.model), watch.peak_flops(self.gpu)
 
     def _has(self, name: str) -> bool:
-        return bool(self.store.fs.exists(self.store.path(name)))
+        return self.store.exists(name)
 
     def _here(self, name: str) -> str:
         """A file of the store as a local one."""

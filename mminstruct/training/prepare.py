@@ -61,10 +61,10 @@ def prepare(config: Train, commit: str | None = None) -> dict[str, Any]:
         manifest = {"identity": mine, "manifest": fingerprint(mine), "data": known, "commit": commit}
         manifest["packages"] = {name: _version(name) for name in _PACKAGES if _version(name)}
         _prove(config, tables)
-    missing = [name for name in tables if not store.fs.exists(store.path(name))]
+    missing = [name for name in tables if not store.exists(name)]
     for name in missing:
         store.write(data.save(tables[name]), name)
-    if config.base.llm and not store.fs.exists(store.path("base", "processor_config.json")):
+    if config.base.llm and not store.exists("base", "processor_config.json"):
         _assemble(config, store)
     if before is None:
         store.write(json.dumps(manifest, indent=1, ensure_ascii=False).encode(), MANIFEST)

@@ -1,0 +1,119 @@
+"""Single flipped bits, one at a time, over all bytes of a finished run's files: is any read as if nothing were?
+
+    python benchmarks/flips.py RUN --flips 1500
+
+A flip is *found* where something that reads the run ends in an error or tells a fault; *equal* where all that is read
+is what was read before (white space in JSON, bytes that nobody reads); *SILENT* where nothing is told and something
+else is read. Each flip is tried on two readers by themselves: ``status --verify``, and a consumer, who loads every
+table, the drops, the deletions and the configuration. Passes if neither is ever silent. The run itself is copied,
+never changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from mminstruct import deletion
+from mminstruct.soundness import DAMAGED_COPY
+from mminstruct.status import as_json, standing, tables
+from mminstruct.store import Store
+
+KINDS = {"_receipts": "receipt", "_copies": "copy", "_dropped": "drops", "_deleted": "deletion", "_spent": "claim"}
+
+
+def kind(path: Path) -> str:
+    """What sort of file it is, for the table of results."""
+    named = next((KINDS[piece] for piece in path.parts if piece in KINDS), None)
+    return named or {".parquet": "part"}.get(path.suffix, path.name)
+
+
+def checked(run: Path) -> str:
+    """What ``status --verify`` says, or raises for."""
+    standings = standing(str(run), verify=True)
+    for stands in standings:
+        told = [*stands.faults, *(note for note in stands.notes if DAMAGED_COPY in note)]
+        if told:
+            raise OSError(told[0])
+    return as_json(standings)
+
+
+def consumed(run: Path) -> str:
+    """A digest of all that somebody who takes the run reads: rows, schemas, manifests, drops, settings."""
+    store = Store(str(run))
+    read = hashlib.sha256()
+    for name, facts in tables(store).items():
+        table = store.table(name)
+        read.update(repr((name, facts, list(table.receipts().values()), table.failures())).encode())
+        read.update(repr(list(table.dropped())).encode())
+        for part in table.parts().values():
+            with table.open(part) as file:
+                found = pq.read_table(file, page_checksum_verification=True)
+            read.update(repr((found.schema, found.schema.metadata, found.to_pylist())).encode())
+    read.update(repr((store.config(), deletion.deleted(store))).encode())
+    return read.hexdigest()
+
+
+def flip(file: Path, bit: int) -> bytes:
+    """Turn one bit of *file*; what was there before."""
+    data = file.read_bytes()
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(changed)
+    return data
+
+
+def outcome(read: Callable[[Path], str], run: Path, before: str) -> str:
+    try:
+        return "equal" if read(run) == before else "SILENT"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "found"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--flips", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(shutil.copytree(given.run, Path(folder, "run")))
+        silent = flips(run, given.flips, given.seed)
+    sys.exit(1 if silent else 0)
+
+
+def flips(run: Path, count: int, seed: int) -> int:
+    """Flip *count* bits of the run's files, one at a time; how many were silent. Prints a table by kind of file."""
+    files = [path for path in sorted(run.rglob("*")) if path.is_file() and path.stat().st_size]
+    chance = random.Random(seed)
+    readers = {"status --verify": checked, "consumer": consumed}
+    before = {name: read(run) for name, read in readers.items()}
+    results: dict[str, Counter[str]] = {}
+    bits = chance.choices(files, [path.stat().st_size for path in files], k=count)
+    for file in bits:
+        bit = chance.randrange(8 * file.stat().st_size)
+        data = flip(file, bit)
+        try:
+            for name, read in readers.items():
+                result = outcome(read, run, before[name])
+                results.setdefault(f"{kind(file.relative_to(run))}, {name}", Counter())[result] += 1
+                if result == "SILENT":
+                    print(f"SILENT: {file.relative_to(run)} bit {bit}, {name}")
+        finally:
+            file.write_bytes(data)
+    for name, found in sorted(results.items()):
+        print(f"{name:<32}" + "".join(f"{found[word]:>6} {word}" for word in ("found", "equal", "SILENT")))
+    return sum(found["SILENT"] for found in results.values())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""The files of a run, on a local disk or any fsspec URL: read, listed, written whole, created exclusively.
+
+Only "not found" means that a file is absent. Any other answer of a remote store is asked for again, and is an error in
+the end. Readers never remove or rename anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import fsspec
+import pyarrow.fs as pafs
+from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from mminstruct.checksum import Damaged
+
+T = TypeVar("T")
+
+PAUSES = (0.2, 0.8, 3.2)
+"""Seconds before a remote store is asked again: 4 attempts in all."""
+
+
+class Unreachable(OSError):
+    """A file of the run could neither be had nor be found absent, or not be written; names it and what to do."""
+
+
+def ask(fs: Any, what: str, path: str, do: Callable[[], T]) -> T:
+    """Do something with a file system. Found, not found and there already are its answers; all else is no answer.
+
+    Raises:
+        Unreachable: naming the file; from a remote store after 4 attempts.
+    """
+    local = isinstance(fs, LocalFileSystem)
+    for pause in (*(() if local else PAUSES), None):
+        try:
+            return do()
+        except (FileNotFoundError, FileExistsError, MemoryError):
+            raise
+        except Exception as error:  # whichever its library raises: OSError, botocore's, aiohttp's
+            if local and not isinstance(error, OSError):
+                raise
+            if pause is None:
+                said = f"cannot {what} {path if local else fs.unstrip_protocol(path)}: {_first_line(error)}"
+                tried = "" if local else f" ({len(PAUSES) + 1} attempts)"
+                raise Unreachable(f"{said}{tried}; {_advice(error)}") from error
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def info(fs: Any, path: str) -> dict[str, Any] | None:
+    """What a file system says of a file or folder; None where there is none.
+
+    ``fs.exists``, ``isfile`` and ``isdir`` call absent whatever cannot be reached.
+    """
+    try:
+        return dict(ask(fs, "look at", path, lambda: fs.info(path)))
+    except FileNotFoundError:
+        return None
+
+
+def below(fs: Any, path: str) -> dict[str, dict[str, Any]]:
+    """All files below a folder by their paths, sorted; empty where there is none.
+
+    ``fs.find`` and ``fs.walk`` pass over every folder that cannot be listed, unless the file system lists in its own
+    way (S3 does, and raises).
+    """
+    own = type(fs)._find if isinstance(fs, AsyncFileSystem) else type(fs).find
+    generic = own in (AsyncFileSystem._find, AbstractFileSystem.find)
+    found: dict[str, dict[str, Any]] = {}
+    folders = [path]
+    while folders:
+        folder = folders.pop()
+        try:
+            if not generic:
+                return dict(ask(fs, "list", folder, partial(fs.find, folder, detail=True)))
+            entries = ask(fs, "list", folder, partial(fs.ls, folder, detail=True))
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            name = entry["name"].rstrip("/")
+            if entry["type"] != "directory":
+                found[name] = entry
+            elif name != folder.rstrip("/"):
+                folders.append(name)
+    return dict(sorted(found.items()))
+
+
+class Files:
+    """A folder of files.
+
+    Args:
+        url: a local path, or any fsspec URL (``s3://bucket/run``); options such as an endpoint come from fsspec's
+            own configuration and environment, never from here.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.fs, self.root = fsspec.core.url_to_fs(url)
+        self.root = self.root.rstrip("/")
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, *pieces: str) -> str:
+        return "/".join((self.root, *pieces))
+
+    def show(self, *pieces: str) -> str:
+        """A file as a person would name it."""
+        return "/".join((self.url.rstrip("/"), *pieces))
+
+    def names(self, *pieces: str) -> list[str]:
+        """Sorted names in a folder; empty where there is none. Never cached: others write here too."""
+        if not self.local:
+            return list(self.sizes(*pieces))
+        path = self.path(*pieces)
+        try:
+            return sorted(name for name in self.ask("list", path, lambda: os.listdir(path)) if name[0] != ".")
+        except FileNotFoundError:
+            return []
+
+    def sizes(self, *pieces: str) -> dict[str, int]:
+        """Bytes of each file in a folder by name, sorted; 0 for a folder in it; empty where there is none."""
+        if self.local:
+            return {name: _size(self.path(*pieces, name)) for name in self.names(*pieces)}
+        path = self.path(*pieces)
+        self.fs.invalidate_cache()
+        try:
+            found = self.ask("list", path, lambda: self.fs.ls(path, detail=True))
+        except FileNotFoundError:
+            return {}
+        sizes = {str(info["name"]).rstrip("/"): int(info.get("size") or 0) for info in found}
+        return {name.rsplit("/", 1)[-1]: size for name, size in sorted(sizes.items()) if name != path}
+
+    def exists(self, *pieces: str) -> bool:
+        """Whether there is a file or folder of that name; ``fs.exists`` would call an unreachable one absent."""
+        if not self.local:
+            self.fs.invalidate_cache()
+        return info(self.fs, self.path(*pieces)) is not None
+
+    def read(self, *pieces: str, start: int | None = None, end: int | None = None) -> bytes | None:
+        """A file's bytes (from *start* to *end*, where given), or None where there is none."""
+        path = self.path(*pieces)
+        try:
+            return bytes(self.ask("read", path, lambda: self.fs.cat_file(path, start=start, end=end)))
+        except FileNotFoundError:
+            return None
+
+    def read_many(self, folder: str, names: Iterable[str]) -> dict[str, bytes]:
+        """Small files of one folder by name, without those that are gone; side by side where the store is remote."""
+        names = list(names)
+        if self.local or len(names) < 2:
+            found = [self.read(folder, name) for name in names]
+        else:
+            with ThreadPoolExecutor(min(32, len(names))) as pool:
+                found = list(pool.map(lambda name: self.read(folder, name), names))
+        return {name: data for name, data in zip(names, found, strict=True) if data is not None}
+
+    def write(self, data: bytes, *pieces: str, sync: bool = True) -> None:
+        """Write or replace a file; on a local disk it is whole or absent, also (*sync*) after a power cut."""
+        path = self.path(*pieces)
+
+        def put() -> None:
+            if not self.local:
+                self.fs.pipe_file(path, data)
+                return
+            os.replace(self._temporary(path, data, sync), path)
+            if sync:
+                _sync_folder(path)
+
+        self.ask("write", path, put)
+
+    def create(self, data: bytes, *pieces: str) -> bool:
+        """Create a file whole, or leave the one that is there; False in that case. Put-if-absent is the commit."""
+        path = self.path(*pieces)
+
+        def put() -> None:
+            if not self.local:
+                self.fs.pipe_file(path, data, mode="create")
+                return
+            temporary = self._temporary(path, data)
+            try:
+                os.link(temporary, path)  # atomic, and fails where the name is taken; open("x") could be left torn
+            finally:
+                os.unlink(temporary)
+            _sync_folder(path)
+
+        try:
+            self.ask("create", path, put)
+        except FileExistsError:  # perhaps our own: an attempt that went through, and whose answer was lost
+            return not self.local and self.read(*pieces) == data
+        return True
+
+    def bring(self, other: Files, *pieces: str) -> None:
+        """Take over a file of another store, by a hard link where both are on one local disk."""
+        path, theirs = self.path(*pieces), other.path(*pieces)
+        if self.local and other.local:
+            try:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                os.link(theirs, path)
+                return
+            except FileExistsError:
+                return
+            except OSError:  # another disk, or one without links; what is wrong else comes out below
+                pass
+        data = other.read(*pieces)
+        if data is None:
+            raise Damaged(f"{other.show(*pieces)} is gone; `mminstruct status {other.url}` tells what else is")
+        self.write(data, *pieces)
+
+    def set_aside(self, *pieces: str, instead: bytes | None = None) -> str:
+        """Move a file to the folder ``_aside``, where nobody reads it and nobody removes it; its new name.
+
+        For builds only: a reader leaves everything where it is.
+
+        Args:
+            instead: what takes its place, if anything.
+        """
+        name = f"{'.'.join(pieces)}.{uuid.uuid4().hex[:8]}"
+        self.write(self.read(*pieces) or b"", "_aside", name)
+        if instead is None:
+            self.remove(*pieces)
+        else:
+            self.write(instead, *pieces)
+        return f"_aside/{name}"
+
+    def remove(self, *pieces: str) -> None:
+        """Remove a file that may be gone already."""
+        path = self.path(*pieces)
+        try:
+            self.ask("remove", path, lambda: self.fs.rm_file(path))
+        except FileNotFoundError:
+            return
+
+    def ask(self, what: str, path: str, do: Callable[[], T]) -> T:
+        """Do something with the store: ``ask`` of this module."""
+        return ask(self.fs, what, path, do)
+
+    def _temporary(self, path: str, data: bytes, sync: bool = True) -> str:
+        folder, name = path.rsplit("/", 1)
+        os.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+        except OSError:  # a full disk: what is there of it only takes room
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+            raise
+        return temporary
+
+    @property
+    def arrow(self) -> pafs.FileSystem:
+        """The same place as pyarrow sees it."""
+        return pafs.LocalFileSystem() if self.local else pafs.PyFileSystem(pafs.FSSpecHandler(self.fs))
+
+
+def _sync_folder(path: str) -> None:
+    """Make a new name in a local folder survive a power cut."""
+    handle = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _size(path: str) -> int:
+    """Bytes of a local file; 0 for a folder, and for what is gone since it was listed."""
+    try:
+        return os.path.getsize(path) if os.path.isfile(path) else 0
+    except FileNotFoundError:
+        return 0
+
+
+def _first_line(error: Exception) -> str:
+    said = next((line.strip() for line in str(error).split("\n") if line.strip()), "")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _advice(error: Exception) -> str:
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return "make room there and run the same command again"
+    if isinstance(error, PermissionError):
+        return "let this account read, write and list there (where it may not list, absent files look forbidden, too)"
+    return "see that the place can be reached and run the same command again"

@@ -1,0 +1,140 @@
+"""What of a run is not as it was written: files against receipts, receipts against each other. Reads only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mminstruct import deletion, spending
+from mminstruct.checksum import Damaged, unseal
+from mminstruct.store import Part, Receipt, Store, Table
+
+DAMAGED_COPY = "is damaged: it could not take the place of what it is a copy of"
+
+
+def spoilt(table: Table, receipts: dict[str, Receipt], verify: bool) -> list[str]:
+    """Parts that are not as their receipts say: by their sizes, or (*verify*) by all that is in them."""
+    sizes = table.store.sizes(table.name)
+
+    def look(one: tuple[str, Part]) -> str | None:
+        key, part = one
+        receipt = table.store.show(table.name, "_receipts", f"{key}.json")
+        try:
+            if verify:
+                table.verify(part)
+            elif part.file not in sizes:
+                return f"{table.name}/{part.part}: {part.file} is gone (its receipt: {receipt})"
+            elif sizes[part.file] != part.bytes:
+                found = f"has {sizes[part.file]} bytes, its receipt says {part.bytes}"
+                return f"{table.name}/{part.part}: {part.file} {found} (its receipt: {receipt})"
+        except Damaged as error:
+            return f"{table.name}/{part.part}: {error} (its receipt: {receipt})"
+        return None
+
+    every = [(key, part) for key, receipt in receipts.items() for part in receipt.parts]
+    with ThreadPoolExecutor(8) as pool:
+        return [fault for fault in (pool.map(look, every) if verify else map(look, every)) if fault]
+
+
+def miscounted(table: Table, receipts: dict[str, Receipt]) -> list[str]:
+    """Units whose receipt says other drops than lie in ``_dropped``."""
+    faults = []
+    for key, receipt in receipts.items():
+        try:
+            counts = Counter(row["reason"] for row in table.drops(receipt))
+        except Damaged as error:
+            faults.append(f"{table.name}/{key}: {error}")
+            continue
+        if counts != receipt.dropped:
+            said = f"its receipt says it dropped {receipt.dropped}, in _dropped there is {dict(counts)}"
+            faults.append(f"{table.name}/{key}: {said}")
+    return faults
+
+
+def compared(
+    name: str, taken: int, facts: dict[str, Any], done: set[str], parts: dict[str, dict[str, Part]], store: Store | None
+) -> tuple[list[str], list[str]]:
+    """What a table took, against the rows of the table that it reads: rows of one id count once.
+
+    Args:
+        done: its units that have a receipt.
+        parts: of each table.
+        store: counts the different ids, too; None: take the numbers as they are.
+
+    Returns:
+        What explains the numbers, and what is wrong.
+    """
+    source, takes = next(iter(facts["inputs"]), None), facts.get("takes")
+    if source is None or not done:
+        return [], []
+    whole = source != facts["primary"]
+    came = [part for key, part in parts.get(source, {}).items() if whole or key in done]
+    rows = sum(part.rows for part in came)
+    if taken > rows:
+        return [], [f"{name}: {taken} in, but {source} has {rows} rows"]
+    each = "" if whole or len(came) < 2 else " in each part"
+    once = f"{taken} in, of {rows} rows of {source}: rows with the same {takes or 'id'}{each} count once"
+    notes = [f"{name}: {once}"] if taken < rows else []
+    if store is not None and takes is not None:
+        try:
+            found = _distinct(store.table(source), came, takes, whole)
+        except OSError:  # told where the file itself is looked at
+            return notes, []
+        if found != taken:
+            return notes, [f"{name}: {taken} in, but {source} has {found} different {takes}{each}"]
+    return notes, []
+
+
+def copies(table: Table, receipts: dict[str, Receipt]) -> list[str]:
+    """Copies of the manifest and of receipts that could not take a damaged one's place: nothing is wrong yet."""
+    found = table.store.read_many(f"{table.name}/_copies", ["manifest.json"])
+    receipts_there = table.store.names(table.name, "_copies", "_receipts")
+    found |= {
+        f"_receipts/{name}": data
+        for name, data in table.store.read_many(f"{table.name}/_copies/_receipts", receipts_there).items()
+    }
+    notes = []
+    for name, data in found.items():
+        key = name.removeprefix("_receipts/").removesuffix(".json")
+        where = table.store.show(table.name, "_copies", name)
+        try:
+            if name == "manifest.json":
+                same = unseal(data, where, "") == table.manifest()
+            else:
+                same = key not in receipts or table.parse(data, key) == receipts[key]
+        except Damaged:
+            same = False
+        if not same:
+            notes.append(f"{table.name}: {where} {DAMAGED_COPY}")
+    return notes
+
+
+def _distinct(table: Table, parts: list[Part], column: str, whole: bool) -> int:
+    """Different values of a column, in all parts together or in each."""
+    columns = [pq.read_table(table.open(part), columns=[column])[column].cast(pa.string()) for part in parts]
+    if whole:
+        return len(pc.unique(pa.chunked_array([chunk for some in columns for chunk in some.chunks], pa.string())))
+    return sum(len(pc.unique(some)) for some in columns)
+
+
+def beside(store: Store) -> list[str]:
+    """Files of the run that belong to no table and are not what was written."""
+
+    def spent() -> None:
+        for name, data in store.read_many(spending.FOLDER, store.names(spending.FOLDER)).items():
+            spending.claimed(store, name, data)
+
+    checks: tuple[Callable[[], object], ...] = (store.config, lambda: deletion.deleted(store), spent)
+    faults = []
+    for check in checks:
+        try:
+            check()
+        except (Damaged, KeyError, TypeError) as error:
+            faults.append(str(error))
+    return faults
