@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mminstruct.sources import table, tar
+from mminstruct.sources.facts import facts
 from mminstruct.sources.place import TARS, Place, Shard
 from mminstruct.sources.sample import Gather, Rule, Sample, ShardError
 from mminstruct.stage import Drop, note
@@ -15,9 +16,8 @@ def shards(place: Place) -> list[Shard]:
     """One for each archive; a Parquet file of the same name belongs to it."""
     found = []
     for name in place.named(*TARS):
-        file, beside = place.files[name], place.files.get(_beside(name))
-        facts = {"shard": name, "size": file.size, "stamp": file.stamp}
-        found.append(Shard(name, (name,), {**facts, "sidecar": f"{beside.size} {beside.stamp}"} if beside else facts))
+        read_from = [one for one in (name, _beside(name)) if one in place.files]
+        found.append(Shard(name, (name,), facts(place, name, read_from), read_from=tuple(read_from)))
     return found
 
 

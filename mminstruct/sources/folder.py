@@ -7,22 +7,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from mminstruct.sources import table
+from mminstruct.sources.facts import facts
 from mminstruct.sources.place import Place, Shard
 from mminstruct.sources.sample import IMAGES, SIDECARS, Gather, Rule, Sample, ShardError, split
-from mminstruct.stage import Drop, content_id, note
+from mminstruct.stage import Drop, note
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Of Hugging Face's ImageFolder: a table with a column ``file_name``."""
 
 
-def shards(place: Place, rule: Rule, size: int) -> list[Shard]:
-    """Groups of about *size* files of one folder by sorted key; an image and its sidecars are never parted."""
+def shards(place: Place, rule: Rule, size: int, root: str) -> list[Shard]:
+    """Groups of about *size* files of one folder by sorted key; an image and its sidecars are never parted.
+
+    Args:
+        root: What shards of the topmost folder are called.
+    """
     folders: dict[str, list[str]] = {}
     for name in place.files:
         if split(name, rule)[1] in IMAGES | SIDECARS or "." not in name.rsplit("/", 1)[-1]:
             folders.setdefault(name.rpartition("/")[0], []).append(name)
     found = []
-    root = place.url.rstrip("/").rsplit("/", 1)[-1]
     for folder, names in sorted(folders.items()):
         groups: list[list[str]] = [[]]
         ordered = sorted(names, key=lambda name: (split(name, rule)[0], name))
@@ -30,13 +34,11 @@ def shards(place: Place, rule: Rule, size: int) -> list[Shard]:
             if len(groups[-1]) >= size:
                 groups.append([])
             groups[-1] += same
-        tables = [place.files[name] for name in _tables(place, folder)]
+        tables = _tables(place, folder)
         for index, group in enumerate(groups):
-            seen = [f"{name} {place.files[name].size}" for name in group]
-            seen += [f"{file.path} {file.size} {file.stamp}" for file in tables]
             shard = f"{folder or root}:{index:04d}"
-            facts = {"shard": shard, "files": len(group), "digest": content_id(*seen)}
-            found.append(Shard(shard, tuple(group), facts))
+            read_from = (*group, *tables)
+            found.append(Shard(shard, tuple(group), facts(place, shard, read_from), read_from=read_from))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mminstruct.sources.facts import facts
 from mminstruct.sources.place import Place, Shard
 from mminstruct.sources.sample import Names, Sample, ShardError
 from mminstruct.sources.table import open_parquet
@@ -21,8 +22,7 @@ _BATCH = 16
 def shards(place: Place) -> list[Shard]:
     """One for each file."""
     return [
-        Shard(name, (name,), {"shard": name, "size": place.files[name].size, "stamp": place.files[name].stamp})
-        for name in place.named(".parquet")
+        Shard(name, (name,), facts(place, name, [name]), read_from=(name,)) for name in place.named(".parquet")
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,8 @@ class Shard:
     """What tells whether it changed under its name."""
     rows: tuple[int, int] = (0, -1)
     """Range of rows, for tables."""
+    read_from: tuple[str, ...] = ()
+    """Names of all files whose content decides its rows: ``files``, and tables and sidecars beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,17 @@ def look(url: str) -> Place:
         if not any(piece.startswith(("_", ".")) or piece == TRUTH for piece in relative.split("/")):
             files[relative] = File(name, int(info.get("size") or 0), _stamp(info), _odd(info))
     return Place(fs, url, files)
+
+
+def collection(url: str) -> str:
+    """What a collection at *url* is called: the last piece of its path that is no pattern, however it is spelt."""
+    protocol, path = fsspec.core.split_protocol(url)
+    if protocol in (None, "file", "local"):
+        path = os.path.abspath(os.path.expanduser(path))
+    pieces = [piece for piece in path.split("/") if piece]
+    magic = (index for index, piece in enumerate(pieces) if glob.has_magic(piece) and not os.path.exists(path))
+    fixed = next(magic, len(pieces))
+    return pieces[fixed - 1] if fixed else path
 
 
 def _stamp(info: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mminstruct.sources import table
 from mminstruct.readers.container import BadImage
+from mminstruct.sources.facts import facts
 from mminstruct.sources.fetch import Reach, fetch
 from mminstruct.sources.place import TABLES, Place, Shard
 from mminstruct.sources.sample import Names, Sample, ShardError
@@ -25,8 +26,8 @@ def shards(place: Place, size: int) -> list[Shard]:
         for start in range(0, count, size):
             stop = min(start + size, count)
             shard = f"{name}:{start:08d}"
-            facts = {"shard": shard, "rows": stop - start, "size": file.size, "stamp": file.stamp}
-            found.append(Shard(shard, (name,), facts, (start, stop)))
+            known = {"rows": stop - start, **facts(place, shard, [name])}
+            found.append(Shard(shard, (name,), known, (start, stop), read_from=(name,)))
     return found
 
 

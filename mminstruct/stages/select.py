@@ -20,7 +20,7 @@ from mminstruct.duplicates import near_hashes, near_signatures, signatures
 from mminstruct.rules import words
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import Rules, normalise
-from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, note, whole
+from mminstruct.stage import Drop, Made, Stage, Transform, content_id, files, made, note, whole
 
 
 @dataclass(kw_only=True)
@@ -35,11 +35,11 @@ class Select(Stage):
     """Jaccard similarity of three-word sequences from which two answers to one instruction are one; None: keep all."""
     similar_words: int = 8
     """Answers below this many words may be alike: a yes is a yes."""
-    eval_images: str | None = None
+    eval_images: str | None = files(None)
     """Folder of evaluation images; nothing near them may be trained on."""
     eval_near: int = 6
     """Bits in which an image may differ from an evaluation image to count as the same."""
-    eval_questions: str | None = None
+    eval_questions: str | None = files(None)
     """Text file of evaluation questions, one a line."""
     eval_ngram: int = 8
     """Words in a row that a pair's texts may not share with a question; of shorter questions, all words."""
