@@ -106,7 +106,7 @@ def _tell(command: str, error: BaseException) -> int:
 
 
 def _in_another_folder(command: str, out: str) -> str:
-    """The command that goes on from *out* in a new folder; nothing in a sweep, whose words are those of several runs."""
+    """The command that goes on from *out* in a new folder; nothing in a sweep, whose words are of several runs."""
     from mminstruct.store import Store
 
     words = [word for word in sys.argv[1:] if not word.startswith(("out=", "base="))]

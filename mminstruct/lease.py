@@ -1,6 +1,6 @@
 """One driver for a folder: a lease that names its holder, is renewed while that lives, and is free once it is dead.
 
-``_lease/00000003.json`` names host, process and command. Numbers only grow, and a file is created put-if-absent: whoever
+``_lease/00000003.json`` names host, process and command. Numbers only grow, and a file is created put-if-absent: who
 created the highest holds the lease, so of two who take over from a dead holder one wins, on a disk and on an object
 store alike. The holder writes its file anew every ``BEAT`` seconds, and a last time as released.
 
@@ -69,7 +69,8 @@ class Holder:
 
         try:
             process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) < 2 and process.status() != psutil.STATUS_ZOMBIE
+            same = abs(process.create_time() - self.started) < 2
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return False
         except psutil.Error:  # it is there, and tells nothing

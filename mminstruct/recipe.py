@@ -72,13 +72,13 @@ def check(recipe: Recipe, installed: bool = True) -> None:
                     faults.append(f"{name} reads column {table}.{column}, which {table} does not write{hint}")
         for where, holder in holders(name, stage):
             for field in dataclasses.fields(holder):
-                given, read = field.metadata.get("prompt"), field.metadata.get("files")
+                given, look = field.metadata.get("prompt"), field.metadata.get("files")
                 value = getattr(holder, field.name)
                 if given is not None:
                     faults += _prompt_faults(f"{where}.{field.name}", value, given)
-                if read is not None and value is not None and installed:
+                if look is not None and value is not None and installed:
                     try:
-                        read(value, holder)
+                        look(value, holder)
                     except OSError as error:
                         faults.append(f"{where}.{field.name}: {error}")
             needs = NEEDS.get(holder.backend, holder.backend) if isinstance(holder, Model) else None

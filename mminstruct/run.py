@@ -108,7 +108,9 @@ def refuse(run: Run, found: Mapping[str, State]) -> None:
 def _refuse(run: Run, faults: list[str]) -> None:
     if faults:
         more = [f"... and {len(faults) - 10} more"] if len(faults) > 10 else []
-        said = f"What {run.url} holds was made from other or fewer parts. Take another folder, and keep what still holds"
+        said = (
+            f"What {run.url} holds was made from other or fewer parts. Take another folder, and keep what still holds"
+        )
         raise DriftError("\n".join([*faults[:10], *more, f"{said}: {go_on(run)}"]), run.url)
 
 

@@ -18,8 +18,8 @@ from mminstruct import spending
 from mminstruct.journal import Calls
 from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
-from mminstruct.state import CONTENT
 from mminstruct.stage import UNIT, Drop, Halt, Made, Rows, Stage, Transform, Unit, WorkerFault
+from mminstruct.state import CONTENT
 from mminstruct.store import Part, Receipt, Table
 
 _LOADING = threading.Lock()

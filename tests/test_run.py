@@ -206,7 +206,9 @@ def test_the_same_units_again_are_no_drift_where_their_last_shard_has_more(tmp_p
     build(tmp_path, recipe, units=3)
     assert len(Store(str(tmp_path)).table("peek").receipts()) == 3
     assert not any(event.fresh for event in build(tmp_path, recipe, units=3))
-    with pytest.raises(DriftError, match=r"peek/shard-00000-0000 \(and 2 more\): whole count: '3 parts, .*' -> '4 parts, "):
+    with pytest.raises(
+        DriftError, match=r"peek/shard-00000-0000 \(and 2 more\): whole count: '3 parts, .*' -> '4 parts, "
+    ):
         build(tmp_path, recipe)
 
 

@@ -244,7 +244,10 @@ def test_plan_of_more_than_a_barrier_has_seen_calls_what_came_of_it_stale(tmp_pa
     found = steps(tmp_path, recipe)
     assert states(found)["count"] == ("to go on with", 2, 0, 2)
     assert states(found)["first"] == ("to go on with", 3, 0, None)
-    assert (found["sum"].state, found["sum"].why) == ("stale", ["sum was made from second, which has 3 parts and will have more"])
+    assert (found["sum"].state, found["sum"].why) == (
+        "stale",
+        ["sum was made from second, which has 3 parts and will have more"],
+    )
 
 
 def test_long_reasons_are_cut_after_five(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What tells one content of a shard from another: names within the source, sizes, and ETags or bytes; never the path."""
+"""What tells one content of a shard from another: names within the source, sizes, ETags or bytes; never the path."""
 
 from __future__ import annotations
 

@@ -21,9 +21,7 @@ _BATCH = 16
 
 def shards(place: Place) -> list[Shard]:
     """One for each file."""
-    return [
-        Shard(name, (name,), facts(place, name, [name]), read_from=(name,)) for name in place.named(".parquet")
-    ]
+    return [Shard(name, (name,), facts(place, name, [name]), read_from=(name,)) for name in place.named(".parquet")]
 
 
 def schema(place: Place, name: str) -> pa.Schema:

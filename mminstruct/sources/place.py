@@ -96,7 +96,7 @@ def collection(url: str) -> str:
     pieces = [piece for piece in path.split("/") if piece]
     magic = (index for index, piece in enumerate(pieces) if glob.has_magic(piece) and not os.path.exists(path))
     fixed = next(magic, len(pieces))
-    return pieces[fixed - 1] if fixed else path
+    return pieces[fixed - 1] if fixed else str(path)
 
 
 def _stamp(info: dict[str, Any]) -> str:
