@@ -202,7 +202,7 @@ def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
 def _same(
     stage: Stage, theirs: Mapping[str, Receipt], ours: Mapping[str, Receipt], parts: Mapping[str, Any], now: Digests
 ) -> dict[str, Receipt]:
-    """Units that were made from the very inputs they would be made from here; those of shards with the facts of today."""
+    """Units made from the very inputs that they would be made from here; those of shards with the facts of today."""
     found = {}
     for key, receipt in theirs.items():
         if key in ours or not all(key in some for some in parts.values()) or changes(stage, receipt, now(key)):

@@ -19,7 +19,7 @@ import pyarrow.dataset as ds
 
 from mminstruct import schemas
 from mminstruct.models.model import Embed, Model
-from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, pair_id, part, seed, whole
+from mminstruct.stage import Drop, Made, Stage, Transform, content_id, files, made, pair_id, part, seed, whole
 
 _BLOCK = 1024
 """Images encoded and compared at a time: never an images x instructions matrix of a whole part of any size."""
@@ -47,7 +47,7 @@ class Match(Stage):
     """Highest share of an instruction among all draws, as a multiple of the uniform share; kept in expectation."""
     sample_images: int = 512
     """Images that prices are found on."""
-    eval_images: str | None = None
+    eval_images: str | None = files(None)
     """Folder of evaluation images: what lies too near to one leaves (select compares perceptual hashes besides)."""
     eval_cosine: float = 0.95
     """Cosine of image embeddings from which two images count as one. For drawn or narrow collections raise it."""
