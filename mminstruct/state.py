@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 from mminstruct.recipe import Recipe, differences, inputs, manifests, primary
@@ -56,11 +57,11 @@ class Run:
         """What the inputs of a table's units are now."""
         stage = self.stages[name]
         if not stage.reads:
-            return _facts(stage)
+            return partial(_facts, shards=cast(Source, stage).shards())
         reads = list(inputs(stage).values())
         wholes = {table: self.whole(table) for table, read in reads if read.mode == "whole"}
         parts = {table: self.table(table).parts() for table, read in reads if read.mode == "part"}
-        return lambda key: _digests(key, parts, wholes)
+        return partial(_digests, parts=parts, wholes=wholes)
 
 
 def digest(parts: Mapping[str, Part]) -> str:
@@ -69,9 +70,8 @@ def digest(parts: Mapping[str, Part]) -> str:
     return f"{len(parts)} part{'s' * (len(parts) != 1)}, digest {found}"
 
 
-def _facts(stage: Stage) -> Digests:
-    shards = cast(Source, stage).shards()
-    return lambda key: {fact: str(value) for fact, value in shards.get(key, {}).items()}
+def _facts(key: str, shards: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {fact: str(value) for fact, value in shards.get(key, {}).items()}
 
 
 def _digests(key: str, parts: Mapping[str, Mapping[str, Part]], wholes: Mapping[str, str]) -> dict[str, str]:
@@ -157,7 +157,8 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         state.here = {} if state.differs else table.receipts()
         wholes = {of: digest(found[of].taken) for of, read in reads if read.mode == "whole"}
         parts = {of: found[of].parts for of, read in reads if read.mode == "part"}
-        now = (lambda key, p=parts, w=wholes: _digests(key, p, w)) if stage.reads else _facts(stage)
+        shards = {} if stage.reads else cast(Source, stage).shards()
+        now = partial(_digests, parts=parts, wholes=wholes) if stage.reads else partial(_facts, shards=shards)
         unsettled = next((of for of in wholes if not found[of].settled), None)
         if state.here and unsettled:
             state.stale = [f"{name} was made from {unsettled}, {_partial(found[unsettled])}"]
@@ -172,7 +173,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         made = {part.part: part for receipt in receipts.values() for part in receipt.parts}
         state.parts = dict(sorted(made.items()))
         first = primary(stage)
-        keys = run.keys(name) if not stage.reads else [ALL] if first is None else list(found[first].taken)
+        keys = sorted(shards) if not stage.reads else [ALL] if first is None else list(found[first].taken)
         left = set(keys) - receipts.keys()
         state.total, state.settled = len(keys), not left or left <= table.failures().keys()
         if not stage.reads and units is not None:
