@@ -1,8 +1,10 @@
 """Commands that Hydra composes: a configuration, what is done with it, and the exit code."""
 
 import atexit
+import itertools
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -84,7 +86,7 @@ def _tell(command: str, error: BaseException) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from mminstruct.config import explain
-    from mminstruct.run import FailedUnits
+    from mminstruct.run import DriftError, FailedUnits
     from mminstruct.stage import Halt
 
     said: object = error
@@ -97,12 +99,25 @@ def _tell(command: str, error: BaseException) -> int:
         said, code = explain(error), EXIT_CONFIG
     elif isinstance(error, FailedUnits | Halt):
         code = EXIT_FAILED if isinstance(error, FailedUnits) else EXIT_HALTED
+    elif isinstance(error, DriftError):
+        said, code = f"{error}{_in_another_folder(command, error.url)}", EXIT_CONFIG
     elif isinstance(error, ValueError | OSError):
         code = EXIT_CONFIG if isinstance(error, ValueError) else EXIT_ERROR
     else:
         raise error
     print(f"mminstruct {command}: {said}", file=sys.stderr)
     return code
+
+
+def _in_another_folder(command: str, out: str) -> str:
+    """The command that goes on from *out* in a new folder; nothing in a sweep, whose words are of several runs."""
+    from mminstruct.store import Store
+
+    words = [word for word in sys.argv[1:] if not word.startswith(("out=", "base="))]
+    if {"-m", "--multirun"} & set(words):
+        return ""
+    new = next(f"{out}-{number}" for number in itertools.count(2) if not Store(f"{out}-{number}").names())
+    return f"\n  {shlex.join(['mminstruct', command, f'out={new}', f'base={out}', *words])}"
 
 
 def _folders() -> list[Path]:
@@ -130,6 +145,7 @@ def _bench(config: DictConfig) -> int:
 def _make(config: DictConfig) -> tuple[str, int]:
     """Make every table of a recipe, or go on where it stopped; the run's folder and the exit code."""
     from mminstruct import config as configuration
+    from mminstruct import lease
     from mminstruct.progress import Progress
     from mminstruct.run import claim, execute
     from mminstruct.status import as_text, standing, unsound
@@ -138,16 +154,16 @@ def _make(config: DictConfig) -> tuple[str, int]:
     made, run = configuration.build(config, _folders())
     if made.images is not None:
         raise ValueError("images= is what plan estimates for; units=N builds the first N parts")
-    taken = claim(run, made.base)
-    for name, keys in taken.items():
-        if keys:
-            print(f"{name}: {len(keys)} units taken over from {made.base}")
-    configuration.record(run, config)
-    engine = configuration.engine(made.engine)
-    with Progress() as progress:
-        execute(
-            run, engine, units=made.units, fail_on_error=made.fail_on_error, watch=progress.watch, begin=progress.begin
-        )
+    with lease.hold(made.out):
+        taken = claim(run, made.base, made.units)
+        for name, keys in taken.items():
+            if keys:
+                print(f"{name}: {len(keys)} units taken over from {made.base}")
+        configuration.record(run, config)
+        engine = configuration.engine(made.engine)
+        how = {"units": made.units, "fail_on_error": made.fail_on_error}
+        with Progress() as progress:
+            execute(run, engine, watch=progress.watch, begin=progress.begin, **how)
     standings = standing(made.out)
     print(as_text(standings))
     print(f"\nDone: {made.out}")
@@ -157,6 +173,8 @@ def _make(config: DictConfig) -> tuple[str, int]:
 def _plan(config: DictConfig) -> int:
     from mminstruct import config as configuration
     from mminstruct.estimate import as_text, estimate
+    from mminstruct.run import DriftError, refuse
+    from mminstruct.state import states
     from mminstruct.status import plan, plan_text
 
     if config.images is not None:
@@ -167,7 +185,13 @@ def _plan(config: DictConfig) -> int:
         print(as_text(estimate(run.recipe, made.engine, config.images, configuration.rates(_folders()), runs)))
         return 0
     made, run = configuration.build(config, _folders())
-    print(plan_text(plan(run, made.base, made.units)))
+    steps = plan(run, made.base, made.units)
+    print(plan_text(steps))
+    if any(step.state in ("refused", "stale") for step in steps):
+        try:
+            refuse(run, states(run, made.base, made.units))
+        except DriftError as error:
+            print(f"\nbuild is refused:\n{error}{_in_another_folder('build', error.url)}")
     return 0
 
 

@@ -56,7 +56,7 @@ def check(recipe: Recipe, installed: bool = True) -> None:
 
     Raises:
         RecipeError: one line for each fault: an unknown table or column, a prompt variable that no one fills in,
-            a missing extra, a stage's own complaint.
+            a path where nothing lies, a missing extra, a stage's own complaint.
     """
     faults: list[str] = []
     written: dict[str, pa.Schema] = {}
@@ -72,9 +72,15 @@ def check(recipe: Recipe, installed: bool = True) -> None:
                     faults.append(f"{name} reads column {table}.{column}, which {table} does not write{hint}")
         for where, holder in holders(name, stage):
             for field in dataclasses.fields(holder):
-                given = field.metadata.get("prompt")
+                given, look = field.metadata.get("prompt"), field.metadata.get("files")
+                value = getattr(holder, field.name)
                 if given is not None:
-                    faults += _prompt_faults(f"{where}.{field.name}", getattr(holder, field.name), given)
+                    faults += _prompt_faults(f"{where}.{field.name}", value, given)
+                if look is not None and value is not None and installed:
+                    try:
+                        look(value, holder)
+                    except OSError as error:
+                        faults.append(f"{where}.{field.name}: {error}")
             needs = NEEDS.get(holder.backend, holder.backend) if isinstance(holder, Model) else None
             if installed and needs is not None and importlib.util.find_spec(needs) is None:
                 faults.append(
@@ -138,7 +144,10 @@ def segments(recipe: Recipe) -> list[list[str]]:
 
 
 def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """What decides each table: its stage's configuration, its schema, and the fingerprints of what it reads."""
+    """What decides each table: its stage's configuration, its schema, and the fingerprints of what it reads.
+
+    ``paths`` tells where a source's data lay when the run was begun; it is in no fingerprint.
+    """
     found: dict[str, dict[str, Any]] = {}
     for name, stage in recipe.stages().items():
         facts: dict[str, Any] = {
@@ -149,6 +158,9 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
         }
         found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
         found[name]["takes"] = stage.takes
+        fields = [item.name for item in dataclasses.fields(stage) if item.metadata.get("where")]
+        if fields:
+            found[name]["paths"] = {field: getattr(stage, field) for field in fields}
     return found
 
 

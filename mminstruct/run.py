@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
+from mminstruct import lease
 from mminstruct.deletion import inherit
 from mminstruct.mending import mend
-from mminstruct.recipe import Recipe, differences, inputs, manifests, primary, segments
-from mminstruct.stage import ALL, Source
-from mminstruct.store import Receipt, Store, Table
+from mminstruct.recipe import inputs, manifests, segments
+from mminstruct.state import Run, State, stale, states
+from mminstruct.store import Receipt, Store
+
+__all__ = ["DriftError", "Engine", "Event", "FailedUnits", "Run", "claim", "execute"]
 
 
 class DriftError(ValueError):
-    """The folder holds what this recipe would not make; each line names what changed and how to go on."""
+    """The folder at *url* holds what this recipe would not make; each line names what changed and how to go on."""
+
+    def __init__(self, said: str, url: str) -> None:
+        super().__init__(said)
+        self.url = url
 
 
 class FailedUnits(RuntimeError):
@@ -40,135 +47,79 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(kw_only=True)
-class Run:
-    """A recipe bound to a folder; small and picklable, so that engines can send it to workers."""
-
-    url: str
-    recipe: Recipe
-    only: frozenset[str] | None = None
-    """Part keys that this run is limited to (``units=N``); None for all."""
-
-    def __post_init__(self) -> None:
-        self.stages = self.recipe.stages()
-
-    def table(self, name: str) -> Table:
-        return Store(self.url).table(name)
-
-    def partwise(self, name: str) -> bool:
-        """Whether the table's part keys are those of ``ingest``, and so limited by ``only``."""
-        stage = self.stages[name]
-        first = primary(stage)
-        return not stage.reads if first is None else self.partwise(first)
-
-    def limit(self, name: str) -> frozenset[str] | None:
-        return self.only if self.partwise(name) else None
-
-    def keys(self, name: str) -> list[str]:
-        """Units of a table as far as they are known: those whose input parts are committed."""
-        stage = self.stages[name]
-        if not stage.reads:
-            return sorted(cast(Source, stage).shards())
-        first = primary(stage)
-        return [ALL] if first is None else list(self.table(first).parts(self.limit(first)))
-
-    def current(self, name: str) -> Callable[[str], dict[str, str]]:
-        """A function from a unit's key to the digests that its inputs have now."""
-        stage = self.stages[name]
-        if not stage.reads:
-            shards = cast(Source, stage).shards()
-            return lambda key: {fact: str(value) for fact, value in shards.get(key, {}).items()}
-        reads = list(inputs(stage).values())
-        wholes = {table: self.table(table).digest(self.limit(table)) for table, read in reads if read.mode == "whole"}
-        parts = {table: self.table(table).parts() for table, read in reads if read.mode == "part"}
-
-        def digests(key: str) -> dict[str, str]:
-            mine = {table: found[key].sha256[:16] for table, found in parts.items() if key in found}
-            return {**{f"whole {table}": digest for table, digest in wholes.items()}, **mine}
-
-        return digests
-
-
-def claim(run: Run, base: str | None = None) -> dict[str, list[str]]:
+def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[str, list[str]]:
     """Claim the run's folder for its recipe; reuse tables of *base* that this recipe would make just so.
+
+    Args:
+        units: as ``execute`` will be told.
 
     Returns:
         Table name to keys of the units taken over from *base*.
 
     Raises:
-        DriftError: the folder was made by another recipe; each line names a field and both values.
+        DriftError: the folder holds what this recipe would not make; each line names a field and both values, or the
+            table whose inputs are others now.
+        lease.Held: another process works on this folder.
     """
-    wanted = manifests(run.recipe)
-    for name in wanted:
-        mend(run.table(name))
-    faults: list[str] = []
-    for name, facts in wanted.items():
-        there = run.table(name).manifest()
-        if there is not None and there["fingerprint"] != facts["fingerprint"]:
-            faults += [f"{name}.{line}" for line in differences(there["config"], facts["config"])]
-            faults += [f"{name} schema {line}" for line in differences(there["schema"], facts["schema"])]
-            if there["stage"] != facts["stage"]:
-                faults.append(f"{name}: stage {there['stage']} -> {facts['stage']}")
+    with lease.hold(run.url):
+        wanted = manifests(run.recipe)
+        for name in wanted:
+            mend(run.table(name))
+        found = states(run, base, units)
+        refuse(run, found)
+        ours = Store(run.url)
+        for name, facts in wanted.items():
+            ours.table(name).begin(facts)
+            for receipt in found[name].brought.values():
+                drops = [f"_dropped/{receipt.drops}"] if receipt.drops else []
+                for file in [*(part.file for part in receipt.parts), *drops]:
+                    ours.bring(Store(str(base)), name, file)
+                ours.table(name).commit(receipt)
+            if base is not None and not found[name].not_brought:
+                _bring_calls(ours, Store(base), name)
+        if base is not None:
+            inherit(ours, Store(base))
+    return {name: list(state.brought) for name, state in found.items()} if base is not None else {}
+
+
+def _bring_calls(ours: Store, theirs: Store, name: str) -> None:
+    """Copy the paid replies of units that the other run did not finish; a copy, since journals are appended to."""
+    for key in theirs.names(name, "_calls"):
+        if ours.table(name).receipt(key) is None:
+            for file in theirs.names(name, "_calls", key):
+                if (data := theirs.read(name, "_calls", key, file)) is not None:
+                    ours.create(data, name, "_calls", key, file)
+
+
+_NOT_FIELDS = ("it reads ", "schema ", "stage ")
+
+
+def refuse(run: Run, found: Mapping[str, State]) -> None:
+    """Raise DriftError where a table is not what this recipe would make; the words that ``plan`` tells, too."""
+    lines = [(name, line) for name, state in found.items() for line in state.differs]
+    direct = [(name, line) for name, line in lines if not line.startswith("it reads ")] or lines
+    faults = [f"{name}: {line}" if line.startswith(_NOT_FIELDS) else f"recipe.{name}.{line}" for name, line in direct]
     if faults:
         raise DriftError(
             "\n".join(faults) + f"\nThe folder {run.url} was made with the values on the left. Put them back, or take"
-            f" another folder and keep what did not change: out=NEW base={run.url}"
+            f" another folder and keep what did not change: {go_on(run)}",
+            run.url,
         )
-    taken = {}
-    for name, facts in wanted.items():
-        run.table(name).begin(facts)
-        if base is not None:
-            taken[name] = _take_over(run, Run(url=base, recipe=run.recipe), name, facts["fingerprint"])
-    if base is not None:
-        inherit(Store(run.url), Store(base))
-    _refuse(run, [line for name in wanted for line in stale(run, name, wholes=False)])
-    return taken
+    _refuse(run, [line for state in found.values() for line in state.stale])
 
 
 def _refuse(run: Run, faults: list[str]) -> None:
     if faults:
-        raise DriftError(
-            "\n".join(faults) + "\nIts inputs are not what they were. Take another folder, and keep what still holds:"
-            f" out=NEW base={run.url}"
+        more = [f"... and {len(faults) - 10} more"] if len(faults) > 10 else []
+        said = (
+            f"What {run.url} holds was made from other or fewer parts. Take another folder, and keep what still holds"
         )
+        raise DriftError("\n".join([*faults[:10], *more, f"{said}: {go_on(run)}"]), run.url)
 
 
-def _take_over(run: Run, base: Run, name: str, wanted: str) -> list[str]:
-    """Link or copy units of *base* that were made from the very inputs that they would be made from here."""
-    theirs, ours = base.table(name), run.table(name)
-    if (theirs.manifest() or {}).get("fingerprint") != wanted:
-        return []
-    have, now = ours.receipts(), run.current(name)
-    taken = []
-    for key, receipt in theirs.receipts().items():
-        if key not in have and receipt.inputs == now(key):
-            drops = [f"_dropped/{receipt.drops}"] if receipt.drops else []
-            for file in [*(part.file for part in receipt.parts), *drops]:
-                ours.store.bring(theirs.store, name, file)
-            ours.commit(receipt)
-            taken.append(key)
-    return taken
-
-
-def stale(run: Run, name: str, *, wholes: bool = True) -> list[str]:
-    """Units of a table whose inputs are no longer what they were made from, a line each.
-
-    Args:
-        wholes: look at tables that are read whole, too; they must be complete by now.
-    """
-    now = run.current(name)
-    lines = []
-    for key, receipt in run.table(name).receipts().items():
-        current = now(key)
-        if not run.stages[name].reads and not current:
-            lines.append(f"{name}/{key}: its shard is gone from the source")
-        else:
-            changed = [line for line in differences(receipt.inputs, current) if _ABSENT not in line]
-            lines += [f"{name}/{key}: {line}" for line in changed if wholes or not line.startswith("whole ")]
-    return lines
-
-
-_ABSENT = "-> (absent)"  # an input that is itself being made again: not stale yet
+def go_on(run: Run) -> str:
+    """Words with which a refused command goes on."""
+    return f"out=NEW base={run.url}"
 
 
 def execute(
@@ -193,9 +144,18 @@ def execute(
         FailedUnits: at the first barrier with more failures than may be.
         DriftError: at a barrier after which units were made from less, or other, than there is now.
     """
+    with lease.hold(run.url):
+        _execute(run, engine, units, fail_on_error, watch, begin)
+
+
+def _execute(
+    run: Run, engine: Engine, units: int | None, fail_on_error: bool | float, watch: Callable[[Event], None],
+    begin: Callable[[list[str], list[str]], None],
+) -> None:  # fmt: skip
     for name, stage in run.stages.items():
-        if (found := stage.listing()) is not None:
-            run.table(name).list_source(found)
+        if (listed := stage.listing()) is not None:
+            run.table(name).list_source(listed)
+    closed = _closed(run)
     for tables in segments(run.recipe):
         if not run.stages[tables[0]].reads:
             run.table(tables[0]).expect(len(run.keys(tables[0])))
@@ -205,35 +165,62 @@ def execute(
             if not tables:
                 continue
         after_wholes = [name for name in tables if any(r.mode == "whole" for r in run.stages[name].reads.values())]
-        _refuse(run, [line for name in after_wholes for line in stale(run, name)])
+        _refuse(run, [line for name in after_wholes for line in _stale(run, name)])
         keys = run.keys(tables[0])
         begin(tables, keys)
         seen: dict[str, int] = {}
         failed: dict[str, list[str]] = {}
-        for event in _events(run, engine, tables, keys):
+        for event in _events(run, engine, tables, keys, closed):
             seen[event.table] = seen.get(event.table, 0) + 1
             if event.error is not None:
                 failed.setdefault(event.table, []).append(f"{event.table}/{event.key}: {event.error}")
             watch(event)
         for name, lines in failed.items():
             if not _tolerable(len(lines), seen[name], fail_on_error):
+                again = "run the same command again"
+                if name in closed:
+                    again = f"try them again in another folder, as later tables were made without them: {go_on(run)}"
                 more = f"\n... and {len(lines) - 5} more" if len(lines) > 5 else ""
                 raise FailedUnits(
                     f"{len(lines)} of {seen[name]} units of {name} failed:\n" + "\n".join(lines[:5]) + more
-                    + "\nMend the cause and run the same command again; or go on without them: fail_on_error=false"
+                    + f"\nMend the cause and {again}; or go on without them: fail_on_error=false"
                 )  # fmt: skip
 
 
-def _events(run: Run, engine: Engine, tables: list[str], keys: list[str]) -> Iterator[Event]:
-    """Events of a segment; the engine is started only where a unit is left to do."""
+def _stale(run: Run, name: str) -> list[str]:
+    return stale(run.stages[name], name, run.table(name).receipts(), run.current(name))
+
+
+def _closed(run: Run) -> frozenset[str]:
+    """Tables that a whole table was made from: their failed units were passed over, and one more would not go in."""
+    found: set[str] = set()
+    for name, stage in reversed(run.stages.items()):
+        tables = {table for table, _ in inputs(stage).values()}
+        barrier = any(read.mode == "whole" for read in stage.reads.values())
+        if name in found or (barrier and run.table(name).receipts()):
+            found |= tables
+    return frozenset(found)
+
+
+def _events(
+    run: Run, engine: Engine, tables: list[str], keys: list[str], closed: frozenset[str] = frozenset()
+) -> Iterator[Event]:
+    """Events of a segment; the engine is started only where a unit is left to do.
+
+    Args:
+        closed: Tables whose failed units are not tried again.
+    """
     done = [run.table(name).receipts() for name in tables]
+    given_up = [run.table(name).failures() if name in closed else {} for name in tables]
     waiting = []
     for key in keys:
         events, keys_here = [], [key]
-        for name, receipts in zip(tables, done, strict=True):
+        for name, receipts, failures in zip(tables, done, given_up, strict=True):
             found = [receipts[k] for k in keys_here if k in receipts]
+            failed = [k for k in keys_here if k not in receipts and k in failures]
             events += [Event(name, receipt.key, receipt, fresh=False) for receipt in found]
-            if len(found) < len(keys_here):
+            events += [Event(name, k, None, str(failures[k]["error"]), fresh=False) for k in failed]
+            if len(found) + len(failed) < len(keys_here):
                 waiting.append(key)
                 break
             keys_here = [part.part for receipt in found for part in receipt.parts]

@@ -33,6 +33,8 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import pyarrow as pa
 
+from mminstruct import content
+
 ALL = "all"
 """Key of the one unit of a stage that reads only whole tables."""
 
@@ -65,6 +67,27 @@ def runtime(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MI
 def prompt(name: str, *variables: str) -> Any:
     """A field that holds a prompt's text and needs *variables*; in YAML, the name of a file in ``conf/prompts``."""
     return field(default=name, metadata={"prompt": frozenset(variables)})
+
+
+def _look(value: Any, holder: Any) -> Any:
+    return [str(content.look(path)) for path in value] if isinstance(value, list | tuple) else str(content.look(value))
+
+
+def files(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING, read: Any = _look) -> Any:
+    """A field that holds a path, or a list of them: identity is what lies there, never the path.
+
+    Args:
+        read: Called with the field's value and its holder; what identity holds instead of the value, None to leave the
+            field out. By default the number of files and the digest of their names and bytes.
+    """
+    return field(default=default, default_factory=factory, metadata={"files": read})
+
+
+def where(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
+    """A field of a source that holds the path of its data: ``shards`` tells what lies there, shard by shard, and each
+    receipt keeps it. So the path itself is no part of a fingerprint.
+    """
+    return field(default=default, default_factory=factory, metadata={"where": True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,24 +149,41 @@ class Stage:
     def check(self) -> None:
         """Raise ValueError where the configuration cannot work; called on the driver at composition."""
 
+    def content(self, key: str) -> str | None:
+        """Of a source: digest of the bytes that shard *key* is read from; None where ``shards`` tells it by ETags."""
+        return None
+
+
+CHANGED = "changed"
+"""Fact of a shard that is only a hint: when its files were last changed. Where it alone differs, contents decide."""
+
 
 class Source(Protocol):
     """A stage without reads: names its shards on the driver, reads one as a unit."""
 
     def shards(self) -> dict[str, dict[str, Any]]:
-        """Unit key -> facts that tell whether a shard changed under its name (size, etag, mtime)."""
+        """Unit key -> facts that tell whether a shard changed under its name: sizes, ETags, ``CHANGED``."""
+
+    def content(self, key: str) -> str | None: ...
 
 
 def identity(value: Any) -> Any:
-    """*value* as plain JSON without its runtime fields: what a fingerprint is taken of.
+    """*value* as plain JSON without its runtime fields, paths as what lies there: what a fingerprint is taken of.
 
     Raises:
         TypeError: for a value that has no stable JSON form.
+        OSError: nothing lies at a path, or it cannot be read.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            f.name: identity(getattr(value, f.name)) for f in dataclasses.fields(value) if not f.metadata.get("runtime")
-        }
+        found = {}
+        for item in dataclasses.fields(value):
+            if item.metadata.get("runtime") or item.metadata.get("where"):
+                continue
+            held, read = getattr(value, item.name), item.metadata.get("files")
+            if read is not None and held is not None and (held := read(held, value)) is None:
+                continue
+            found[item.name] = identity(held)
+        return found
     if isinstance(value, Mapping):
         return {str(key): identity(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -9,9 +9,8 @@ from typing import Any
 
 from mminstruct import soundness
 from mminstruct.checksum import Damaged
-from mminstruct.recipe import differences, inputs, manifests, primary
-from mminstruct.run import Run, stale
-from mminstruct.stage import ALL, Stage
+from mminstruct.stage import ALL
+from mminstruct.state import Run, states
 from mminstruct.store import Part, Receipt, Store, Table
 
 RUN = "(run)"
@@ -225,90 +224,25 @@ class Step:
 
 def plan(run: Run, base: str | None = None, units: int | None = None) -> list[Step]:
     """What ``build`` with the same words would do; changes nothing. Rates are those of this run, or of *base*."""
-    wanted = manifests(run.recipe)
-    if units is not None:
-        made = [part for name, stage in run.stages.items() if not stage.reads for part in run.table(name).parts()]
-        run = Run(url=run.url, recipe=run.recipe, only=frozenset(made[:units]))
     theirs = Run(url=base, recipe=run.recipe) if base else None
     steps: list[Step] = []
-    after: dict[str, _After] = {}
-    for name, stage in run.stages.items():
-        receipts = run.table(name).receipts()
-        why = _differs(run, wanted, name)
-        state = "refused" if why else ""
-        if not why and receipts and (why := stale(run, name) or _partial(stage, after)):
-            state = "stale"
-        done = {} if state == "refused" else receipts
-        first = primary(stage)
-        total = len(run.keys(name)) if not stage.reads else after[first].total if first else 1
-        if units is not None and run.partwise(name):
-            if not stage.reads and sum(len(receipt.parts) for receipt in done.values()) >= units:
-                total = len(done)
-            elif stage.reads:
-                total = units if total is None else min(total, units)
-        brought: dict[str, Receipt] = {}
-        if theirs and not (other := _differs(theirs, wanted, name)):
-            brought = {key: receipt for key, receipt in _reusable(theirs, name, after).items() if key not in done}
-        elif theirs and not why:
-            why = [f"not taken from {base}: {line}" for line in other]
-        there = {**done, **brought}
-        left = None if total is None else max(0, total - len(there))
-        state = state or ("done" if left == 0 else "to go on with" if there else "to do")
-        step = Step(name, state, why, len(done), left, len(brought))
+    for name, state in states(run, base, units).items():
+        why = state.differs or state.stale
+        if not why and not state.brought:
+            why = [f"not taken from {base}: {line}" for line in state.not_brought]
+        done = len(state.here) + len(state.brought)
+        left = None if state.total is None else max(0, state.total - done)
+        kind = "refused" if state.differs else "stale" if state.stale else ""
+        kind = kind or ("done" if left == 0 else "to go on with" if done else "to do")
+        step = Step(name, kind, why, len(state.here), left, len(state.brought))
         steps.append(step)
-        known = receipts or (theirs.table(name).receipts() if theirs else {})
+        known = run.table(name).receipts() or (theirs.table(name).receipts() if theirs else {})
         if known and left is not None:
             share = left / len(known)
             step.seconds = sum(r.seconds for r in known.values()) * share
             step.tokens = round(sum(r.tokens_in + r.tokens_out for r in known.values()) * share)
             step.cost = sum(r.cost for r in known.values()) * share
-        parts = {part.part for receipt in there.values() for part in receipt.parts}
-        known_parts = left == 0 and state not in ("refused", "stale")
-        after[name] = _After(parts, known_parts, len(parts) if known_parts else total if first else None)
     return steps
-
-
-@dataclass
-class _After:
-    """A table as it would be before anything new is made: its parts, whether those are all, and how many will be."""
-
-    parts: set[str]
-    complete: bool
-    total: int | None
-
-
-def _differs(run: Run, wanted: dict[str, dict[str, Any]], name: str) -> list[str]:
-    """Why the table in *run*'s folder is another than is *wanted*; empty where it is the same, or not there."""
-    there, facts = run.table(name).manifest(), wanted[name]
-    if there is None or there["fingerprint"] == facts["fingerprint"]:
-        return []
-    lines = differences(there["config"], facts["config"])
-    lines += [f"schema {line}" for line in differences(there["schema"], facts["schema"])]
-    lines += [f"stage {there['stage']} -> {facts['stage']}"] if there["stage"] != facts["stage"] else []
-    anew = [table for table, mark in facts["inputs"].items() if there["inputs"].get(table) != mark]
-    return lines or [f"it reads {', '.join(anew)}, which would be made anew"]
-
-
-def _partial(stage: Stage, after: dict[str, _After]) -> list[str]:
-    """Whole inputs that will be more than they were when the table was made from them."""
-    wholes = [table for table, read in inputs(stage).values() if read.mode == "whole"]
-    return [f"made from {table} as it was, which is not complete" for table in wholes if not after[table].complete]
-
-
-def _reusable(theirs: Run, name: str, after: dict[str, _After]) -> dict[str, Receipt]:
-    """Units of a table of *theirs* whose inputs are taken over too."""
-    if theirs.table(name).manifest() is None:
-        return {}
-    now = theirs.current(name)
-    reads = list(inputs(theirs.stages[name]).values())
-    if not all(after[table].complete for table, read in reads if read.mode == "whole"):
-        return {}
-    parted = [after[table].parts for table, read in reads if read.mode == "part"]
-    return {
-        key: receipt
-        for key, receipt in theirs.table(name).receipts().items()
-        if receipt.inputs == now(key) and all(key in parts for parts in parted)
-    }
 
 
 def plan_text(steps: list[Step]) -> str:

@@ -152,12 +152,13 @@ class Table:
 
     def list_source(self, facts: dict[str, Any]) -> None:
         """Write what became of every file that the source lists; the last listing stands."""
-        self.store.write(json.dumps(facts, ensure_ascii=False, indent=1).encode(), self.name, "listing.json")
+        self.store.write(seal(facts, indent=1), self.name, "listing.json")
 
     def listing(self) -> dict[str, Any] | None:
         """What ``list_source`` wrote."""
         data = self.store.read(self.name, "listing.json")
-        return None if data is None else dict(json.loads(data))
+        where = self.store.show(self.name, "listing.json")
+        return None if data is None else unseal(data, where, "the next build writes it anew")
 
     def receipt(self, key: str) -> Receipt | None:
         """The receipt of one unit, looked up afresh.

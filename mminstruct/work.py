@@ -21,6 +21,7 @@ from mminstruct.journal import Calls
 from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
 from mminstruct.stage import UNIT, Drop, Halt, Made, Rows, Stage, Transform, Unit, WorkerFault
+from mminstruct.state import CONTENT
 from mminstruct.store import Part, Receipt, Table
 
 _LOADING = threading.Lock()
@@ -58,7 +59,7 @@ class Worker:
             if read.mode == "whole":
                 source, only = self._sources[table], self.run.limit(table)
                 self._wholes[name] = source.dataset(self.run.stages[table].writes, only)
-                self._digests[f"whole {table}"] = source.digest(only)
+                self._digests[f"whole {table}"] = self.run.whole(table)
         if not self.stage.reads:
             self._shards = self.run.current(self.name)
         self._transform = self.stage.load(**self._wholes)
@@ -130,6 +131,8 @@ class Worker:
         finally:
             UNIT.reset(token)
             purse.release()
+        if (content := self.stage.content(key)) is not None:
+            digests[CONTENT] = content
         receipt = Receipt(
             key=key, parts=ledger.parts, taken=ledger.taken, kept=ledger.kept, dropped=ledger.reasons(),
             drops=self.table.put_drops(key, ledger.drops), inputs=digests,

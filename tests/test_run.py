@@ -20,11 +20,13 @@ from mminstruct.work import Worker
 from tests.doing_nothing import NUMBERS, Count, Small, small
 
 
-def build(folder: Path | str, recipe: Recipe, base: Path | None = None, **options: object) -> list[Event]:
+def build(
+    folder: Path | str, recipe: Recipe, base: Path | None = None, units: int | None = None, **options: object
+) -> list[Event]:
     run = Run(url=str(folder), recipe=recipe)
-    claim(run, base and str(base))
+    claim(run, base and str(base), units)
     events: list[Event] = []
-    execute(run, Local(), watch=events.append, **options)  # type: ignore[arg-type]
+    execute(run, Local(), watch=events.append, units=units, **options)  # type: ignore[arg-type]
     return events
 
 
@@ -134,14 +136,51 @@ def test_units_takes_the_first_parts_all_the_way(tmp_path: Path) -> None:
     assert Store(str(tmp_path)).table("sum").receipts()["all"].taken == 24
 
 
-def test_more_parts_after_a_barrier_are_refused_not_mixed(tmp_path: Path) -> None:
-    build(tmp_path, small(Count(shard_count=4)), units=1)
-    with pytest.raises(DriftError, match="sum/all: whole second"):
-        build(tmp_path, small(Count(shard_count=4)))
-    assert len(Store(str(tmp_path)).table("second").receipts()) == 8
-    events = build(tmp_path / "new", small(Count(shard_count=4)), base=tmp_path)
-    assert not any(event.fresh for event in events if event.table == "second")
-    assert Store(str(tmp_path / "new")).table("sum").receipts()["all"].taken == 64
+def test_more_parts_than_a_barrier_has_seen_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    build(old, small(Count(shard_count=1, parts=3)), units=1)
+    before = contents(old)
+    said = rf"sum was made from second, which has 1 part of 3\n.*out=NEW base={old}$"
+    with pytest.raises(DriftError, match=said):
+        build(old, small(Count(shard_count=1, parts=3)))
+    assert contents(old) == before
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+@pytest.mark.parametrize("units", [(1, None), (1, 2), (3, 1), (None, 1), (2, None)])
+def test_a_run_of_some_units_is_the_base_of_one_of_others(
+    tmp_path: Path, shards: int, units: tuple[int | None, int | None]
+) -> None:
+    recipe = small(Count(shard_count=shards, parts=4))
+    build(tmp_path / "old", recipe, units=units[0])
+    events = build(tmp_path / "new", recipe, base=tmp_path / "old", units=units[1])
+    again = build(tmp_path / "new", recipe, units=units[1])
+    assert not any(event.fresh for event in again), "what a build leaves, the next one does not refuse"
+    old = Store(str(tmp_path / "old"))
+    for name in ("count", "first", "second"):
+        fresh = {event.key for event in events if event.table == name and event.fresh}
+        assert not fresh & old.table(name).receipts().keys(), "parts are reused"
+    build(tmp_path / "plain", recipe, units=units[1])
+    plain = Store(str(tmp_path / "plain"))
+    for name in ("sum", "last"):
+        assert Store(str(tmp_path / "new")).table(name).digest() == plain.table(name).digest()
+
+
+def test_units_that_were_passed_over_at_a_barrier_are_not_tried_again_behind_it(tmp_path: Path) -> None:
+    bad = first_id(small())
+    build(tmp_path / "old", small(poison=bad), fail_on_error=False)
+    before = contents(tmp_path / "old")
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    events = build(tmp_path / "old", small(poison=bad, marks=str(marks)), fail_on_error=False)
+    assert not any(event.fresh for event in events)
+    assert [(event.table, event.key) for event in events if event.error] == [("first", "shard-00000-0000")]
+    assert contents(tmp_path / "old") == before
+    with pytest.raises(FailedUnits, match=r"try them again in another folder, .* out=NEW base="):
+        build(tmp_path / "old", small(poison=bad))
+    with pytest.raises(FailedUnits, match="run the same command again"):
+        build(tmp_path / "new", small(poison=bad), base=tmp_path / "old")
+    assert len(Store(str(tmp_path / "new")).table("second").receipts()) == 3
 
 
 @dataclass(kw_only=True)
@@ -167,7 +206,9 @@ def test_the_same_units_again_are_no_drift_where_their_last_shard_has_more(tmp_p
     build(tmp_path, recipe, units=3)
     assert len(Store(str(tmp_path)).table("peek").receipts()) == 3
     assert not any(event.fresh for event in build(tmp_path, recipe, units=3))
-    with pytest.raises(DriftError, match="peek/shard-00000-0000: whole count"):
+    with pytest.raises(
+        DriftError, match=r"peek/shard-00000-0000 \(and 2 more\): whole count: '3 parts, .*' -> '4 parts, "
+    ):
         build(tmp_path, recipe)
 
 

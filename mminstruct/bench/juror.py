@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mminstruct.bench.contestant import weights
 from mminstruct.models.model import EXTRAS, Model
 from mminstruct.models.structured import Unfit, values
 from mminstruct.stage import prompt
@@ -49,17 +48,12 @@ class Juror(Model):
     caption: bool = False
     """Whether it is shown the caption beside the image."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.revision is None:
-            self.revision = weights(self.name)
-
     def faults(self) -> list[str]:
         """What is wrong with it, one line each."""
         found = [f"asks {ask!r}: take any of {', '.join(ASKS)}" for ask in self.asks if ask not in ASKS]
         if not self.asks:
             found.append(f"asks nothing: take any of {', '.join(ASKS)}")
-        if self.revision is None and EXTRAS.get(self.backend):
+        if EXTRAS.get(self.backend) and not self.pinned:
             found.append(
                 f"revision is missing: pin {self.name} to a commit of its hub, or other weights may judge next time"
             )

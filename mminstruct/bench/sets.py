@@ -10,7 +10,6 @@ Everything is joined by id, never by line. Files are JSON lines, or one JSON lis
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,14 +18,14 @@ from typing import Any
 import fsspec
 import pyarrow.compute as pc
 
-from mminstruct import schemas
+from mminstruct import content, schemas
 from mminstruct.files import info
 from mminstruct.readers import conversation, text
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import GIVEN, normalise
 from mminstruct.readers.text import BadRow
 from mminstruct.sources.place import Place, look
-from mminstruct.stage import Drop, content_id, fingerprint, instruction_id, note
+from mminstruct.stage import Drop, content_id, instruction_id, note
 from mminstruct.store import Store, Table
 from mminstruct.text import repair
 
@@ -64,7 +63,7 @@ class RunSet:
 
     def facts(self) -> dict[str, Any]:
         """What tells whether the set changed under its name."""
-        return {"export": self.store.table("export").digest()}
+        return {name: self.store.table(name).digest() for name in ("export", "fuse", "ingest")}
 
     def questions(self) -> Iterator[Question | Drop]:
         pairs = self._rows("export", ["pair_id", "image_id", "instruction_id", "conversations"], ("split", ["test"]))
@@ -101,7 +100,7 @@ class FileSet:
     """
 
     def __init__(self, path: str, images: str | None, captions: str | None) -> None:
-        self.path, self.captions = path, captions
+        self.path, self.captions, self.images = path, captions, images
         self.place: Place | None = look(images) if images else None
         self._names: dict[str, str] = {}  # by what a set may call a file: its whole name, or only the last piece
         for name in self.place.files if self.place else ():
@@ -111,9 +110,10 @@ class FileSet:
 
     def facts(self) -> dict[str, Any]:
         """What tells whether the set changed under its name."""
-        files = {name: [file.size, file.stamp] for name, file in self.place.files.items()} if self.place else {}
-        texts = {path: _digest(path) for path in (self.path, self.captions) if path}
-        return {"questions": fingerprint(texts), "images": fingerprint(files)}
+        found = {"questions": str(content.look(self.path))}
+        if self.captions:
+            found["captions"] = str(content.look(self.captions))
+        return found | ({"images": str(content.look(self.images))} if self.images else {})
 
     def questions(self) -> Iterator[Question | Drop]:
         captions = _captions(self.captions) if self.captions else {}
@@ -283,14 +283,15 @@ def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
 
 
 def answers_digest(path: str) -> str:
-    """Digest of given answers; empty where there are none at *path*."""
-    try:
-        table = _made(path, "respond")
-        return _digest(path) if table is None else table.digest()
-    except (OSError, ValueError):
-        return ""
+    """What identity knows given answers by: a file's content, or the answers of a benchmark.
 
-
-def _digest(path: str) -> str:
-    with fsspec.open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()[:16]
+    Raises:
+        FileNotFoundError: there is neither at *path*.
+    """
+    table = _made(path, "respond")
+    if table is not None:
+        return f"{len(table.parts())} parts of answers, digest {table.digest()}"
+    fs, root = fsspec.core.url_to_fs(path)
+    if not fs.isfile(root):
+        raise FileNotFoundError(f"{path}: no such file, and no benchmark's folder with answers in it")
+    return str(content.look(path))

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from mminstruct import lease
 from mminstruct.engine.config import EngineConfig
 from mminstruct.engine.data import connect
 from mminstruct.stage import Halt
@@ -32,16 +33,17 @@ def train(config: Train, say: Say = print, commit: str | None = None, after_step
         after_step: see ``loop.fit``.
 
     Raises:
-        Halt: the loss is not finite, or too many images do not open.
+        Halt: the loss is not finite, or too many images do not open; another process trains here.
         ValueError: the configuration or the data cannot be trained on.
         OSError: the workers died, or could not write, more often than ``workers.retries``.
     """
-    manifest = prepare(config, commit)
-    for name, facts in manifest["data"].items():
-        say(f"data.{'path' if name == 'train' else name}: {told(facts)}")
-    if not done(config):
-        with _Progress(config, say):
-            (_alone if config.workers.kind == "local" else _on_ray)(config, after_step)
+    with lease.hold(config.out + "/train"):
+        manifest = prepare(config, commit)
+        for name, facts in manifest["data"].items():
+            say(f"data.{'path' if name == 'train' else name}: {told(facts)}")
+        if not done(config):
+            with _Progress(config, say):
+                (_alone if config.workers.kind == "local" else _on_ray)(config, after_step)
     return f"{config.out}/train/{loop.MODEL}"
 
 

@@ -225,7 +225,8 @@ def main(words: Sequence[str] | None = None) -> int:
         if built_again or one is not recipe:
             url = f"{given.to}/{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
             run = Run(url=url, recipe=one, only=frozenset(parts) if given.parts else None)
-            taken = claim(run, given.run if one is recipe or not built_again else f"{given.to}/as-built")
+            base = given.run if one is recipe or not built_again else f"{given.to}/as-built"
+            taken = claim(run, base, given.parts)
             print(f"{name}: {sum(map(bool, taken.values()))} of {len(taken)} tables taken over", file=sys.stderr)
             execute(run, make_engine(engine), units=given.parts)
         outcomes.append(outcome(name, url, known))

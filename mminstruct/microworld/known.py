@@ -45,7 +45,7 @@ class Tables:
         return {row[key]: row[value] for row in self.rows(name, key, value)}
 
     def manifest(self, name: str) -> dict[str, Any]:
-        """Configuration that a table was made with.
+        """Configuration that a table was made with, and the paths of a source's data.
 
         Raises:
             FileNotFoundError: where the folder is no run.
@@ -53,7 +53,7 @@ class Tables:
         found = self.store.table(name).manifest()
         if found is None:
             raise FileNotFoundError(f"{self.store.url} has no {name}/manifest.json: give the folder of a run")
-        return dict(found["config"])
+        return {**found["config"], **found.get("paths", {})}
 
     @cached_property
     def captions(self) -> dict[str, str]:

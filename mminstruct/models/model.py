@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 
+from mminstruct import content
 from mminstruct.prompts import Message
-from mminstruct.stage import fingerprint, runtime
+from mminstruct.stage import files, fingerprint, runtime
 
 MICRO = "micro:"
 """Names that start so mean embedded weights: ``micro:llm``, ``micro:captioner``, ``micro:clip``, ``micro:embedder``."""
@@ -83,11 +84,30 @@ class Embed(Protocol):
         ...
 
 
+def weights(name: str, model: Any = None) -> str:
+    """What identity knows a model by: its name, or what a local folder of weights holds.
+
+    Hidden names do not count: hubs keep notes of downloads there. Names that only a server knows are never looked for
+    on this disk.
+    """
+    served = getattr(model, "backend", "") in ("openai", "oracle")
+    if served or not name or name.startswith(MICRO) or not Path(name).is_dir():
+        return name
+    return str(content.look(name, hidden=False))
+
+
+def _truth(options: dict[str, Any], model: Any) -> dict[str, Any] | None:
+    """Of the options the only one that decides what is said: the scenes that the oracle knows."""
+    folders = options.get("truth") or []
+    folders = [folders] if isinstance(folders, str) else folders
+    return {"truth": [str(content.look(f"{folder}/_truth")) for folder in folders]} if folders else None
+
+
 @dataclass(kw_only=True)
 class Model:
     """A model: who it is (identity), and how it is reached (runtime)."""
 
-    name: str
+    name: str = files(read=weights)
     """A hub id, a local folder, the name an endpoint knows, or ``micro:...``."""
     revision: str | None = None
     """Commit or tag on the hub; filled in with the weights' hash for ``micro:...``."""
@@ -102,8 +122,9 @@ class Model:
     """Base URL of an OpenAI-compatible endpoint."""
     key_env: str | None = runtime(None)
     """NAME of the environment variable that holds the key; never the key."""
-    options: dict[str, Any] = runtime(factory=dict)
-    """Backend's own settings: engine arguments, concurrency, batch sizes, price table..."""
+    options: dict[str, Any] = files(factory=dict, read=_truth)
+    """Backend's own settings: engine arguments, concurrency, batch sizes, price table... No part of identity, but for
+    the folders of ``truth`` that the oracle judges by."""
 
     def __post_init__(self) -> None:
         if self.name.startswith(MICRO) and self.revision is None:
@@ -113,6 +134,11 @@ class Model:
                 there = ", ".join(f"{MICRO}{path.parent.name}" for path in found)
                 raise ValueError(f"{self.name}: no embedded weights of that name; there is {there or 'none'}")
             self.revision = fingerprint(json.loads(manifest.read_text())["files"])
+
+    @property
+    def pinned(self) -> bool:
+        """Whether identity tells its weights: by a revision, or because they lie in a folder here."""
+        return self.revision is not None or weights(self.name, self) != self.name
 
     @property
     def sampling(self) -> Sampling:

@@ -8,6 +8,7 @@ from typing import Any
 from mminstruct.readers import table
 from mminstruct.readers.text import BadRow
 from mminstruct.sources import tar
+from mminstruct.sources.facts import facts
 from mminstruct.sources.place import TARS, Place, Shard
 from mminstruct.sources.sample import Gather, Rule, Sample, ShardError, normal
 from mminstruct.stage import Drop, note
@@ -17,10 +18,8 @@ def shards(place: Place) -> list[Shard]:
     """One for each archive; a Parquet file of the same name belongs to it."""
     found = []
     for name in place.finished(*TARS):
-        file, beside = place.files[name], place.files.get(_beside(name))
-        facts = {"shard": name, "size": file.size, "stamp": file.stamp}
-        files = (name, _beside(name)) if beside else (name,)
-        found.append(Shard(name, files, {**facts, "sidecar": f"{beside.size} {beside.stamp}"} if beside else facts))
+        files = tuple(one for one in (name, _beside(name)) if one in place.files)
+        found.append(Shard(name, files, facts(place, name, files), read_from=files))
     return found
 
 

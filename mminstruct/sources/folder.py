@@ -8,6 +8,7 @@ from typing import Any
 
 from mminstruct.readers import table
 from mminstruct.readers.text import BadRow
+from mminstruct.sources.facts import facts
 from mminstruct.sources.place import Place, Shard
 from mminstruct.sources.sample import (
     IMAGES,
@@ -22,20 +23,23 @@ from mminstruct.sources.sample import (
     split,
     stem,
 )
-from mminstruct.stage import Drop, content_id, note
+from mminstruct.stage import Drop, note
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Of Hugging Face's ImageFolder: a table with a column ``file_name``."""
 
 
-def shards(place: Place, rule: Rule, size: int) -> list[Shard]:
-    """Groups of about *size* files of one folder by sorted key; an image and its sidecars are never parted."""
+def shards(place: Place, rule: Rule, size: int, root: str) -> list[Shard]:
+    """Groups of about *size* files of one folder by sorted key; an image and its sidecars are never parted.
+
+    Args:
+        root: What shards of the topmost folder are called.
+    """
     folders: dict[str, list[str]] = {}
     for name in place.files:
         if _candidate(name, rule):
             folders.setdefault(name.rpartition("/")[0], []).append(name)
     found = []
-    root = place.url.rstrip("/").rsplit("/", 1)[-1]
     reporters = _reporters(place, sorted(folders))
     for folder, names in sorted(folders.items()):
         groups: list[list[str]] = [[]]
@@ -44,14 +48,12 @@ def shards(place: Place, rule: Rule, size: int) -> list[Shard]:
             if len(groups[-1]) >= size:
                 groups.append([])
             groups[-1] += same
-        tables = [place.files[name] for name in _tables(place, folder)]
+        tables = _tables(place, folder)
         for index, group in enumerate(groups):
-            seen = [f"{name} {place.files[name].size}" for name in group]
-            seen += [f"{file.path} {file.size} {file.stamp}" for file in tables]
             shard = f"{folder or root}:{index:04d}"
-            facts = {"shard": shard, "files": len(group), "digest": content_id(*seen)}
             mine = tuple(reporters.get(folder, ())) if index == 0 else ()
-            found.append(Shard(shard, tuple(group), facts, tables=mine))
+            read_from = tuple(dict.fromkeys((*group, *tables, *mine)))
+            found.append(Shard(shard, tuple(group), facts(place, shard, read_from), tables=mine, read_from=read_from))
     return found
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from mminstruct.readers.table import batch_rows, open_parquet
 from mminstruct.readers.text import BadRow
+from mminstruct.sources.facts import facts
 from mminstruct.sources.place import Place, Shard
 from mminstruct.sources.sample import Names, Sample, ShardError
 from mminstruct.stage import Drop, note
@@ -40,10 +41,7 @@ _INLINE = re.compile(rb"\s*data:image/[\w.+-]+;base64,", re.I)
 
 def shards(place: Place) -> list[Shard]:
     """One for each file."""
-    return [
-        Shard(name, (name,), {"shard": name, "size": place.files[name].size, "stamp": place.files[name].stamp})
-        for name in place.finished(".parquet")
-    ]
+    return [Shard(name, (name,), facts(place, name, [name]), read_from=(name,)) for name in place.finished(".parquet")]
 
 
 def schema(place: Place, name: str) -> pa.Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,8 @@ class Shard:
     """Range of rows, for tables."""
     tables: tuple[str, ...] = ()
     """Metadata tables of which this shard, and no other, reports the rows that name no image."""
+    read_from: tuple[str, ...] = ()
+    """Names of all files whose content decides its rows: ``files``, and tables and sidecars beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,17 @@ def _is_truth(fs: Any, path: str) -> bool:
     """Whether ``mminstruct microworld`` wrote the file: told by its first line, not by its folder's name."""
     with fs.open(path, "rb") as opened:
         return _SCENE.match(opened.read(64)) is not None
+
+
+def collection(url: str) -> str:
+    """What a collection at *url* is called: the last piece of its path that is no pattern, however it is spelt."""
+    protocol, path = fsspec.core.split_protocol(url)
+    if protocol in (None, "file", "local"):
+        path = os.path.abspath(os.path.expanduser(path))
+    pieces = [piece for piece in path.split("/") if piece]
+    magic = (index for index, piece in enumerate(pieces) if glob.has_magic(piece) and not os.path.exists(path))
+    fixed = next(magic, len(pieces))
+    return pieces[fixed - 1] if fixed else str(path)
 
 
 def _stamp(info: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from mminstruct.readers import table
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.text import BadRow, Unreadable
+from mminstruct.sources.facts import facts
 from mminstruct.sources.fetch import Reach, fetch
 from mminstruct.sources.parquet import decoded
 from mminstruct.sources.place import TABLES, Place, Shard
@@ -35,8 +36,8 @@ def shards(place: Place, size: int) -> list[Shard]:
         for start in range(0, abs(count), size):
             stop = min(start + size, count) if count >= 0 else -1
             shard = f"{name}:{start:08d}"
-            facts = {"shard": shard, "rows": max(0, stop - start), "size": file.size, "stamp": file.stamp}
-            found.append(Shard(shard, (name,), facts, (start, stop)))
+            known = {"rows": max(0, stop - start), **facts(place, shard, [name])}
+            found.append(Shard(shard, (name,), known, (start, stop), read_from=(name,)))
     return found
 
 

@@ -14,11 +14,12 @@ from mminstruct import schemas
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import Rules, normalise
 from mminstruct.sources import archive, folder, parquet, sidecar, urls
+from mminstruct.sources.facts import digest
 from mminstruct.sources.fetch import Reach
 from mminstruct.sources.layout import describe, layout, listing
-from mminstruct.sources.place import Place, Shard, look
+from mminstruct.sources.place import Place, Shard, collection, look
 from mminstruct.sources.sample import Rule, Sample, slugs
-from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, runtime
+from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, runtime, where
 from mminstruct.text import repair
 
 _LAYOUTS = ("auto", "tar", "folder", "parquet", "urls")
@@ -33,12 +34,12 @@ class Ingest(Stage):
     A shard that ends early fails as a whole: what it held up to there is not taken for all that it holds.
     """
 
-    path: str
+    path: str = where()
     """Folder, file or pattern, on a disk or at any fsspec URL (``s3://bucket/sa1b``)."""
     layout: str = "auto"
     """tar (SA-1B, img2dataset, WebDataset), folder, parquet, urls; auto goes by what lies there."""
     name: str = ""
-    """Of the collection, for the column ``source``; '' takes the last piece of the path."""
+    """Of the collection, for the column ``source``; '' takes the last piece of the path, of a pattern its folder."""
     licence: str | None = None
     """Of images that bring none of their own."""
     rows: int = 512
@@ -83,6 +84,11 @@ class Ingest(Stage):
     writes: ClassVar[pa.Schema] = schemas.INGEST
     takes: ClassVar[str] = "member"
 
+    def __post_init__(self) -> None:
+        self._listed: tuple[Place, dict[str, Shard]] | None = None
+        if not self.name and self.path:
+            self.name = collection(self.path)
+
     def check(self) -> None:
         faults = []
         if self.layout not in _LAYOUTS:
@@ -108,7 +114,19 @@ class Ingest(Stage):
         Raises:
             ValueError: nothing at ``path``, or nothing that the layout reads.
         """
-        return {key: shard.facts for key, shard in self._shards(look(self.path)).items()}
+        place = look(self.path)
+        self._listed = place, self._shards(place)
+        return {key: shard.facts for key, shard in self._listed[1].items()}
+
+    def content(self, key: str) -> str | None:
+        """Digest of the bytes of a shard that ``shards`` named; None on stores, and where it has changed since."""
+        if self._listed is None:
+            return None
+        place, shards = self._listed
+        return digest(place, shards[key].read_from) if key in shards else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_listed": None}  # a listing may hold a million names: workers make their own
 
     def listing(self) -> dict[str, Any]:
         place = look(self.path)
@@ -125,7 +143,7 @@ class Ingest(Stage):
         if kind == "tar":
             found = archive.shards(place)
         elif kind == "folder":
-            found = folder.shards(place, self._rule, self.group)
+            found = folder.shards(place, self._rule, self.group, self.name)
         elif kind == "parquet":
             found = parquet.shards(place)
         else:
@@ -190,7 +208,7 @@ class Ingest(Stage):
             "image_id": image_id,
             **{name.name: getattr(picture, name.name) for name in dataclasses.fields(picture)},
             **{name.name: getattr(described, name.name) for name in dataclasses.fields(described)},
-            "source": self.name or self.path.rstrip("/").rsplit("/", 1)[-1],
+            "source": self.name,
             "shard": repair(shard.name),
             "member": sample.member,
         }

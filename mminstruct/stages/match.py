@@ -21,7 +21,7 @@ from mminstruct import schemas
 from mminstruct.models.model import Embed, Model
 from mminstruct.readers.evaluation import UNREADABLE, pictures
 from mminstruct.readers.image import encode
-from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, pair_id, part, seed, whole
+from mminstruct.stage import Drop, Made, Stage, Transform, content_id, files, made, pair_id, part, seed, whole
 
 _BLOCK = 1024
 """Images encoded and compared at a time: never an images x instructions matrix of a whole part of any size."""
@@ -49,7 +49,7 @@ class Match(Stage):
     """Highest share of an instruction among all draws, as a multiple of the uniform share; kept in expectation."""
     sample_images: int = 512
     """Images that prices are found on."""
-    eval_images: str | None = None
+    eval_images: str | None = files(None)
     """Folder of evaluation images: what lies too near to one leaves (select compares perceptual hashes besides)."""
     eval_unreadable: str = "stop"
     """What evaluation images that cannot be read do: stop the build with their names, or only leave a note."""

@@ -13,7 +13,7 @@ from mminstruct import schemas
 from mminstruct.bench.kinds import KINDS, evenly, kind_of
 from mminstruct.bench.sets import FileSet, Question, RunSet, Seen, open_set
 from mminstruct.bench.trained import Trained
-from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, note
+from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, note, where
 from mminstruct.store import Store
 
 QUESTIONS = "questions"
@@ -27,17 +27,17 @@ class Pick(Stage):
     Of a run the split ``test`` is asked, and once more none of it may have been trained on there.
     """
 
-    path: str
+    path: str = where()
     """A run's folder, or a file of questions: JSON lines or a JSON list (see ``mminstruct.bench.sets``)."""
-    images: str | None = None
+    images: str | None = where(None)
     """Folder of the images that a file of questions names; without it, judges are shown captions."""
-    captions: str | None = None
+    captions: str | None = where(None)
     """File of captions by image, where the questions have none: LLaVA-Bench's contexts."""
     questions: int | None = None
     """Most questions, evenly over kinds of task and instructions; null: all."""
     kinds: dict[str, str] = field(default_factory=lambda: dict(KINDS))
     """Regular expressions by kind of task, for sets without categories, or with one for all."""
-    trained: list[str] = field(default_factory=list)
+    trained: list[str] = where(factory=list)
     """Runs that contestants were trained on; a question whose image or words are among them is not asked."""
     near: int = 6
     """Bits in which an image may differ from a trained one to count as the same."""
@@ -73,8 +73,15 @@ class Pick(Stage):
         Raises:
             FileNotFoundError: there is neither a run nor a file.
         """
-        trained = {f"trained {run}": Store(run).table("select").digest() for run in self.trained}
-        return {QUESTIONS: open_set(self.path, self.images, self.captions).facts() | trained}
+        facts = open_set(self.path, self.images, self.captions).facts()
+        if self.trained:
+            facts["trained"] = " ".join(sorted(self._trained(run) for run in self.trained))
+        return {QUESTIONS: facts}
+
+    @staticmethod
+    def _trained(run: str) -> str:
+        tables = (Store(run).table(name) for name in ("select", "ingest", "summarize"))
+        return content_id(*(table.digest() for table in tables))
 
     def load(self, **whole: Any) -> Transform:
         source = open_set(self.path, self.images, self.captions)

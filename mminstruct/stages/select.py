@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.readers.evaluation import UNREADABLE, hashes, pictures
 from mminstruct.readers.text import read
-from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, note, whole
+from mminstruct.stage import Drop, Made, Stage, Transform, content_id, files, made, note, whole
 from mminstruct.text.duplicates import near_hashes, near_signatures, nearest, signatures
 from mminstruct.text.rules import words
 
@@ -34,13 +34,13 @@ class Select(Stage):
     """Jaccard similarity of three-word sequences from which two answers to one instruction are one; None: keep all."""
     similar_words: int = 8
     """Answers below this many words may be alike: a yes is a yes."""
-    eval_images: str | None = None
+    eval_images: str | None = files(None)
     """Folder of evaluation images; nothing near them, or near what everyday edits make of them, may be trained on."""
     eval_unreadable: str = "stop"
     """What evaluation images that cannot be read do: stop the build with their names, or only leave a note."""
     eval_near: int = 6
     """Bits in which an image may differ from an evaluation image to count as the same."""
-    eval_questions: str | None = None
+    eval_questions: str | None = files(None)
     """Text file of evaluation questions, one a line."""
     eval_ngram: int = 8
     """Words in a row that a pair's texts may not share with a question; of shorter questions, all words."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from mminstruct.stage import runtime
+from mminstruct.models.model import weights
+from mminstruct.stage import files, runtime, where
 
 OFFLOADS = ("none", "optimizer", "all")
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -18,11 +19,11 @@ TRACKERS = ("tensorboard", "wandb", "mlflow")
 class Base:
     """The model that training starts from: a LLaVA, or a language model and a vision tower to build one of."""
 
-    model: str | None = None
+    model: str | None = files(None, read=weights)
     """Hub id or folder of a LLaVA in llava-hf's layout; what an earlier stage left in ``OUT/train/model`` is one."""
-    llm: str | None = None
+    llm: str | None = files(None, read=weights)
     """Hub id or folder of a language model (LLaVA-1.5: lmsys/vicuna-7b-v1.5)."""
-    vision: str | None = None
+    vision: str | None = files(None, read=weights)
     """Hub id or folder of a CLIP vision tower (LLaVA-1.5: openai/clip-vit-large-patch14-336)."""
     revision: str | None = None
     """Commit or tag on the hub, of *model*."""
@@ -32,11 +33,11 @@ class Base:
 class Data:
     """Conversations in LLaVA's JSON: an export of ours, ``mminstruct mix``'s, or upstream's own files."""
 
-    path: str = MISSING
+    path: str = where(MISSING)
     """JSON or JSONL of training."""
-    images: str | None = None
+    images: str | None = where(None)
     """Folder that paths of images start from; the JSON's own by default."""
-    eval: str | None = None
+    eval: str | None = where(None)
     """JSON of what is held out: its loss is measured, and ``probe`` of its questions are asked, at each evaluation."""
     probe: int = 8
     """Questions that the model answers at each evaluation, always the same."""

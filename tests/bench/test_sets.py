@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.sets import FileSet, Given, Question, answers
-from mminstruct.stage import Drop
+from mminstruct.stage import Drop, identity
 from tests.bench.pictures import images, lines, picture
 
 JSON = st.recursive(
@@ -77,13 +77,15 @@ def test_two_answers_to_one_question_are_refused_and_the_same_twice_is_not(tmp_p
 
 def test_given_answers_and_checkpoints_are_known_by_what_is_in_them(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.json", [{"question_id": 1, "text": "a"}])
-    before = Contestant(answers=path).digest
+    before = identity(Contestant(answers=path))
     lines(tmp_path / "a.json", [{"question_id": 1, "text": "b"}])
-    assert Contestant(answers=path).digest != before
+    assert identity(Contestant(answers=path)) != before
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"x" * 3_000_000)
-    first = Contestant(name=str(tmp_path / "model")).revision
-    assert first is not None
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"x" * 2_999_999 + b"y")
-    assert Contestant(name=str(tmp_path / "model")).revision not in (None, first)
-    assert Contestant(name="org/on-the-hub").revision is None
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(b"x" * 3_000_000)
+    first = identity(Contestant(name=str(tmp_path / "model")))
+    weights.write_bytes(b"x" * 1_500_000 + b"y" + b"x" * 1_499_999)
+    assert identity(Contestant(name=str(tmp_path / "model"))) != first, "the middle of a file counts as its ends do"
+    assert Contestant(name=str(tmp_path / "model")).pinned
+    assert not Contestant(name="org/on-the-hub").pinned
+    assert identity(Contestant(name="org/on-the-hub"))["name"] == "org/on-the-hub"

@@ -177,7 +177,7 @@ def test_a_table_beside_an_archive_is_one_of_its_facts(tmp_path: Path) -> None:
     stage = Ingest(path=str(tmp_path))
     before = stage.shards()
     write_datacomp(tmp_path, caption="another caption, and a longer one")
-    assert stage.shards()["00000"]["sidecar"] != before["00000"]["sidecar"]
+    assert stage.shards()["00000"]["bytes"] != before["00000"]["bytes"]
 
 
 def test_an_archive_of_failures_alone_is_no_error(tmp_path: Path) -> None:

@@ -1,0 +1,238 @@
+"""One driver for a folder: a lease that names its holder, is renewed while that lives, and is free once it is dead.
+
+``_lease/00000003.json`` names host, process and command. Numbers only grow, and a file is created put-if-absent: who
+created the highest holds the lease, so of two who take over from a dead holder one wins, on a disk and on an object
+store alike. The holder writes its file anew every ``BEAT`` seconds, and a last time as released.
+
+A holder on this machine is dead when no process with its number and its start time runs here; the next one takes over
+at once. Of any other machine only the beats tell: when none came for ``TERM`` seconds, watched by our own clock, the
+holder counts as dead. A holder that was only paused finds a higher number at its next beat and stops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+
+from mminstruct.stage import Halt
+from mminstruct.store import Store
+
+FOLDER = "_lease"
+BEAT = 5.0
+"""Seconds between two signs of life."""
+TERM = 30.0
+"""Seconds without one after which a holder on another machine counts as dead."""
+
+
+class Held(Halt):
+    """Another process works on the folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A process that holds a lease."""
+
+    host: str
+    machine: str
+    """Tells boots and process namespaces apart: only within one do process numbers mean anything."""
+    pid: int
+    started: float
+    """When the process began, seconds since 1970."""
+    command: str
+    since: str
+    """When it took the lease, UTC."""
+    beat: int = 0
+    """Signs of life so far."""
+    released: bool = False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} ({self.command}), since {self.since}"
+
+    @property
+    def near(self) -> bool:
+        """Whether it runs, or ran, where this process can see it."""
+        return self.machine == _machine()
+
+    @property
+    def lives(self) -> bool:
+        """Of a near one: whether its process still runs. Another process may bear its number by now."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < 2
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.Error:  # it is there, and tells nothing
+            return True
+
+
+@contextmanager
+def hold(url: str) -> Iterator[None]:
+    """Hold the lease of the folder at *url*; within one process as often as one likes.
+
+    Raises:
+        Held: another process works on it; or took over from this one, which had given no sign of life for ``TERM``.
+    """
+    with _OURS:
+        lease = _LEASES.setdefault(url.rstrip("/"), _Lease(Store(url)))
+        lease.enter()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if lease.lost is not None:
+            raise Held(f"{url}: stopped, since {lease.lost} took over from this process") from None
+        raise
+    finally:
+        with _OURS:
+            lease.leave()
+
+
+@dataclass
+class _Lease:
+    """What this process has of one folder's lease."""
+
+    store: Store
+    depth: int = 0
+    number: int = 0
+    holder: Holder | None = None
+    lost: Holder | None = None
+    over: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+    def enter(self) -> None:
+        if self.depth == 0:
+            self.number, self.holder = take(self.store)
+            self.lost, self.over = None, threading.Event()
+            self.thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+            self.thread.start()
+        self.depth += 1
+
+    def leave(self) -> None:
+        self.depth -= 1
+        if self.depth or self.thread is None or self.holder is None:
+            return
+        self.over.set()
+        self.thread.join()
+        if self.lost is None:
+            with suppress(OSError):  # the next one finds a dead process instead
+                _write(self.store, self.number, replace(self.holder, released=True))
+
+    def _beat(self) -> None:
+        assert self.holder is not None
+        while not self.over.wait(BEAT):
+            try:
+                number, other = _last(self.store)
+                if number > self.number:
+                    self.lost = other
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    return
+                self.holder = replace(self.holder, beat=self.holder.beat + 1)
+                _write(self.store, self.number, self.holder)
+            except OSError:  # a store that is not there now: whoever waits has as little sign of us as we have of it
+                continue
+
+
+_LEASES: dict[str, _Lease] = {}
+_OURS = threading.RLock()
+
+
+def take(store: Store) -> tuple[int, Holder]:
+    """Take the lease, waiting where only time can tell whether its holder lives; its number.
+
+    Raises:
+        Held: its holder lives.
+    """
+    mine = _self()
+    while True:
+        number, holder = _last(store)
+        if holder is not None and not holder.released:
+            _await_death(store, number, holder)
+        if not store.create(_data(mine), FOLDER, _name(number + 1)):
+            continue  # somebody else was first
+        if _last(store)[0] > number + 1:  # ours had been free because it is long past
+            store.remove(FOLDER, _name(number + 1))
+            continue
+        for name in store.names(FOLDER):
+            if name.endswith(".json") and name < _name(number + 1):
+                store.remove(FOLDER, name)
+        return number + 1, mine
+
+
+def _await_death(store: Store, number: int, holder: Holder) -> None:
+    """Return once *holder* is dead or has released.
+
+    Raises:
+        Held: it lives.
+    """
+    held = f"{store.url}: {holder} works on it"
+    if holder.near:
+        if holder.lives:
+            raise Held(f"{held}; wait for its end, or stop it (kill {holder.pid}), and run the same command again")
+        return
+    print(f"{store.url}: {holder} has the lease; waiting up to {TERM:g} s for a sign of life", file=sys.stderr)
+    end = time.monotonic() + TERM
+    while time.monotonic() < end:
+        time.sleep(min(BEAT / 5, 1.0))
+        now, other = _last(store)
+        if now != number or other is None or other.released:
+            return
+        if other.beat != holder.beat:
+            raise Held(f"{held}; wait for its end, or stop it there, and run the same command again")
+
+
+def _last(store: Store) -> tuple[int, Holder | None]:
+    """The highest number so far, 0 for none, and who created it."""
+    for _ in range(10):
+        names = [name for name in store.names(FOLDER) if name.endswith(".json")]
+        if not names:
+            return 0, None
+        data = store.read(FOLDER, names[-1])
+        if data is not None:  # else it was removed between the two
+            return int(names[-1].removesuffix(".json")), Holder(**json.loads(data))
+    raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed and cannot be read")
+
+
+def _name(number: int) -> str:
+    return f"{number:08d}.json"
+
+
+def _data(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder), indent=1).encode()
+
+
+def _write(store: Store, number: int, holder: Holder) -> None:
+    store.write(_data(holder), FOLDER, _name(number))
+
+
+def _self() -> Holder:
+    import psutil
+
+    words = [os.path.basename(sys.argv[0] or "python"), *sys.argv[1:]]
+    return Holder(
+        host=socket.gethostname(), machine=_machine(), pid=os.getpid(), started=psutil.Process().create_time(),
+        command=" ".join(words)[:200], since=time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()),
+    )  # fmt: skip
+
+
+@cache
+def _machine() -> str:
+    """This boot of this host, and this namespace of process numbers."""
+    import psutil
+
+    boot = f"{psutil.boot_time():.0f}"
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
+        boot = file.read().strip()
+    with suppress(OSError):
+        boot += " " + os.readlink("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {boot}"

@@ -1,0 +1,240 @@
+"""A recipe bound to a folder, and the state in which a command finds it: what holds, what another run has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, cast
+
+from mminstruct.recipe import Recipe, differences, inputs, manifests, primary
+from mminstruct.stage import ALL, CHANGED, Source, Stage, content_id
+from mminstruct.store import Part, Receipt, Store, Table
+
+CONTENT = "content"
+"""Fact of a shard that only its receipt holds: digest of the bytes that it was read from."""
+Digests = Callable[[str], dict[str, str]]
+"""From a unit's key to what its inputs are now, by name."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A recipe bound to a folder; small and picklable, so that engines can send it to workers."""
+
+    url: str
+    recipe: Recipe
+    only: frozenset[str] | None = None
+    """Part keys that this run is limited to (``units=N``); None for all."""
+
+    def __post_init__(self) -> None:
+        self.stages = self.recipe.stages()
+
+    def table(self, name: str) -> Table:
+        return Store(self.url).table(name)
+
+    def partwise(self, name: str) -> bool:
+        """Whether the table's part keys are those of ``ingest``, and so limited by ``only``."""
+        stage = self.stages[name]
+        first = primary(stage)
+        return not stage.reads if first is None else self.partwise(first)
+
+    def limit(self, name: str) -> frozenset[str] | None:
+        return self.only if self.partwise(name) else None
+
+    def keys(self, name: str) -> list[str]:
+        """Units of a table as far as they are known: those whose input parts are committed."""
+        stage = self.stages[name]
+        if not stage.reads:
+            return sorted(cast(Source, stage).shards())
+        first = primary(stage)
+        return [ALL] if first is None else list(self.table(first).parts(self.limit(first)))
+
+    def whole(self, name: str) -> str:
+        """How receipts know a table that was read whole."""
+        return digest(self.table(name).parts(self.limit(name)))
+
+    def current(self, name: str) -> Digests:
+        """What the inputs of a table's units are now."""
+        stage = self.stages[name]
+        if not stage.reads:
+            return partial(_facts, shards=cast(Source, stage).shards())
+        reads = list(inputs(stage).values())
+        wholes = {table: self.whole(table) for table, read in reads if read.mode == "whole"}
+        parts = {table: self.table(table).parts() for table, read in reads if read.mode == "part"}
+        return partial(_digests, parts=parts, wholes=wholes)
+
+
+def digest(parts: Mapping[str, Part]) -> str:
+    """How many parts there are, and one digest: the same rows in the same parts have the same."""
+    found = content_id(*(f"{part.part} {part.sha256}" for part in parts.values()))
+    return f"{len(parts)} part{'s' * (len(parts) != 1)}, digest {found}"
+
+
+def _facts(key: str, shards: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {fact: str(value) for fact, value in shards.get(key, {}).items()}
+
+
+def _digests(key: str, parts: Mapping[str, Mapping[str, Part]], wholes: Mapping[str, str]) -> dict[str, str]:
+    mine = {table: found[key].sha256[:16] for table, found in parts.items() if key in found}
+    return {**{f"whole {table}": whole for table, whole in wholes.items()}, **mine}
+
+
+def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]:
+    """What of a unit's inputs is not what it was made from, a line each.
+
+    Args:
+        now: What they are; of a shard its facts. Where a shard differs in nothing but the time of its last change, its
+            bytes are compared with those that were read.
+    """
+    if stage.reads:  # an input that is gone is itself being made again: not stale yet
+        return [line for line in differences(receipt.inputs, now) if not line.endswith("-> (absent)")]
+    if not now:
+        return ["its shard is gone from the source"]
+    was = {fact: value for fact, value in receipt.inputs.items() if fact != CONTENT}
+    lines = [line for line in differences(was, now) if not line.startswith(f"{CHANGED}: ")]
+    if not lines and was.get(CHANGED) != now.get(CHANGED):
+        before, there = receipt.inputs.get(CONTENT), stage.content(receipt.key)
+        if before is None or before != there:
+            lines = [f"{CONTENT}: {before or 'unknown'} -> {there or 'unknown'}"]
+    return lines
+
+
+def stale(stage: Stage, name: str, receipts: Mapping[str, Receipt], now: Digests) -> list[str]:
+    """Units whose inputs are no longer what they were made from; what many units say is said once."""
+    units: dict[str, list[str]] = {}
+    for key, receipt in receipts.items():
+        for line in changes(stage, receipt, now(key)):
+            units.setdefault(line, []).append(key)
+    more = {line: f" (and {len(keys) - 1} more)" if len(keys) > 1 else "" for line, keys in units.items()}
+    return [f"{name}/{keys[0]}{more[line]}: {line}" for line, keys in units.items()]
+
+
+@dataclass
+class State:
+    """One table before anything new is made, with what would be taken over from another run."""
+
+    differs: list[str] = field(default_factory=list)
+    """Fields with which the table in the folder was made otherwise, and both values."""
+    stale: list[str] = field(default_factory=list)
+    """What was made from other inputs than there are, or from fewer than there will be."""
+    here: dict[str, Receipt] = field(default_factory=dict)
+    brought: dict[str, Receipt] = field(default_factory=dict)
+    """Units of the other run that this recipe would make just so."""
+    not_brought: list[str] = field(default_factory=list)
+    """Why it has none: fields with which it was made otherwise."""
+    parts: dict[str, Part] = field(default_factory=dict)
+    """Of both, in order."""
+    limit: frozenset[str] | None = None
+    """Parts that this command goes on with; None: all."""
+    total: int | None = None
+    """Units; None where that is not known before earlier tables are made."""
+    settled: bool = False
+    """Whether nothing more comes: each unit is done or has failed."""
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.differs or self.stale)
+
+    @property
+    def taken(self) -> dict[str, Part]:
+        return {key: part for key, part in self.parts.items() if self.limit is None or key in self.limit}
+
+
+def states(run: Run, base: str | None = None, units: int | None = None) -> dict[str, State]:
+    """Every table of *run* as a command finds it; reads only.
+
+    Args:
+        base: Folder of another run, whose units are taken over where this recipe would make the same.
+        units: The command takes only the first so many parts.
+    """
+    wanted = manifests(run.recipe)
+    other = Run(url=base, recipe=run.recipe) if base is not None else None
+    found: dict[str, State] = {}
+    limit = run.only
+    for name, stage in run.stages.items():
+        table, reads = run.table(name), list(inputs(stage).values())
+        state = found[name] = State(differs=differs(table, wanted[name]))
+        state.here = {} if state.differs else table.receipts()
+        wholes = {of: digest(found[of].taken) for of, read in reads if read.mode == "whole"}
+        parts = {of: found[of].parts for of, read in reads if read.mode == "part"}
+        shards = {} if stage.reads else cast(Source, stage).shards()
+        now = partial(_digests, parts=parts, wholes=wholes) if stage.reads else partial(_facts, shards=shards)
+        unsettled = next((of for of in wholes if not found[of].settled), None)
+        if state.here and unsettled:
+            state.stale = [f"{name} was made from {unsettled}, {_partial(found[unsettled])}"]
+        elif state.here:
+            state.stale = stale(stage, name, state.here, now)
+        if other is not None:
+            theirs = other.table(name)
+            state.not_brought = differs(theirs, wanted[name])
+            if not state.differs and not state.not_brought and not unsettled:
+                state.brought = _same(stage, theirs.receipts(), state.here, parts, now)
+        receipts = {**state.here, **state.brought}
+        made = {part.part: part for receipt in receipts.values() for part in receipt.parts}
+        state.parts = dict(sorted(made.items()))
+        first = primary(stage)
+        keys = sorted(shards) if not stage.reads else [ALL] if first is None else list(found[first].taken)
+        left = set(keys) - receipts.keys()
+        state.total, state.settled = len(keys), not left or left <= table.failures().keys()
+        if not stage.reads and units is not None:
+            limit, state.settled = _first(keys, receipts, units)
+            state.total = len(receipts) if state.settled else len(keys)
+        elif not stage.reads and limit is not None:
+            state.settled = limit <= made.keys()
+        elif first is not None and not found[first].settled:
+            state.total = _most(run, first, found[first], units)
+        state.settled &= not state.refused and all(found[of].settled for of, _ in reads)
+        state.limit = limit if run.partwise(name) else None
+    return found
+
+
+def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
+    """Why a table is another than is *wanted*; empty where it is the same, or not there."""
+    there = table.manifest()
+    if there is None or there["fingerprint"] == wanted["fingerprint"]:
+        return []
+    lines = differences(there["config"], wanted["config"])
+    lines += [f"schema {line}" for line in differences(there["schema"], wanted["schema"])]
+    lines += [f"stage {there['stage']} -> {wanted['stage']}"] if there["stage"] != wanted["stage"] else []
+    anew = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]
+    return lines or [f"it reads {', '.join(anew)}, which would be made anew"]
+
+
+def _same(
+    stage: Stage, theirs: Mapping[str, Receipt], ours: Mapping[str, Receipt], parts: Mapping[str, Any], now: Digests
+) -> dict[str, Receipt]:
+    """Units made from the very inputs that they would be made from here; those of shards with the facts of today."""
+    found = {}
+    for key, receipt in theirs.items():
+        if key in ours or not all(key in some for some in parts.values()) or changes(stage, receipt, now(key)):
+            continue
+        kept = {fact: value for fact, value in receipt.inputs.items() if fact == CONTENT}
+        found[key] = replace(receipt, inputs={**now(key), **kept})
+    return found
+
+
+def _first(keys: list[str], receipts: Mapping[str, Receipt], units: int) -> tuple[frozenset[str], bool]:
+    """The first so many parts of a source, and whether they are all there."""
+    found: list[str] = []
+    for key in keys:
+        if len(found) >= units:
+            break
+        if key not in receipts:
+            return frozenset(found), False
+        found += [part.part for part in receipts[key].parts]
+    return frozenset(sorted(found)[:units]), True
+
+
+def _most(run: Run, name: str, state: State, units: int | None) -> int | None:
+    """How many parts a table that is not settled can have; None where nobody knows yet."""
+    known = state.total if primary(run.stages[name]) else None
+    if units is None or not run.partwise(name):
+        return known
+    return units if known is None else min(known, units)
+
+
+def _partial(state: State) -> str:
+    if state.refused:
+        return "which would be made anew"
+    have = f"which has {len(state.taken)} part{'s' * (len(state.taken) != 1)}"
+    return f"{have} of {state.total}" if state.total is not None else f"{have} and will have more"
