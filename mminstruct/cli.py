@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mminstruct import job
+from mminstruct.terminal import say
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -97,7 +98,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return job.EXIT_ERROR
     except (LookupError, ValueError, OSError) as error:
-        print(f"mminstruct {given.command}: {error}", file=sys.stderr)
+        say(f"mminstruct {given.command}: {error}", to=sys.stderr)
         return job.EXIT_ERROR
     except KeyboardInterrupt:
         return job.EXIT_SIGNAL + signal.SIGINT
@@ -108,9 +109,9 @@ def _status(given: argparse.Namespace) -> int:
     from mminstruct.store import Store
 
     standings = status.standing(given.run)
-    print(status.as_json(standings) if given.json else status.as_text(standings))
+    say(status.as_json(standings) if given.json else status.as_text(standings))
     if not given.json and (gone := deletion.as_text(Store(given.run))):
-        print(gone)
+        say(gone)
     return job.EXIT_ERROR if any(stands.faults for stands in standings) else 0
 
 
@@ -118,14 +119,14 @@ def _trace(given: argparse.Namespace) -> int:
     from mminstruct import trace
 
     found = trace.trace(given.run, given.id)
-    print(trace.as_json(found) if given.json else trace.as_text(found))
+    say(trace.as_json(found) if given.json else trace.as_text(found))
     return 0
 
 
 def _export(given: argparse.Namespace) -> int:
     from mminstruct import export
 
-    print(export.write(given.run, given.format, given.to, **_to(given)))
+    say(export.write(given.run, given.format, given.to, **_to(given)))
     return 0
 
 
@@ -156,7 +157,7 @@ def _to(given: argparse.Namespace) -> dict[str, Any]:
 def _mix(given: argparse.Namespace) -> int:
     from mminstruct.export.mix import mix
 
-    print(mix(given.file, given.format, given.to, **_to(given)))
+    say(mix(given.file, given.format, given.to, **_to(given)))
     return 0
 
 
@@ -165,7 +166,7 @@ def _delete(given: argparse.Namespace) -> int:
     from mminstruct.store import Store
 
     new = deletion.delete(given.run, given.ids, given.reason)
-    print(f"{len(new)} ids deleted now\n{deletion.as_text(Store(given.run))}")
+    say(f"{len(new)} ids deleted now\n{deletion.as_text(Store(given.run))}")
     return 0
 
 
@@ -173,7 +174,7 @@ def _report(given: argparse.Namespace) -> int:
     from mminstruct import report
 
     where = report.write(given.run, given.to)
-    print(report.as_json(given.run) if given.json else f"{report.as_text(given.run)}\n\n{where}")
+    say(report.as_json(given.run) if given.json else f"{report.as_text(given.run)}\n\n{where}")
     return 0
 
 
@@ -181,7 +182,7 @@ def _bench_power(given: argparse.Namespace) -> int:
     from mminstruct.bench import power
 
     effect = power.design_effect(given.per_instruction, given.icc)
-    print(power.as_text(given.questions, given.half_width, given.difference, given.ties, effect, given.power))
+    say(power.as_text(given.questions, given.half_width, given.difference, given.ties, effect, given.power))
     return 0
 
 
@@ -191,7 +192,7 @@ def _lmms(given: argparse.Namespace) -> int:
     some = {name: getattr(given, name) for name in ("python", "url", "model", "key_env", "include", "limit", "keep")}
     tasks = list(lmms.BENCHMARKS) if given.tasks == "all" else given.tasks.split(",")
     lmms.run(given.run, tasks, lmms.Launch(**some))
-    print(lmms.as_text(lmms.rows(given.run)))
+    say(lmms.as_text(lmms.rows(given.run)))
     return 0
 
 
@@ -201,7 +202,7 @@ def _lmms_task(given: argparse.Namespace) -> int:
 
     prompt = (conf() / "prompts" / "judge.md").read_text(encoding="utf-8")
     folder = lmms.task(given.run, given.to, prompt, max_tokens=given.max_tokens)
-    print(f"lmms-eval --include_path {folder} --tasks mminstruct  (or mminstruct_judged)")
+    say(f"lmms-eval --include_path {folder} --tasks mminstruct  (or mminstruct_judged)")
     return 0
 
 
@@ -210,7 +211,7 @@ def _microworld(given: argparse.Namespace) -> int:
 
     some = {"seed": given.seed, "per_shard": given.per_shard, "start": given.start}
     shards.write(given.layout, Path(given.to), given.images, **some)
-    print(f"{given.images} images and their truth (_truth/) in {given.to}")
+    say(f"{given.images} images and their truth (_truth/) in {given.to}")
     return 0
 
 
@@ -219,7 +220,7 @@ def _microworld_report(given: argparse.Namespace) -> int:
 
     found = report.report(given.run, given.truth, models=not given.no_models)
     more = Path(given.ablations).read_text(encoding="utf-8") if given.ablations else ""
-    print(report.as_json(found) if given.json else report.as_markdown(found, more))
+    say(report.as_json(found) if given.json else report.as_markdown(found, more))
     return 0
 
 
