@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import importlib.metadata
+import itertools
 import re
 import subprocess
 from dataclasses import dataclass, field
@@ -328,7 +329,7 @@ def _experiments(file: str, words: list[str]) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    more = [after for word, after in zip(words, words[1:], strict=False) if word in ("--config-dir", "-cd")]
+    more = [after for word, after in itertools.pairwise(words) if word in ("--config-dir", "-cd")]
     found = []
     names = {path.stem for place in (conf(), *map(Path, more)) for path in (place / "experiment").glob("*.yaml")}
     for name in sorted(names):

@@ -50,7 +50,9 @@ def _near(key: str, known: list[str]) -> list[str]:
     """Keys like *key*; else, up to three whose last word is that of *key*, or like it: ``gpu`` is ``engine.gpu``."""
     pieces = key.split(".")
     mine = [
-        ".".join(own if piece == "*" else piece for piece, own in zip(one.split("."), [*pieces, *["NAME"] * 9]))
+        ".".join(
+            own if piece == "*" else piece for piece, own in zip(one.split("."), [*pieces, *["NAME"] * 9], strict=False)
+        )
         for one in known
     ]  # the names of new entries are the user's
     if close := difflib.get_close_matches(key, mine, n=1, cutoff=0.8):
