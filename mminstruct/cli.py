@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mminstruct import job
+from mminstruct.terminal import say
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -96,7 +97,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return job.EXIT_ERROR
     except (LookupError, ValueError, OSError) as error:
-        print(f"mminstruct {given.command}: {error}", file=sys.stderr)
+        say(f"mminstruct {given.command}: {error}", to=sys.stderr)
         return job.EXIT_ERROR
     except KeyboardInterrupt:
         return job.EXIT_SIGNAL + signal.SIGINT
@@ -107,11 +108,11 @@ def _status(given: argparse.Namespace) -> int:
     from mminstruct.store import Store
 
     standings = status.standing(given.run, verify=given.verify)
-    print(status.as_json(standings) if given.json else status.as_text(standings))
+    say(status.as_json(standings) if given.json else status.as_text(standings))
     if status.unsound(standings):
         return job.EXIT_ERROR
     if not given.json and (gone := deletion.as_text(Store(given.run))):
-        print(gone)
+        say(gone)
     return job.EXIT_FAILED if status.incomplete(standings) else 0
 
 
@@ -119,14 +120,14 @@ def _trace(given: argparse.Namespace) -> int:
     from mminstruct import trace
 
     found = trace.trace(given.run, given.id)
-    print(trace.as_json(found) if given.json else trace.as_text(found))
+    say(trace.as_json(found) if given.json else trace.as_text(found))
     return 0
 
 
 def _export(given: argparse.Namespace) -> int:
     from mminstruct import export
 
-    print(export.write(given.run, given.format, given.to, **_to(given)))
+    say(export.write(given.run, given.format, given.to, **_to(given)))
     return 0
 
 
@@ -157,7 +158,7 @@ def _to(given: argparse.Namespace) -> dict[str, Any]:
 def _mix(given: argparse.Namespace) -> int:
     from mminstruct.export.mix import mix
 
-    print(mix(given.file, given.format, given.to, **_to(given)))
+    say(mix(given.file, given.format, given.to, **_to(given)))
     return 0
 
 
@@ -171,7 +172,7 @@ def _delete(given: argparse.Namespace) -> int:
         lines = text.read(one[1:]).split("\n") if one.startswith("@") else [one]
         ids += filter(None, (line.strip() for line in lines))
     new = deletion.delete(given.run, ids, given.reason)
-    print(f"{len(new)} ids deleted now\n{deletion.as_text(Store(given.run))}")
+    say(f"{len(new)} ids deleted now\n{deletion.as_text(Store(given.run))}")
     return 0
 
 
@@ -179,7 +180,7 @@ def _report(given: argparse.Namespace) -> int:
     from mminstruct import report
 
     where = report.write(given.run, given.to)
-    print(report.as_json(given.run) if given.json else f"{report.as_text(given.run)}\n\n{where}")
+    say(report.as_json(given.run) if given.json else f"{report.as_text(given.run)}\n\n{where}")
     return 0
 
 
@@ -187,7 +188,7 @@ def _bench_power(given: argparse.Namespace) -> int:
     from mminstruct.bench import power
 
     effect = power.design_effect(given.per_instruction, given.icc)
-    print(power.as_text(given.questions, given.half_width, given.difference, given.ties, effect, given.power))
+    say(power.as_text(given.questions, given.half_width, given.difference, given.ties, effect, given.power))
     return 0
 
 
@@ -197,7 +198,7 @@ def _lmms(given: argparse.Namespace) -> int:
     some = {name: getattr(given, name) for name in ("python", "url", "model", "key_env", "include", "limit", "keep")}
     tasks = list(lmms.BENCHMARKS) if given.tasks == "all" else given.tasks.split(",")
     lmms.run(given.run, tasks, lmms.Launch(**some))
-    print(lmms.as_text(lmms.rows(given.run)))
+    say(lmms.as_text(lmms.rows(given.run)))
     return 0
 
 
@@ -207,7 +208,7 @@ def _lmms_task(given: argparse.Namespace) -> int:
 
     prompt = (conf() / "prompts" / "judge.md").read_text(encoding="utf-8")
     folder = lmms.task(given.run, given.to, prompt, max_tokens=given.max_tokens)
-    print(f"lmms-eval --include_path {folder} --tasks mminstruct  (or mminstruct_judged)")
+    say(f"lmms-eval --include_path {folder} --tasks mminstruct  (or mminstruct_judged)")
     return 0
 
 
@@ -216,7 +217,7 @@ def _microworld(given: argparse.Namespace) -> int:
 
     some = {"seed": given.seed, "per_shard": given.per_shard, "start": given.start}
     shards.write(given.layout, Path(given.to), given.images, **some)
-    print(f"{given.images} images and their truth (_truth/) in {given.to}")
+    say(f"{given.images} images and their truth (_truth/) in {given.to}")
     return 0
 
 
@@ -226,7 +227,7 @@ def _microworld_report(given: argparse.Namespace) -> int:
 
     found = report.report(given.run, given.truth, models=not given.no_models)
     more = text.read(given.ablations) if given.ablations else ""
-    print(report.as_json(found) if given.json else report.as_markdown(found, more))
+    say(report.as_json(found) if given.json else report.as_markdown(found, more))
     return 0
 
 

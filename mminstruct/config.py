@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib.metadata
+import itertools
 import logging
 import re
 import subprocess
-import typing
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import mminstruct
+from mminstruct import explain
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.checksum import seal_text
@@ -176,17 +179,18 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
 
 
-def _no_strangers(node: DictConfig, where: str = "") -> None:
+def _no_strangers(node: DictConfig, where: str = "", root: type | None = None) -> None:
     """Refuse keys that ``+key=`` or ``++key=`` forced in: nobody reads them."""
     kind = OmegaConf.get_type(node)
+    root = root or kind or Build
     fields = {item.name for item in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
     for key in map(str, node):
         place = f"{where}.{key}" if where else key
         if fields is not None and key not in fields:
-            raise ValueError(_unknown(place))
+            raise ValueError(explain.unknown(place, root))
         item = None if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key) else node[key]
         if isinstance(item, DictConfig):
-            _no_strangers(item, place)
+            _no_strangers(item, place, root)
 
 
 _SECRET = re.compile(r"(api_?key|token|password|secret|authorization)$", re.IGNORECASE)
@@ -287,49 +291,64 @@ def commit() -> str | None:
     return shown.stdout.strip()
 
 
-def explain(error: Exception) -> str:
-    """A complaint of Hydra or OmegaConf in one line, with the key that was probably meant."""
-    lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
-    text = "\n".join(lines)
-    found = re.search(r"full_key: (\S+)", text)
-    where = found.group(1) if found else ""
-    if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
-        return f"{error.override}: {lines[0]}; quote values that hold = {{ }} [ ] ( ) : or commas: '{key}=\"{value}\"'"
-    if missing := re.search(r"[Mm]issing mandatory value: (\S+)", text):
-        key = missing.group(1)
-        needs = f" (for {where})" if where not in ("", key) else ""
-        return f"{key}= is missing{_MEANINGS.get(key, '')}{needs}"
-    if new := re.search(r"(?:Could not|Error merging) override \W?(contestants|judges)\b", text):
-        return f"new {new.group(1)} come with a plus and by name: '+{new.group(1)}={{NAME: {{name: MODEL}}}}'"
-    if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
-        return _unknown(unknown.group(1) or where or unknown.group(2))
-    if none := re.search(r"Could not find '([^']+)'", text):
-        names = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
-        there = [name for name in names if not name.endswith("_schema")]
-        return f"there is no {none.group(1)}; there is {', '.join(there) or 'nothing'}"
-    told = [line.rstrip(".:") for line in lines if not line.startswith(("full_key", "object_type", "reference_type"))]
-    return "; ".join(dict.fromkeys(told)) + (f" (at {where})" if where else "")
+SCHEMAS: dict[str, type] = {"build": Build, "bench": Bench, "serve": Serve, "train": Train}
+"""By the name of the file in conf/ that a command's configuration starts from."""
 
 
-def _unknown(key: str) -> str:
-    known = sorted(_keys())
-    word = next((piece for piece in reversed(key.split(".")) if piece not in known), key)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"there is no key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+def opened(file: str, overrides: list[str]) -> list[str]:
+    """*overrides* of a command's configuration, forced where their key may be new or their value is a mapping.
+
+    Hydra refuses a key that is in no file yet, also within ``options: {…}``, which is the user's to fill. What no
+    schema knows is refused all the same, by ``_no_strangers``.
+    """
+    mappings = explain.open_keys(SCHEMAS[file])
+
+    def one(word: str) -> str:
+        bare = word.lstrip("+")
+        key, _, value = bare.partition("=")
+        pieces = key.split(".")
+        if not re.fullmatch(r"[\w.-]+", key) or pieces[0] == "hydra":
+            return word
+        place = next((number for number, piece in enumerate(pieces) if piece in mappings), len(pieces))
+        whole = value.lstrip().startswith("{")
+        if place < len(pieces) - 1 and mappings[pieces[place]] and (whole or not re.search(r"[,(]", value)):
+            # OmegaConf makes a new entry of a dataclass only as a whole; one that is there is merged with it
+            within = "".join(f"{{{piece}: " for piece in pieces[place + 1 :])
+            return f"++{'.'.join(pieces[: place + 1])}={within}{value}{'}' * (len(pieces) - place - 1)}"
+        return f"++{bare}" if place < len(pieces) or ("." in key and whole) else word
+
+    return [one(word) for word in overrides]
 
 
-_MEANINGS = {"out": ": the folder of the run", "source": ": where the images are"}
+def explained(error: Exception, file: str, words: list[str]) -> str:
+    """A complaint of Hydra or OmegaConf in a line; about an experiment that is none of this command's, with those."""
+    name = next((word.removeprefix("experiment=") for word in words if word.startswith("experiment=")), None)
+    told = explain.explain(error, SCHEMAS[file])
+    if name is None or name in (mine := _experiments(file, words)):
+        return told
+    why = (
+        "there is none of that name"
+        if "Could not find 'experiment/" in str(error)
+        else told.partition("; did you mean")[0]
+    )
+    return f"experiment={name} is not for {file}: {why}; there is {', '.join(mine) or 'none'}"
 
 
-def _keys(*schemas: type) -> set[str]:
-    """Every key that a configuration may have, for a hint."""
-    found: set[str] = set()
-    for schema in schemas or (Bench, Train, *RECIPES.values()):
-        hints = typing.get_type_hints(schema)
-        for item in dataclasses.fields(schema):
-            found.add(item.name)
-            for kind in (hints[item.name], *typing.get_args(hints[item.name])):
-                if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-                    found |= _keys(kind)
+def _experiments(file: str, words: list[str]) -> list[str]:
+    """Names of the experiments that compose with this command."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    more = [after for word, after in itertools.pairwise(words) if word in ("--config-dir", "-cd")]
+    found = []
+    names = {path.stem for place in (conf(), *map(Path, more)) for path in (place / "experiment").glob("*.yaml")}
+    for name in sorted(names):
+        GlobalHydra.instance().clear()
+        with (
+            initialize_config_dir(str(conf()), version_base="1.3"),
+            contextlib.suppress(HydraException, OmegaConfBaseException),
+        ):
+            search = ",".join(f"file://{Path(place).absolute()}" for place in more)
+            compose(file, [f"hydra.searchpath=[{search}]", f"experiment={name}"])
+            found.append(name)
     return found

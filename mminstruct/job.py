@@ -2,16 +2,19 @@
 
 import atexit
 import itertools
-import logging
 import os
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from omegaconf import DictConfig, OmegaConf
+
+from mminstruct.terminal import log, say
 
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
 """Exit codes: an error (of `status`: something is unsound), a bad configuration, failed units (of `status`: units are
@@ -32,31 +35,89 @@ def run(command: str, words: list[str]) -> int:
     configuration.register()
     work: Callable[[DictConfig], int] = globals()[f"_{command}"]
     whole = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    codes: list[int] = []
+    jobs: list[_Job] = []
 
     def job(config: DictConfig) -> None:
+        jobs.append(_Job(_overrides(), str(OmegaConf.select(config, "out", throw_on_missing=False))))
         try:
-            codes.append(work(config))
+            jobs[-1].code = work(config)
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             if whole:
                 raise
-            codes.append(_tell(command, error))
+            jobs[-1].code = _tell(command, words, error)
 
     before = sys.argv
-    overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    sys.argv = [f"mminstruct {command}", *(word for word in words if word not in overrides), *overrides]
+    given = configuration.opened(COMMANDS[command], [word for word in words if _overrides_a_value(word)])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # has Hydra raise its errors, instead of printing them and leaving
     try:
-        hydra.main(version_base="1.3", config_path=str(configuration.conf()), config_name=COMMANDS[command])(job)()
+        with tempfile.TemporaryDirectory() as scratch:
+            if {"--multirun", "-m"} & set(
+                words
+            ):  # Hydra's folder of the sweep itself: it looks like a run, and is none
+                given = [f"hydra.sweep.dir={scratch}", *given]
+            options = [word for word in words if not _overrides_a_value(word)]
+            sys.argv = [f"mminstruct {command}", *options, *given]
+            hydra.main(version_base="1.3", config_path=str(configuration.conf()), config_name=COMMANDS[command])(job)()
     except Exception as error:
         if whole:
             raise
-        return _tell(command, error)
+        return _tell(command, words, error)
     finally:
         sys.argv = before
         if not whole:
             del os.environ["HYDRA_FULL_ERROR"]
-    return max(codes, default=0)
+    if len(jobs) > 1 and command != "plan":
+        say(_side_by_side(command, jobs))
+    return max((one.code for one in jobs), default=0)
+
+
+@dataclass
+class _Job:
+    """One run of a sweep."""
+
+    overrides: list[str]
+    out: str
+    code: int = 0
+
+
+def _overrides_a_value(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
+def _overrides() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(map(str, OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)))  # type: ignore[arg-type]
+
+
+def _side_by_side(command: str, jobs: list[_Job]) -> str:
+    """The runs of a sweep, a line each: folder, exit code, what is its own, what came out."""
+    common = set.intersection(*(set(one.overrides) for one in jobs))
+    own = [" ".join(word.lstrip("+") for word in one.overrides if word not in common) for one in jobs]
+    wide = [max(map(len, column)) for column in ([one.out for one in jobs], own)]
+    lines = [
+        f"  {one.out:<{wide[0]}}  {what:<{wide[1]}}  exit code {one.code}  {_came_out(command, one.out)}".rstrip()
+        for one, what in zip(jobs, own, strict=True)
+    ]
+    return "\n".join([f"\n{len(jobs)} runs:", *lines])
+
+
+def _came_out(command: str, out: str) -> str:
+    """What a run has come to, as far as it has."""
+    from mminstruct.status import standing
+    from mminstruct.store import Store
+    from mminstruct.training import watch
+
+    if command == "train":
+        rows = watch.read(Store(out + "/train"))
+        last = [next((f"{said} {row[key]:.4f}" for row in reversed(rows) if key in row), "") for key, said in
+                (("loss", "loss"), ("eval_loss", "held out"))]  # fmt: skip
+        return ", ".join(filter(None, last))
+    try:
+        last_table = standing(out)[-1]
+    except FileNotFoundError:
+        return "no run"
+    return f"{last_table.table}: {last_table.rows} rows"
 
 
 def leave(code: int) -> NoReturn:
@@ -80,12 +141,12 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _tell(command: str, error: BaseException) -> int:
+def _tell(command: str, words: list[str], error: BaseException) -> int:
     """Say in a line what a user can mend; the exit code. Anything else is a fault of ours and goes on as it came."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from mminstruct.config import explain
+    from mminstruct.config import explained
     from mminstruct.run import DriftError, FailedUnits
     from mminstruct.stage import Halt
 
@@ -96,7 +157,7 @@ def _tell(command: str, error: BaseException) -> int:
     elif isinstance(error, SystemExit) and error.code == signal.SIGTERM:  # what Ray makes of that signal
         said, code = stopped, EXIT_SIGNAL + signal.SIGTERM
     elif isinstance(error, HydraException | OmegaConfBaseException):
-        said, code = explain(error), EXIT_CONFIG
+        said, code = explained(error, COMMANDS[command], words), EXIT_CONFIG
     elif isinstance(error, FailedUnits | Halt):
         code = EXIT_FAILED if isinstance(error, FailedUnits) else EXIT_HALTED
     elif isinstance(error, DriftError):
@@ -105,7 +166,7 @@ def _tell(command: str, error: BaseException) -> int:
         code = EXIT_CONFIG if isinstance(error, ValueError) else EXIT_ERROR
     else:
         raise error
-    print(f"mminstruct {command}: {said}", file=sys.stderr)
+    say(f"mminstruct {command}: {said}", to=sys.stderr)
     return code
 
 
@@ -130,7 +191,7 @@ def _folders() -> list[Path]:
 
 def _build(config: DictConfig) -> int:
     out, code = _make(config)
-    print(f"Look into it: mminstruct trace {out} ID; mminstruct export {out} --format hf --to DIR")
+    say(f"Look into it: mminstruct trace {out} ID; mminstruct export {out} --format hf --to DIR")
     return code
 
 
@@ -138,7 +199,7 @@ def _bench(config: DictConfig) -> int:
     from mminstruct.bench import result
 
     out, code = _make(config)
-    print(result.as_text(result.result(out)))
+    say(result.as_text(result.result(out)))
     return code
 
 
@@ -150,7 +211,7 @@ def _make(config: DictConfig) -> tuple[str, int]:
     from mminstruct.run import claim, execute
     from mminstruct.status import as_text, standing, unsound
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log()
     made, run = configuration.build(config, _folders())
     if made.images is not None:
         raise ValueError("images= is what plan estimates for; units=N builds the first N parts")
@@ -158,15 +219,15 @@ def _make(config: DictConfig) -> tuple[str, int]:
         taken = claim(run, made.base, made.units)
         for name, keys in taken.items():
             if keys:
-                print(f"{name}: {len(keys)} units taken over from {made.base}")
+                say(f"{name}: {len(keys)} units taken over from {made.base}")
         configuration.record(run, config)
         engine = configuration.engine(made.engine)
         how = {"units": made.units, "fail_on_error": made.fail_on_error}
         with Progress() as progress:
             execute(run, engine, watch=progress.watch, begin=progress.begin, **how)
     standings = standing(made.out)
-    print(as_text(standings))
-    print(f"\nDone: {made.out}")
+    say(as_text(standings))
+    say(f"\nDone: {made.out}")
     return made.out, EXIT_ERROR if unsound(standings) else 0
 
 
@@ -182,16 +243,16 @@ def _plan(config: DictConfig) -> int:
         for key in ("out", "source"):
             config[key] = "(none)" if OmegaConf.is_missing(config, key) else config[key]
         made, run = configuration.build(config, _folders())
-        print(as_text(estimate(run.recipe, made.engine, config.images, configuration.rates(_folders()), runs)))
+        say(as_text(estimate(run.recipe, made.engine, config.images, configuration.rates(_folders()), runs)))
         return 0
     made, run = configuration.build(config, _folders())
     steps = plan(run, made.base, made.units)
-    print(plan_text(steps))
+    say(plan_text(steps))
     if any(step.state in ("refused", "stale") for step in steps):
         try:
             refuse(run, states(run, made.base, made.units))
         except DriftError as error:
-            print(f"\nbuild is refused:\n{error}{_in_another_folder('build', error.url)}")
+            say(f"\nbuild is refused:\n{error}{_in_another_folder('build', error.url)}")
     return 0
 
 
@@ -200,7 +261,7 @@ def _serve(config: DictConfig) -> int:
     from mminstruct.engine.serve import serve
 
     service, role, model = configuration.serve(config)
-    serve(service, role, model, lambda url: print(f"{model.name} answers at {url}; Ctrl-C ends it", flush=True))
+    serve(service, role, model, lambda url: say(f"{model.name} answers at {url}; Ctrl-C ends it", flush=True))
     return 0
 
 
@@ -208,7 +269,7 @@ def _train(config: DictConfig) -> int:
     from mminstruct import config as configuration
     from mminstruct.engine.train import train
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log()
     model = train(configuration.train(config), commit=configuration.commit())
-    print(f"Done: {model}")
+    say(f"Done: {model}")
     return 0

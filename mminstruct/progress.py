@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mminstruct.run import Event
+from mminstruct.terminal import one_line, say
 
 _EVERY = 5.0
 """Seconds between log lines where there is no terminal."""
@@ -40,10 +41,10 @@ class Progress:
     """Counts events; use as a context manager around a run.
 
     Args:
-        say: where lines go without a terminal; print by default.
+        say: where lines go without a terminal; ``terminal.say`` by default.
     """
 
-    def __init__(self, say: Callable[[str], None] = print) -> None:
+    def __init__(self, say: Callable[[str], None] = say) -> None:
         self.lines: dict[str, _Line] = {}
         self.say = say
         self.console = Console(stderr=True)
@@ -87,7 +88,10 @@ class Progress:
             self.live.update(self.table())
         elif event.fresh and (line.ended - self._last > _EVERY or self._complete(event.table) or event.error):
             self._last = line.ended
-            self.say(self._text(event.table) + (f" | {event.key} FAILED: {event.error}" if event.error else ""))
+            self.say(
+                self._text(event.table)
+                + (f" | {one_line(f'{event.key} FAILED: {event.error}')}" if event.error else "")
+            )
 
     def _complete(self, name: str) -> bool:
         line = self.lines[name]

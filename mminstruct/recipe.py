@@ -70,7 +70,7 @@ def check(recipe: Recipe, installed: bool = True) -> None:
                 if column not in written[table].names:
                     hint = _near(column, written[table].names)
                     faults.append(f"{name} reads column {table}.{column}, which {table} does not write{hint}")
-        for where, holder in holders(name, stage):
+        for where, holder in holders(f"recipe.{name}", stage):
             for field in dataclasses.fields(holder):
                 given, look = field.metadata.get("prompt"), field.metadata.get("files")
                 value = getattr(holder, field.name)
@@ -90,10 +90,15 @@ def check(recipe: Recipe, installed: bool = True) -> None:
         try:
             stage.check()
         except ValueError as error:
-            faults.append(f"{name}: {error}")
+            faults += [_keyed(name, line) for line in str(error).split("\n")]
         written[name] = stage.writes
     if faults:
         raise RecipeError("\n".join(faults))
+
+
+def _keyed(name: str, complaint: str) -> str:
+    """A stage's *complaint* with the whole key that mends it, as the command line takes it."""
+    return f"recipe.{complaint}" if complaint.startswith(f"{name}.") else f"recipe.{name}: {complaint}"
 
 
 def holders(where: str, holder: Any) -> Iterator[tuple[str, Any]]:
@@ -112,8 +117,9 @@ def _prompt_faults(where: str, text: str, given: frozenset[str]) -> list[str]:
         unknown = prompts.variables(text) - given
     except ValueError as error:
         return [f"{where}: {error}"]
+    there = ", ".join(sorted(given)) or "nothing"
     return [
-        f"{where} uses {{{{ {name} }}}}, which this stage does not fill in; it fills in {', '.join(sorted(given))}"
+        f"{where} uses {{{{ {name} }}}}, which this stage does not fill in; it fills in {there}"
         for name in sorted(unknown)
     ]
 

@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 from mminstruct import deletion, schemas
 from mminstruct.status import tables
 from mminstruct.store import Store
+from mminstruct.terminal import one_line
 
 _IDS = ("pair_id", "image_id", "instruction_id", "question_id")
 _HEAVY = ("image", "embedding")
@@ -154,12 +155,14 @@ def as_text(found: Trace) -> str:
     for name, rows in found.rows.items():
         lines.append(f"{name}" + (f" ({len(rows)} rows)" if len(rows) > 1 else ""))
         for row in rows:
-            lines += [f"    {key}: {value}" for key, value in row.items() if value is not None and value != found.id]
+            shown = {key: value for key, value in row.items() if value is not None and value != found.id}
+            # what a text says in its second line must not look like a line of ours
+            lines += [f"    {key}: {value}".replace("\n", "\n        ") for key, value in shown.items()]
             lines.append("")
         lines.pop()
     for name, prompt in found.prompts.items():
         lines += [f"prompt of {name}", textwrap.indent(prompt, "    ").rstrip()]
     for row in found.left:
         detail = f" ({row['detail']})" if row["detail"] else ""
-        lines.append(f"LEFT at {row['table']}, unit {row['unit']}: {row['reason']}{detail}")
+        lines.append(one_line(f"LEFT at {row['table']}, unit {row['unit']}: {row['reason']}{detail}"))
     return "\n".join(lines)

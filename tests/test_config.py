@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from mminstruct import config
+from mminstruct import config, explain
 from mminstruct.cli import main
 from mminstruct.config import build, register
+from mminstruct.models.model import Model
 from mminstruct.recipe import manifests
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Run
@@ -69,15 +71,27 @@ def made(mine: Path, *words: str, folders: list[Path] | None = None) -> Run:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("recipe.match.hwo=top1", "there is no key 'recipe.match.hwo'; did you mean 'how'?"),
-        ("recipe.macth.how=top1", "there is no key 'recipe.macth.how'; did you mean 'match'?"),
-        ("+recipe.match.hwo=top1", "there is no key 'recipe.match.hwo'; did you mean 'how'?"),
+        ("recipe.match.hwo=top1", "there is no key 'recipe.match.hwo'; did you mean 'recipe.match.how'?"),
+        ("recipe.macth.how=top1", "there is no key 'recipe.macth.how'; did you mean 'recipe.match.how'?"),
+        ("+recipe.match.hwo=top1", "there is no key 'recipe.match.hwo'; did you mean 'recipe.match.how'?"),
         ("sorce=x", "there is no key 'sorce'; did you mean 'source'?"),
-        ("engine.poll.workers=2", "there is no key 'engine.poll.workers'; did you mean 'pool'?"),
-        ("models.clip.tempreature=1", "there is no key 'models.clip.tempreature'; did you mean 'temperature'?"),
+        ("engine.poll.workers=2", "there is no key 'engine.poll.workers'; did you mean 'engine.pool.workers'?"),
+        ("models.clip.tempreature=1", "there is no key 'models.clip.tempreature'; did you mean 'models.clip.temperature'?"),
+        ("gpu=H100", "there is no key 'gpu'; did you mean 'engine.gpu'?"),
+        ("pool.workers=2", "there is no key 'pool.workers'; did you mean 'engine.pool.workers' or"),
+        ("models.clip.options={threads: 1, batchsize: [1, 2}", "quote values that hold"),
+        ("models.clip={nmae: x}", "there is no key 'models.clip.nmae'; did you mean 'models.clip.name'?"),
+        ("engine.pools.caption.wrokers=2", "no key 'engine.pools.caption.wrokers'; did you mean 'engine.pools.caption.workers'"),
+        ("engine.pools={caption: {wrokers: 2}}", "no key 'engine.pools.caption.wrokers'; did you mean 'engine.pools.caption.workers'"),
+        ("experiment=dmeo", "experiment=dmeo is not for build: there is none of that name; there is demo"),
+        ("experiment=gain", "experiment=gain is not for build: there is no key 'train'; there is demo"),
+        ("experiment=oracle", "experiment=oracle is not for build: there is no key 'judges'; there is demo"),
+        ("+experiment=demo", "+experiment=: leave out the plus, experiment=NAME chooses one"),
+        ("models=lpatop", "there is no models/lpatop; there is laptop, micro, modern, paper"),
+        ("recipe=mm_instrcut", "there is no recipe/mm_instrcut; there is bench, mm_instruct"),
         ("engine=lcal", "there is no engine/lcal; there is local, node_8gpu, nodes_4, one_gpu, ray"),
         ("recipe.match.per_image=two", "Value 'two' of type 'str' could not be converted to Integer"),
-        ("recipe.match.how=best", "match.how='best' is not one of sample, top1, random"),
+        ("recipe.match.how=best", "recipe.match.how='best' is not one of sample, top1, random"),
         ("recipe.fuse.on_leak=best", "on_leak is 'best': choose caption or drop"),
         ("recipe.match.how=${models.nobody}", "Interpolation key 'models.nobody' not found"),
         ("out=a=b", "quote values that hold ="),
@@ -103,7 +117,7 @@ def test_a_slip_in_a_file_is_told_like_one_on_the_command_line(say: Words, mine:
     code, _, told = say("plan", "out=run", "recipe=wrong")
     assert code == 2
     assert "there is no key" in told
-    assert "did you mean 'how'?" in told
+    assert "did you mean 'recipe.match.how'?" in told
     assert told.count("\n") == 1
 
 
@@ -186,6 +200,53 @@ def test_how_a_thing_runs_does_not_change_what_it_is(mine: Path, words: list[str
     assert manifests(made(mine, *words).recipe) == manifests(made(mine).recipe)
 
 
+@pytest.mark.parametrize("models", ["micro", "laptop", "modern", "paper"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "models.captioner={name: THUDM/cogvlm-chat-hf, backend: cogvlm, options: {tokenizer: lmsys/vicuna, batch_size: 16}}",
+        "models.captioner.options.tokenizer=lmsys/vicuna",
+        "+models.captioner.options.tokenizer=lmsys/vicuna",
+        "models.captioner.options={tokenizer: lmsys/vicuna}",
+    ],
+)
+def test_options_are_the_users_to_fill_whatever_a_preset_has_in_them(models: str, word: str) -> None:
+    register()
+    with initialize_config_dir(str(config.conf()), version_base="1.3"):
+        found = compose("build", [f"models={models}", *config.opened("build", [word])])
+    assert found.models.captioner.options.tokenizer == "lmsys/vicuna"
+    assert OmegaConf.get_type(found.models.captioner) is Model
+
+
+@pytest.mark.parametrize(
+    ("words", "workers", "cpus"),
+    [
+        (["engine.pools.caption.workers=3", "engine.pools.caption.cpus=2"], 3, 2.0),
+        (["engine.pools={caption: {workers: 3}}"], 3, 1.0),
+        (["engine.pools.caption={workers: 3, cpus: 2}"], 3, 2.0),
+    ],
+)
+def test_a_pool_that_is_new_is_made_and_one_that_is_there_is_changed(
+    words: list[str], workers: int, cpus: float
+) -> None:
+    register()
+    with initialize_config_dir(str(config.conf()), version_base="1.3"):
+        found = compose("build", ["engine=local", *config.opened("build", words)]).engine.pools.caption
+        there = compose("build", ["engine=node_8gpu", *config.opened("build", words)]).engine.pools.caption
+    assert (found.workers, found.cpus) == (workers, cpus)
+    assert (there.workers, there.in_flight) == (workers, 4)
+
+
+def test_every_suggested_key_is_one_that_there_is() -> None:
+    for schema in config.SCHEMAS.values():
+        known = set(explain.keys(schema))
+        for key in sorted(known):
+            told = explain.unknown(f"{key}x", schema)
+            assert all(
+                one.replace("NAME", "*") in known for one in re.findall(r"mean '([^']+)'|or '([^']+)'", told)[0] if one
+            ), told
+
+
 @pytest.mark.parametrize(
     ("word", "tables"),
     [
@@ -215,11 +276,18 @@ def test_build_of_a_recipe_of_ones_own_ends_with_its_sums(say: Words, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "run"]
 
 
-def test_multirun_builds_a_folder_for_each_value(say: Words, tmp_path: Path) -> None:
-    code, _, told = say(
+def test_multirun_builds_a_folder_for_each_value_and_tells_them_side_by_side(say: Words, tmp_path: Path) -> None:
+    code, shown, told = say(
         "build", "--multirun", "recipe=small", "engine=local", "out=run-${recipe.first.drop}", "recipe.first.drop=2,3"
     )
     assert code == 0, told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "run-2", "run-3"]  # none of the sweep's own
+    last = shown.splitlines()[-3:]
+    assert last[0] == "2 runs:"
+    assert [line.split()[:5] for line in last[1:]] == [
+        [f"run-{drop}", f"recipe.first.drop={drop}", "exit", "code", "0"] for drop in (2, 3)
+    ]
+    assert all(line.endswith(" rows") for line in last[1:])
     for drop in (2, 3):
         assert Store(f"run-{drop}").table("sum").receipts()["all"].taken == 32 - 4 * -(-8 // drop)
 
@@ -308,3 +376,30 @@ def test_every_shipped_experiment_and_set_of_models_composes(mine: Path) -> None
             else:
                 with initialize_config_dir(str(config.conf()), version_base="1.3"):
                     compose(job, [f"{group}={file.stem}", "out=run"])
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        ("build", [], "experiment=dmeo is not for build: there is none of that name; there is demo, ours"),
+        ("bench", ["source=x"], "experiment=dmeo is not for bench: there is none of that name; there is oracle"),
+        ("train", ["data.path=x"], "experiment=dmeo is not for train: there is none of that name; there is gain"),
+    ],
+)
+def test_an_experiment_that_is_not_there_is_refused_with_those_of_the_command(
+    mine: Path, capfd: pytest.CaptureFixture[str], command: str, words: list[str], said: str
+) -> None:
+    (mine / "experiment").mkdir()
+    (mine / "experiment" / "ours.yaml").write_text("# @package _global_\nrecipe: {match: {how: top1}}\n")
+    assert main([command, "--config-dir", str(mine), "out=run", "experiment=dmeo", *words]) == 2
+    told = capfd.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_an_experiment_of_ones_own_does_what_it_says(say: Words, mine: Path) -> None:
+    (mine / "experiment").mkdir()
+    (mine / "experiment" / "ours.yaml").write_text("# @package _global_\nrecipe: {match: {how: top1}}\n")
+    code, shown, _ = say("build", "--cfg", "job", "out=run", "experiment=ours")
+    assert code == 0
+    assert yaml.safe_load(shown)["recipe"]["match"]["how"] == "top1"

@@ -53,7 +53,7 @@ def test_each_fault_is_told_with_its_mend() -> None:
     assert said == [
         "wrong reads table 'cuont', which no earlier stage writes; did you mean 'count'?",
         "wrong reads column count.idd, which count does not write; did you mean 'id'?",
-        "wrong.text uses {{ captoin }}, which this stage does not fill in; it fills in caption",
+        "recipe.wrong.text uses {{ captoin }}, which this stage does not fill in; it fills in caption",
     ]
 
 

@@ -16,6 +16,7 @@ from mminstruct.engine.config import EngineConfig
 from mminstruct.engine.data import connect
 from mminstruct.stage import Halt
 from mminstruct.store import Store
+from mminstruct.terminal import say as tell
 from mminstruct.training import loop, watch, zero
 from mminstruct.training.config import Train
 from mminstruct.training.data import told
@@ -24,7 +25,7 @@ from mminstruct.training.prepare import done, prepare
 Say = Callable[[str], None]
 
 
-def train(config: Train, say: Say = print, commit: str | None = None, after_step: loop.Hook | None = None) -> str:
+def train(config: Train, say: Say = tell, commit: str | None = None, after_step: loop.Hook | None = None) -> str:
     """Train, or go on where it stopped; the folder of the model.
 
     Args:

@@ -17,8 +17,8 @@ import numpy as np
 from mminstruct.models.kmeans_fits import FITS, SPREAD, Fit, nearest, spread
 from mminstruct.stage import Crew
 
-BACKENDS = ("cuvs", "cuml", "faiss", "sklearn", "torch", "numpy")
-"""Best first; the first two need a GPU."""
+BACKENDS = ("cuvs", "cuml", "torch", "faiss", "sklearn", "numpy")
+"""Best first where a GPU is. The first two need one; without one, torch comes after scikit-learn."""
 _SEEDING = 32
 """Points a cluster that k-means++ looks at."""
 
@@ -87,12 +87,28 @@ def backend_for(backend: str) -> str:
         ValueError: where it is unknown, not installed, or without its GPU.
     """
     if backend == "auto":
-        return next(name for name in BACKENDS if _runs(name))
+        order = BACKENDS if _gpu() else ("faiss", "sklearn", "torch", "numpy")
+        return next(name for name in order if _runs(name))
     if backend not in BACKENDS:
         raise ValueError(f"k-means backend {backend!r} is not one of auto, {', '.join(BACKENDS)}")
     if not _runs(backend):
         raise ValueError(f"k-means backend {backend} cannot run here (not installed, or no GPU): take auto")
     return backend
+
+
+def _gpu() -> bool:
+    """Whether torch can compute on a GPU here; torch is imported only where there is a driver of one."""
+    import ctypes
+
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _runs(name: str) -> bool:

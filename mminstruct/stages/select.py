@@ -6,6 +6,7 @@ by content, so neither the order of parts nor their number matters.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from mminstruct.readers.text import read
 from mminstruct.stage import Drop, Made, Stage, Transform, content_id, files, made, note, whole
 from mminstruct.text.duplicates import near_hashes, near_signatures, nearest, signatures
 from mminstruct.text.rules import words
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -48,7 +51,8 @@ class Select(Stage):
     per_image: int | None = None
     """Most pairs kept of one instruction, of one image; None: all."""
     holdout_instructions: int = 33
-    """Instructions of the test split, at most a tenth of those in use."""
+    """Instructions of the test split: at most a tenth of those in use, and each only while half of all pairs stay in
+    train. So a first try on a few images has no test split; a warning and the note ``held_out_fewer`` say so."""
     holdout_images: int = 3
     """Test images for each of them: 33 x 3 is the paper's benchmark."""
     seed: int = 0
@@ -192,17 +196,35 @@ class Select(Stage):
         images: set[str] = set()
         instructions: set[str] = set()
         test: set[str] = set()
+        gone: set[str] = set()
+        """Pairs that train loses: of the test split, or with its image or instruction."""
+        total = sum(map(len, by_instruction.values()))
+        stopped = False
         for instruction in sorted(by_instruction, key=lambda key: self._order("instruction", key)):
-            if len(instructions) >= wanted:
+            if len(instructions) >= wanted or not self.holdout_images:
                 break
             free = sorted(
                 ((image, pair) for image, pair in by_instruction[instruction] if image not in images),
                 key=lambda item: self._order("image", item[0]),
             )[: self.holdout_images]
-            if 0 < self.holdout_images == len(free):
-                instructions.add(instruction)
-                images |= {image for image, _ in free}
-                test |= {pair for _, pair in free}
+            if len(free) < self.holdout_images:
+                continue
+            lost = {pair for _, pair in by_instruction[instruction]}
+            lost |= {pair for image, _ in free for pair in choice.of_image[image] if choice.open(pair)}
+            if 2 * len(gone | lost) > total:
+                stopped = True
+                continue
+            gone |= lost
+            instructions.add(instruction)
+            images |= {image for image, _ in free}
+            test |= {pair for _, pair in free}
+        if stopped and len(instructions) < wanted:
+            note("held_out_fewer", wanted - len(instructions))
+            _LOG.warning(
+                "select: %d of %d instructions are held out as a test split: more would leave less than half of %d pairs"
+                " to train on; take more images, or set recipe.select.holdout_instructions=0",
+                len(instructions), wanted, total,
+            )  # fmt: skip
         for pair, (image, instruction) in list(choice.left()):
             if pair not in test and (image in images or instruction in instructions):
                 side = "instruction" if instruction in instructions else "image"

@@ -119,11 +119,6 @@ def load(base: Base, config: Train, dtype: Any) -> tuple[Any, Any]:
     known = transformers.AutoConfig.from_pretrained(**where)
     if known.model_type != "llava":
         raise ValueError(f"base.model={base.model} is a {known.model_type}, not a llava: take one of llava-hf's layout")
-    if t.liger:
-        from liger_kernel.transformers import apply_liger_kernel_to_llava
-
-        # the loss is ours: it looks only at what is learned, which saves more than the fused one
-        apply_liger_kernel_to_llava(fused_linear_cross_entropy=False)
     extra = {"attn_implementation": t.attention} if t.attention else {}
     with _quiet():
         model, facts = transformers.LlavaForConditionalGeneration.from_pretrained(
@@ -131,6 +126,8 @@ def load(base: Base, config: Train, dtype: Any) -> tuple[Any, Any]:
         )
     if facts["missing_keys"]:
         raise ValueError(f"base.model={base.model} lacks weights, the first: {sorted(facts['missing_keys'])[0]}")
+    if t.liger:
+        with_liger(model)
     processor = transformers.AutoProcessor.from_pretrained(**where)
     processor.image_processor.do_pad = True  # LLaVA-1.5 pads to a square; transformers' default would cut the sides off
     processor.tokenizer.padding_side = "right"
@@ -145,6 +142,28 @@ def load(base: Base, config: Train, dtype: Any) -> tuple[Any, Any]:
     if t.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model, processor
+
+
+def with_liger(model: Any) -> None:
+    """Put Liger's kernels into *model*, before adapters wrap its modules.
+
+    Raises:
+        ValueError: Liger has none for this language model.
+    """
+    from liger_kernel.transformers import apply_liger_kernel_to_llava
+
+    before = _own_methods(model)
+    # without model= it patches nothing but the loss (liger-kernel 0.8.5, monkey_patch.py); and the loss is ours: it
+    # looks only at what is learned, which saves more than the fused one
+    apply_liger_kernel_to_llava(fused_linear_cross_entropy=False, model=model)
+    if _own_methods(model) == before:
+        kind = model.config.text_config.model_type
+        raise ValueError(f"train.liger=true: Liger has no kernels for a {kind}; take train.liger=false")
+
+
+def _own_methods(model: Any) -> dict[str, int]:
+    """Modules whose ``forward`` is not their class's, but bound to them: so Liger patches a model that is loaded."""
+    return {name: id(vars(module)["forward"]) for name, module in model.named_modules() if "forward" in vars(module)}
 
 
 def with_lora(model: Any, lora: Lora, *, projector: bool) -> Any:

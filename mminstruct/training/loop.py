@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import random
 import shutil
@@ -35,6 +36,7 @@ _ANSWER = 64
 """Tokens of an answer to the probe, at most."""
 
 Hook = Callable[[int], None]
+_LOG = logging.getLogger(__name__)
 
 
 def fit(config: Train, after_step: Hook | None = None) -> None:
@@ -71,8 +73,7 @@ class _Run:
         self.plan = Plan(self.records, self.t, config.seed)
         world = self.place.world
         self.accumulation = -(-self.t.optim.batch // (world * self.t.micro_batch))
-        found = checkpoint.found(self.store)
-        self.newest = found[0] if found else None
+        self.newest = checkpoint.newest(self.store, self.place)
         self._begin()
         facts = self.manifest["data"]
         tokens = llava.image_tokens(self.model)
@@ -105,7 +106,7 @@ class _Run:
         from transformers.integrations import HfDeepSpeedConfig
 
         deepspeed.init_distributed(dist_backend="nccl" if self.gpu else "gloo", verbose=False)
-        universal = self.newest is not None and checkpoint.needs_conversion(self.newest, self.place.world)
+        universal = self.newest is not None and self.newest.needs_conversion(self.place.world)
         made = zero.settings(self.config, self.accumulation, gpu=self.gpu, universal=universal)
         # transformers looks for it while it loads, and then splits the weights at once; it must stay alive
         self.announced = HfDeepSpeedConfig(made) if self.t.zero.stage == 3 else None
@@ -119,7 +120,10 @@ class _Run:
         groups = llava.groups(self.model, self.config)
         self.rates = [group["lr"] for group in groups]
         self.engine = zero.start(self.model, groups, made)
-        self.step = checkpoint.load(self.engine, self.store, self.newest, self.place) if self.newest else 0
+        self.step = checkpoint.load(self.engine, self.newest, self.place) if self.newest else 0
+        if self.newest and self.place.rank == 0:
+            for name, why in self.newest.lost.items():
+                _LOG.warning("checkpoint %s is damaged (%s): training goes on from step %d", name, why, self.step)
 
     def _base(self) -> str:
         """The model to begin with; one built of parts is fetched from where the driver put it."""
@@ -226,7 +230,7 @@ class _Run:
         mine = [n for b, s in zip(micros, sums, strict=True) if not math.isfinite(s.item()) for n in b.names]
         bad = [name for names in self.place.gather(mine) for name in names]
         all_of_it = [name for names in self.place.gather([n for b in micros for n in b.names]) for name in names]
-        kept = [one.step for one in checkpoint.found(self.store)]
+        kept = [one.step for one in checkpoint.found(self.store)[0]]
         since = f"the checkpoint of step {kept[0]} stands" if kept else "there is no checkpoint yet"
         raise Halt(
             f"the {what} of step {self.step + 1} is not finite; rows: {', '.join(bad or all_of_it)}; {since}."

@@ -143,8 +143,29 @@ def test_what_cannot_be_clustered_is_refused() -> None:
         kmeans(np.ones((3, 4), np.float32), 1, seed=0, backend="numpy", crew=cast(Crew, "two"))
 
 
-def test_auto_takes_the_best_that_runs_here() -> None:
-    assert backend_for("auto") == next(name for name in module.BACKENDS if module._runs(name))
+@pytest.mark.parametrize(
+    ("gpu", "there", "takes"),
+    [
+        (True, ("cuvs", "torch", "faiss", "sklearn", "numpy"), "cuvs"),
+        (True, ("torch", "faiss", "sklearn", "numpy"), "torch"),
+        (True, ("faiss", "sklearn", "numpy"), "faiss"),
+        (False, ("torch", "faiss", "sklearn", "numpy"), "faiss"),
+        (False, ("torch", "sklearn", "numpy"), "sklearn"),
+        (False, ("torch", "numpy"), "torch"),
+    ],
+)
+def test_auto_takes_a_gpu_where_there_is_one_and_never_one_thread_beside_it(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, there: tuple[str, ...], takes: str
+) -> None:
+    monkeypatch.setattr(module, "_gpu", lambda: gpu)
+    monkeypatch.setattr(module, "_runs", lambda name: name in there)
+    assert backend_for("auto") == takes
+
+
+def test_a_gpu_is_what_torch_can_compute_on() -> None:
+    import torch
+
+    assert module._gpu() == torch.cuda.is_available()
 
 
 def test_seeding_spreads_over_the_clusters() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mminstruct import schemas
@@ -217,6 +220,38 @@ def test_another_seed_holds_out_other_instructions(tmp_path: Path) -> None:
     zero, one = held(0), held(1)
     assert len(zero) == 2
     assert zero != one
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 12), st.integers(1, 4), st.integers(0, 5), st.integers(0, 40))
+def test_the_hold_out_never_takes_more_than_half_of_the_pairs(
+    images: int, bank: int, each: int, wide: int, wanted: int
+) -> None:
+    grid = sorted({(f"i{n}", f"t{(n + m) % bank}") for n in range(images) for m in range(each)})
+    stage = Select(near=None, similar=None, holdout_images=wide, holdout_instructions=wanted)
+    with tempfile.TemporaryDirectory() as folder:
+        made = run(Path(folder) / "run", stage, {"a-0000": grid})
+    train = [row for row in rows(made) if row["split"] == "train"]
+    test = [row for row in rows(made) if row["split"] == "test"]
+    assert len(grid) - len(train) <= len(grid) / 2
+    for column in ("image_id", "instruction_id"):
+        assert not {row[column] for row in test} & {row[column] for row in train}
+
+
+def test_three_images_are_all_trained_on_and_a_warning_names_the_field(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = [(f"i{n}", f"t{m}") for n in range(3) for m in range(2)]
+    unit = Unit(table="select", key="all")
+    token = UNIT.set(unit)
+    try:
+        made = run(tmp_path / "run", Select(near=None, similar=None), {"a-0000": pairs})
+    finally:
+        UNIT.reset(token)
+    assert [row["split"] for row in rows(made)] == ["train"] * 6
+    assert unit.notes == {"held_out_fewer": 1}
+    assert "0 of 1 instructions" in caplog.text
+    assert "recipe.select.holdout_instructions=0" in caplog.text
 
 
 def test_nothing_to_select_from_is_no_fault(tmp_path: Path) -> None:

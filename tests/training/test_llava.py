@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -92,3 +95,57 @@ def test_images_are_padded_to_a_square_whatever_the_checkpoint_says(llava: Path,
     pixels = processor.image_processor(images=[wide], return_tensors="pt")["pixel_values"][0]
     assert pixels.shape == (3, 32, 32)
     assert pixels[:, 0].max() < pixels[:, 16].min()  # mean colour above and below, white in the middle
+
+
+@pytest.fixture
+def liger(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Liger's function by its signature in liger-kernel 0.8.5, which needs Triton: it patches what it is given.
+
+    Returns:
+        Names of the modules that were patched.
+    """
+    patched: list[str] = []
+
+    def apply_liger_kernel_to_llava(
+        cross_entropy: bool = False, fused_linear_cross_entropy: bool = True, model: Any = None, **kwargs: Any
+    ) -> None:
+        assert not fused_linear_cross_entropy
+        if model is None or model.config.text_config.model_type != "llama":
+            return
+        for name, part in model.model.language_model.named_modules():
+            if type(part).__name__ in ("LlamaRMSNorm", "LlamaMLP"):
+                part.__dict__["forward"] = type(part).forward.__get__(part, type(part))
+                patched.append(name)
+
+    module_of = ModuleType("liger_kernel.transformers")
+    module_of.apply_liger_kernel_to_llava = apply_liger_kernel_to_llava  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "liger_kernel", ModuleType("liger_kernel"))
+    monkeypatch.setitem(sys.modules, "liger_kernel.transformers", module_of)
+    return patched
+
+
+@pytest.mark.parametrize("adapters", [0, 4])
+def test_liger_patches_the_model_that_learns(
+    parts: tuple[Path, Path], tmp_path: Path, liger: list[str], adapters: int
+) -> None:
+    import torch
+
+    made = module.assemble(str(parts[0]), str(parts[1]), tmp_path / "llava", dtype="float32")
+    config = Train(out="", base=Base(model=str(made)))
+    config.train.gradient_checkpointing, config.train.liger, config.train.lora.r = False, True, adapters
+    model, _ = module.load(config.base, config, torch.float32)
+    assert len(liger) == 3 * 3 + 1  # two norms and an MLP in each of three layers, and the last norm
+    assert len(module._own_methods(model)) == len(liger)
+
+
+def test_liger_without_kernels_for_the_model_is_refused(
+    parts: tuple[Path, Path], tmp_path: Path, liger: list[str]
+) -> None:
+    made = module.assemble(str(parts[0]), str(parts[1]), tmp_path / "llava", dtype="float32")
+    from transformers import LlavaForConditionalGeneration
+
+    model = LlavaForConditionalGeneration.from_pretrained(made)
+    model.config.text_config.model_type = "mamba"
+    with pytest.raises(ValueError, match="Liger has no kernels for a mamba; take train.liger=false"):
+        module.with_liger(model)
+    assert not liger

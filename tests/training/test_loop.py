@@ -148,3 +148,22 @@ def test_the_model_left_answers_alike_in_transformers_and_vllm(trained: Trained)
         said.append(json.loads(done.stdout.splitlines()[-1]))
     assert said[0] == said[1]
     assert all(said[0])
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_flipped_bit_in_an_optimizer_file_is_told_and_the_checkpoint_before_it_is_taken(
+    trained: Trained, stage: int
+) -> None:
+    _, made = trained
+    whole = made["whole"] if stage == 3 else made["zero 2"]
+    assert losses(made[f"bent {stage}"]) == pytest.approx(losses(whole), rel=1e-4)
+    said = [line for line in made["told"] if "step-00000004 is damaged" in line]
+    assert len(said) == 2
+    assert all("optim_states.pt is not what was written" in line and "goes on from step 2" in line for line in said)
+
+
+def test_a_checkpoint_that_would_run_a_command_is_refused_and_runs_nothing(trained: Trained) -> None:
+    _, made = trained
+    assert "holds more than tensors and is not loaded: " in made["strange"]
+    assert "system" in made["strange"]
+    assert not made["ran"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import resource
 import shutil
@@ -45,6 +46,73 @@ def run(config: Train, rank: int, until: int | None = None) -> list[dict[str, An
     return watch.read(Store(config.out + "/train"))
 
 
+def flip(file: Path, place: int | None = None) -> None:
+    """Turn one bit over, by default in the middle of *file*."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2 if place is None else place] ^= 4
+    file.write_bytes(data)
+
+
+class Command:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (f"touch {self.mark}",)
+
+
+def plant(folder: Path, mark: Path) -> None:
+    """Put a file that runs a command into a checkpoint, with a receipt that is right."""
+    import torch
+
+    one = checkpoint.Checkpoint.from_json((folder / checkpoint.COMPLETE).read_bytes())
+    name = next(file for file in one.files if "model_states" in file)
+    torch.save({"module": {}, "more": Command(mark)}, folder / name)
+    one.files[name] = checkpoint.File.of(folder / name)
+    (folder / checkpoint.COMPLETE).write_bytes(one.as_json())
+
+
+class Told(logging.Handler):
+    """What was logged, in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def damaged(rank: int, folder: Path, settings: Any) -> dict[str, Any]:
+    """What two workers do with checkpoints that are not what they wrote."""
+    import torch.distributed as dist
+
+    made: dict[str, Any] = {}
+    told = Told()
+    logging.getLogger("mminstruct.training").addHandler(told)
+    for stage in (2, 3):
+        bent = settings(f"bent-{stage}", zero=Zero(stage=stage))
+        run(bent, rank, until=5)
+        if rank == 0:
+            flip(next((folder / bent.out / "train/checkpoints/step-00000004").glob("*optim_states.pt")))
+        dist.barrier()
+        made[f"bent {stage}"] = run(bent, rank)
+    made["told"] = told.lines
+    strange = settings("strange")
+    run(strange, rank, until=3)
+    if rank == 0:
+        plant(folder / strange.out / "train/checkpoints/step-00000002", folder / "ran")
+    dist.barrier()
+    try:
+        run(strange, rank)
+    except Halt as halt:
+        made["strange"] = str(halt)
+    made["ran"] = (folder / "ran").exists()
+    return made
+
+
 def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
     """What two workers do."""
     data = sets.write(folder / "data")
@@ -67,6 +135,7 @@ def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
     lora = settings("lora", lora=Lora(r=4, alpha=8, dropout=0.0), save_every=100)
     lora.data.eval, lora.data.probe, lora.train.optim.projector_lr = str(data), 0, 1e-3
     made["lora"] = run(lora, rank)
+    made |= damaged(rank, folder, settings)
     try:
         run(sets.settings(folder / "poisoned", folder / "poison", data, **mixed), rank)
     except Halt as halt:
@@ -90,7 +159,7 @@ def alone(folder: Path, model: Path) -> dict[str, Any]:
     except OSError as error:
         made["full"] = str(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    made["left"] = [one.name for one in checkpoint.found(Store(str(folder / "full" / "train")))]
+    made["left"] = [one.name for one in checkpoint.found(Store(str(folder / "full" / "train")))[0]]
     made["after full"] = run(full, 0)
     return made
 
