@@ -197,8 +197,10 @@ def test_every_command_ends_at_once_with_its_output_out_and_its_code(tmp_path: P
 
 
 def test_output_that_could_not_be_written_is_no_success() -> None:
+    code = "from mminstruct.job import leave; print('all of it'); leave(0)"
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", LEAVES, "0"], stdout=full, timeout=50, check=False)
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, env=buffered, timeout=50, check=False)
     assert done.returncode == 1
 
 
