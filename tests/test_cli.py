@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from mminstruct import cli, config, job
+from mminstruct.checksum import seal, unseal
 from mminstruct.cli import main
 from mminstruct.engine.local import Local
 from mminstruct.recipes import RECIPES
@@ -175,9 +176,32 @@ def test_sums_that_do_not_close_have_exit_code_1_at_the_end_of_a_build(
 ) -> None:
     assert build() == 0
     receipt = Path("run/first/_receipts/shard-00000-0000.json")
-    receipt.write_text(receipt.read_text().replace('"kept": 8', '"kept": 7'))
+    receipt.write_bytes(seal(unseal(receipt.read_bytes(), "", "") | {"kept": 7}))
     assert build() == 1
-    assert "DO NOT CLOSE" in capsys.readouterr().out
+    assert "UNSOUND: first/shard-00000-0000: 8 in, but 1 neither kept nor dropped" in capsys.readouterr().out
+
+
+LEAVES = """
+import atexit, sys, threading, time
+from mminstruct.job import leave
+atexit.register(lambda: print("tidied up"))
+threading.Thread(target=time.sleep, args=(60,)).start()
+print("all of it")
+leave(int(sys.argv[1]))
+"""
+
+
+def test_every_command_ends_at_once_with_its_output_out_and_its_code(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVES, "3"], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (3, "all of it\ntidied up\n")
+
+
+def test_output_that_could_not_be_written_is_no_success() -> None:
+    code = "from mminstruct.job import leave; print('all of it'); leave(0)"
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, env=buffered, timeout=50, check=False)
+    assert done.returncode == 1
 
 
 SLOW = """
@@ -191,6 +215,7 @@ def slow(self):
     return lambda count: (print("working", flush=True), time.sleep(60), through(count))[2]
 Pass.load = slow
 RECIPES["small"] = Small
+from mminstruct.checksum import seal, unseal
 from mminstruct.cli import main
 sys.exit(main(sys.argv[1:]))
 """
