@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -308,3 +309,22 @@ def test_every_shipped_experiment_and_set_of_models_composes(mine: Path) -> None
             else:
                 with initialize_config_dir(str(config.conf()), version_base="1.3"):
                     compose(job, [f"{group}={file.stem}", "out=run"])
+
+
+def test_one_part_and_then_all_with_base_and_a_refusal_whose_command_works_when_pasted(say: Words) -> None:
+    words = ("recipe=small", "engine=local", "source=x")
+    assert say("build", *words, "out=runs/mine", "units=1")[0] == 0
+    code, _, refused = say("build", *words, "out=runs/mine")
+    assert code == 2
+    assert "sum was made from second, which has 1 part, and 1 of 2 shards are not read yet\n" in refused
+    pasted = shlex.split(refused.splitlines()[-1])
+    assert pasted[:4] == ["mminstruct", "build", "out=runs/mine-2", "base=runs/mine"]
+    _, planned, _ = say("plan", *words, "out=runs/mine")
+    assert "build is refused:\n" + refused.removeprefix("mminstruct build: ") in planned
+    assert main(pasted[1:]) == 0
+    code, said, _ = say("build", *words, "out=runs/mine-2")
+    assert code == 0
+    assert [line.split()[4] for line in said.splitlines() if line.startswith("sum ")] == ["32"], "rows of all parts"
+    code, said, _ = say("build", *words, "out=runs/mine2", "base=runs/mine")
+    assert code == 0
+    assert "first: 1 units taken over from runs/mine" in said
