@@ -238,7 +238,7 @@ def test_the_same_command_again_does_nothing_and_another_recipe_is_refused(say: 
     assert say("build", *words)[0] == 0
     code, _, told = say("build", *words, "recipe.first.drop=3")
     assert code == 2
-    assert told.startswith("mminstruct build: first.drop: 0 -> 3\n")
+    assert told.startswith("mminstruct build: recipe.first.drop: 0 -> 3\n")
     assert "out=NEW base=run" in told
 
 
@@ -324,7 +324,7 @@ def test_one_part_and_then_all_with_base_and_a_refusal_whose_command_works_when_
     assert main(pasted[1:]) == 0
     code, said, _ = say("build", *words, "out=runs/mine-2")
     assert code == 0
-    assert [line.split()[4] for line in said.splitlines() if line.startswith("sum ")] == ["32"], "rows of all parts"
+    assert {line.split()[4] for line in said.splitlines() if line.startswith("sum ")} == {"32"}, "rows of all parts"
     code, said, _ = say("build", *words, "out=runs/mine2", "base=runs/mine")
     assert code == 0
     assert "first: 1 units taken over from runs/mine" in said
