@@ -10,7 +10,7 @@ from mminstruct import lease
 from mminstruct.deletion import inherit
 from mminstruct.mending import mend
 from mminstruct.recipe import inputs, manifests, segments
-from mminstruct.state import Run, State, stale, states
+from mminstruct.state import ANEW, Run, State, stale, states
 from mminstruct.store import Receipt, Store
 
 __all__ = ["DriftError", "Engine", "Event", "FailedUnits", "Run", "claim", "execute"]
@@ -105,7 +105,8 @@ def refuse(run: Run, found: Mapping[str, State]) -> None:
             f" another folder and keep what did not change: {go_on(run)}",
             run.url,
         )
-    _refuse(run, [line for state in found.values() for line in state.stale])
+    changed = [line for state in found.values() for line in state.stale]
+    _refuse(run, [line for line in changed if not line.endswith(ANEW)] or changed)
 
 
 def _refuse(run: Run, faults: list[str]) -> None:

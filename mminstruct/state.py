@@ -150,7 +150,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
     wanted = manifests(run.recipe)
     other = Run(url=base, recipe=run.recipe) if base is not None else None
     found: dict[str, State] = {}
-    limit = run.only
+    limit, unread = run.only, ""
     for name, stage in run.stages.items():
         table, reads = run.table(name), list(inputs(stage).values())
         state = found[name] = State(differs=differs(table, wanted[name]))
@@ -161,7 +161,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         now = partial(_digests, parts=parts, wholes=wholes) if stage.reads else partial(_facts, shards=shards)
         unsettled = next((of for of in wholes if not found[of].settled), None)
         if state.here and unsettled:
-            state.stale = [f"{name} was made from {unsettled}, {_partial(found[unsettled])}"]
+            state.stale = [f"{name} was made from {unsettled}, {_partial(found[unsettled], unread)}"]
         elif state.here:
             state.stale = stale(stage, name, state.here, now)
         if other is not None:
@@ -175,6 +175,8 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         first = primary(stage)
         keys = sorted(shards) if not stage.reads else [ALL] if first is None else list(found[first].taken)
         left = set(keys) - receipts.keys()
+        if not stage.reads:
+            unread = f", and {len(left)} of {len(keys)} shards are not read yet" if left else ""
         state.total, state.settled = len(keys), not left or left <= table.failures().keys()
         if not stage.reads and units is not None:
             limit, state.settled = _first(keys, receipts, units)
@@ -233,8 +235,16 @@ def _most(run: Run, name: str, state: State, units: int | None) -> int | None:
     return units if known is None else min(known, units)
 
 
-def _partial(state: State) -> str:
+ANEW = "which would be made anew"
+
+
+def _partial(state: State, unread: str) -> str:
+    """How far a table is that is not settled.
+
+    Args:
+        unread: what is said of the source's shards.
+    """
     if state.refused:
-        return "which would be made anew"
+        return ANEW
     have = f"which has {len(state.taken)} part{'s' * (len(state.taken) != 1)}"
-    return f"{have} of {state.total}" if state.total is not None else f"{have} and will have more"
+    return f"{have} of {state.total}" if state.total is not None else f"{have}{unread}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -305,7 +306,7 @@ def test_the_same_command_again_does_nothing_and_another_recipe_is_refused(say: 
     assert say("build", *words)[0] == 0
     code, _, told = say("build", *words, "recipe.first.drop=3")
     assert code == 2
-    assert told.startswith("mminstruct build: first.drop: 0 -> 3\n")
+    assert told.startswith("mminstruct build: recipe.first.drop: 0 -> 3\n")
     assert "out=NEW base=run" in told
 
 
@@ -403,3 +404,22 @@ def test_an_experiment_of_ones_own_does_what_it_says(say: Words, mine: Path) -> 
     code, shown, _ = say("build", "--cfg", "job", "out=run", "experiment=ours")
     assert code == 0
     assert yaml.safe_load(shown)["recipe"]["match"]["how"] == "top1"
+
+
+def test_one_part_and_then_all_with_base_and_a_refusal_whose_command_works_when_pasted(say: Words) -> None:
+    words = ("recipe=small", "engine=local", "source=x")
+    assert say("build", *words, "out=runs/mine", "units=1")[0] == 0
+    code, _, refused = say("build", *words, "out=runs/mine")
+    assert code == 2
+    assert "sum was made from second, which has 1 part, and 1 of 2 shards are not read yet\n" in refused
+    pasted = shlex.split(refused.splitlines()[-1])
+    assert pasted[:4] == ["mminstruct", "build", "out=runs/mine-2", "base=runs/mine"]
+    _, planned, _ = say("plan", *words, "out=runs/mine")
+    assert "build is refused:\n" + refused.removeprefix("mminstruct build: ") in planned
+    assert main(pasted[1:]) == 0
+    code, said, _ = say("build", *words, "out=runs/mine-2")
+    assert code == 0
+    assert {line.split()[4] for line in said.splitlines() if line.startswith("sum ")} == {"32"}, "rows of all parts"
+    code, said, _ = say("build", *words, "out=runs/mine2", "base=runs/mine")
+    assert code == 0
+    assert "first: 1 units taken over from runs/mine" in said

@@ -47,7 +47,7 @@ def test_a_folder_that_holds_something_else_is_another(tmp_path: Path, change: s
     elif change == "shrunk":
         (folder / "a.txt").unlink()
     elif change == "renamed":
-        (folder / "a.txt").rename(folder / "z.txt")
+        (folder / "a.txt").rename(folder / "aa.txt")  # the order stays
     elif change == "other bytes":
         (folder / "a.txt").write_text("eno")
     else:

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from mminstruct.engine.local import Local
+from mminstruct.journal import Calls
 from mminstruct.recipe import Recipe
 from mminstruct.run import DriftError, Event, FailedUnits, Run, claim, execute
 from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
@@ -164,6 +165,19 @@ def test_a_run_of_some_units_is_the_base_of_one_of_others(
     plain = Store(str(tmp_path / "plain"))
     for name in ("sum", "last"):
         assert Store(str(tmp_path / "new")).table(name).digest() == plain.table(name).digest()
+
+
+def test_paid_replies_of_a_unit_that_base_did_not_finish_come_along(tmp_path: Path) -> None:
+    recipe = small()
+    build(tmp_path / "old", recipe)
+    old = Run(url=str(tmp_path / "old"), recipe=recipe)
+    (tmp_path / "old" / "first" / "_receipts" / "shard-00000-0001.json").unlink()
+    Calls(old.table("first"), "shard-00000-0001").put("asked", {"text": "paid for"})
+    new = Run(url=str(tmp_path / "new"), recipe=recipe)
+    claim(new, old.url)
+    assert Calls(new.table("first"), "shard-00000-0001").get("asked") == {"text": "paid for"}
+    Calls(new.table("first"), "shard-00000-0001").put("more", {"text": "of the new run alone"})
+    assert Calls(old.table("first"), "shard-00000-0001").get("more") is None
 
 
 def test_units_that_were_passed_over_at_a_barrier_are_not_tried_again_behind_it(tmp_path: Path) -> None:

@@ -342,7 +342,7 @@ def test_plan_of_more_than_a_barrier_has_seen_calls_what_came_of_it_stale(tmp_pa
     assert states(found)["first"] == ("to go on with", 3, 0, None)
     assert (found["sum"].state, found["sum"].why) == (
         "stale",
-        ["sum was made from second, which has 3 parts and will have more"],
+        ["sum was made from second, which has 3 parts, and 2 of 4 shards are not read yet"],
     )
 
 
