@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mminstruct.readers.conversation import IMAGE, Turn, Unsound, check
+from mminstruct.readers.conversation import IMAGE, Turn, Unsound, check, marks
 from mminstruct.rules import SPECIAL_TOKENS
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
@@ -55,7 +55,7 @@ def normal(text: str) -> str:
 
 
 def check_turns(turns: list[Turn], images: int) -> None:
-    """A conversation must be sound, ask something beside its images, and hold no token of a chat template.
+    """A conversation must be sound, have one ``<image>`` an image, ask something, and hold no token of a template.
 
     Raises:
         Unsound: with the fault.
@@ -69,6 +69,8 @@ def check_turns(turns: list[Turn], images: int) -> None:
             what = f"turn {place} has the token {stray.group()!r}; the filter rule `leak` drops such pairs"
             raise Unsound("token", what)
     check(turns, images)
+    if marks(turns) != images:
+        raise Unsound("image_count", f"{marks(turns)} times {IMAGE} for {images} images")
 
 
 # LLaVA's loader splits its prompt at " ASSISTANT: " to find what to learn: one more, and nothing is learnt of the rest
