@@ -20,7 +20,7 @@ from mminstruct.models import faults
 from mminstruct.models.connection import Connection, Settings
 from mminstruct.models.exchange import Ask
 from mminstruct.models.faults import EndpointError, Fault
-from mminstruct.readers.text import json_lines
+from mminstruct.readers.records import json_lines
 from mminstruct.stage import Journal, note
 
 log = logging.getLogger(__name__)
