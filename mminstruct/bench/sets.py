@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from mminstruct import content, schemas
 from mminstruct.files import info
-from mminstruct.readers import conversation, text
+from mminstruct.readers import conversation
+from mminstruct.readers import records as outside
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import GIVEN, normalise
 from mminstruct.readers.text import BadRow
@@ -177,7 +178,7 @@ def records(path: str, seen: Counter[str] | None = None) -> Iterator[dict[str, A
     """
     found = False
     with fsspec.open(path, "rb") as file:
-        for entry in text.records(file, path, seen):
+        for entry in outside.records(file, path, seen):
             found = found or isinstance(entry, dict)
             yield entry
     if not found:

@@ -35,6 +35,7 @@ from mminstruct.export.row import Image, Row, check_turns
 from mminstruct.export.table import Exported
 from mminstruct.readers import text
 from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.records import parse
 
 
 @dataclass(kw_only=True)
@@ -291,12 +292,17 @@ def _read(source: Source, unsound: Counter[str], mended: Counter[str], pixels: b
             if isinstance(record, text.BadRow):
                 unsound["not_json"] += 1
                 continue
+            done: Counter[str] = Counter()
             try:
-                yield row_of(record, folder, mended)
+                row = row_of(record, folder, done)
+                check_turns(row.turns, len(row.images))
             except Unsound as error:
                 unsound[error.reason] += 1
+            else:
+                mended.update(done)
+                yield row
     elif (path / "export.json").is_file():
-        facts = text.parse(text.read(path / "export.json"), str(path / "export.json"))
+        facts = parse(text.read(path / "export.json"), str(path / "export.json"))
         yield from format_of(facts["format"]).read(path, "train")
     else:
         run = Exported(source.path, Check())

@@ -9,6 +9,7 @@ from typing import Any
 
 from mminstruct.export.row import PROVENANCE, Image, Row
 from mminstruct.readers import conversation, text
+from mminstruct.readers import records as outside
 from mminstruct.readers.conversation import Unsound
 
 
@@ -19,7 +20,7 @@ def records(path: Path, seen: Counter[str] | None = None) -> Iterator[dict[str, 
         Unreadable: the file cannot be read to its end.
     """
     with open(path, "rb") as file:
-        yield from text.records(file, str(path), seen)
+        yield from outside.records(file, str(path), seen)
 
 
 def own(path: Path) -> Iterator[dict[str, Any]]:

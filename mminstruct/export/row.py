@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mminstruct.readers.container import BadImage, sniff
-from mminstruct.readers.conversation import IMAGE, Turn, Unsound, check
+from mminstruct.readers.conversation import IMAGE, Turn, Unsound, check, marks
 from mminstruct.readers.image import GIVEN, load
 from mminstruct.text import words
 from mminstruct.text.leaks import broken, special_token
@@ -57,7 +57,7 @@ def normal(text: str) -> str:
 
 
 def check_turns(turns: list[Turn], images: int) -> None:
-    """A conversation must be sound, ask something beside its images, and hold no token of a chat template.
+    """A conversation must be sound, have one ``<image>`` an image, ask something, and hold no token of a template.
 
     Raises:
         Unsound: with the fault.
@@ -72,6 +72,8 @@ def check_turns(turns: list[Turn], images: int) -> None:
         if found and (found[0] != "error_text" or len(words(text)) > _SHORT):
             raise Unsound(found[0], f"turn {place} has {found[1]!r}; the filter rule `leak` drops such pairs")
     check(turns, images)
+    if marks(turns) != images:
+        raise Unsound("image_count", f"{marks(turns)} times {IMAGE} for {images} images")
 
 
 _SHORT = 3

@@ -16,6 +16,7 @@ from mminstruct.export.records import provenance
 from mminstruct.export.row import Image, Row
 from mminstruct.export.shards import shards
 from mminstruct.readers import conversation, text
+from mminstruct.readers.records import parse
 
 FILES = "{split}-*.tar"
 USE = 'webdataset: `wds.WebDataset("train-{000000..000009}.tar").decode("pil")`, with the number of the last shard'
@@ -57,7 +58,7 @@ def read(folder: Path, split: str) -> Iterator[Row]:
                 if not re.fullmatch(r"\d{9}\.json", member.name):
                     images.append(data)
                     continue
-                record = text.parse(text.decode(data, member.name), f"{path}: {member.name}")
+                record = parse(text.decode(data, member.name), f"{path}: {member.name}")
                 told = conversation.read(record)
                 shown = zip(told.images, images, strict=True)
                 yield Row(

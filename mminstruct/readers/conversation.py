@@ -50,7 +50,8 @@ class Conversation:
     system: str | None = None
     """What precedes the turns."""
     mended: tuple[str, ...] = ()
-    """What was done to it: ``first_turn_passed_over``, ``last_turn_passed_over``."""
+    """What was done to it: ``first_turn_passed_over``, ``last_turn_passed_over``; ``image_without_mark``: its image is
+    to be shown before the first question."""
 
     def folded(self) -> list[Turn]:
         """The turns with the system's text at the head of the first question, behind its images.
@@ -91,13 +92,17 @@ def read(record: Mapping[str, Any]) -> Conversation:
         mended.append("last_turn_passed_over")
     found = images(record) or tuple(_name(one) for one in inside)
     check(turns, len(found))
+    if len(found) > marks(turns):
+        mended.append("image_without_mark")
     name = record.get("id")
     given = str(name) if isinstance(name, str | int | float) else ""
     return Conversation(given, turns, found, system, tuple(mended))
 
 
 def check(turns: Sequence[Turn], images: int) -> None:
-    """A conversation must be human first and in turn with gpt, one ``<image>`` an image in questions, nothing empty.
+    """A conversation must be human first and in turn with gpt, nothing empty, one ``<image>`` an image in questions.
+
+    A single image may do without: it is shown before the first question, as LLaVA shows every image.
 
     Raises:
         Unsound: with the fault.
@@ -112,9 +117,14 @@ def check(turns: Sequence[Turn], images: int) -> None:
             raise Unsound("empty", f"turn {place} is empty")
         if speaker == "gpt" and IMAGE in turn["value"]:
             raise Unsound("token", f"turn {place}, an answer, has the token {IMAGE!r}")
-    found = sum(turn["value"].count(IMAGE) for turn in turns)
-    if found != images:
+    found = marks(turns)
+    if found != images and not (found == 0 and images == 1):
         raise Unsound("image_count", f"{found} times {IMAGE} for {images} images")
+
+
+def marks(turns: Sequence[Turn]) -> int:
+    """How many times the turns have ``<image>``."""
+    return sum(turn["value"].count(IMAGE) for turn in turns)
 
 
 def images(record: Mapping[str, Any]) -> tuple[str, ...]:

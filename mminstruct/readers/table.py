@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mminstruct.readers.text import BadRow, Unreadable, json_lines, lines
+from mminstruct.readers.records import json_lines
+from mminstruct.readers.text import BadRow, Unreadable, lines
 
 CELL_BYTES = 1 << 20
 """The largest cell: a longer one is no address and no caption, but a quote that was never closed."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mminstruct.readers.container import BadImage
-from mminstruct.readers.text import Unreadable, decode, parse
+from mminstruct.readers.records import parse
+from mminstruct.readers.text import Unreadable, decode
 from mminstruct.sources.sample import Sample
 from mminstruct.stage import note
 from mminstruct.text import repair

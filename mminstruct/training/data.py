@@ -21,7 +21,7 @@ import pyarrow as pa
 from PIL import Image
 
 from mminstruct.models.transcript import Unanswerable, picture
-from mminstruct.readers import conversation, text
+from mminstruct.readers import conversation, records, text
 from mminstruct.text import repair
 from mminstruct.training.config import Training
 from mminstruct.training.template import IGNORED, IMAGE, ROLES, encode, question
@@ -69,7 +69,7 @@ def read(path: str, images: str | None) -> tuple[pa.Table, dict[str, Any]]:
             some.append(which)
 
     def kept() -> Iterator[dict[str, Any]]:
-        for number, record in enumerate(text.records(file, f"data {path}", mended)):
+        for number, record in enumerate(records.records(file, f"data {path}", mended)):
             if isinstance(record, text.BadRow):
                 drop("not_json", f"line {record.line}: {record.said}")
                 continue
@@ -121,7 +121,7 @@ def _beside(fs: Any, near: str) -> Any:
     if not fs.exists(near) or fs.size(near) >= 2**20:
         return None
     try:
-        return text.parse(text.decode(fs.cat_file(near), near), near)
+        return records.parse(text.decode(fs.cat_file(near), near), near)
     except text.Unreadable as error:
         return {"unreadable": str(error)}
 

@@ -263,6 +263,33 @@ def test_a_source_that_is_not_there_is_named(world: Path) -> None:
         mixed(world, {"a": {"path": "nowhere"}})
 
 
+def test_a_mixture_without_a_sound_row_tells_what_became_of_each(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**seen(0), "conversations": turns(("human", "What?"), ("gpt", "A dot."))}, {"id": "x"}]
+    (world / "bare.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows) + "{torn\n")
+    sources = {"bare": {**LLAVA, "path": "bare.jsonl"}}
+    assert main(["mix", str(recipe(world, sources)), "--to", str(world / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "bare: 3 rows, 1 x image_count, 1 x no_conversation, 1 x not_json" in told
+    assert "status" not in told
+    with pytest.raises(ExportError, match=r"0 sound ones are there \(1 x image_count, 1 x no_conversation"):
+        mixed(world, {"bare": {**sources["bare"], "count": 2}})
+
+
+def test_what_was_done_to_rows_is_counted_for_those_that_are_taken(world: Path) -> None:
+    first = {"from": "gpt", "value": "Hello"}
+    rows = [talk(0), {**talk(1), "conversations": [first, *talk(1)["conversations"]]},
+            {**talk(2), "system": "Be short."}, {**seen(0), "conversations": [first, *talk(3)["conversations"]]}]  # fmt: skip
+    (world / "chat.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    made = mixed(world, {"chat": {**CHAT, "images": "data"}})
+    (told,) = facts(world)["mixture"]
+    assert told["mended"] == {"first_turn_passed_over": 1, "system_folded": 1}
+    assert told["unsound"] == {"image_count": 1}
+    assert "Be short.\n\nQuestion 2?" in [row["conversations"][0]["value"] for row in made]
+    assert "1 first_turn_passed_over, 1 system_folded |" in (world / "out" / "README.md").read_text(encoding="utf-8")
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     there=st.lists(st.integers(0, 50), min_size=1, max_size=4),

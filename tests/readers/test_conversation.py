@@ -20,11 +20,12 @@ from tests.readers.hostile import CONVERSATIONS, talk
 
 OWN = {
     "train": {"several_images", "image_missing"},
-    "mix": {"token", "empty", "several_images", "image_missing"},
+    "mix": {"token", "empty", "several_images", "image_missing", "image_count"},
     "bench": {"no_question", "several_images", "nothing_to_see", "no_id"},
 }
 """What a door refuses beyond what the reader does: training takes one image; a mixture is for any trainer, so it holds
-no token of a template and no question of nothing; a benchmark asks something that can be seen."""
+no token of a template, no question of nothing, and one ``<image>`` an image; a benchmark asks something that can be
+seen."""
 Found = tuple[str, ...] | str
 
 
@@ -123,6 +124,7 @@ def test_they_agree_on_whatever_comes(record: dict[str, Any], folder: Path) -> N
         ("OpenAI's parts", ["<image>\nWhat?", "A bus."], ("0.jpg",), None, ()),
         ("an image as an object", ["<image>\nWhat is it?", "A bus."], ("0.jpg",), None, ()),
         ("an image as a list of objects", ["<image>\nWhat is it?", "A bus."], ("0.jpg",), None, ()),
+        ("an image without its mark", ["Why?", "Because."], ("0.jpg",), None, ("image_without_mark",)),
         ("the model speaks first", ["Why?", "Because."], (), None, ("first_turn_passed_over",)),
         ("the human speaks last", ["Why?", "Because."], (), None, ("last_turn_passed_over",)),
         ("both", ["Why?", "Because."], (), None, ("first_turn_passed_over", "last_turn_passed_over")),
@@ -144,7 +146,6 @@ def test_a_sound_conversation_is_read_whole(
     [
         ("an image as bytes", "image"),
         ("an image as a number", "image"),
-        ("an image without its mark", "image_count"),
         ("a mark without its image", "image_count"),
         ("a mark in the answer", "token"),
         ("the model speaks first twice", "turns"),
