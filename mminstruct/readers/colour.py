@@ -156,7 +156,8 @@ def _from_chunks(opened: Image.Image) -> bytes | None:
     usual = abs(gamma / _GAMMA - 1) <= 0.05
     if primaries is None and usual:
         return None
-    return _made(tuple(primaries or _PRIMARIES[1]), None if usual else gamma)
+    curve = None if usual else gamma
+    return (_made(tuple(primaries), curve) if primaries else None) or _made(_PRIMARIES[1], curve)
 
 
 def _coded(primaries: int, transfer: int) -> bytes | None:

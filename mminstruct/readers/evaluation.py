@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mminstruct.readers.container import IMAGES, BadImage, sniff
-from mminstruct.readers.image import EVALUATION, decode, phash
+from mminstruct.readers.image import EVALUATION, decode, phashes
 from mminstruct.stage import note
 from mminstruct.text import repair
 
@@ -65,7 +65,7 @@ def pictures(folder: str, unreadable: str, field: str) -> Iterator[tuple[str, Im
             refused[name] = str(error)
             continue
         counts["eval_frames_passed_by"] += seen.frames - 1
-        if phash(seen.rgb) is None:
+        if phashes(seen.rgb) is None:
             counts["eval_images_one_colour"] += 1
             continue
         counts["eval_images_read"] += 1
@@ -158,10 +158,8 @@ def hashes(rgb: Image.Image) -> dict[str, int]:
             views[f"with a {colour} border of {percent} %"] = ImageOps.expand(small, frame, colour)
     found: dict[str, int] = {}
     for what, view in views.items():
-        for also, turned in (("", view), (", mirrored", ImageOps.mirror(view))):
-            value = phash(turned)
-            if value is not None:
-                found[what + also] = value
+        if (both := phashes(view)) is not None:
+            found[what], found[f"{what}, mirrored"] = both
     return found
 
 
@@ -169,9 +167,9 @@ def _unframed(rgb: Image.Image) -> Image.Image:
     """*rgb* without a border of one colour; itself where there is none, or less than half would be left."""
     values_HW3 = np.asarray(rgb, np.int16)
     top, bottom = _border(values_HW3), rgb.height - _border(values_HW3[::-1])
-    inner_WH3 = values_HW3[top:bottom].transpose(1, 0, 2)
-    if not inner_WH3.size:
+    if bottom <= top:
         return rgb
+    inner_WH3 = values_HW3[top:bottom].transpose(1, 0, 2)
     left, right = _border(inner_WH3), rgb.width - _border(inner_WH3[::-1])
     if 2 * max(0, right - left) * (bottom - top) < rgb.width * rgb.height:
         return rgb
@@ -180,8 +178,7 @@ def _unframed(rgb: Image.Image) -> Image.Image:
 
 def _border(lines_LM3: np.ndarray) -> int:
     """How many lines, from the first one on, have its one colour, but for what JPEG lets flow over from the picture."""
-    apart_LM3 = np.abs(lines_LM3 - np.median(lines_LM3[0], axis=0))
-    apart_L = apart_LM3.mean(axis=(1, 2))
-    if apart_L[0] > 6:
+    colour_3 = np.median(lines_LM3[0], axis=0)
+    if np.abs(lines_LM3[0] - colour_3).mean() > 6:
         return 0
-    return int((apart_L > 24).argmax()) if apart_L.max() > 24 else len(lines_LM3)
+    return next((n for n, line in enumerate(lines_LM3) if np.abs(line - colour_3).mean() > 24), len(lines_LM3))

@@ -123,10 +123,10 @@ def load(data: bytes, rules: Rules = GIVEN, longest: int | None = None) -> Image
     return decode(data, rules, longest).rgb
 
 
-def phash(rgb: Image.Image) -> int | None:
-    """The perceptual hash that ``normalise`` gives of these pixels; None for a picture of one colour."""
+def phashes(rgb: Image.Image) -> tuple[int, int] | None:
+    """The perceptual hash that ``normalise`` gives of these pixels, and of their mirror image; None for one colour."""
     plane = _tiny(rgb)
-    return _phash(plane) if float(np.ptp(plane)) >= 2 else None
+    return (_phash(plane), _phash(plane[:, ::-1])) if float(np.ptp(plane)) >= 2 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +185,8 @@ def _decode(data: bytes, rules: Rules, longest: int | None, count: bool) -> Deco
     except BadImage as fault:
         if rules.whole or fault.reason == "img_slow":
             raise
-        note("image_damaged")
+        if known == "JPEG":
+            note("image_damaged")
     try:
         opened = Image.open(io.BytesIO(data), formats=[known] if known else unmarked)
     except UnidentifiedImageError as error:

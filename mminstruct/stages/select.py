@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
+from mminstruct.duplicates import near_hashes, near_signatures, signatures
 from mminstruct.readers.evaluation import UNREADABLE, hashes, pictures
 from mminstruct.readers.text import read
 from mminstruct.stage import Drop, Made, Stage, Transform, content_id, files, made, note, whole
-from mminstruct.text.duplicates import near_hashes, near_signatures, nearest, signatures
+from mminstruct.text.duplicates import near_hashes, near_signatures, signatures
 from mminstruct.text.rules import words
 
 _LOG = logging.getLogger(__name__)
@@ -113,13 +114,13 @@ class Select(Stage):
             for view, value in hashes(picture).items():
                 names.append((name, view))
                 known.append(value)
-        images = _hashes(choice, ingest)
-        values_N = np.array(list(images.values()), np.uint64)
-        places_N, bits_N = nearest(np.array(known, np.uint64), values_N, self.eval_near)
-        for image, place, bits in zip(images, places_N.tolist(), bits_N.tolist(), strict=True):
-            if place >= 0:
-                name, view = names[place]
-                choice.drop_images(image, "eval_image", f"{name} {view}, {bits} bits away")
+        known_E = np.array(known, np.uint64)
+        for image, found in _hashes(choice, ingest).items():
+            distance_E = np.bitwise_count(known_E ^ np.uint64(found))
+            if distance_E.min() <= self.eval_near:
+                nearest = int(distance_E.argmin())
+                name, view = names[nearest]
+                choice.drop_images(image, "eval_image", f"{name} {view}, {distance_E[nearest]} bits away")
 
     def _evaluation_questions(self, choice: _Choice, answer: ds.Dataset, summarize: ds.Dataset) -> None:
         if self.eval_questions is None:

@@ -34,29 +34,6 @@ def near_hashes(hashes_N: np.ndarray, most: int) -> np.ndarray:
     return _keepers(unique_U, canonical_N, found)
 
 
-def nearest(known_K: np.ndarray, hashes_N: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each 64-bit hash the place of the nearest known one, and the bits between them ``(N,)``; -1 and 65 for none.
-
-    Only hashes that differ in at most *most* bits are near; of equally near ones the first counts. As in
-    ``near_hashes``, those are equal in one of ``most + 1`` bands, and only those are compared.
-    """
-    place_N, bits_N = np.full(len(hashes_N), -1), np.full(len(hashes_N), 65)
-    edges = np.linspace(0, 64, most + 2).astype(np.uint64)
-    for low, high in itertools.pairwise(edges):
-        band_K, band_N = ((values >> low) & np.uint64(2 ** int(high - low) - 1) for values in (known_K, hashes_N))
-        order_K = np.argsort(band_K, kind="stable")
-        at_N, end_N = (np.searchsorted(band_K[order_K], band_N, side) for side in ("left", "right"))
-        rows = np.flatnonzero(at_N < end_N)
-        while len(rows):
-            found = order_K[at_N[rows]]
-            bits = np.bitwise_count(known_K[found] ^ hashes_N[rows]).astype(int)
-            better = (bits <= most) & ((bits < bits_N[rows]) | ((bits == bits_N[rows]) & (found < place_N[rows])))
-            place_N[rows[better]], bits_N[rows[better]] = found[better], bits[better]
-            at_N[rows] += 1
-            rows = rows[at_N[rows] < end_N[rows]]
-    return place_N, bits_N
-
-
 def signatures(texts: Iterable[str], shingle: int = 3) -> np.ndarray:
     """MinHash signatures of the texts' word sequences of length *shingle*: uint32 ``(N, 128)``."""
     rng = np.random.default_rng(20240627)  # part of the method, like the constants of a hash: never a configured seed

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mminstruct import schemas
-from mminstruct.readers.image import load, phash
+from mminstruct.readers.image import load, phashes
 from mminstruct.stage import UNIT, Made, Unit
 from mminstruct.stages.select import Select
 
@@ -164,12 +164,18 @@ def test_images_near_an_evaluation_image_leave_with_its_name(tmp_path: Path) -> 
     (tmp_path / "eval" / "readme.txt").write_text("not an image")
     smaller = io.BytesIO()
     image.resize((120, 120)).save(smaller, "JPEG", quality=70)
-    found = phash(load(smaller.getvalue()))
-    assert found is not None
+    found, mirrored = phashes(load(smaller.getvalue())) or (0, 0)
     stage = Select(**KEEP_ALL, eval_images=str(tmp_path / "eval"))
-    made = run(tmp_path / "run", stage, {"a-0000": [("i1", "t1"), ("i2", "t1")]}, hashes={"i1": found})
-    assert reasons(made) == {"i1+t1": "eval_image"}
-    assert "bench.png" in str(made["a-0000"].drops[0].detail)
+    made = run(
+        tmp_path / "run",
+        stage,
+        {"a-0000": [("i1", "t1"), ("i2", "t1"), ("i3", "t1")]},
+        hashes={"i1": found, "i3": mirrored},
+    )
+    assert reasons(made) == {"i1+t1": "eval_image", "i3+t1": "eval_image"}
+    details = [str(drop.detail) for drop in made["a-0000"].drops]
+    assert all(detail.startswith("deep/bench.png as it is") for detail in details)
+    assert "mirrored" in details[1]
 
 
 def test_pairs_that_share_words_with_an_evaluation_question_leave(tmp_path: Path) -> None:

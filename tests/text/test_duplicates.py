@@ -5,8 +5,9 @@ import random
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from mminstruct.duplicates import near_hashes, near_signatures, signatures
 
-from mminstruct.text.duplicates import near_hashes, near_signatures, nearest, signatures
+from mminstruct.text.duplicates import near_hashes, near_signatures, signatures
 
 
 def greedy(hashes: list[int], most: int) -> list[int]:
@@ -84,19 +85,3 @@ def test_case_and_punctuation_make_no_difference_and_texts_of_a_word_work() -> N
 def test_nothing_gives_nothing() -> None:
     assert near_hashes(np.empty(0, np.uint64), 4).tolist() == []
     assert near_signatures(signatures([]), np.empty(0, np.int64), 0.8).tolist() == []
-
-
-def test_the_nearest_known_hash_is_that_of_a_full_search() -> None:
-    rng = np.random.default_rng(11)
-    known = rng.integers(0, 2**64, 300, np.uint64)
-    flips = np.array(
-        [sum(1 << int(bit) for bit in rng.choice(64, n % 10, replace=False)) for n in range(400)], np.uint64
-    )
-    asked = known[rng.integers(0, 300, 400)] ^ flips
-    for most in (0, 4, 6):
-        place, bits = nearest(known, asked, most)
-        full = np.bitwise_count(known[None] ^ asked[:, None]).astype(int)
-        expected = np.where(full.min(axis=1) <= most, full.argmin(axis=1), -1)
-        assert np.array_equal(place, expected)
-        assert np.array_equal(bits, np.where(expected >= 0, full.min(axis=1), 65))
-    assert nearest(known[:0], asked, 6)[0].tolist() == [-1] * 400
