@@ -79,7 +79,9 @@ def standing(url: str) -> list[Standing]:
             elif came is not None and receipt.taken > came.rows:
                 stands.faults.append(f"{name}/{receipt.key}: {receipt.taken} in, but {first} has {came.rows} rows")
         stands.listing = table.listing()
-        if stands.listing and stands.listing["files"] != stands.listing["read"] + sum(stands.listing["passed"].values()):
+        if stands.listing and stands.listing["files"] != stands.listing["read"] + sum(
+            stands.listing["passed"].values()
+        ):
             stands.faults.append(f"{name}: {stands.listing['files']} files listed, but {files(stands.listing)}")
         stands.faults += _miscounted(table, receipts)
         standings.append(stands)

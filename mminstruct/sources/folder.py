@@ -119,7 +119,7 @@ def _reporters(place: Place, folders: list[str]) -> dict[str, list[str]]:
 
 
 def _metadata(place: Place, shard: Shard) -> dict[str, dict[str, Any]]:
-    """Rows by name of the shard's files, in NFC; of two for one file that of the nearest table counts, then the first."""
+    """Rows by name of the shard's files, in NFC; of two for one file the nearest table's counts, then the first."""
     mine = {normal(name) for name in shard.files}
     known: dict[str, dict[str, Any]] = {}
     for name in _tables(place, shard.files[0].rpartition("/")[0]):
@@ -139,7 +139,9 @@ def _named(place: Place, name: str) -> Iterator[tuple[str | None, dict[str, Any]
         anything = anything or isinstance(file, str)
         yield (normal(f"{home}/{file}".lstrip("/")) if isinstance(file, str) and file else None), row
     if not anything:
-        raise ShardError(f"{name} names no files: give it a column file_name with names relative to it, or move it away")
+        raise ShardError(
+            f"{name} names no files: give it a column file_name with names relative to it, or move it away"
+        )
 
 
 def _lost(place: Place, name: str, images: set[str], names: Names) -> Iterator[Drop]:

@@ -1,4 +1,4 @@
-"""Shards that are Parquet files with the images inside: Hugging Face's Image feature, bytes, base64 text, or lists of them.
+"""Shards that are Parquet files with the images inside: Hugging Face's Image, bytes, base64 text, or lists of them.
 
 Each image of a list is a sample of its own, ``row 7[0]``, ``row 7[1]``; where a list has several, what else is in the
 row speaks of all of them, stays in ``sidecar``, and is nobody's alt-text.
@@ -74,7 +74,9 @@ def has_addresses(place: Place, name: str, column: str) -> bool:
         table = open_parquet(file, name)
         if not _holds(table.schema_arrow.field(column).type, _is_text):
             return False
-        found = (value for image, _ in itertools.islice(_rows(file, name, [column]), _ROWS) for value, _ in _values(image))
+        found = (
+            value for image, _ in itertools.islice(_rows(file, name, [column]), _ROWS) for value, _ in _values(image)
+        )
         first = next((value for value in found if value is not None), b"")
         return bytes(first[:8]).lower().startswith((b"http://", b"https://"))
 
@@ -165,7 +167,11 @@ def _rows(file: Any, name: str, columns: list[str]) -> Iterator[tuple[Any, dict[
         try:
             for batch in table.iter_batches(most, row_groups=[group], columns=columns):
                 others = batch.select([column for column in columns[1:] if column in batch.schema.names])
-                rest = batch_rows(others, number, 0, batch.num_rows) if others.num_columns else itertools.repeat({}, batch.num_rows)
+                rest = (
+                    batch_rows(others, number, 0, batch.num_rows)
+                    if others.num_columns
+                    else itertools.repeat({}, batch.num_rows)
+                )
                 for place, row in zip(range(batch.num_rows), rest, strict=True):
                     yield batch[columns[0]][place], row
                     number += 1

@@ -17,7 +17,9 @@ TRUTH = "ground truth of a drawn world"
 UNFINISHED = "archive or table under a name that begins with _, as unfinished and internal files have"
 NO_FILE = "no regular file: a pipe, a device, a link to a folder"
 
-_SYSTEM = re.compile(r"(?:^|/)(?:\._[^/]*|\.DS_Store|__MACOSX/.*|Thumbs\.db|desktop\.ini|_(?:SUCCESS|committed_\d+|started_\d+))$", re.I)
+_SYSTEM = re.compile(
+    r"(?:^|/)(?:\._[^/]*|\.DS_Store|__MACOSX/.*|Thumbs\.db|desktop\.ini|_(?:SUCCESS|committed_\d+|started_\d+))$", re.I
+)
 _SCENE = re.compile(rb'\{"image_id": "[0-9a-f]{16}", "file": ')
 """How each line of a drawn world's truth begins (``microworld/shards.py``)."""
 
@@ -112,7 +114,9 @@ def look(url: str) -> Place:
         else:
             passed[relative] = reason
     if len(files) + len(passed) != len(found):
-        raise ValueError(f"path={url} lists {len(found)} files, of which {len(files) + len(passed)} have different names")
+        raise ValueError(
+            f"path={url} lists {len(found)} files, of which {len(files) + len(passed)} have different names"
+        )
     return Place(fs, url, files, passed, single)
 
 

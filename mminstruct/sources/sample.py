@@ -253,7 +253,7 @@ def normal(name: str) -> str:
 
 
 def _sidecar_kind(name: str, rule: Rule) -> str:
-    """json or text; '' for what is no sidecar."""
+    """Json or text; '' for what is no sidecar."""
     stem, dot, last = name.rpartition("/")[2].rpartition(".")
     extension = last.lower() if dot else ""
     if extension not in SIDECARS or (split(name, rule)[1] != extension and split(stem, "last")[1] not in IMAGES):

@@ -72,7 +72,11 @@ def read(
                     known += 1
                     text = row[column].strip() if isinstance(row[column], str) else ""
                     inline = column in images and not text.lower().startswith(_WEB)
-                    work = threads.submit(_inline, row.pop(column)) if inline else threads.submit(fetch, text, reach, trust)
+                    work = (
+                        threads.submit(_inline, row.pop(column))
+                        if inline
+                        else threads.submit(fetch, text, reach, trust)
+                    )
                     waiting.append(("" if inline else text, number, row, work))
                 while len(waiting) >= 2 * concurrency:
                     yield _result(names, *waiting.popleft())

@@ -17,9 +17,9 @@ import pyarrow.dataset as ds
 
 from mminstruct import schemas
 from mminstruct.duplicates import near_hashes, near_signatures, signatures
-from mminstruct.rules import words
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import Rules, normalise
+from mminstruct.rules import words
 from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, note, whole
 
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mminstruct.readers.text import Unreadable
 from mminstruct.sources import archive, folder, parquet, urls
 from mminstruct.sources.fetch import Reach
 from mminstruct.sources.layout import layout, listing
@@ -49,14 +50,20 @@ def content(name: str, seed: int) -> bytes:
     if seed == 0:
         return b""
     lower = name.lower()
-    for ending, data in ((".tar", good_archive(2)), (".csv", METADATA if "metadata" in lower else LIST), (".jsonl", LINES)):
+    for ending, data in (
+        (".tar", good_archive(2)),
+        (".csv", METADATA if "metadata" in lower else LIST),
+        (".jsonl", LINES),
+    ):
         if lower.endswith(ending):
             return data
     return table() if lower.endswith(".parquet") else b"a caption" if lower.endswith((".txt", ".json")) else jpeg(seed)
 
 
 FOLDERS = st.sampled_from(["", "", "", "a/", "_b/", ".c/", "truth/", "__MACOSX/", "a/d\u00e9/", "a/de\u0301/", "A/"])
-BASES = st.sampled_from(["x", "_x", ".x", "._x", "x.y", "X", "caf\u00e9", "cafe\u0301", "README", "metadata", "0", "x\u202e"])
+BASES = st.sampled_from(
+    ["x", "_x", ".x", "._x", "x.y", "X", "caf\u00e9", "cafe\u0301", "README", "metadata", "0", "x\u202e"]
+)
 ENDINGS = st.sampled_from(
     [".jpg", ".JPG", ".png", ".txt", ".json", ".jpg.txt", ".png.json", ".caption", ".npy", ".tar", ".parquet", ".csv",
      ".jsonl", "", ".jpg_large", ".md", ".png.jpg"]
@@ -125,8 +132,7 @@ def test_listed_is_read_plus_passed_by_and_members_are_kept_plus_dropped(
             token = UNIT.set(unit)
             try:
                 out = read(place, kind, shard, rule)
-            except ValueError as error:
-                assert shard.name.split(":")[0] in str(error) or shard.tables or kind == "folder", "failed by its name"
+            except Unreadable:  # an empty archive, a list without addresses, a metadata table that names no files
                 continue
             finally:
                 UNIT.reset(token)
@@ -150,7 +156,9 @@ def test_rows_of_metadata_join_are_repeated_or_are_drops(tmp_path: Path) -> None
     place = look(str(tmp_path))
     unit = Unit(table="ingest", key="all")
     token = UNIT.set(unit)
-    out = [one for shard in folder.shards(place, "last", 1) for one in folder.read(place, shard, "last", 1 << 20, False)]
+    out = [
+        one for shard in folder.shards(place, "last", 1) for one in folder.read(place, shard, "last", 1 << 20, False)
+    ]
     UNIT.reset(token)
     assert {one.member: one.row.get("text") for one in out if isinstance(one, Sample)} == {
         "x.jpg": "one", "caf\u00e9.jpg": "two", "sub/y.jpg": "near", "z.jpg": None,

@@ -25,7 +25,17 @@ def test_images_come_in_whatever_their_folder_is_called(tmp_path: Path) -> None:
 
 
 def test_what_is_no_data_is_passed_by_and_counted(tmp_path: Path) -> None:
-    lay(tmp_path, "a.jpg", ".git/e.jpg", "b/.f.jpg", ".DS_Store", "b/._a.jpg", "__MACOSX/a.jpg", "b/_SUCCESS", "Thumbs.db")
+    lay(
+        tmp_path,
+        "a.jpg",
+        ".git/e.jpg",
+        "b/.f.jpg",
+        ".DS_Store",
+        "b/._a.jpg",
+        "__MACOSX/a.jpg",
+        "b/_SUCCESS",
+        "Thumbs.db",
+    )
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").symlink_to(tmp_path / "b")
     place = look(str(tmp_path))
@@ -53,7 +63,18 @@ def test_unfinished_archives_and_tables_are_passed_by_and_counted(tmp_path: Path
 
 
 def test_what_the_layout_does_not_read_is_counted_with_the_way_to_read_it(tmp_path: Path) -> None:
-    lay(tmp_path, "0.tar", "0.parquet", "0_stats.json", "1.parquet", "x/a.jpg", "README.md", "list.csv", "x.npy", "y.\x1b[2J")
+    lay(
+        tmp_path,
+        "0.tar",
+        "0.parquet",
+        "0_stats.json",
+        "1.parquet",
+        "x/a.jpg",
+        "README.md",
+        "list.csv",
+        "x.npy",
+        "y.\x1b[2J",
+    )
     place = look(str(tmp_path))
     assert listing(place, archive.shards(place)) == {
         "files": 9, "shards": 1, "read": 2,
@@ -102,7 +123,8 @@ def test_the_layout_is_told_by_what_lies_there(tmp_path: Path, names: tuple[str,
 
 
 @pytest.mark.parametrize(
-    ("names", "message"), [((), "is empty"), (("a.zip",), "it holds 1 files .a.zip"), ((".a.tar",), "it holds 1 x hidden")]
+    ("names", "message"),
+    [((), "is empty"), (("a.zip",), "it holds 1 files .a.zip"), ((".a.tar",), "it holds 1 x hidden")],
 )
 def test_a_place_without_images_is_refused_with_what_was_looked_for(
     tmp_path: Path, names: tuple[str, ...], message: str
