@@ -1,7 +1,7 @@
 """Which addresses belong to the public internet: by IANA's registries of special-purpose addresses.
 
 What Python's ``ipaddress`` calls global has changed between patch releases; 3.11.7 still counts ``192.0.0.192`` and
-``fec0::1``. Sources: RFC 6890 as updated by 8190, and the registries for IPv4 and IPv6 as of 2025; RFC 5771 and 4291 for
+``fec0::1``. Sources: RFC 6890 as updated by 8190, IANA's registries for IPv4 and IPv6 as of 2025, RFC 5771 and 4291 for
 multicast. Anycast addresses inside refused blocks (``192.0.0.9``, ``2001:1::1``) are no web servers and stay refused.
 """
 
