@@ -94,7 +94,7 @@ def members(place: Place, kind: str, shard: Shard) -> int:
         beside = [name for name in shard.files if name.endswith(".parquet")]
         alone = sum(pq.read_table(place.files[name].path).num_rows for name in beside)
         with tarfile.open(path) as found:
-            return len(found.getmembers()) + alone
+            return int(len(found.getmembers()) + alone)
     if kind == "folder":
         return len(shard.files)
     if kind == "parquet":
@@ -106,7 +106,7 @@ def members(place: Place, kind: str, shard: Shard) -> int:
     else:
         lines = [line for line in Path(path).read_bytes().split(b"\n") if line.strip()]
         rows = len(lines) - (not path.endswith(".txt"))
-    return min(rows, shard.rows[1]) - shard.rows[0]
+    return int(min(rows, shard.rows[1]) - shard.rows[0])
 
 
 @pytest.mark.parametrize("kind", ["tar", "folder", "parquet", "urls"])
