@@ -66,9 +66,7 @@ def main(words: Sequence[str] | None = None) -> int:
     mix = commands.add_parser("mix", help="write one dataset out of several sources, by weight or count")
     mix.add_argument("file", help="YAML: sources, each with a path (docs/export.md)")
     _written(mix, default="llava")
-    delete = commands.add_parser(
-        "delete", help="leave images, pairs or instructions out of every later export", fromfile_prefix_chars="@"
-    )
+    delete = commands.add_parser("delete", help="leave images, pairs or instructions out of every later export")
     delete.add_argument("run")
     delete.add_argument("ids", nargs="+", metavar="ID", help="whole ids; @FILE reads them from a file, one a line")
     delete.add_argument("--reason", required=True)
@@ -162,9 +160,14 @@ def _mix(given: argparse.Namespace) -> int:
 
 def _delete(given: argparse.Namespace) -> int:
     from mminstruct import deletion
+    from mminstruct.readers import text
     from mminstruct.store import Store
 
-    new = deletion.delete(given.run, given.ids, given.reason)
+    ids: list[str] = []
+    for one in given.ids:
+        lines = text.read(one[1:]).split("\n") if one.startswith("@") else [one]
+        ids += filter(None, (line.strip() for line in lines))
+    new = deletion.delete(given.run, ids, given.reason)
     print(f"{len(new)} ids deleted now\n{deletion.as_text(Store(given.run))}")
     return 0
 
@@ -216,9 +219,10 @@ def _microworld(given: argparse.Namespace) -> int:
 
 def _microworld_report(given: argparse.Namespace) -> int:
     from mminstruct.microworld import report
+    from mminstruct.readers import text
 
     found = report.report(given.run, given.truth, models=not given.no_models)
-    more = Path(given.ablations).read_text(encoding="utf-8") if given.ablations else ""
+    more = text.read(given.ablations) if given.ablations else ""
     print(report.as_json(found) if given.json else report.as_markdown(found, more))
     return 0
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.metadata
+import logging
 import re
 import subprocess
 import typing
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,14 @@ from mminstruct.bench.juror import Juror
 from mminstruct.engine.config import EngineConfig, check_placement, register_resolvers
 from mminstruct.engine.serve import Service
 from mminstruct.models.model import Model
+from mminstruct.readers import text
 from mminstruct.recipe import check, holders
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Engine, Run
 from mminstruct.store import Store
 from mminstruct.training.config import Train
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -210,7 +215,11 @@ def _read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | N
     for place in places:
         file = place / kind / f"{name}{suffix}" if kind else place / f"{name}{suffix}"
         if file.is_file():
-            return file.read_text(encoding="utf-8")
+            seen: Counter[str] = Counter()
+            found = text.read(file, seen)
+            if seen:
+                log.warning("%s is not UTF-8 and was read as %s", file, ", ".join(seen))
+            return found
     there = [file.stem for place in places for file in sorted((place / kind).glob(f"*{suffix}"))]
     near = difflib.get_close_matches(name, there, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(there)}"

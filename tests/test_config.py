@@ -134,6 +134,28 @@ def test_a_prompt_is_read_from_its_file_with_all_its_braces(mine: Path) -> None:
     assert manifests(run.recipe)["answer"]["config"]["prompt"] == text
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"\xef\xbb\xbf%s", "\ufeff%s".encode("utf-16-le"), "\ufeff%s".encode("utf-16-be"), b"%s"],
+    ids=["UTF-8 with a mark", "UTF-16", "UTF-16, big end first", "Windows' line ends"],
+)
+def test_a_prompt_is_the_same_however_an_editor_saved_it(mine: Path, data: bytes) -> None:
+    text = "## system\nBe kind.\n\n## user\nDescribe it: caf\u00e9\u2028now."
+    codec = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(data[:2], "utf-8")
+    (mine / "prompts").mkdir()
+    written = data.decode(codec).replace("%s", text.replace("\n", "\r\n")).encode(codec)
+    (mine / "prompts" / "odd.md").write_bytes(written)
+    assert made(mine, "recipe.caption.prompt=odd", folders=[mine]).stages["caption"].prompt == text  # type: ignore[attr-defined]
+
+
+def test_a_prompt_in_cp1252_is_read_and_said_so(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (mine / "prompts").mkdir()
+    (mine / "prompts" / "odd.md").write_bytes(b"## user\nDescribe the caf\xe9.")
+    stage = made(mine, "recipe.caption.prompt=odd", folders=[mine]).stages["caption"]
+    assert stage.prompt == "## user\nDescribe the café."  # type: ignore[attr-defined]
+    assert "odd.md is not UTF-8 and was read as text_cp1252" in caplog.text
+
+
 def test_prompts_of_my_own_folder_win(say: Words, mine: Path, tmp_path: Path) -> None:
     (mine / "prompts").mkdir()
     (mine / "prompts" / "answer.md").write_text("## user\n{{ nobody_fills_this_in }}")

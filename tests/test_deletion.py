@@ -81,7 +81,7 @@ def test_the_trace_tells_of_it(tmp_path: Path) -> None:
 
 def test_the_command_takes_ids_from_a_file_and_status_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make(tmp_path / "run")
-    (tmp_path / "ids.txt").write_text("01ab\n02ab\n")
+    (tmp_path / "ids.txt").write_bytes(b"\xef\xbb\xbf01ab\r\n\r\n 02ab\n\n")
     assert main(["delete", run, f"@{tmp_path / 'ids.txt'}", "p010", "--reason", "asked for"]) == 0
     assert "3 ids deleted now" in capsys.readouterr().out
     assert main(["status", run]) == 0

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mminstruct import schemas
+from mminstruct.readers import text
 from mminstruct.store import Receipt, Store
 
 BENCHMARKS = {
@@ -102,8 +103,8 @@ def task(url: str, to: str, prompt: str, *, max_tokens: int = 1024) -> Path:
                 row["image"] = None if row["image"] is None else {"bytes": row["image"], "path": None}
             writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=100)
     for name in ("mminstruct.yaml", "mminstruct_judged.yaml"):
-        text = string.Template((_TASK / name).read_text(encoding="utf-8"))
-        (folder / name).write_text(text.substitute(questions=file, max_tokens=max_tokens), encoding="utf-8")
+        template = string.Template((_TASK / name).read_text(encoding="utf-8"))
+        (folder / name).write_text(template.substitute(questions=file, max_tokens=max_tokens), encoding="utf-8")
     shutil.copy(_TASK / "questions.py", folder)
     (folder / "judge.md").write_text(prompt, encoding="utf-8")
     return folder
@@ -179,14 +180,14 @@ def _call(name: str, launch: Launch, folder: str) -> None:
 
 def _commit(url: str, name: str, launch: Launch, folder: Path, library: str) -> None:
     (results,) = folder.rglob("*results.json")
-    found = json.loads(results.read_text(encoding="utf-8"))
+    found = json.loads(text.read(results))  # a metric may be NaN
     asked, failed = 0, []
     for file in sorted(folder.rglob("*samples*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            asked += 1
-            sample = json.loads(line)
-            if _FAILED in json.dumps(sample.get("filtered_resps", sample.get("resps"))):
-                failed.append(sample["doc_id"])
+        with open(file, "rb") as opened:
+            for sample in text.good(text.records(opened, str(file)), str(file)):
+                asked += 1
+                if _FAILED in json.dumps(sample.get("filtered_resps", sample.get("resps"))):
+                    failed.append(sample["doc_id"])
     if failed:
         raise ValueError(
             f"{name}: {len(failed)} of {asked} requests to {launch.url} failed (first: document {failed[0]}); lmms-eval"

@@ -11,7 +11,7 @@ Everything is joined by id, never by line. Files are JSON lines, or one JSON lis
 from __future__ import annotations
 
 import hashlib
-import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,10 +20,12 @@ import fsspec
 import pyarrow.compute as pc
 
 from mminstruct import schemas
+from mminstruct.readers import conversation, text
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import Rules, normalise
+from mminstruct.readers.text import BadRow
 from mminstruct.sources.place import Place, look
-from mminstruct.stage import Drop, content_id, fingerprint, instruction_id
+from mminstruct.stage import Drop, content_id, fingerprint, instruction_id, note
 from mminstruct.store import Store, Table
 from mminstruct.text import repair
 
@@ -166,65 +168,67 @@ def _made(path: str, name: str) -> Table | None:
     return table if table.manifest() else None
 
 
-def records(path: str) -> Iterator[dict[str, Any] | None]:
-    """Objects of a file of JSON lines, or of one JSON list; None for a line or element that is none.
+def records(path: str, seen: Counter[str] | None = None) -> Iterator[dict[str, Any] | BadRow]:
+    """Objects of a file of JSON lines, or of one JSON list; in its place what is wrong with one that is none.
 
     Raises:
-        ValueError: the file holds no object at all.
+        ValueError: the file holds no object at all, or is a list that is broken.
     """
+    found = False
     with fsspec.open(path, "rb") as file:
-        data = file.read()
-    text = data.decode("utf-8-sig", "replace")
-    if text.lstrip().startswith("["):
-        try:
-            found = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path} begins as a JSON list, and is none: {error}") from error
-    else:
-        found = [_line(line) for line in text.splitlines() if line.strip()]
-    if not any(isinstance(entry, dict) for entry in found):
+        for entry in text.records(file, path, seen):
+            found = found or isinstance(entry, dict)
+            yield entry
+    if not found:
         raise ValueError(f"{path} holds no JSON objects: it should be JSON lines, or a JSON list")
-    yield from (entry if isinstance(entry, dict) else None for entry in found)
 
 
-def _line(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _question(entry: dict[str, Any] | None, where: str) -> Question | Drop:
-    if entry is None:
-        return Drop(where, "not_json", None)
+def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
+    if isinstance(entry, BadRow):
+        return Drop(where, "not_json", repair(f"line {entry.line}: {entry.said}"))
     name = entry.get("question_id", entry.get("id"))
     if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
         return Drop(where, "no_id", "it has no question_id")
-    turns = entry.get("conversations") or []
+    name = repair(str(name))
+    asked, reference = entry.get("text") or entry.get("question"), entry.get("reference") or entry.get("answer")
+    image = entry.get("image") or entry.get("image_id")
     try:
-        text = entry.get("text") or entry.get("question") or (turns[0]["value"] if turns else "")
-        answer = entry.get("reference") or entry.get("answer") or (turns[1]["value"] if len(turns) > 1 else None)
-        image = entry.get("image") or entry.get("image_id") or None
-        caption = entry.get("caption") or None
-        text = repair(text).replace("<image>", "").strip()
-        return Question(
-            repair(str(name)), text, instruction_id(text), None if image is None else repair(str(image)),
-            kind=repair(str(entry.get("category") or "")), caption=None if caption is None else repair(caption),
-            reference=None if answer is None else repair(answer),
-        ) if text else Drop(str(name), "no_question", "it has no text")  # fmt: skip
-    except (TypeError, KeyError, AttributeError, IndexError) as error:
-        return Drop(str(name), "malformed", f"{type(error).__name__}: {error}")
+        if not asked and any(key in entry for key in conversation.LISTS):
+            talk = conversation.read({**entry, "image": image})
+            asked, answer = (turn["value"] for turn in talk.folded()[:2])
+            images, reference = talk.images, reference or answer
+        else:
+            images = conversation.images({**entry, "image": str(image) if isinstance(image, int) else image})
+    except conversation.Unsound as error:
+        return Drop(name, error.reason, repair(str(error)))
+    if len(images) > 1:
+        return Drop(name, "several_images", f"{len(images)} images: a question has one")
+    texts = {"question": asked, "caption": entry.get("caption"), "kind": entry.get("category"), "reference": reference}
+    for what, given in texts.items():
+        if given and not isinstance(given, str):
+            return Drop(name, "malformed", f"its {what} is no text")
+    said = {what: repair(given) if given else None for what, given in texts.items()}
+    question = (said["question"] or "").replace(conversation.IMAGE, "").strip()
+    if not question:
+        return Drop(name, "no_question", "it has no text")
+    return Question(
+        name, question, instruction_id(question), repair(images[0]) if images else None,
+        kind=said["kind"] or "", caption=said["caption"], reference=said["reference"],
+    )  # fmt: skip
 
 
 def _captions(path: str) -> dict[str, str]:
     """Captions by image: LLaVA-Bench has one (``caption``), or several (``captions``)."""
     found: dict[str, str] = {}
     for entry in records(path):
-        if entry and isinstance(entry.get("image"), str):
-            said = entry.get("caption") or entry.get("captions")
-            lines = [said] if isinstance(said, str) else said
-            if isinstance(lines, list) and all(isinstance(line, str) for line in lines) and lines:
-                found[entry["image"]] = repair("\n".join(lines))
+        named = {} if isinstance(entry, BadRow) else entry
+        said = named.get("caption") or named.get("captions")
+        lines = [said] if isinstance(said, str) else said
+        texts = [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
+        if texts and isinstance(named.get("image"), str):
+            found[repair(named["image"])] = repair("\n".join(texts))
+        else:
+            note("captions_unused")
     return found
 
 
@@ -269,10 +273,12 @@ def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
                 yield row["contestant"], row["question_id"], Given(row["answer"], row["finish"], row["tokens"])
         return
     for entry in records(path):
-        name = None if entry is None else entry.get("question_id", entry.get("id"))
-        text = None if entry is None else entry.get("text", entry.get("answer"))
-        if entry is not None and isinstance(name, str | int) and isinstance(text, str):
-            yield str(entry.get("model_id") or ""), repair(str(name)), Given(repair(text))
+        named = {} if isinstance(entry, BadRow) else entry
+        name, answer = named.get("question_id", named.get("id")), named.get("text", named.get("answer"))
+        if isinstance(name, str | int) and isinstance(answer, str):
+            yield str(named.get("model_id") or ""), repair(str(name)), Given(repair(answer))
+        else:
+            note("answers_unused")
 
 
 def answers_digest(path: str) -> str:

@@ -17,6 +17,7 @@ from mminstruct.stage import Halt
 from mminstruct.store import Store
 from mminstruct.training import loop, watch, zero
 from mminstruct.training.config import Train
+from mminstruct.training.data import told
 from mminstruct.training.prepare import done, prepare
 
 Say = Callable[[str], None]
@@ -36,8 +37,8 @@ def train(config: Train, say: Say = print, commit: str | None = None, after_step
         OSError: the workers died, or could not write, more often than ``workers.retries``.
     """
     manifest = prepare(config, commit)
-    facts = manifest["data"]["train"]
-    say(f"data: {facts['kept']} of {facts['taken']} conversations, dropped {facts['dropped'] or 'none'}")
+    for name, facts in manifest["data"].items():
+        say(f"data.{'path' if name == 'train' else name}: {told(facts)}")
     if not done(config):
         with _Progress(config, say):
             (_alone if config.workers.kind == "local" else _on_ray)(config, after_step)

@@ -22,7 +22,8 @@ from typing import Any, Protocol, cast
 from mminstruct.export import card
 from mminstruct.export.card import Facts
 from mminstruct.export.proof import Check, Sum, Target
-from mminstruct.export.row import Row, Unsound
+from mminstruct.export.row import Row
+from mminstruct.readers.conversation import Unsound
 
 FORMATS = ("hf", "llava", "sharegpt", "swift", "webdataset", "openai-batch")
 
@@ -54,6 +55,9 @@ class Collection(Protocol):
     def splits(self) -> list[str]: ...
 
     def rows(self, split: str) -> Iterator[Row]: ...
+
+    def nothing(self) -> str:
+        """Why there are no rows."""
 
     def close(self, facts: Facts) -> None:
         """When all is written: see that the sums close, and tell them."""
@@ -158,7 +162,7 @@ def save(
                 raise ExportError(f"split {split}: {len(came)} rows read back of {len(went)}, or other ones")
             facts.rows[split], facts.digests[split] = len(went), went.digest
         if not facts.rows:
-            raise ExportError("there are no rows: `mminstruct status` tells which stage dropped them, and why")
+            raise ExportError(collection.nothing())
         collection.close(facts)
         facts.download = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         if hasattr(module, "finish"):

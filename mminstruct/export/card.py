@@ -174,9 +174,12 @@ def licences(facts: Facts) -> list[str]:
 def mixture(facts: Facts) -> list[str]:
     """What was asked of each source of a mix, and what became of its rows; in = unsound + left + taken."""
     return table(
-        ("source", "in", "unsound", "left", "taken", "rows"),
+        ("source", "in", "unsound", "left", "taken", "rows", "mended"),
         (
-            (one["source"], one["in"], reasons(one["unsound"]) or 0, one["left"], one["taken"], one["rows"])
+            (
+                *(one["source"], one["in"], reasons(one["unsound"]) or 0, one["left"], one["taken"], one["rows"]),
+                reasons(one["mended"]) or 0,
+            )
             for one in facts.mixture
         ),
     )

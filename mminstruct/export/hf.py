@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from mminstruct.export import croissant
 from mminstruct.export.card import Facts
-from mminstruct.export.row import PROVENANCE, Image, Row, Unsound
+from mminstruct.export.row import PROVENANCE, Image, Row
 from mminstruct.export.shards import shards
+from mminstruct.readers.conversation import Unsound
 from mminstruct.stages.export import SCHEMA as _SCHEMA
 
 SCHEMA = pa.schema([field.with_nullable(True) for field in _SCHEMA], _SCHEMA.metadata)

@@ -7,7 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from mminstruct.export.row import Image, Unsound
+from mminstruct.export.row import Image
+from mminstruct.readers.conversation import Unsound
 
 
 def place(image: Image, folder: Path) -> str:

@@ -17,7 +17,7 @@ import json
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -31,8 +31,10 @@ from mminstruct.export import ExportError, card, format_of, free, measured, said
 from mminstruct.export.card import Facts
 from mminstruct.export.proof import Check, Target, doubles
 from mminstruct.export.records import records, row_of
-from mminstruct.export.row import Image, Row, Unsound, check_turns
+from mminstruct.export.row import Image, Row, check_turns
 from mminstruct.export.table import Exported
+from mminstruct.readers import text
+from mminstruct.readers.conversation import Unsound
 
 
 @dataclass(kw_only=True)
@@ -97,7 +99,8 @@ def load(file: Path) -> Mix:
         ExportError: it has an unknown key or a value of the wrong kind; says which.
     """
     try:
-        made = cast(Mix, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Mix), OmegaConf.load(file))))
+        given = OmegaConf.create(text.read(file))
+        made = cast(Mix, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Mix), given)))
     except (OmegaConfBaseException, YAMLError, TypeError) as error:
         raise ExportError(f"{file}: {str(error).splitlines()[0]}") from error
     if not made.sources:
@@ -110,8 +113,8 @@ def load(file: Path) -> Mix:
     return made
 
 
-def shares(wanted: Mix, there: dict[str, int]) -> dict[str, int]:
-    """How many rows each source gives, of those that are *there*.
+def shares(wanted: Mix, there: dict[str, int], unsound: Mapping[str, Counter[str]] | None = None) -> dict[str, int]:
+    """How many rows each source gives, of those that are *there*; *unsound* ones are only told of.
 
     Raises:
         ExportError: more are asked for than there are.
@@ -136,9 +139,10 @@ def shares(wanted: Mix, there: dict[str, int]) -> dict[str, int]:
         taken[name] += 1
     for name, count in taken.items():
         if count > there[name] and not (sources[name].repeat and there[name]):
+            out = _told((unsound or {}).get(name, {}))
             raise ExportError(
-                f"sources.{name}: {count} rows are asked for and {there[name]} sound ones are there: ask for fewer, or"
-                " let them repeat (repeat: true)"
+                f"sources.{name}: {count} rows are asked for and {there[name]} sound ones are there"
+                f"{f' ({out})' if out else ''}: ask for fewer, or let them repeat (repeat: true)"
             )
     return taken
 
@@ -157,7 +161,8 @@ class Mixture:
         self.report: list[dict[str, Any]] = []
         self._keys, self._offsets = array("Q"), array("Q")
         surveys = {name: self._survey(source) for name, source in wanted.sources.items()}
-        taken = shares(wanted, {name: len(survey.keys) for name, survey in surveys.items()})
+        there = {name: len(survey.keys) for name, survey in surveys.items()}
+        taken = shares(wanted, there, {name: survey.unsound for name, survey in surveys.items()})
         self.digests = {name: f"{survey.total:016x}" for name, survey in surveys.items()}
         with open(spool / "rows.jsonl", "wb") as file:
             for name in sorted(surveys):
@@ -176,6 +181,10 @@ class Mixture:
                 images = tuple(Image(name, path=Path(path)) for name, path in found.pop("images"))
                 yield Row(images=images, **found)
 
+    def nothing(self) -> str:
+        told = (f"{one['source']}: {one['in']} rows, {_told(one['unsound']) or 'none taken'}" for one in self.report)
+        return f"there are no rows: none of the mixture is sound. {'; '.join(told)}"
+
     def close(self, facts: Facts) -> None:
         facts.mixture = self.report
         facts.made_from = {"seed": self.wanted.seed, "sources": self.digests}
@@ -184,7 +193,7 @@ class Mixture:
         """Look at all rows of a source, but not into their images."""
         survey = _Survey()
         ids = array("Q")
-        for row in self._sound(source, survey.unsound, pixels=False):
+        for row in self._sound(source, survey.unsound, survey.mended, pixels=False):
             content = _content(row)
             survey.keys.append(_key(self.wanted.seed, content))
             survey.total = (survey.total + _key(content)) % (1 << 64)
@@ -192,9 +201,11 @@ class Mixture:
         survey.same_ids, survey.same_rows = doubles(ids), doubles(survey.keys)
         return survey
 
-    def _sound(self, source: Source, unsound: Counter[str], *, pixels: bool = True) -> Iterator[Row]:
+    def _sound(
+        self, source: Source, unsound: Counter[str], mended: Counter[str], *, pixels: bool = True
+    ) -> Iterator[Row]:
         """Rows of a source that are conversations; the others are counted by reason."""
-        for row in _read(source, unsound, pixels):
+        for row in _read(source, unsound, mended, pixels):
             try:
                 check_turns(row.turns, len(row.images))
             except Unsound as error:
@@ -203,7 +214,7 @@ class Mixture:
                 if self.most is None or len(row.images) <= self.most:
                     yield row
                 else:
-                    unsound["several images"] += 1
+                    unsound["several_images"] += 1
 
     def _take(self, name: str, survey: _Survey, count: int, file: BinaryIO) -> None:
         """Spool the *count* rows with the lowest keys, and their images where those are no files."""
@@ -212,7 +223,8 @@ class Mixture:
         copies[np.argsort(keys, kind="stable")[: count % max(len(keys), 1)]] += 1
         unsound, seen, rows = survey.unsound.copy(), Counter[int](), 0
         source = self.wanted.sources[name]
-        for row, key, times in zip(self._sound(source, Counter()), survey.keys, map(int, copies), strict=True):
+        sound = self._sound(source, Counter(), Counter())  # they are counted already
+        for row, key, times in zip(sound, survey.keys, map(int, copies), strict=True):
             if not times:
                 continue
             try:
@@ -235,9 +247,8 @@ class Mixture:
         taken = int(np.count_nonzero(copies)) - (unsound.total() - survey.unsound.total())
         there = len(keys) + survey.unsound.total()
         left = there - unsound.total() - taken
-        self.report.append(
-            {"source": name, "in": there, "unsound": dict(unsound), "left": left, "taken": taken, "rows": rows}
-        )
+        counted = {"in": there, "unsound": dict(unsound), "left": left, "taken": taken, "rows": rows}
+        self.report.append({"source": name, **counted, "mended": dict(survey.mended)})
 
     def _settled(self, name: str, row: Row, licence: str | None) -> Row:
         """The row with images that are files and go by the digests of their content."""
@@ -262,6 +273,8 @@ class _Survey:
     keys: array[int] = field(default_factory=lambda: array("Q"))
     """Of each sound row, in the source's order: those with the lowest are taken first."""
     unsound: Counter[str] = field(default_factory=Counter)
+    mended: Counter[str] = field(default_factory=Counter)
+    """What was done to rows and their text to make them sound."""
     total: int = 0
     """Sum of the digests of its rows."""
     same_ids: set[int] = field(default_factory=set)
@@ -270,17 +283,25 @@ class _Survey:
     """Keys of rows that are there several times."""
 
 
-def _read(source: Source, unsound: Counter[str], pixels: bool) -> Iterator[Row]:
+def _read(source: Source, unsound: Counter[str], mended: Counter[str], pixels: bool) -> Iterator[Row]:
     path = Path(source.path)
     if path.is_file():
         folder = Path(source.images) if source.images else path.parent
-        for record in records(path):
+        for record in records(path, mended):
+            if isinstance(record, text.BadRow):
+                unsound["not_json"] += 1
+                continue
+            done: Counter[str] = Counter()
             try:
-                yield row_of(record, folder)
+                row = row_of(record, folder, done)
+                check_turns(row.turns, len(row.images))
             except Unsound as error:
                 unsound[error.reason] += 1
+            else:
+                mended.update(done)
+                yield row
     elif (path / "export.json").is_file():
-        facts = json.loads((path / "export.json").read_text(encoding="utf-8"))
+        facts = text.parse(text.read(path / "export.json"), str(path / "export.json"))
         yield from format_of(facts["format"]).read(path, "train")
     else:
         run = Exported(source.path, Check())
@@ -289,6 +310,10 @@ def _read(source: Source, unsound: Counter[str], pixels: bool) -> Iterator[Row]:
         deleted: Counter[str] = Counter()
         yield from run.kept("train", deleted, pixels=pixels)
         unsound.update({f"deleted ({reason})": count for reason, count in deleted.items()})
+
+
+def _told(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} x {reason}" for reason, count in sorted(counted.items()))
 
 
 def _content(row: Row) -> str:

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mminstruct.export.records import records
-from mminstruct.export.row import Image, Row, Turn
+from mminstruct.export.records import own
+from mminstruct.export.row import Image, Row
 from mminstruct.export.shards import shards
+from mminstruct.readers.conversation import Turn
 
 FILES = "{split}-[0-9]*.jsonl"
 USE = "upload each `train-00000.jsonl` with purpose `batch`; replies join `train-answers.jsonl` by `custom_id`"
@@ -75,9 +76,9 @@ def _parts(text: str, images: Iterator[Image]) -> list[dict[str, Any]]:
 
 
 def read(folder: Path, split: str) -> Iterator[Row]:
-    answers = records(folder / f"{split}-answers.jsonl")
+    answers = own(folder / f"{split}-answers.jsonl")
     for path in sorted(folder.glob(FILES.format(split=split))):
-        for request in records(path):
+        for request in own(path):
             answer = next(answers)
             if answer["custom_id"] != request["custom_id"]:
                 raise ValueError(f"{path}: {request['custom_id']} has the answer of {answer['custom_id']}")

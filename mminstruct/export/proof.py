@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-from jinja2 import TemplateError
 
-from mminstruct.export.row import Image, Row, Unsound, check_image, check_turns, normal
+from mminstruct.export.row import Image, Row, check_image, check_turns, normal
+from mminstruct.readers.conversation import Unsound
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -83,7 +83,7 @@ class Target:
                 template=self.template,
                 max_length=self.max_length,
             )
-        except (ValueError, TemplateError) as error:
+        except ValueError as error:
             raise Unsound("template", str(error)) from error
         tokens = len(coded.ids) + coded.cut
         if not coded.learned:

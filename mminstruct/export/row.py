@@ -6,8 +6,8 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
+from mminstruct.readers.conversation import IMAGE, Turn, Unsound, check, marks
 from mminstruct.rules import SPECIAL_TOKENS
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
@@ -15,20 +15,6 @@ ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bm
 
 PROVENANCE = ("image_id", "instruction_id", "source", "licence")
 """What a row may tell beside its conversation and images."""
-
-Turn = TypedDict("Turn", {"from": str, "value": str})
-"""``from`` is human or gpt, as LLaVA calls them."""
-
-
-class Unsound(ValueError):
-    """A row that no trainer should see."""
-
-    def __init__(self, reason: str, detail: str, row: str | None = None) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        """A short name, to be counted."""
-        self.row = row
-        """Its id, where whoever found the fault knew it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +55,22 @@ def normal(text: str) -> str:
 
 
 def check_turns(turns: list[Turn], images: int) -> None:
-    """A conversation must be human first and in turn with gpt, one ``<image>`` an image, nothing empty or stray.
+    """A conversation must be sound, have one ``<image>`` an image, ask something, and hold no token of a template.
 
     Raises:
         Unsound: with the fault.
     """
-    if not turns or len(turns) % 2:
-        raise Unsound("turns", f"{len(turns)} turns: need pairs of human and gpt")
     for place, turn in enumerate(turns):
-        speaker = ("human", "gpt")[place % 2]
-        if turn["from"] != speaker:
-            raise Unsound("turns", f"turn {place} is from {turn['from']!r}, should be {speaker!r}")
-        text = turn["value"].replace("<image>", "") if speaker == "human" else turn["value"]
+        text = turn["value"].replace(IMAGE, "") if turn["from"] == "human" else turn["value"]
         if not text.strip():
             raise Unsound("empty", f"turn {place} is empty")
         stray = _STRAY.search(text)
         if stray:
             what = f"turn {place} has the token {stray.group()!r}; the filter rule `leak` drops such pairs"
             raise Unsound("token", what)
-    found = sum(turn["value"].count("<image>") for turn in turns)
-    if found != images:
-        raise Unsound("image count", f"{found} times <image> for {images} images")
+    check(turns, images)
+    if marks(turns) != images:
+        raise Unsound("image_count", f"{marks(turns)} times {IMAGE} for {images} images")
 
 
 # LLaVA's loader splits its prompt at " ASSISTANT: " to find what to learn: one more, and nothing is learnt of the rest

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mminstruct.export.images import place
-from mminstruct.export.records import records, row_of
+from mminstruct.export.records import own, row_of
 from mminstruct.export.row import Row
 
 FILES = "{split}.jsonl"
@@ -25,5 +25,5 @@ def write(rows: Iterator[Row], folder: Path, split: str) -> None:
 
 
 def read(folder: Path, split: str) -> Iterator[Row]:
-    for record in records(folder / FILES.format(split=split)):
+    for record in own(folder / FILES.format(split=split)):
         yield row_of(record, folder)

@@ -12,9 +12,10 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mminstruct.export.records import row_of
+from mminstruct.export.records import provenance
 from mminstruct.export.row import Image, Row
 from mminstruct.export.shards import shards
+from mminstruct.readers import conversation, text
 
 FILES = "{split}-*.tar"
 USE = 'webdataset: `wds.WebDataset("train-{000000..000009}.tar").decode("pil")`, with the number of the last shard'
@@ -56,13 +57,13 @@ def read(folder: Path, split: str) -> Iterator[Row]:
                 if not re.fullmatch(r"\d{9}\.json", member.name):
                     images.append(data)
                     continue
-                record = json.loads(data)
-                names = record.pop("images", [])
-                row = row_of(record, None)
+                record = text.parse(text.decode(data, member.name), f"{path}: {member.name}")
+                told = conversation.read(record)
+                shown = zip(told.images, images, strict=True)
                 yield Row(
-                    id=row.id,
-                    turns=row.turns,
-                    images=tuple(Image(name, data=image) for name, image in zip(names, images, strict=True)),
-                    **row.provenance(),
+                    id=told.id,
+                    turns=told.turns,
+                    images=tuple(Image(name, data=image) for name, image in shown),
+                    **provenance(record),
                 )
                 images = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import io
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,6 +20,7 @@ from mminstruct.models import faults
 from mminstruct.models.connection import Connection, Settings
 from mminstruct.models.exchange import Ask
 from mminstruct.models.faults import EndpointError, Fault
+from mminstruct.readers.text import json_lines
 from mminstruct.stage import Journal, note
 
 log = logging.getLogger(__name__)
@@ -183,7 +185,7 @@ class Batches:
         found: dict[str, Answer] = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             content = await self._call(functools.partial(self._client.files.content, file), sleep)
-            for line in content.content.splitlines():
+            for line in json_lines(io.BytesIO(content.content), file):
                 name, answer = self._line(line)
                 if name not in lines or name in found:
                     note("batch_lines_ignored")
@@ -195,13 +197,11 @@ class Batches:
                     found[name] = answer
         return found
 
-    def _line(self, line: bytes) -> tuple[str, Answer]:
+    def _line(self, entry: Any) -> tuple[str, Answer]:
         """(custom id, answer) of one line of an output or error file; no id for a line that cannot be read."""
-        try:
-            entry = json.loads(line)
-            name = str(entry["custom_id"])
-        except (ValueError, RecursionError, TypeError, KeyError):
+        if not isinstance(entry, dict) or "custom_id" not in entry:
             return "", Fault("garbage", "a line that cannot be read")
+        name = str(entry["custom_id"])
         answer = entry.get("response")
         if not isinstance(answer, dict):
             error = entry.get("error") or {}

@@ -16,6 +16,7 @@ from PIL import Image
 
 from mminstruct.models.model import Model, Reply, image_of
 from mminstruct.prompts import Message
+from mminstruct.readers.text import read
 from mminstruct.stage import UNIT, note
 
 
@@ -34,7 +35,7 @@ class Transcripts:
 
     def __init__(self, tokenizer: Any, *, template: str | None = None, parts: bool = False) -> None:
         if template is not None and "{" not in template:
-            template = Path(template).read_text()
+            template = read(template)
         self._tokenizer = tokenizer
         self._template: str | None = template or tokenizer.chat_template
         self._parts = parts

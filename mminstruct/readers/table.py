@@ -9,7 +9,7 @@ import csv
 import io
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -55,26 +55,11 @@ def rows(
             yield from itertools.islice(_text_rows(file, path, seen), start, stop)
 
 
-def good(found: Iterable[dict[str, Any] | BadRow], path: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table none of which may be bad.
-
-    Raises:
-        Unreadable: one is, by its line.
-    """
-    for row in found:
-        if isinstance(row, BadRow):
-            raise Unreadable(f"{path} line {row.line}: {row.said}")
-        yield row
-
-
 def _text_rows(file: Any, path: str, seen: Counter[str] | None) -> Iterator[dict[str, Any] | BadRow]:
     lower = path.lower()
     if lower.endswith(".jsonl"):
         for row in json_lines(file, path, seen):
-            if isinstance(row, BadRow):
-                yield row
-            else:
-                yield row[1] if isinstance(row[1], dict) else {"value": row[1]}
+            yield row if isinstance(row, dict | BadRow) else {"value": row}
     elif lower.endswith(".txt"):
         for line in lines(file, path, seen, returns=True):
             if isinstance(line, BadRow):
@@ -122,7 +107,7 @@ def _cells(found: Iterator[tuple[int, str] | BadRow], comma: str) -> Iterator[tu
                 waiting.appendleft(one)
                 if not used:
                     return
-                raise csv.Error("a quote is opened in it and not closed")
+                raise csv.Error
             used.append(one)
             yield one[1]
 
@@ -136,7 +121,8 @@ def _cells(found: Iterator[tuple[int, str] | BadRow], comma: str) -> Iterator[tu
                 continue
             return
         except csv.Error as error:
-            yield BadRow(used[0][0], str(error))
+            large = "field limit" in str(error)
+            yield BadRow(used[0][0], f"a cell is over {CELL_BYTES}" if large else "a quote does not close its cell")
             waiting.extendleft(reversed(used[1:]))
         else:
             if cells:

@@ -16,9 +16,9 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, TypeVar, cast
 
 from mminstruct.stage import note
 
@@ -56,6 +56,23 @@ def _count(seen: Counter[str] | None, name: str, count: int = 1) -> None:
         seen[name] += count
 
 
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+"""UTF-32 first: its little-endian mark begins with that of UTF-16."""
+_ZEROS = {
+    "utf-32-be": rb"\0\0\0[^\0]", "utf-32-le": rb"[^\0]\0\0\0", "utf-16-be": rb"\0[^\0]", "utf-16-le": rb"[^\0]\0",
+}  # fmt: skip
+"""How a first character below U+0100 looks where no mark tells (RFC 4627, section 3)."""
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-16 or UTF-32, by the first four bytes; None: neither."""
+    marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    return marked or next((name for name, zeros in _ZEROS.items() if re.match(zeros, head, re.DOTALL)), None)
+
+
 def decode(data: bytes, what: str, seen: Counter[str] | None = None) -> str:
     """The text of *data*, without its byte order mark.
 
@@ -67,8 +84,7 @@ def decode(data: bytes, what: str, seen: Counter[str] | None = None) -> str:
     Raises:
         Unreadable: no encoding fits.
     """
-    encoding = json.detect_encoding(data)
-    if encoding.startswith(("utf-16", "utf-32")):
+    if encoding := _wide(data[:4]):
         try:
             text = data.decode(encoding, "surrogatepass")
         except UnicodeDecodeError as error:
@@ -123,8 +139,7 @@ def lines(
         Unreadable: UTF-16 or UTF-32 that breaks off.
     """
     buffer = io.BufferedReader(_Raw(file))
-    encoding = json.detect_encoding(buffer.peek(4)[:4])
-    if encoding.startswith(("utf-16", "utf-32")):
+    if encoding := _wide(buffer.peek(4)[:4]):
         yield from _wide_lines(buffer, encoding, what, seen, returns)
         return
     number = 0
@@ -152,7 +167,7 @@ def _decoded(data: bytes, what: str, seen: Counter[str] | None) -> str:
 
 
 def _wide_lines(
-    buffer: io.BufferedReader, encoding: str, what: str, seen: Counter[str] | None, returns: bool
+    buffer: Any, encoding: str, what: str, seen: Counter[str] | None, returns: bool
 ) -> Iterator[tuple[int, str] | BadRow]:
     _count(seen, f"text_{encoding[:6].replace('-', '')}")
     text = io.TextIOWrapper(buffer, encoding, errors="surrogatepass", newline="" if returns else "\n")
@@ -229,9 +244,10 @@ class _Json:
         value = float(digits)
         return value if math.isfinite(value) else self._none(digits)
 
-    def _none(self, _: str) -> None:
+    def _none(self, _: str) -> float | None:
         """NaN and infinities, which JSON does not have: Python and pandas write them for what is missing."""
         self._found["json_not_finite"] += 1
+        return None
 
     def _paired(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -286,23 +302,22 @@ def parse(text: str, what: str, seen: Counter[str] | None = None) -> Any:
     return value
 
 
-def json_lines(file: Any, what: str, seen: Counter[str] | None = None) -> Iterator[tuple[int, Any] | BadRow]:
-    """The values of JSON lines by line; empty lines are passed over."""
+def json_lines(file: Any, what: str, seen: Counter[str] | None = None) -> Iterator[Any]:
+    """The values of JSON lines, a ``BadRow`` for a line that is none; empty lines are passed over."""
     for line in lines(file, what, seen):
         if isinstance(line, BadRow):
             yield line
         elif line[1].strip(_BLANK):
             try:
-                yield line[0], parse(line[1], "it", seen)
+                yield parse(line[1], "it", seen)
             except Unreadable as error:
                 yield BadRow(line[0], str(error))
 
 
 def records(
     file: Any, what: str, seen: Counter[str] | None = None, chunk: int = 1 << 20
-) -> Iterator[tuple[int, dict[str, Any]] | BadRow]:
-    """The objects of one JSON list, or of JSON lines, by line, a few at a time in memory; *what* begins with ``[``
-    is a list.
+) -> Iterator[dict[str, Any] | BadRow]:
+    """The objects of one JSON list, or of JSON lines, a few at a time in memory; what begins with ``[`` is a list.
 
     Args:
         file: open for bytes and seekable; read from its beginning.
@@ -313,30 +328,42 @@ def records(
             the record, from 0, and the line.
     """
     file.seek(0)
-    if _listed(file, what):
-        found: Iterator[tuple[int, Any] | BadRow] = _items(file, what, seen, chunk)
-    else:
-        file.seek(0)
-        found = json_lines(file, what, seen)
-    for one in found:
-        if isinstance(one, tuple) and not isinstance(one[1], dict):
-            yield BadRow(one[0], f"it is a JSON {type(one[1]).__name__}, should be an object")
-        else:
+    listed = _listed(file)
+    file.seek(0)
+    for number, one in enumerate(_items(file, what, seen, chunk) if listed else json_lines(file, what, seen)):
+        if isinstance(one, dict | BadRow):
             yield one
+        else:
+            yield BadRow(number + 1, f"it is a JSON {type(one).__name__}, should be an object")
 
 
-def _listed(file: Any, what: str) -> bool:
+_Row = TypeVar("_Row")
+
+
+def good(found: Iterable[_Row | BadRow], what: str) -> Iterator[_Row]:
+    """The rows of a file none of which may be bad.
+
+    Raises:
+        Unreadable: one is, by its line.
+    """
+    for row in found:
+        if isinstance(row, BadRow):
+            raise Unreadable(f"{what} line {row.line}: {row.said}")
+        yield row
+
+
+def _listed(file: Any) -> bool:
     """Whether the first character that is not blank opens a list."""
     data = b""
     while more := file.read(4096):
         data = (data + more).lstrip(_BLANK.encode() + b"\xff\xfe\0")
         if data:
-            return data[:1] == b"["
+            return bool(data[:1] == b"[")
     return False
 
 
-def _items(file: Any, what: str, seen: Counter[str] | None, chunk: int) -> Iterator[tuple[int, Any] | BadRow]:
-    """The items of one list."""
+def _items(file: Any, what: str, seen: Counter[str] | None, chunk: int) -> Iterator[Any]:
+    """The items of one list, a ``BadRow`` for one that means nothing certain."""
     decoder, pieces = _Json(seen), _pieces(file, what, seen)
     text, place, line, number, opened = "", 0, 1, 0, False
 
@@ -361,10 +388,8 @@ def _items(file: Any, what: str, seen: Counter[str] | None, chunk: int) -> Itera
             if (text[place + 1 :] + pieces.read()).strip(_BLANK):
                 raise Unreadable(f"{where}: something follows the list")
             return
-        one: tuple[int, Any] | BadRow
         try:
-            value, end = decoder.value(text, place)
-            one = (at, value)
+            one, end = decoder.value(text, place)
         except Ambiguous as error:
             one, end = BadRow(at, str(error)), error.end
         except RecursionError:
@@ -386,7 +411,7 @@ def _pieces(file: Any, what: str, seen: Counter[str] | None) -> Any:
         Unreadable: no encoding fits.
     """
     file.seek(0)
-    if not json.detect_encoding(file.read(4)).startswith(("utf-16", "utf-32")):
+    if _wide(file.read(4)) is None:
         file.seek(0)
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
@@ -403,10 +428,10 @@ def _pieces(file: Any, what: str, seen: Counter[str] | None) -> Any:
 
 
 def read(path: Any, seen: Counter[str] | None = None) -> str:
-    """The text of the local file at *path*.
+    r"""The text of the local file at *path*, with ``\n`` as its only line end.
 
     Raises:
         Unreadable: no encoding fits.
     """
     with open(path, "rb") as file:
-        return decode(cast(BinaryIO, file).read(), str(path), seen)
+        return decode(file.read(), str(path), seen).replace("\r\n", "\n").replace("\r", "\n")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mminstruct.readers.container import BadImage
+from mminstruct.readers.text import Unreadable, decode, parse
 from mminstruct.sources.sample import Sample
 from mminstruct.stage import note
 from mminstruct.text import repair
@@ -63,35 +64,27 @@ def describe(sample: Sample, names: Mapping[str, str], checksum: str = "") -> De
 
 
 def _json(data: bytes | None) -> dict[str, Any]:
-    """Fields of a JSON sidecar in UTF-8, -16 or -32; none of one that is no JSON object or list of texts."""
+    """Fields of a JSON sidecar; none of one that is no JSON object or list of texts."""
     if not data:
         return {}
     try:
-        value = json.loads(data, object_pairs_hook=_object, parse_constant=lambda _: None)
+        value = parse(decode(data, "it"), "it")
         if isinstance(value, dict):
             return value
         if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
             return {"captions": value}
-    except (ValueError, RecursionError):
+    except Unreadable:
         pass
     note("sidecar_bad")
     return {}
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("the same field twice")
-    return found
-
-
 def _text(data: bytes) -> str | None:
     try:
-        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", "replace")  # what Western software wrote before UTF-8
-        note("text_repaired")
-    return _clean(text)
+        return _clean(decode(data, "it"))
+    except Unreadable:
+        note("sidecar_bad")
+        return None
 
 
 def _clean(text: str) -> str | None:

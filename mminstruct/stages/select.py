@@ -19,6 +19,7 @@ from mminstruct import schemas
 from mminstruct.duplicates import near_hashes, near_signatures, signatures
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import Rules, normalise
+from mminstruct.readers.text import read
 from mminstruct.rules import words
 from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, note, whole
 
@@ -116,7 +117,7 @@ class Select(Stage):
         if self.eval_questions is None:
             return
         grams: dict[int, dict[tuple[str, ...], str]] = {}  # by length: words -> the question
-        for line in Path(self.eval_questions).read_text(encoding="utf-8").splitlines():
+        for line in read(self.eval_questions).split("\n"):
             tokens = words(line)
             size = min(self.eval_ngram, len(tokens))
             for n in range(len(tokens) - size + 1 if tokens else 0):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +21,10 @@ import pyarrow as pa
 from PIL import Image
 
 from mminstruct.models.transcript import Unanswerable, picture
+from mminstruct.readers import conversation, text
+from mminstruct.text import repair
 from mminstruct.training.config import Training
-from mminstruct.training.template import IGNORED, IMAGE, ROLES, encode, question, turns
+from mminstruct.training.template import IGNORED, IMAGE, ROLES, encode, question
 
 SCHEMA = pa.schema(
     [
@@ -34,6 +35,10 @@ SCHEMA = pa.schema(
     ]
 )
 """``words`` of all turns: what lengths are compared by, as upstream does."""
+_EXAMPLES, _EXAMPLE = 20, 200
+"""Dropped rows that are named for each reason, and the characters of one."""
+_BATCH = 8192
+"""Rows that are Python objects at once."""
 _BESIDE = ("export.json", "mix.json")
 """Files beside the JSON that tell what it was made from: the run's fingerprints, the parts of a mix."""
 
@@ -41,96 +46,104 @@ _BESIDE = ("export.json", "mix.json")
 def read(path: str, images: str | None) -> tuple[pa.Table, dict[str, Any]]:
     """Rows of ``SCHEMA`` of the JSON or JSONL at *path*, and what is known about them.
 
-    Stray keys are passed over, as in upstream's mix. A row that cannot be trained on is dropped with its reason: no
-    conversation, turns in disorder, nothing said, several images, an image that is not there.
+    A row that cannot be trained on is dropped with its reason: those of ``readers.conversation``, ``not_json``,
+    ``several_images``, ``image_missing``.
 
     Returns:
-        the rows, and ``path``, ``sha256`` of the file, ``taken``, ``kept``, ``dropped`` by reason with the first ids of
-        each, ``beside``: what the export or the mix left beside it.
+        the rows, and ``path``, ``sha256`` of the file, ``taken``, ``kept``, ``dropped`` by reason with the first
+        ``examples`` of each, ``mended``: what was done to rows and text, ``beside``: what the export or the mix left
+        beside it.
 
     Raises:
         ValueError: the file is no list of conversations, or no row is left.
     """
     fs, place = fsspec.core.url_to_fs(path)
+    folder = images or os.path.dirname(path)
+    dropped: Counter[str] = Counter()
+    mended: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+
+    def drop(reason: str, which: str) -> None:
+        dropped[reason] += 1
+        if len(some := examples.setdefault(reason, [])) < _EXAMPLES:
+            some.append(which)
+
+    def kept() -> Iterator[dict[str, Any]]:
+        for number, record in enumerate(text.records(file, f"data {path}", mended)):
+            if isinstance(record, text.BadRow):
+                drop("not_json", f"line {record.line}: {record.said}")
+                continue
+            try:
+                yield _row(record, number, folder, mended)
+            except conversation.Unsound as error:
+                drop(error.reason, f"{record.get('id', number)}: {error}"[:_EXAMPLE])
+
     try:
-        data = fs.cat_file(place)
+        with fs.open(place, "rb") as file:
+            digest = hashlib.sha256()
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+            rows = kept()
+            some = iter(lambda: list(itertools.islice(rows, _BATCH)), [])
+            table = pa.Table.from_batches((pa.RecordBatch.from_pylist(batch, SCHEMA) for batch in some), SCHEMA)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ValueError(
             f"data {path}: no such file; `mminstruct export RUN --format llava --to DIR` writes one"
         ) from error
-    folder = images or os.path.dirname(path)
-    rows: list[dict[str, Any]] = []
-    dropped: Counter[str] = Counter()
-    which: dict[str, list[str]] = {}
-    there: dict[str, bool] = {}
-    for number, record in enumerate(_records(data, path)):
-        row, reason = _row(record, number)
-        if row and row["image"] and not _exists(folder, row["image"], there):
-            reason = "image_missing"
-        if reason or not row:
-            dropped[reason] += 1
-            which.setdefault(reason, []).append(str(record.get("id", number)) if isinstance(record, dict) else "?")
-        else:
-            rows.append(row)
-    if not rows:
-        raise ValueError(f"data {path}: no row to train on; dropped: {dict(dropped) or 'none, the file is empty'}")
-    beside: dict[str, Any] = {}
-    for name in _BESIDE:
-        near = f"{os.path.dirname(place)}/{name}"
-        if fs.exists(near) and fs.size(near) < 2**20:
-            beside[name] = json.loads(fs.cat_file(near))
     facts = {
         "path": path,
         "images": folder,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "taken": len(rows) + sum(dropped.values()),
-        "kept": len(rows),
+        "sha256": digest.hexdigest(),
+        "taken": table.num_rows + dropped.total(),
+        "kept": table.num_rows,
         "dropped": dict(dropped),
-        "examples": {reason: some[:20] for reason, some in which.items()},
-        "beside": beside,
+        "examples": examples,
+        "mended": dict(mended),
+        "beside": {name: found for name in _BESIDE if (found := _beside(fs, f"{os.path.dirname(place)}/{name}"))},
     }
-    return pa.Table.from_pylist(rows, schema=SCHEMA), facts
+    if not table.num_rows:
+        raise ValueError(f"data {path}: no row to train on; {told(facts) if dropped else 'the file is empty'}")
+    return table, facts
 
 
-def _records(data: bytes, path: str) -> Iterator[Any]:
-    """Rows of a JSON list, or of one JSON object a line."""
+def told(facts: Mapping[str, Any]) -> str:
+    """What became of the rows that were read, with an example of each reason."""
+    said = [f"{facts['kept']} of {facts['taken']} conversations"]
+    for reason, count in sorted(facts["dropped"].items()):
+        first = next(iter(facts["examples"].get(reason, ())), "")
+        said.append(f"dropped {count} x {reason}" + (f" ({first})" if first else ""))
+    said += [f"{count} x {what}" for what, count in sorted(facts.get("mended", {}).items())]
+    return repair("; ".join(said))
+
+
+def _beside(fs: Any, near: str) -> Any:
+    """What a file beside the data tells; nothing where it is none of ours."""
+    if not fs.exists(near) or fs.size(near) >= 2**20:
+        return None
     try:
-        text = data.decode("utf-8")
-        if text.lstrip()[:1] == "[":
-            found = json.loads(text)
-        else:
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise ValueError(f"data {path}: no JSON list of conversations, and no JSONL: {error}") from error
-    yield from found
+        return text.parse(text.decode(fs.cat_file(near), near), near)
+    except text.Unreadable as error:
+        return {"unreadable": str(error)}
 
 
-def _row(record: Any, number: int) -> tuple[dict[str, Any] | None, str]:
-    """A row of ``SCHEMA``, or the reason why there is none."""
-    talk = record.get("conversations") if isinstance(record, dict) else None
-    if not isinstance(talk, list) or not all(isinstance(turn, dict) for turn in talk):
-        return None, "no_conversation"
-    image = record.get("image")
-    if isinstance(image, list):
-        if len(image) > 1:
-            return None, "several_images"
-        image = image[0] if image else None
-    try:
-        said = turns(talk, bool(image))
-    except ValueError:
-        return None, "turns_in_disorder"
-    if not any(item.get("text", "").strip() for m in said if m["role"] == "assistant" for item in m["content"]):
-        return None, "nothing_said"
-    kept = [{"from": t.get("from", t.get("role")), "value": t.get("value", t.get("content"))} for t in talk]
-    words = sum(len(str(turn["value"]).split()) for turn in kept)
-    return {"id": str(record.get("id", number)), "image": image or None, "conversations": kept, "words": words}, ""
+def _row(record: dict[str, Any], number: int, folder: str, mended: Counter[str]) -> dict[str, Any]:
+    """A row of ``SCHEMA``.
 
-
-def _exists(folder: str, image: str, known: dict[str, bool]) -> bool:
-    """Whether an image is there; of remote folders that is only seen when it is read."""
-    if image not in known:
-        known[image] = "://" in folder or os.path.isfile(os.path.join(folder, image))
-    return known[image]
+    Raises:
+        Unsound: why there is none.
+    """
+    found = conversation.read(record)
+    if len(found.images) > 1:
+        raise conversation.Unsound("several_images", f"{len(found.images)} images: LLaVA-1.5 takes one")
+    for name in found.images:
+        conversation.located(name, folder)
+    mended.update(found.mended)
+    said = found.turns
+    if found.system is not None:
+        said = [{"from": "system", "value": found.system}, *said]
+    words = sum(len(turn["value"].split()) for turn in said)
+    image = found.images[0] if found.images else None
+    return {"id": found.id or str(number), "image": image, "conversations": said, "words": words}
 
 
 class Records:
@@ -170,7 +183,7 @@ class Batch:
     """(images, 3, H, W); at least one, blank where no row has one."""
     names: list[str]
     broken: list[str]
-    """Ids of rows whose image would not open: they are not learned from."""
+    """Ids of rows whose image would not open, or that the template refuses: they are not learned from."""
     learned: int
     tokens: int
     """Without padding and stand-ins."""
@@ -183,7 +196,7 @@ class Collator:
 
     def __init__(self, processor: Any, config: Training, images: str, image_tokens: int) -> None:
         self.processor, self.tokenizer, self.images = processor, processor.tokenizer, images
-        self.template = _template(config.template, processor)
+        self.template = template_of(config.template, processor)
         self.max_length, self.packing, self.image_tokens = config.max_length, config.packing, image_tokens
         self.image_id = self.tokenizer.convert_tokens_to_ids(IMAGE)
         blank = processor.image_processor(images=[Image.new("RGB", (32, 32))], return_tensors="pt")["pixel_values"]
@@ -201,14 +214,18 @@ class Collator:
                 except (Unanswerable, OSError):
                     broken.append(record["id"])
                     continue
-            made = encode(
-                record["conversations"],
-                self.tokenizer,
-                image=image is not None,
-                image_tokens=self.image_tokens,
-                template=self.template,
-                max_length=self.max_length,
-            )
+            try:
+                made = encode(
+                    record["conversations"],
+                    self.tokenizer,
+                    image=image is not None,
+                    image_tokens=self.image_tokens,
+                    template=self.template,
+                    max_length=self.max_length,
+                )
+            except ValueError:
+                broken.append(record["id"])
+                continue
             rows.append((made.ids, made.labels))
             pictures += [image] if image is not None else []
             cut += made.cut
@@ -257,7 +274,7 @@ class Collator:
             return bytes(file.read())
 
 
-def _template(name: str, processor: Any) -> str:
+def template_of(name: str, processor: Any) -> str:
     """The Jinja text or name that ``encode`` takes."""
     own = processor.chat_template or processor.tokenizer.chat_template
     if name == "own" and not own:

@@ -164,8 +164,8 @@ def with_lora(model: Any, lora: Lora, *, projector: bool) -> Any:
 
 
 def image_tokens(model: Any) -> int:
-    """How many tokens an image is read as."""
-    config = model.config
+    """How many tokens an image is read as by a model, or by one of this configuration."""
+    config = getattr(model, "config", model)
     count = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
     return int(count) + int(config.vision_feature_select_strategy == "full")
 

@@ -237,7 +237,8 @@ class _Run:
         self.broken |= {name for names in self.place.gather([n for b in micros for n in b.broken]) for name in names}
         if len(self.broken) > _BROKEN:
             some = ", ".join(sorted(self.broken)[:5])
-            raise Halt(f"{len(self.broken)} images do not open, of rows {some}...: look at data.images")
+            said = f"{len(self.broken)} rows cannot be learned from, {some}..."
+            raise Halt(f"{said}: their images do not open (look at data.images), or the chat template refuses them")
 
     def _record(self, row: dict[str, Any], seconds: float, left: float) -> None:
         if self.curve is None:

@@ -7,16 +7,23 @@ import importlib.util
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from mminstruct.models.model import Model
+from mminstruct.models.transcript import source
+from mminstruct.readers.conversation import IMAGE
 from mminstruct.stage import fingerprint, identity
 from mminstruct.store import Store
 from mminstruct.training import data, llava
 from mminstruct.training.config import Train, check
 from mminstruct.training.loop import DONE, HALT, HELD_OUT, MANIFEST, RECORDS
+from mminstruct.training.template import V1, encode
 
 _PACKAGES = ("mminstruct", "torch", "transformers", "deepspeed", "peft", "ray", "liger_kernel")
 
@@ -53,6 +60,7 @@ def prepare(config: Train, commit: str | None = None) -> dict[str, Any]:
     else:
         manifest = {"identity": mine, "manifest": fingerprint(mine), "data": known, "commit": commit}
         manifest["packages"] = {name: _version(name) for name in _PACKAGES if _version(name)}
+        _prove(config, tables)
     missing = [name for name in tables if not store.fs.exists(store.path(name))]
     for name in missing:
         store.write(data.save(tables[name]), name)
@@ -89,6 +97,41 @@ def _assemble(config: Train, store: Store) -> None:
             made.rename(store.path("base"))
         else:
             store.fs.put(f"{made}/", store.path("base") + "/", recursive=True)
+
+
+def _prove(config: Train, tables: Mapping[str, pa.Table]) -> None:
+    """See that the chat template takes a row of each kind there is: with and without image, system and later turns.
+
+    Raises:
+        ValueError: it refuses one, by its id.
+    """
+    import transformers
+
+    base = config.base
+    if base.llm:  # what ``llava.assemble`` builds
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base.llm)
+        tokenizer.add_tokens([IMAGE], special_tokens=True)
+        template = V1 if config.train.template == "own" else config.train.template
+        seen = transformers.AutoConfig.from_pretrained(base.vision)
+        seen = getattr(seen, "vision_config", seen)
+        image_tokens = (seen.image_size // seen.patch_size) ** 2
+    else:
+        where = source(Model(name=str(base.model), revision=base.revision))
+        processor = transformers.AutoProcessor.from_pretrained(**where)
+        tokenizer, template = processor.tokenizer, data.template_of(config.train.template, processor)
+        image_tokens = llava.image_tokens(transformers.AutoConfig.from_pretrained(**where))
+    how = {"image_tokens": image_tokens, "template": template, "max_length": config.train.max_length}
+    for table in tables.values():
+        talks = table["conversations"].combine_chunks()
+        first = pc.list_element(talks, 0).field("from")
+        kinds = [table["image"].is_valid(), pc.equal(first, "system"), pc.greater(pc.list_value_length(talks), 3)]
+        marks = sum(np.asarray(kind).astype(int) << place for place, kind in enumerate(kinds))
+        for number in np.unique(marks, return_index=True)[1]:
+            row = table.slice(int(number), 1).to_pylist()[0]
+            try:
+                encode(row["conversations"], tokenizer, image=row["image"] is not None, **how)
+            except ValueError as error:
+                raise ValueError(f"train.template, with row {row['id']}: {error}") from error
 
 
 def _installed(config: Train) -> None:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mminstruct.readers.conversation import IMAGE as IMAGE
+
 IGNORED = -100
 """Label of a token that is not learned, as PyTorch's cross-entropy has it."""
-IMAGE = "<image>"
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-"""Speakers of LLaVA's files, and the roles that chat templates know."""
+ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
+"""Speakers as ``readers.conversation`` gives them, and the roles that chat templates know."""
 
 _TEXT = (
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -57,7 +58,7 @@ class Encoded:
 
 
 def turns(conversation: Sequence[Mapping[str, Any]], image: bool) -> list[dict[str, Any]]:
-    """LLaVA's turns (``from``, ``value``; or ``role``, ``content``) as a chat template takes them.
+    """Turns as ``readers.conversation`` gives them, a system's before them, as a chat template takes them.
 
     As upstream's loader does, ``<image>`` is taken out of wherever it stands and put before the first question.
 
@@ -66,8 +67,7 @@ def turns(conversation: Sequence[Mapping[str, Any]], image: bool) -> list[dict[s
     """
     made: list[dict[str, Any]] = []
     for place, turn in enumerate(conversation):
-        speaker, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
-        role = ROLES.get(str(speaker))
+        role, text = ROLES.get(turn.get("from", "")), turn.get("value")
         if role is None or not isinstance(text, str):
             raise ValueError(f"turn {place}: need 'from' (human or gpt) and a text as 'value', got {str(turn)[:80]}")
         talk = [m for m in made if m["role"] != "system"]
@@ -97,14 +97,15 @@ def encode(
 
     Args:
         tokenizer: a fast one of transformers, that knows ``<image>`` as one token where *image* is true.
-        image: whether an image belongs to it; it stands before the first question.
+        image: whether an image belongs to it; it stands before the first question. A system's text that the template
+            would refuse or leave out opens the first question.
         image_tokens: how many tokens the model reads an image as (576 in LLaVA-1.5).
         template: a name of ``TEMPLATES`` or Jinja text; the tokenizer's own by default.
         max_length: tokens, image included; what is beyond is cut off at the end, as upstream does.
 
     Raises:
-        ValueError: for turns in disorder, a template that writes earlier turns anew, and a *max_length* that would cut
-            the image.
+        ValueError: for turns in disorder, a template that refuses them or writes earlier turns anew, and a
+            *max_length* that would cut the image.
     """
     said, write = _writer(conversation, tokenizer, image, template)
     whole = write(len(said), False)
@@ -160,13 +161,36 @@ def _writer(
         for item in turn["content"]:
             if item["type"] == "text":
                 item["text"] = defused(item["text"], tokenizer)
+    if said[0]["role"] == "system" and not takes_system(tokenizer, jinja):
+        said = folded(said)
 
     def write(upto: int, ask: bool) -> str:
-        return str(
-            tokenizer.apply_chat_template(said[:upto], chat_template=jinja, tokenize=False, add_generation_prompt=ask)
-        )
+        how = {"chat_template": jinja, "tokenize": False, "add_generation_prompt": ask}
+        try:
+            return str(tokenizer.apply_chat_template(said[:upto], **how))
+        except Exception as error:  # templates raise whatever they like
+            raise ValueError(f"the chat template refuses these turns: {type(error).__name__}: {error}") from error
 
     return said, write
+
+
+def folded(said: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """*said* with the system's text at the head of the first question, as it is when our engines ask a model."""
+    system, first, *rest = said
+    content = [*system["content"], {"type": "text", "text": "\n\n"}, *first["content"]]
+    return [{"role": "user", "content": content}, *rest]
+
+
+def takes_system(tokenizer: Any, jinja: str) -> bool:
+    """Whether a system's turn shows in what the template writes: some refuse it, some leave it out."""
+    known: dict[str, bool] = tokenizer.__dict__.setdefault("_mminstruct_system", {})
+    if jinja not in known:
+        turns = [{"role": role, "content": [{"type": "text", "text": f"a {role}'s"}]} for role in ("system", "user")]
+        try:
+            known[jinja] = "a system's" in tokenizer.apply_chat_template(turns, chat_template=jinja, tokenize=False)
+        except Exception:  # templates raise whatever they like
+            known[jinja] = False
+    return known[jinja]
 
 
 def defused(text: str, tokenizer: Any) -> str:

@@ -68,7 +68,8 @@ class Curve:
 
 def read(store: Store, name: str = METRICS) -> list[dict[str, Any]]:
     """Rows that a curve has written so far."""
-    return [json.loads(line) for line in (store.read(name) or b"").decode().splitlines()]
+    # only \n ends a line: an answer may hold U+2028, at which str.splitlines breaks
+    return [json.loads(line) for line in (store.read(name) or b"").split(b"\n") if line]
 
 
 class _TensorBoard:

@@ -211,7 +211,8 @@ def test_requests_that_failed_are_no_wrong_answers(recorded: Path, tmp_path: Pat
     (file,) = (tmp_path / "recorded" / "model").glob("*samples*")
     first, *others = file.read_text().splitlines()
     broken = json.loads(first) | {"filtered_resps": "[LMMS_EVAL_REQUEST_FAILED after 5 retries] Connection error."}
-    file.write_text("\n".join([json.dumps(broken), *others]) + "\n")
+    odd = json.dumps(json.loads(others[0]) | {"target": "one\u2028two\x85three"}, ensure_ascii=False)
+    file.write_text("\n".join([json.dumps(broken), odd, *others[1:]]) + "\n", encoding="utf-8")
     launch = lmms.Launch(python=str(recorded), url="http://127.0.0.1:1/v1", model="m")
     with pytest.raises(
         ValueError, match=r"mminstruct: 1 of 3 requests to http://127\.0\.0\.1:1/v1 failed \(first: document 0\)"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.sets import FileSet, Given, Question, answers
 from mminstruct.stage import Drop
+from mminstruct.text import repair
 from tests.bench.pictures import images, lines, picture
 
 JSON = st.recursive(
@@ -87,3 +88,34 @@ def test_given_answers_and_checkpoints_are_known_by_what_is_in_them(tmp_path: Pa
     (tmp_path / "model" / "model.safetensors").write_bytes(b"x" * 2_999_999 + b"y")
     assert Contestant(name=str(tmp_path / "model")).revision not in (None, first)
     assert Contestant(name="org/on-the-hub").revision is None
+
+
+def test_a_conversation_is_asked_by_its_speakers_not_by_its_places(tmp_path: Path) -> None:
+    talk = [{"from": "system", "value": "Be short."}, {"from": "gpt", "value": "Hello"}, {"from": "human", "value": "Why?"},
+            {"from": "gpt", "value": "because"}]  # fmt: skip
+    folder = images(tmp_path / "images", 1)
+    rows = [
+        {"question_id": "a", "image": "0.jpg", "conversations": talk[1:]},
+        {"question_id": "b", "image": {"path": "0.jpg"}, "conversations": talk},
+        {"question_id": "c", "image": ["0.jpg", "0.jpg"], "text": "Which?"},
+    ]
+    first, folded, several = FileSet(lines(tmp_path / "q.jsonl", rows), folder, None).questions()
+    assert isinstance(first, Question)
+    assert (first.question, first.reference, first.image) == ("Why?", "because", "0.jpg")
+    assert isinstance(folded, Question)
+    assert (folded.question, folded.reference) == ("Be short.\n\nWhy?", "because")
+    assert isinstance(several, Drop)
+    assert several.reason == "several_images"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_questions_in_cp1252_and_with_odd_separators_are_asked_as_written(tmp_path: Path, end: str) -> None:
+    asked = ["Où est le café?", "One\u2028two\x0bthree", "One\x85two"]
+    rows = [json.dumps({"id": n, "text": text, "caption": "c"}, ensure_ascii=False) for n, text in enumerate(asked)]
+    data = [row.encode("cp1252" if n == 0 else "utf-8") for n, row in enumerate([*rows, "{broken"])]
+    (tmp_path / "q.jsonl").write_bytes(end.encode().join(data))
+    *found, bad = FileSet(str(tmp_path / "q.jsonl"), None, None).questions()
+    assert [one.question for one in found if isinstance(one, Question)] == [repair(text) for text in asked]
+    assert isinstance(bad, Drop)
+    assert (bad.id, bad.reason) == ("entry 4", "not_json")
+    assert str(bad.detail).startswith("line 4: it is no JSON")

@@ -58,6 +58,9 @@ class Given(Collection):
     def rows(self, split: str) -> Iterator[Row]:
         yield from map(self.check, hf.rows(self.table, filter=pc.field("split") == split))
 
+    def nothing(self) -> str:
+        return "there are no rows"
+
     def close(self, facts: Facts) -> None:
         facts.shares = self.check.shares
 

@@ -86,7 +86,15 @@ def test_a_mixture_is_what_upstream_s_loader_takes_and_says_what_came_from_where
     assert len({row["id"] for row in rows}) == len(rows)
     assert sum("image" not in row for row in rows) == 10
     told = {one["source"]: one for one in facts(world)["mixture"]}
-    assert told["chat"] == {"source": "chat", "in": 40, "unsound": {}, "left": 30, "taken": 10, "rows": 10}
+    assert told["chat"] == {
+        "source": "chat",
+        "in": 40,
+        "unsound": {},
+        "left": 30,
+        "taken": 10,
+        "rows": 10,
+        "mended": {},
+    }
     assert facts(world)["shares"]["llava"]["images"] == 60
     assert facts(world)["shares"]["llava"]["licences"] == {"CC BY 4.0": 60}
     card = (world / "out" / "README.md").read_text(encoding="utf-8")
@@ -155,7 +163,14 @@ def test_unsound_rows_are_left_out_by_reason_and_the_sums_close(world: Path) -> 
     (world / "llava.json").write_text(json.dumps([seen(n) for n in range(10, 20)] + broken))
     assert len(mixed(world, {"llava": LLAVA})) == 10
     (told,) = facts(world)["mixture"]
-    assert told["unsound"] == {"image": 3, "turns": 1, "image count": 1, "token": 1, "no conversation": 1}
+    assert told["unsound"] == {
+        "image_missing": 1,
+        "image": 2,
+        "turns": 1,
+        "image_count": 1,
+        "token": 1,
+        "no_conversation": 1,
+    }
     assert told["in"] == 17 == sum(told["unsound"].values()) + told["left"] + told["taken"]
 
 
@@ -166,7 +181,7 @@ def test_rows_with_more_images_than_the_format_takes_are_left_out_and_counted(wo
     }
     (world / "pairs.jsonl").write_text(json.dumps({"id": "pair", **pair}) + "\n" + json.dumps(seen(9)))
     assert len(mixed(world, {"pairs": {**LLAVA, "path": "pairs.jsonl"}})) == 1
-    assert facts(world)["mixture"][0]["unsound"] == {"several images": 1}
+    assert facts(world)["mixture"][0]["unsound"] == {"several_images": 1}
     mix(recipe(world, {"pairs": {**LLAVA, "path": "pairs.jsonl"}}), "swift", world / "swift")
     assert facts(world, "swift")["rows"] == {"train": 2}
 
@@ -246,6 +261,33 @@ def test_what_is_no_mixture_at_all_is_refused_in_a_line(text: str, tmp_path: Pat
 def test_a_source_that_is_not_there_is_named(world: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere: no file"):
         mixed(world, {"a": {"path": "nowhere"}})
+
+
+def test_a_mixture_without_a_sound_row_tells_what_became_of_each(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**seen(0), "conversations": turns(("human", "What?"), ("gpt", "A dot."))}, {"id": "x"}]
+    (world / "bare.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows) + "{torn\n")
+    sources = {"bare": {**LLAVA, "path": "bare.jsonl"}}
+    assert main(["mix", str(recipe(world, sources)), "--to", str(world / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "bare: 3 rows, 1 x image_count, 1 x no_conversation, 1 x not_json" in told
+    assert "status" not in told
+    with pytest.raises(ExportError, match=r"0 sound ones are there \(1 x image_count, 1 x no_conversation"):
+        mixed(world, {"bare": {**sources["bare"], "count": 2}})
+
+
+def test_what_was_done_to_rows_is_counted_for_those_that_are_taken(world: Path) -> None:
+    first = {"from": "gpt", "value": "Hello"}
+    rows = [talk(0), {**talk(1), "conversations": [first, *talk(1)["conversations"]]},
+            {**talk(2), "system": "Be short."}, {**seen(0), "conversations": [first, *talk(3)["conversations"]]}]  # fmt: skip
+    (world / "chat.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    made = mixed(world, {"chat": {**CHAT, "images": "data"}})
+    (told,) = facts(world)["mixture"]
+    assert told["mended"] == {"first_turn_passed_over": 1, "system_folded": 1}
+    assert told["unsound"] == {"image_count": 1}
+    assert "Be short.\n\nQuestion 2?" in [row["conversations"][0]["value"] for row in made]
+    assert "1 first_turn_passed_over, 1 system_folded |" in (world / "out" / "README.md").read_text(encoding="utf-8")
 
 
 @settings(max_examples=200, deadline=None)

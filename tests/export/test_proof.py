@@ -18,6 +18,7 @@ from mminstruct.training import data
 from mminstruct.training.config import Training
 from tests.export.conftest import UNSOUND, Given, jpeg, row, saved, turns
 from tests.models import tiny
+from tests.readers import hostile
 
 TOKENIZER = str(Path(microworld.__file__).parent / "weights" / "captioner")
 
@@ -212,3 +213,22 @@ def test_shards_are_cut_by_weight_and_number_and_lose_nothing() -> None:
     assert [item for shard in cut for item in shard] == list(range(42))
     assert all(len(shard) <= 4 and (len(shard) == 1 or sum(weight[i] for i in shard) <= 10) for shard in cut)
     assert [40] in cut
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_written_is_read_back_whatever_its_text_holds(format: str, tmp_path: Path) -> None:
+    odd = f"So{hostile.ODD}{hostile.BREAKS} it is."
+    said = turns(("human", f"<image>\nWhy{hostile.BREAKS}?"), ("gpt", odd), ("human", "And?"), ("gpt", "So."))
+    assert saved([row(0), row(2, conversations=said)], format, tmp_path / "out").rows == {"train": 2}
+    if format == "llava":
+        table, _ = data.read(str(tmp_path / "out" / "train.json"), None)
+        assert table["conversations"].to_pylist()[1] == said
+
+
+def test_rows_of_another_trainer_s_file_are_trained_on_as_they_are_mixed(tmp_path: Path) -> None:
+    said = turns(("human", f"Why{hostile.BREAKS}?"), ("gpt", "So."))
+    lines = "".join(json.dumps({"id": n, "conversations": said}, ensure_ascii=False) + "\r\n" for n in range(3))
+    (tmp_path / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + lines.encode())
+    table, facts = data.read(str(tmp_path / "x.jsonl"), None)
+    assert (table.num_rows, facts["taken"]) == (3, 3)
+    assert table["conversations"].to_pylist() == [said] * 3

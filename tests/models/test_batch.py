@@ -121,6 +121,7 @@ def test_missing_torn_foreign_and_repeated_lines_lose_and_double_nothing() -> No
             if len(self.batches) == 1:
                 stranger = self.answer({"custom_id": "who?", "body": {"messages": [{"content": "stranger"}]}})
                 good = [*good[3:], good[5], stranger, good[0][:30] + "\n", "\n", "null\n", '{"custom_id": 3}\n']
+                good[0] = json.dumps(json.loads(good[0]) | {"id": "one\u2028two\x85three"}, ensure_ascii=False) + "\r\n"
             return good, []
 
     house = Careless()

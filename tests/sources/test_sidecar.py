@@ -92,6 +92,7 @@ def test_a_bad_sidecar_is_left_out_and_noted(data: bytes) -> None:
     token = UNIT.set(unit)
     assert described(data) == Description(None, None, None, None)
     UNIT.reset(token)
+    assert unit.notes.pop("text_cp1252", 0) == (data == b"caf\xe9")
     assert unit.notes == {"sidecar_bad": 1}
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mminstruct.readers import table
-from mminstruct.readers.text import BadRow, Unreadable
+from mminstruct.readers.text import BadRow, Unreadable, good
 from mminstruct.sources import parquet, urls
 from mminstruct.sources.fetch import Reach
 from mminstruct.sources.place import look
@@ -76,12 +76,12 @@ def test_a_flipped_byte_in_parquet_is_an_error_not_a_value(tmp_path: Path) -> No
 def test_broken_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "list.jsonl"
     path.write_text('{"url": "http://x"}\n{"url": \n')
-    good, bad = table.rows(fs(path), str(path))
-    assert good == {"url": "http://x"}
+    first, bad = table.rows(fs(path), str(path))
+    assert first == {"url": "http://x"}
     assert isinstance(bad, BadRow)
     assert (bad.line, bad.said[:13]) == (2, "it is no JSON")
     with pytest.raises(Unreadable, match=r"line 2: it is no JSON"):
-        list(table.good(table.rows(fs(path), str(path)), str(path)))
+        list(good(table.rows(fs(path), str(path)), str(path)))
 
 
 def read(path: Path, *names: str) -> list[Sample | Drop]:
@@ -232,7 +232,7 @@ def test_a_torn_row_is_dropped_with_its_line_and_no_other(web: str, tmp_path: Pa
     ]  # fmt: skip
     drops = [one for one in found if isinstance(one, Drop)]
     assert [(one.id, one.reason) for one in drops] == [("row 1", "row_bad"), ("row 1", "row_bad"), ("row 2", "row_bad")]
-    assert str(drops[0].detail).startswith("line 3: field larger than")
+    assert str(drops[0].detail).startswith("line 3: a cell is over")
     assert str(drops[1].detail).startswith("line 2: it is no JSON")
     assert drops[2].detail == "no address; it has text"
 

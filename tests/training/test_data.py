@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mminstruct.training.config import Training
-from mminstruct.training.data import Collator, Records, read, save
+from mminstruct.training.data import Collator, Records, read, save, told
 from tests.training import sets
 
 
@@ -19,12 +19,14 @@ def records(folder: Path) -> Records:
 
 def test_rows_that_cannot_be_trained_on_leave_with_a_reason_and_the_sums_close(tmp_path: Path) -> None:
     good = {"id": 7, "conversations": [{"from": "human", "value": "a", "text": "stray"}, {"from": "gpt", "value": "b"}]}
+    asked = {"conversations": [{"from": "human", "value": "<image>a"}, {"from": "gpt", "value": "b"}]}
+    two = {"conversations": [{"from": "human", "value": "<image><image>a"}, {"from": "gpt", "value": "b"}]}
     (tmp_path / "0.png").write_bytes(b"")
     rows: list[Any] = [
         good,
-        {**good, "id": "seen", "image": "0.png", "model": "stray"},
-        {**good, "id": "gone", "image": "no.png"},
-        {**good, "id": "two", "image": ["0.png", "1.png"]},
+        {**asked, "id": "seen", "image": "0.png", "model": "stray"},
+        {**asked, "id": "gone", "image": "no.png"},
+        {**two, "id": "two", "image": ["0.png", "1.png"]},
         {"id": "bare"},
         {"id": "upside down", "conversations": good["conversations"][::-1]},  # type: ignore[index]
         {"id": "mute", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": " "}]},
@@ -37,12 +39,16 @@ def test_rows_that_cannot_be_trained_on_leave_with_a_reason_and_the_sums_close(t
     assert facts["dropped"] == {
         "image_missing": 1,
         "several_images": 1,
-        "no_conversation": 2,
-        "turns_in_disorder": 1,
-        "nothing_said": 1,
+        "no_conversation": 1,
+        "turns": 1,
+        "empty": 1,
+        "not_json": 1,
     }
     assert facts["taken"] == len(rows) == facts["kept"] + sum(facts["dropped"].values())
-    assert facts["examples"]["image_missing"] == ["gone"]
+    assert facts["examples"]["image_missing"] == [f"gone: {tmp_path / 'no.png'} is not there"]
+    said = told(facts)
+    assert said.startswith(f"2 of {len(rows)} conversations; dropped 1 x empty (mute: turn 1 is empty); ")
+    assert "dropped 1 x not_json (line 8: it is a JSON str, should be an object)" in said
     assert facts["beside"]["export.json"] == {"digests": "x"}
     (tmp_path / "lines.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     assert read(str(tmp_path / "lines.jsonl"), None)[0] == table

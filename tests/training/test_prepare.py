@@ -8,6 +8,7 @@ import pytest
 from mminstruct.config import conf, register, train
 from mminstruct.training.config import Train, Workers, check
 from mminstruct.training.prepare import prepare
+from mminstruct.training.template import V1
 from tests.training import sets
 
 
@@ -93,3 +94,16 @@ def test_every_configuration_we_ship_composes_and_passes_its_checks(name: str) -
         assert (t.optim.warmup, t.optim.weight_decay, t.optim.epochs, t.max_length) == (0.03, 0.0, 1.0, 2048)
         # a step is the published batch, however many GPUs there are
         assert t.optim.batch % (t.micro_batch * made.workers.count) == 0
+
+
+def test_a_template_that_refuses_a_kind_of_row_is_refused_before_anything_starts(config: Train) -> None:
+    config.train.template = "{{ raise_exception('alternate!') if messages|length > 2 }}" + V1
+    with pytest.raises(ValueError, match=r"train\.template, with row row-\d+: the chat template refuses .*alternate!"):
+        prepare(config)
+    assert not (Path(config.out) / "train" / "manifest.json").exists()
+
+
+def test_a_limit_that_cuts_every_image_is_refused_before_anything_starts(config: Train) -> None:
+    config.train.max_length = 5
+    with pytest.raises(ValueError, match=r"row row-\d+: an image is 16 tokens and does not fit into max_length=5"):
+        prepare(config)

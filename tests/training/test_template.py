@@ -125,3 +125,36 @@ def test_whatever_is_said_the_learned_tokens_are_the_answers(said: list[str], im
     wanted = "".join(f" {defused(text, WORDS)}</s>" for text in said[1::2])
     assert WORDS.decode(ids) == wanted
     assert made.ids.count(WORDS.convert_tokens_to_ids("<image>")) == 2 * image
+
+
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "{{ m['role'] }}: {% for p in m['content'] %}{% if p['type'] == 'image' %}<image>{% else %}{{ p['text'] }}{% endif %}"
+    "{% endfor %}{{ eos_token }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
+SILENT = GEMMA.replace("{{ raise_exception('no system') }}{% endif %}", "{% else %}").replace(
+    "\n{% endfor %}", "\n{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [GEMMA, SILENT], ids=["refuses it", "leaves it out"])
+def test_a_system_that_the_template_does_not_take_opens_the_first_question(template: str) -> None:
+    said = [{"from": "system", "value": "Be short."}, *talk("<image>What?", "A bus.")]
+    made = encode(said, WORDS, image=True, image_tokens=2, template=template)
+    assert WORDS.decode(made.ids) == "<s>user: Be short.\n\n<image><image>What?</s>\nassistant: A bus.</s>\n"
+    assert learned(made.ids, made.labels) == "A bus.</s>"
+    asked = question(said[:2], WORDS, image=True, image_tokens=2, template=template)
+    assert made.ids[: len(asked)] == asked
+
+
+def test_a_template_that_takes_a_system_keeps_it_apart() -> None:
+    said = [{"from": "system", "value": "Be short."}, *talk("What?", "This.")]
+    taking = GEMMA.replace("{{ raise_exception('no system') }}", "")
+    assert WORDS.decode(encode(said, WORDS, image=False, template=taking).ids).startswith(
+        "<s>system: Be short.</s>\nuser:"
+    )
+
+
+def test_whatever_a_template_raises_is_one_refusal() -> None:
+    with pytest.raises(ValueError, match=r"the chat template refuses these turns: .*TypeError"):
+        encode(talk("What?", "This."), WORDS, image=False, template="{{ 'a' + messages[0]['content'] }}")
