@@ -1,8 +1,8 @@
-"""Which addresses belong to the public internet: by IANA's registries of special-purpose addresses, not by Python's copy.
+"""Which addresses belong to the public internet: by IANA's registries of special-purpose addresses.
 
-What ``ipaddress`` calls global has changed between patch releases of Python; 3.11.7 still counts ``192.0.0.192`` and
-``fec0::1``. Sources: RFC 6890 as updated by 8190, and the registries for IPv4 and IPv6 as of 2025; RFC 5771 and 4291
-for multicast. Anycast addresses inside refused blocks (``192.0.0.9``, ``2001:1::1``) are no web servers and stay refused.
+What Python's ``ipaddress`` calls global has changed between patch releases; 3.11.7 still counts ``192.0.0.192`` and
+``fec0::1``. Sources: RFC 6890 as updated by 8190, IANA's registries for IPv4 and IPv6 as of 2025, RFC 5771 and 4291 for
+multicast. Anycast addresses inside refused blocks (``192.0.0.9``, ``2001:1::1``) are no web servers and stay refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOT_PUBLIC_4 = tuple(
     )
 )  # fmt: skip
 _UNICAST_6 = IPv6Network("2000::/3")
-"""All of IPv6 that is given out, RFC 4291: outside lie loopback, fc00::/7, fe80::/10, fec0::/10, ff00::/8 and others."""
+"""All of IPv6 that is given out, RFC 4291: outside lie loopback, fc00::/7, fe80::/10, fec0::/10, ff00::/8 ..."""
 _NOT_PUBLIC_6 = tuple(
     IPv6Network(block)
     for block in (

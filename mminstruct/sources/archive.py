@@ -52,8 +52,8 @@ def read(place: Place, shard: Shard, rule: Rule, member_bytes: int) -> Iterator[
             continue
         said = f"{row.get('status') or 'listed'}: {row.get('error_message') or 'not in the archive'}"
         yield gather.refuse(f"{key} (listed)", "table", "no_image", said)
-    for row in bad:
-        yield gather.refuse(f"{_beside(shard.name)} row {row.line}", "table", "row_bad", row.said)
+    for one in bad:
+        yield gather.refuse(f"{_beside(shard.name)} row {one.line}", "table", "row_bad", one.said)
 
 
 def _joined(found: Iterator[Sample | Drop], known: dict[str, dict[str, Any]]) -> Iterator[Sample | Drop]:

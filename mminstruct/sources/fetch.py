@@ -141,7 +141,7 @@ def _text(value: bytes) -> str:
 
 
 def _after(value: bytes) -> float | None:
-    """Seconds that ``Retry-After`` asks for (RFC 9110, section 10.2.3: a number or a date); None where it says nothing."""
+    """Seconds that ``Retry-After`` asks for (RFC 9110, section 10.2.3: a number or a date); None for anything else."""
     text = _text(value).strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

@@ -121,7 +121,7 @@ def _reporters(place: Place, folders: list[str]) -> dict[str, list[str]]:
 
 
 def _metadata(place: Place, shard: Shard) -> dict[str, dict[str, Any]]:
-    """Rows by name of the shard's files, in NFC; of two for one file that of the nearest table counts, then the first."""
+    """Rows by name of the shard's files, in NFC; of two for one file the nearest table's counts, then the first."""
     mine = {normal(name) for name in shard.files}
     known: dict[str, dict[str, Any]] = {}
     for name in _tables(place, shard.files[0].rpartition("/")[0]):

@@ -1,4 +1,4 @@
-"""Shards that are Parquet files with the images inside: Hugging Face's Image feature, bytes, base64 text, or lists of them.
+"""Shards that are Parquet files with the images inside: Hugging Face's Image, bytes, base64 text, or lists of them.
 
 Each image of a list is a sample of its own, ``row 7[0]``, ``row 7[1]``; where a list has several, what else is in the
 row speaks of all of them, stays in ``sidecar``, and is nobody's alt-text.
@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mminstruct.readers.table import batch_rows, open_parquet
 from mminstruct.readers.text import BadRow
@@ -72,11 +73,10 @@ def has_addresses(place: Place, name: str, column: str) -> bool:
         table = open_parquet(file, name)
         if not _holds(table.schema_arrow.field(column).type, _is_text):
             return False
-        found = (
-            value for image, _ in itertools.islice(_rows(file, name, [column]), _ROWS) for value, _ in _values(image)
-        )
-        first = next((value for value in found if value is not None), b"")
-        return bytes(first[:8]).lower().startswith((b"http://", b"https://"))
+        found = itertools.islice(_rows(file, name, [column]), _ROWS)
+        values = (value for batch, place, _ in found for value, _ in _values(batch, place, 1 << 20))
+        first = next((value for value in values if value is not None), b"")
+        return isinstance(first, bytes) and first[:8].lower().startswith((b"http://", b"https://"))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -113,31 +113,32 @@ def read(place: Place, shard: Shard, names: Collection[str], member_bytes: int) 
         plain = [field.name for field in found if field.name != column and not _holds(field.type, _is_bytes)]
         text = _holds(found.field(column).type, _is_text)
         give = Names()
-        for number, (image, row) in enumerate(_rows(file, shard.name, [column, *plain])):
+        for number, (images, place, row) in enumerate(_rows(file, shard.name, [column, *plain])):
             if isinstance(row, BadRow):
                 note("sidecar_too_big")
                 row = {}
-            yield from _samples(give, image, row, number, member_bytes, text)
+            yield from _samples(give, images, place, row, number, member_bytes, text)
 
 
 def _samples(
-    give: Names, image: Any, row: dict[str, Any], number: int, member_bytes: int, text: bool
+    give: Names, images: pa.Array, place: int, row: dict[str, Any], number: int, member_bytes: int, text: bool
 ) -> Iterator[Sample | Drop]:
-    count = len(image.values) if isinstance(image, pa.ListScalar | pa.LargeListScalar) and image.is_valid else 1
+    listed = pa.types.is_list(images.type) or pa.types.is_large_list(images.type)
+    length = images.value_lengths()[place].as_py() if listed else 1
+    count = 1 if length is None else length
     if not count:
         yield Drop(give(f"row {number}", number), "no_image", "an empty list")
-    for place, (data, path) in enumerate(_values(image)):
-        member = give(path or (f"row {number}[{place}]" if count > 1 else f"row {number}"), number)
+    most = member_bytes * 4 // 3 + 64 if text else member_bytes
+    for inner, (data, path) in enumerate(_values(images, place, most)):
+        member = give(path or (f"row {number}[{inner}]" if count > 1 else f"row {number}"), number)
         if data is None:
             yield Drop(member, "no_image", "no bytes in its row, a path alone" if path else "null")
-        elif len(data) > (member_bytes * 4 // 3 + 64 if text else member_bytes):
-            yield Drop(member, "member_too_big", f"{len(data)} bytes; at most {member_bytes}")
+        elif isinstance(data, int):
+            yield Drop(member, "member_too_big", f"{data} bytes; at most {most}")
+        elif (content := decoded(data) if text else data) is None:
+            yield Drop(member, "row_bad", f"text that is no base64, {data[:40]!r}; addresses: layout=urls")
         else:
-            content = decoded(bytes(data)) if text else bytes(data)
-            if content is None:
-                yield Drop(member, "row_bad", f"text that is no base64, {bytes(data[:40])!r}; addresses: layout=urls")
-            else:
-                yield Sample(member=member, name=member, key=member, data=content, row=row, shared=count > 1)
+            yield Sample(member=member, name=member, key=member, data=content, row=row, shared=count > 1)
 
 
 def decoded(text: bytes) -> bytes | None:
@@ -148,8 +149,8 @@ def decoded(text: bytes) -> bytes | None:
         return None
 
 
-def _rows(file: Any, name: str, columns: list[str]) -> Iterator[tuple[Any, dict[str, Any] | BadRow]]:
-    """For each row the scalar of the first of *columns*, still in its buffer, and the others as a dictionary."""
+def _rows(file: Any, name: str, columns: list[str]) -> Iterator[tuple[pa.Array, int, dict[str, Any] | BadRow]]:
+    """For each row the first of *columns* as an array, its place in that, and the other columns as a dictionary."""
     facts = open_parquet(file, name).metadata
     leaves = [facts.schema.column(place) for place in range(facts.num_columns)]
     places = [place for place, leaf in enumerate(leaves) if leaf.path.split(".")[0] in columns]
@@ -171,26 +172,30 @@ def _rows(file: Any, name: str, columns: list[str]) -> Iterator[tuple[Any, dict[
                     else itertools.repeat({}, batch.num_rows)
                 )
                 for place, row in zip(range(batch.num_rows), rest, strict=True):
-                    yield batch[columns[0]][place], row
+                    yield batch[columns[0]], place, row
                     number += 1
         except (pa.ArrowInvalid, OSError) as error:
             raise ShardError(f"{name} is corrupt past row {number}: {error}; write this shard again") from None
 
 
-def _values(image: Any) -> Iterator[tuple[memoryview | None, str | None]]:
-    """Bytes and path of each image in a scalar; the bytes are not copied."""
-    if not image.is_valid:
+def _values(array: pa.Array, place: int, most: int) -> Iterator[tuple[bytes | int | None, str | None]]:
+    """Bytes and path of each image at *place* of *array*; of one of more than *most* bytes its size, and no copy."""
+    kind = array.type
+    if array.slice(place, 1).null_count:
         yield None, None
-    elif isinstance(image, pa.DictionaryScalar):
-        yield from _values(image.value)
-    elif isinstance(image, pa.ListScalar | pa.LargeListScalar):
-        for one in image.values:
-            yield from _values(one)
-    elif isinstance(image, pa.StructScalar):
-        path = image["path"].as_py() if "path" in image.type.names else None
-        yield from ((data, path) for data, _ in _values(image["bytes"]))
+    elif pa.types.is_dictionary(kind):
+        yield from _values(array.dictionary, array.indices[place].as_py(), most)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        for inner in range(array.offsets[place].as_py(), array.offsets[place + 1].as_py()):
+            yield from _values(array.values, inner, most)
+    elif pa.types.is_struct(kind):
+        has_path = kind.get_field_index("path") >= 0
+        path = array.field("path").slice(place, 1).to_pylist()[0] if has_path else None
+        yield from ((data, path) for data, _ in _values(array.field("bytes"), place, most))
     else:
-        yield memoryview(image.as_buffer()), None
+        size = pc.binary_length(array.slice(place, 1))[0].as_py()
+        value = size if size > most else array[place].as_py()
+        yield (value.encode() if isinstance(value, str) else value), None
 
 
 def _check_size(name: str, group: int, part: Any) -> None:

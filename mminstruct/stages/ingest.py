@@ -18,11 +18,13 @@ from mminstruct.sources.facts import digest
 from mminstruct.sources.fetch import Reach
 from mminstruct.sources.layout import describe, layout, listing
 from mminstruct.sources.place import Place, Shard, collection, look
-from mminstruct.sources.sample import Rule, Sample, slugs
+from mminstruct.sources.sample import Rule, Sample, ShardError, slugs
 from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, runtime, where
 from mminstruct.text import repair
 
 _LAYOUTS = ("auto", "tar", "folder", "parquet", "urls")
+_MOST_MEMBERS = 2_000_000
+"""Of one shard: each that is dropped is held in memory until the shard is committed."""
 _PILLOW_PIXELS = 178_956_970
 """Where Pillow refuses to decode by itself."""
 
@@ -169,7 +171,9 @@ class Ingest(Stage):
                 raise ValueError(f"shard {key} is no longer at path={self.path}")
             rows: list[dict[str, Any] | Drop] = []
             kept, seen = 0, dict[str, str]()
-            for one in self._read(place, kind, shard):
+            for count, one in enumerate(self._read(place, kind, shard), 1):
+                if count > _MOST_MEMBERS:
+                    raise ShardError(f"{shard.name} holds more than {_MOST_MEMBERS} members: split it")
                 row = one if isinstance(one, Drop) else self._row(one, shard, seen)
                 rows.append(row)
                 kept += not isinstance(row, Drop)

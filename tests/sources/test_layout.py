@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mminstruct.readers.text import Unreadable
 from mminstruct.sources import archive, folder, parquet, urls
 from mminstruct.sources.fetch import Reach
 from mminstruct.sources.layout import layout, listing
@@ -93,7 +94,7 @@ def members(place: Place, kind: str, shard: Shard) -> int:
         beside = [name for name in shard.files if name.endswith(".parquet")]
         alone = sum(pq.read_table(place.files[name].path).num_rows for name in beside)
         with tarfile.open(path) as found:
-            return len(found.getmembers()) + alone
+            return int(len(found.getmembers()) + alone)
     if kind == "folder":
         return len(shard.files)
     if kind == "parquet":
@@ -105,7 +106,7 @@ def members(place: Place, kind: str, shard: Shard) -> int:
     else:
         lines = [line for line in Path(path).read_bytes().split(b"\n") if line.strip()]
         rows = len(lines) - (not path.endswith(".txt"))
-    return min(rows, shard.rows[1]) - shard.rows[0]
+    return int(min(rows, shard.rows[1]) - shard.rows[0])
 
 
 @pytest.mark.parametrize("kind", ["tar", "folder", "parquet", "urls"])
@@ -131,8 +132,7 @@ def test_listed_is_read_plus_passed_by_and_members_are_kept_plus_dropped(
             token = UNIT.set(unit)
             try:
                 out = read(place, kind, shard, rule)
-            except ValueError as error:
-                assert shard.name.split(":")[0] in str(error) or shard.tables or kind == "folder", "failed by its name"
+            except Unreadable:  # an empty archive, a list without addresses, a metadata table that names no files
                 continue
             finally:
                 UNIT.reset(token)

@@ -19,10 +19,11 @@ from PIL import Image
 from mminstruct import schemas
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
+from mminstruct.report.build import page
 from mminstruct.run import Run, claim, execute
 from mminstruct.stage import UNIT, Drop, Unit
 from mminstruct.stages.ingest import Ingest
-from mminstruct.status import standing
+from mminstruct.status import as_text, standing
 from tests.sources.badworld import (
     KEPT,
     Writer,
@@ -300,3 +301,35 @@ def test_sums_close_over_shards_that_hold_every_kind_of_bad_member(tmp_path: Pat
     assert stands.faults == []
     assert stands.taken == stands.kept + sum(stands.dropped.values()) == len(KEPT) + len(expected)
     assert {row["id"]: row["reason"] for row in run.table("ingest").dropped()} == expected
+
+
+def test_status_and_report_say_what_became_of_every_file_and_what_was_noted(tmp_path: Path) -> None:
+    source = tmp_path / "photos"
+    (source / "_edited").mkdir(parents=True)
+    for number, name in enumerate(("IMG_0.jpg", "_DSC0001.jpg", "_edited/b.jpg", ".hidden.jpg")):
+        (source / name).write_bytes(jpeg(number))
+    (source / "b.zip").write_bytes(b"PK")
+    (source / "IMG_0.json").write_text('{"caption": ["a lake", "water"]}')
+    run = Run(url=str(tmp_path / "run"), recipe=OnlyIngest(ingest=Ingest(path=str(source))))
+    claim(run)
+    execute(run, Local())
+    (stands,) = standing(run.url)
+    assert (stands.kept, stands.faults) == (3, [])
+    passed = {"hidden: a name that begins with .": 1, "no image by its name: .zip": 1}
+    assert stands.listing == {"files": 6, "shards": 2, "read": 4, "passed": passed}
+    said = as_text([stands])
+    assert "ingest: 6 files listed, 4 read as 2 shards, 2 passed by" in said
+    assert "    1 x no image by its name: .zip" in said
+    assert "ingest: noted 1 x captions_more" in said
+    shown = page(run.url)
+    assert "6 files listed, 4 read as 2 shards, 2 passed by." in shown
+    assert "captions_more" in shown
+    run.table("ingest").list_source({**stands.listing, "read": 3})
+    assert standing(run.url)[0].faults == ["ingest: 6 files listed, but 3 read as 2 shards, 2 passed by"]
+
+
+def test_a_shard_with_members_past_counting_fails_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mminstruct.stages.ingest._MOST_MEMBERS", 3)
+    (tmp_path / "many.tar").write_bytes(good_archive(4))
+    with pytest.raises(ValueError, match=r"many\.tar holds more than 3 members"):
+        ingest(Ingest(path=str(tmp_path)))
