@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from mminstruct import schemas
 from mminstruct.bench.sets import Question, Seen
-from mminstruct.text.rules import words
 from mminstruct.stage import Drop
 from mminstruct.store import Store
+from mminstruct.text.rules import words
 
 
 class Trained:

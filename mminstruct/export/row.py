@@ -89,9 +89,9 @@ def check_turns(turns: list[Turn], images: int) -> None:
         found = broken(text, turns[place - 1]["value"]) if speaker == "gpt" else None
         if found and (found[0] != "error_text" or len(words(text)) > _SHORT):
             raise Unsound(found[0], f"turn {place} has {found[1]!r}; the filter rule `leak` drops such pairs")
-    found = sum(turn["value"].count("<image>") for turn in turns)
-    if found != images:
-        raise Unsound("image count", f"{found} times <image> for {images} images")
+    count = sum(turn["value"].count("<image>") for turn in turns)
+    if count != images:
+        raise Unsound("image count", f"{count} times <image> for {images} images")
 
 
 _SHORT = 3

@@ -20,8 +20,8 @@ from mminstruct.microworld.oracle import judge_answer
 from mminstruct.microworld.quality import Measure, share
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message, render
-from mminstruct.text.rules import RULES, Context
 from mminstruct.stage import seed
+from mminstruct.text.rules import RULES, Context
 
 ENOUGH = 50
 """Right answers that a run must have for faults to be planted in them, and not in the families' own."""

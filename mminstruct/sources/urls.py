@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from mminstruct.sources import table
 from mminstruct.readers.container import BadImage
+from mminstruct.sources import table
 from mminstruct.sources.fetch import Reach, fetch
 from mminstruct.sources.place import TABLES, Place, Shard
 from mminstruct.sources.sample import Names, Sample, ShardError

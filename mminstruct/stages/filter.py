@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
+from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
 from mminstruct.text.languages import LANGUAGES
 from mminstruct.text.rules import RULES, Context, words
-from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
 
 
 @dataclass(kw_only=True)

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from mminstruct import schemas
-from mminstruct.sources import archive, folder, parquet, sidecar, urls
 from mminstruct.readers.container import BadImage
-from mminstruct.sources.fetch import Reach
 from mminstruct.readers.image import Rules, normalise
+from mminstruct.sources import archive, folder, parquet, sidecar, urls
+from mminstruct.sources.fetch import Reach
 from mminstruct.sources.layout import layout
 from mminstruct.sources.place import Place, Shard, look
 from mminstruct.sources.sample import Rule, Sample, slugs

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.text.duplicates import near_hashes, near_signatures, signatures
-from mminstruct.text.rules import words
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import Rules, normalise
 from mminstruct.stage import Drop, Made, Stage, Transform, content_id, made, note, whole
+from mminstruct.text.duplicates import near_hashes, near_signatures, signatures
+from mminstruct.text.rules import words
 
 
 @dataclass(kw_only=True)

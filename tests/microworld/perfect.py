@@ -14,9 +14,9 @@ from mminstruct import schemas
 from mminstruct.microworld import language
 from mminstruct.microworld.families import FAMILIES, applicable
 from mminstruct.microworld.known import Known
-from mminstruct.text.rules import RULES
 from mminstruct.stage import Drop, instruction_id, pair_id
 from mminstruct.store import Receipt, Store
+from mminstruct.text.rules import RULES
 
 Row = dict[str, Any]
 

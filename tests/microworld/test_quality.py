@@ -17,8 +17,8 @@ from mminstruct.microworld.families import FAMILIES, applicable
 from mminstruct.microworld.known import Tables
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.quality import Measure, share, statements
-from mminstruct.text.rules import RULES
 from mminstruct.stage import Drop
+from mminstruct.text.rules import RULES
 from tests.microworld.perfect import PerfectRun, Row
 
 

@@ -7,9 +7,9 @@ import pyarrow.dataset as ds
 import pytest
 
 from mminstruct import schemas
-from mminstruct.text.rules import RULES
 from mminstruct.stage import Made
 from mminstruct.stages.filter import Filter
+from mminstruct.text.rules import RULES
 
 GOOD = "Two small boats rest beside the pier while gulls circle above the lighthouse."
 

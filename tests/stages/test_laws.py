@@ -37,7 +37,6 @@ FINISHES = ("error", "filtered", "length", "content_filter", "tool_calls", "mode
 LOOPS = ["The bus is red. " * 12, "Once there was a red bus that loved and loved and loved and loved and loved it " * 5]
 
 
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The whole recipe, built once over a drawn world with scripted models."""

@@ -4,7 +4,6 @@ The faults were written down from public reports by people who knew the rules. `
 nobody here chose: tokens and marks that installed libraries know, and texts that came with packages.
 """
 
-# ruff: noqa: E501 - a text is read more easily in one piece
 from __future__ import annotations
 
 BUS = "Once there was a red bus that loved two dogs very much."
@@ -26,40 +25,103 @@ PASSES: list[tuple[str, str]] = [
     ("", "今日は港がとても静かです。“开门” と書かれた看板があります。"),
     ("", "Автобус стоит у рынка, а две собаки спят. «Вход» написано на двери."),
     ("", "नमस्ते! बाज़ार में एक लाल बस है और दो कुत्ते सो रहे हैं।"),
-    ("Write a poem.", "I think that I shall never see\na bus as red as this one, free\n\nof every thought, of every care,\nreflecting summer in its stare"),
+    (
+        "Write a poem.",
+        "I think that I shall never see\na bus as red as this one, free\n\nof every thought, of every care,\nreflecting summer in its stare",
+    ),
     ("Write a reflection on this image.", "Reflection: what remains is the water, and the thinking it lets us do."),
     ("What might the dog be thinking?", "Thought: “If the bus stops, there will be biscuits.”"),
     ("Write a comic.", "PANEL 1\nDog [thinking]: Is that the bus?\nCat [thought bubble]: It is always the bus."),
-    ("Write a short play.", "[Scene: a market]\nDOG 1: (laughs) The bus!\nASSISTANT MANAGER: Tickets, please.\n[Lights fade]"),
-    ("Write a dialogue between a user and an assistant.", "Assistant: How can I help you?\nUser: Where is the bus?\nAssistant: At the market."),
-    ("Analyse the image.", "Analysis: the red of the bus draws the eye, and the diagonal of the road leads to the dogs."),
+    (
+        "Write a short play.",
+        "[Scene: a market]\nDOG 1: (laughs) The bus!\nASSISTANT MANAGER: Tickets, please.\n[Lights fade]",
+    ),
+    (
+        "Write a dialogue between a user and an assistant.",
+        "Assistant: How can I help you?\nUser: Where is the bus?\nAssistant: At the market.",
+    ),
+    (
+        "Analyse the image.",
+        "Analysis: the red of the bus draws the eye, and the diagonal of the road leads to the dogs.",
+    ),
     ("Analyse the image.", "Analysis of the image\nThe red of the bus draws the eye first."),
     ("Write a message to a friend.", "I <3 this bus! >_< So red --> so fast. See you at 5 <- don't be late :-)"),
     ("Write a post.", "Error 404: motivation not found. Monday at the market, send coffee ☕ #monday"),
     ("Write a post.", "Something went wrong between the third cookie and the fourth: now there are none left."),
     ("Write a story.", "The message was deleted before Anna could read it. The bus had gone, and with it her brother."),
-    ("Write a story.", "The request was simple: one red bus, two dogs, no questions. The answer was hidden behind the market."),
-    ("Write a story.", "The connection was lost, but the friendship stayed. Timeouts are for games; the dogs never took one."),
-    ("Write a diary entry.", "We had a problem with the bus today. Please try again tomorrow, said the driver, and he meant it."),
-    ("Write a diary entry.", "You have reached the top of the hill when the two dogs stop and the whole market lies below."),
-    ("Write a film review.", "Terror: a film about a red bus that will not stop. Forbidden, thrilling, and over too soon."),
+    (
+        "Write a story.",
+        "The request was simple: one red bus, two dogs, no questions. The answer was hidden behind the market.",
+    ),
+    (
+        "Write a story.",
+        "The connection was lost, but the friendship stayed. Timeouts are for games; the dogs never took one.",
+    ),
+    (
+        "Write a diary entry.",
+        "We had a problem with the bus today. Please try again tomorrow, said the driver, and he meant it.",
+    ),
+    (
+        "Write a diary entry.",
+        "You have reached the top of the hill when the two dogs stop and the whole market lies below.",
+    ),
+    (
+        "Write a film review.",
+        "Terror: a film about a red bus that will not stop. Forbidden, thrilling, and over too soon.",
+    ),
     ("Write a warning sign.", "Warning: invalid tickets will be eaten by the dogs!"),
     ("What does the sign say?", "The sign says “ACCESS DENIED – Authorised Personnel Only”."),
-    ("Write an apology.", "I'm sorry I barked at your bus. I can't promise it will never happen again, but I will try."),
-    ("Write a letter.", "Dear Anna,\n\nI'm sorry I can't write to you more often. The bus is late, the dogs are well.\n\nLove,\nTom"),
-    ("Write a poem about the night.", "I cannot see the end of night,\nI cannot hear the sea,\nI will not ask for any light\nbut that you wait for me"),
-    ("List the objects as JSON.", '{"objects": [{"name": "bus", "count": 1}], "note": "line one\\nline two", "error_rate": 0.1}'),
+    (
+        "Write an apology.",
+        "I'm sorry I barked at your bus. I can't promise it will never happen again, but I will try.",
+    ),
+    (
+        "Write a letter.",
+        "Dear Anna,\n\nI'm sorry I can't write to you more often. The bus is late, the dogs are well.\n\nLove,\nTom",
+    ),
+    (
+        "Write a poem about the night.",
+        "I cannot see the end of night,\nI cannot hear the sea,\nI will not ask for any light\nbut that you wait for me",
+    ),
+    (
+        "List the objects as JSON.",
+        '{"objects": [{"name": "bus", "count": 1}], "note": "line one\\nline two", "error_rate": 0.1}',
+    ),
     ("List the objects as JSON.", '```json\n{"html": "<b>bus</b> &amp; dogs"}\n```'),
-    ("Return a JSON record that describes this scene.", '{"status": "calm", "message": "two dogs wait", "detail": "a red bus", "colour": "red"}'),
-    ("Write HTML for a page about this.", "```html\n<!DOCTYPE html>\n<html><head><title>Bus</title></head><body><p>Two dogs &amp; a bus</p></body></html>\n```"),
-    ("Write HTML for a page about this.", "<!DOCTYPE html>\n<html><head><title>The Bus</title></head><body><h1>Two dogs</h1><br></body></html>"),
-    ("Write Python code that draws this.", "```python\nimport typing\ndef draw(items: list[str]) -> None:\n    for item in items:\n        print(f\"{item}\\n\")\n```"),
-    ("Write C++ code for this.", "#include <my_header.h>\nstd::vector<size_t> dogs;\nMap<String, List<int>> m;\nprintf(\"bus\\n\\n\");"),
+    (
+        "Return a JSON record that describes this scene.",
+        '{"status": "calm", "message": "two dogs wait", "detail": "a red bus", "colour": "red"}',
+    ),
+    (
+        "Write HTML for a page about this.",
+        "```html\n<!DOCTYPE html>\n<html><head><title>Bus</title></head><body><p>Two dogs &amp; a bus</p></body></html>\n```",
+    ),
+    (
+        "Write HTML for a page about this.",
+        "<!DOCTYPE html>\n<html><head><title>The Bus</title></head><body><h1>Two dogs</h1><br></body></html>",
+    ),
+    (
+        "Write Python code that draws this.",
+        '```python\nimport typing\ndef draw(items: list[str]) -> None:\n    for item in items:\n        print(f"{item}\\n")\n```',
+    ),
+    (
+        "Write C++ code for this.",
+        '#include <my_header.h>\nstd::vector<size_t> dogs;\nMap<String, List<int>> m;\nprintf("bus\\n\\n");',
+    ),
     ("Write XML for this.", "<scene><first_name>Rex</first_name><box_office>3</box_office></scene>"),
-    ("Explain the recipe in Markdown.", "## Bus cake\n\n| Step | What |\n|---|---|\n| 1 | Mix<br>and wait |\n| 2 | Bake |\n\n> Enjoy!"),
+    (
+        "Explain the recipe in Markdown.",
+        "## Bus cake\n\n| Step | What |\n|---|---|\n| 1 | Mix<br>and wait |\n| 2 | Bake |\n\n> Enjoy!",
+    ),
     ("Make a table.", "| Dog | Notes |\n|---|---|\n| Rex | red collar<br>loves buses |\n| Bo | blue collar |"),
-    ("Explain the formula on the board.", "It reads $\\nabla \\cdot E = \\rho / \\epsilon_0$, and below it f(x)\\neq 0, H<sub>2</sub>O and x<sup>2</sup>."),
-    ("Explain the code in the picture.", "The function `List<int>` holds numbers, `print(\"a\\n\")` ends a line and `<br>` breaks one."),
+    (
+        "Explain the formula on the board.",
+        "It reads $\\nabla \\cdot E = \\rho / \\epsilon_0$, and below it f(x)\\neq 0, H<sub>2</sub>O and x<sup>2</sup>.",
+    ),
+    (
+        "Explain the code in the picture.",
+        'The function `List<int>` holds numbers, `print("a\\n")` ends a line and `<br>` breaks one.',
+    ),
     ("Explain the code in the picture.", "It loops while i < n && j > m, then returns a vector<int>."),
     ("Give the regular expression.", "The regex is \\d{3}-\\x41\\u00e9 and it matches three digits."),
     ("Write a poem with emoji.", "🐕‍🦺🚌 two dogs wait,\n👩‍🚀 one waves,\n❤️ and the bus is late"),
@@ -67,7 +129,10 @@ PASSES: list[tuple[str, str]] = [
     ("Write an instruction.", "Step 1: Think of a place. Step 2: Draw it. Step 3: Reflect on what is missing."),
     ("Say it in German.", "Leider fährt der Bus heute nicht, aber die Hunde können warten."),
     ("Write a haiku.", "red bus at the kerb\ntwo dogs dream of far-off roads\nthe driver says none"),
-    ("Write rules for the dogs.", "1. No barking.\n2. No content is hidden under the bus.\n3. Requests are answered on Mondays."),
+    (
+        "Write rules for the dogs.",
+        "1. No barking.\n2. No content is hidden under the bus.\n3. Requests are answered on Mondays.",
+    ),
     ("Give three facts.", "- 429 people came.\n- 500 dogs were fed.\n- 404 is the number of the bus."),
 ]
 """(instruction, reply): good as they are; no instruction for captions and descriptions."""

@@ -41,8 +41,6 @@ def test_a_cut_text_is_a_beginning_with_at_most_so_many_words(text: str, limit: 
     assert len(words(kept)) == min(limit, len(words(text)))
 
 
-
-
 def test_vowel_signs_belong_to_their_words() -> None:
     assert words("नमस्ते दुनिया") == ["नमस्ते", "दुनिया"]
     assert words("സ്റ്റേറ്റ്സ് ദ്വീപുകള്‍") == ["സ്റ്റേറ്റ്സ്", "ദ്വീപുകള്‍"]

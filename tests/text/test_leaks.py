@@ -52,7 +52,9 @@ def test_any_text_is_judged_and_what_was_found_can_be_stored(text: str, asked: s
     assert found is None or (found[1] and len(found[1]) <= 82)
 
 
-@pytest.mark.parametrize("piece", ["<think>", "</think>", "<", "[", "<a ", "&", "\\n", "|", "`", '"', "Error: ", "◁", "<|", "x"])
+@pytest.mark.parametrize(
+    "piece", ["<think>", "</think>", "<", "[", "<a ", "&", "\\n", "|", "`", '"', "Error: ", "◁", "<|", "x"]
+)
 def test_judging_takes_no_longer_than_the_length_of_the_text(piece: str) -> None:
     import time
 
