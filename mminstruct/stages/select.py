@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.duplicates import near_hashes, near_signatures, signatures
 from mminstruct.readers.evaluation import UNREADABLE, hashes, pictures
 from mminstruct.readers.text import read
 from mminstruct.stage import Drop, Made, Stage, Transform, content_id, files, made, note, whole

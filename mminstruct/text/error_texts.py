@@ -80,8 +80,8 @@ def server_message(text: str, asked: str = "") -> str | None:
         return trace.group()
     if len(bare) > 600:  # messages are short; a longer text only quotes one
         return None
-    found = _SERVICE.match(bare) or _GONE.match(bare)
-    return found.group() if found else None
+    message = _SERVICE.match(bare) or _GONE.match(bare)
+    return message.group() if message else None
 
 
 def _error_object(text: str) -> str | None:

@@ -4,6 +4,7 @@
 be good passes: a finish reason, a mark or a tag that nobody knows is a named fault.
 """
 
+# ruff: noqa: E501 - a pattern is read more easily in one piece
 from __future__ import annotations
 
 import re
@@ -68,8 +69,8 @@ def fault(finish: str, text: str, what: str, asked: str = "") -> str | None:
     """Why a reply cannot be kept, whatever it says; None where it ended by itself and is a text.
 
     *text* is the reply as cleaned, *finish* a ``models.model.Finish``, *asked* the instruction that it answers. The
-    names are ``model_FINISH`` of all but ``stop`` and ``length``, ``WHAT_truncated``, ``WHAT_empty``, and ``WHAT_`` with
-    a name of ``leaks.leak``.
+    names are ``model_FINISH`` of all but ``stop`` and ``length``, ``WHAT_truncated``, ``WHAT_empty``, and ``WHAT_``
+    with a name of ``leaks.leak``.
     """
     if finish == "length":
         return f"{what}_truncated"

@@ -5,6 +5,7 @@ Each family of models marks its thoughts in its own way: ``<think>``, ``[THINK]`
 name. Thoughts that stand in front and end are taken off. Any mark that is left means that thoughts may be left, too.
 """
 
+# ruff: noqa: E501 - a pattern is read more easily in one piece
 from __future__ import annotations
 
 import re
@@ -70,10 +71,10 @@ def thoughts_left(text: str, asked: str = "") -> str | None:
     for found in _MARK.finditer(text):
         if _marks(found):
             return found.group()
-    if found := _LEFT.search(text):
-        return found.group()
-    found = _LABEL.match(text)
-    return None if found is None or _ASKS_THOUGHT.search(asked) else found.group()
+    if left := _LEFT.search(text):
+        return left.group()
+    label = _LABEL.match(text)
+    return None if label is None or _ASKS_THOUGHT.search(asked) else label.group()
 
 
 def _closes(mark: re.Match[str]) -> bool:

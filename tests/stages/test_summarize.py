@@ -95,7 +95,8 @@ def test_the_larger_of_two_clusters_keeps_the_instruction_both_came_to() -> None
         (Reply("Here is the instruction:", "stop"), "summary_unparsed"),
         (Reply("", "stop"), "summary_empty"),
         (Reply("Write a text about the", "length"), "summary_truncated"),
-        (Reply("Write " + "very " * 70 + "much.", "stop"), "summary_too_long"),
+        (Reply("Write of " + " ".join(f"thing{n}" for n in range(70)), "stop"), "summary_too_long"),
+        (Reply("Write very " * 12, "stop"), "summary_repetition"),
         (Reply("", "error", error="boom"), "model_error"),
     ],
 )

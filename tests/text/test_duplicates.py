@@ -5,7 +5,6 @@ import random
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from mminstruct.duplicates import near_hashes, near_signatures, signatures
 
 from mminstruct.text.duplicates import near_hashes, near_signatures, signatures
 

@@ -86,3 +86,30 @@ def test_every_instruction_that_we_ship_parses_to_itself() -> None:
     shipped = yaml.safe_load((Path(__file__).parents[2] / "conf" / "seeds.yaml").read_text(encoding="utf-8"))
     for instruction in (text for texts in shipped.values() for text in texts):
         assert parse_instruction(instruction) == instruction
+
+
+@pytest.mark.parametrize(
+    ("finish", "reply", "reason", "said"),
+    [
+        ("stop", "New instruction: Write a poem.", None, "Write a poem."),
+        ("length", "Write a poem.\nThis instruction asks", None, "Write a poem."),
+        ("length", "Write a poem about", "x_truncated", "Write a poem about"),
+        ("abort", "Write a poem.", "model_abort", "Write a poem."),
+        ("stop", "<instruction>Write a poem.</instruction>", None, "Write a poem."),
+        ("stop", "<p>Write a poem.</p>", "x_markup", "<p>Write a poem.</p>"),
+        ("stop", "Write a poem about &quot;it&quot;.", "x_escaped", "Write a poem about &quot;it&quot;."),
+        ("stop", "Write HTML for the page.", None, "Write HTML for the page."),
+        ("stop", "Write a poem.<|im_end|>\n<|im_start|>user", "x_special_token", None),
+        ("stop", "<think>A poem? No", "x_reasoning_left", "<think>"),
+        ("stop", "I'm sorry, but I can't help with that.", "x_refusal", None),
+        ("stop", "Write it now. " * 6, "x_repetition", None),
+        ("stop", "...", "x_empty", "..."),
+        ("stop", "New instruction:", "x_unparsed", None),
+    ],
+)
+def test_an_instruction_is_read_or_its_fault_is_named(
+    finish: str, reply: str, reason: str | None, said: str | None
+) -> None:
+    found, text = read_instruction(finish, reply, "x")
+    assert found == reason
+    assert said is None or text == said
