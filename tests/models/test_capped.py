@@ -126,7 +126,7 @@ def test_a_file_of_answers_beyond_its_cap_stops_the_run_by_name() -> None:
     with (
         Endpoint(Large()) as endpoint,
         batch_chatter(endpoint, price=PRICE, batch={"answers": 0.01}) as made,
-        pytest.raises(EndpointError, match=r"larger than 0\.01 MiB.*options\.batch\.answers"),
+        pytest.raises(EndpointError, match=r"the file is larger than .*MiB, unpacked.*options\.batch\.answers"),
     ):
         ask(made, "long", "a", "b")
 
