@@ -25,12 +25,13 @@ class Client(httpx2.AsyncClient):
 
     def __init__(self, largest: int, connections: int, timeout: httpx2.Timeout) -> None:
         # two encodings that httpx2 unpacks piece by piece, each with at most a megabyte in memory
-        super().__init__(timeout=timeout, headers={"accept-encoding": "gzip, deflate"})
+        trust = httpx2.create_ssl_context()  # once for all pools: it reads a file of certificates
+        super().__init__(timeout=timeout, headers={"accept-encoding": "gzip, deflate"}, verify=trust)
         self._largest = largest
         count = -(-connections // POOL)
         size = -(-connections // count)
         limits = httpx2.Limits(max_connections=size, max_keepalive_connections=size)
-        self._pools = [httpx2.AsyncClient(timeout=timeout, limits=limits) for _ in range(count)]
+        self._pools = [httpx2.AsyncClient(timeout=timeout, limits=limits, verify=trust) for _ in range(count)]
         self._busy = [0] * count
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **more: Any) -> httpx2.Response:
