@@ -57,7 +57,9 @@ def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
                 again.close()
         made.close()
     out, err = capfd.readouterr()
-    everything = "\n".join([seen.getvalue(), json.dumps(shelf.replies), repr(model), repr(vars(made)), caplog.text, out, err])
+    everything = "\n".join(
+        [seen.getvalue(), json.dumps(shelf.replies), repr(model), repr(vars(made)), caplog.text, out, err]
+    )
     assert "key is refused" in everything
     assert "your key is ***" in everything
     assert "redirects to" in everything
