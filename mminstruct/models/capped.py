@@ -9,7 +9,6 @@ import httpx2
 
 from mminstruct.models.faults import TooLarge
 
-
 POOL = 32
 """Connections in one pool: httpx2 looks at every idle one of a pool for each request."""
 
