@@ -9,24 +9,52 @@ import httpx2
 
 from mminstruct.models.faults import TooLarge
 
+POOL = 32
+"""Connections in one pool: httpx2 looks at every idle one of a pool for each request."""
+
 
 class Client(httpx2.AsyncClient):
     """Reads at most *largest* bytes of a body, counted unpacked: 1 MB of gzip can hold a gigabyte.
 
     Errors are read under the same cap. A body that is asked for as a stream is the caller's to count.
+
+    Args:
+        connections: Most at once; shared out over pools of ``POOL``.
     """
 
-    def __init__(self, largest: int, **more: Any) -> None:
+    def __init__(self, largest: int, connections: int, timeout: httpx2.Timeout) -> None:
         # two encodings that httpx2 unpacks piece by piece, each with at most a megabyte in memory
-        super().__init__(follow_redirects=False, headers={"accept-encoding": "gzip, deflate"}, **more)
+        trust = httpx2.create_ssl_context()  # once for all pools: it reads a file of certificates
+        super().__init__(timeout=timeout, headers={"accept-encoding": "gzip, deflate"}, verify=trust)
         self._largest = largest
+        count = -(-connections // POOL)
+        size = -(-connections // count)
+        limits = httpx2.Limits(max_connections=size, max_keepalive_connections=size)
+        self._pools = [httpx2.AsyncClient(timeout=timeout, limits=limits, verify=trust) for _ in range(count)]
+        self._busy = [0] * count
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **more: Any) -> httpx2.Response:
-        answer = await super().send(request, stream=True, **more)
-        if stream and answer.is_success:
-            return answer
+        place = min(range(len(self._pools)), key=self._busy.__getitem__)
+        self._busy[place] += 1
         try:
-            body = bytearray()
+            answer = await self._pools[place].send(request, stream=True, **(more | {"follow_redirects": False}))
+            return answer if stream and answer.is_success else await self._whole(answer)
+        finally:
+            self._busy[place] -= 1
+
+    async def aclose(self) -> None:
+        for pool in self._pools:
+            await pool.aclose()
+        await super().aclose()
+
+    async def _whole(self, answer: httpx2.Response) -> httpx2.Response:
+        """*answer* with its body, unpacked.
+
+        Raises:
+            TooLarge: where it is larger than the cap.
+        """
+        body = bytearray()
+        try:
             async for piece in answer.aiter_bytes():
                 body += piece
                 if len(body) > self._largest:
@@ -35,13 +63,17 @@ class Client(httpx2.AsyncClient):
                     )
         finally:
             await answer.aclose()
-        unpacked = [
+        headers = [
             (name, value)
             for name, value in answer.headers.multi_items()
             if name not in ("content-encoding", "content-length", "transfer-encoding")
         ]
         return httpx2.Response(
-            answer.status_code, headers=unpacked, content=bytes(body), request=request, extensions=answer.extensions
+            answer.status_code,
+            headers=headers,
+            content=bytes(body),
+            request=answer.request,
+            extensions=answer.extensions,
         )
 
 

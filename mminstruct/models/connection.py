@@ -177,8 +177,8 @@ def connect(model: Model, settings: Settings) -> Connection:
         "max_retries": 0,
         "http_client": Client(
             int(settings.megabytes * 2**20),
-            limits=httpx2.Limits(max_connections=settings.most, max_keepalive_connections=settings.most),
-            timeout=httpx2.Timeout(settings.timeout, connect=min(10.0, settings.timeout), pool=None),
+            settings.most,
+            httpx2.Timeout(settings.timeout, connect=min(10.0, settings.timeout), pool=None),
         ),
     }
     client: AsyncOpenAI

@@ -133,6 +133,8 @@ class Chatter:
                 if desk:
                     desk.leave()
 
+        if recorder:
+            await recorder.recall(distinct)
         made = await asyncio.gather(*map(row, distinct.values()), return_exceptions=True)
         wrong = [found for found in made if isinstance(found, BaseException)]
         if wrong:
@@ -179,7 +181,7 @@ class Chatter:
     async def _ask(self, ask: Ask, unit: Unit | None, recorder: Recorder | None, buy: Buy) -> Bought:
         """The reply to one request: from the unit's journal, or bought."""
         if recorder:
-            known = await asyncio.to_thread(recorder.journal.get, ask.request)
+            known = await recorder.get(ask.request)
             if known is not None:
                 bought = Bought(**known)
                 note("replies_recalled")

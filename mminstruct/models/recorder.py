@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from mminstruct.stage import Journal
@@ -16,10 +17,22 @@ class Recorder:
     """
 
     def __init__(self, journal: Journal) -> None:
-        self.journal = journal
+        self._journal = journal
+        self._known: dict[str, dict[str, Any] | None] = {}
         self._waiting: dict[str, dict[str, Any]] = {}
         self._next: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
+
+    async def recall(self, requests: Iterable[str]) -> None:
+        """Look *requests* up together, so that ``get`` need not wait for each."""
+        journal = self._journal
+        self._known |= await asyncio.to_thread(lambda: {request: journal.get(request) for request in requests})
+
+    async def get(self, request: str) -> dict[str, Any] | None:
+        """The reply to *request* that an earlier session journaled, or None."""
+        if request not in self._known:
+            await self.recall([request])
+        return self._known[request]
 
     async def put(self, request: str, reply: dict[str, Any]) -> None:
         """Return when *reply* is safe; whoever is cancelled meanwhile does not keep it from being written."""
@@ -31,4 +44,4 @@ class Recorder:
     async def _write(self) -> None:
         async with self._writing:
             group, self._waiting, self._next = self._waiting, {}, None
-            await asyncio.to_thread(self.journal.put, group)
+            await asyncio.to_thread(self._journal.put, group)
