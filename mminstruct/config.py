@@ -214,7 +214,12 @@ def _read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | N
     for place in places:
         file = place / kind / f"{name}{suffix}" if kind else place / f"{name}{suffix}"
         if file.is_file():
-            return file.read_text(encoding="utf-8")
+            try:
+                return file.read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{where}: {file} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8"
+                ) from error
     there = [file.stem for place in places for file in sorted((place / kind).glob(f"*{suffix}"))]
     near = difflib.get_close_matches(name, there, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(there)}"

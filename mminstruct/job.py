@@ -1,18 +1,24 @@
 """Commands that Hydra composes: a configuration, what is done with it, and the exit code."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
 from mminstruct.terminal import log, say
+
+if TYPE_CHECKING:
+    from mminstruct.status import Standing
 
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
 """Exit codes: an error, a bad configuration, failed units, a halt (key, budget); a signal's number is added to the last
@@ -188,7 +194,7 @@ def _make(config: DictConfig) -> tuple[str, int]:
     """Make every table of a recipe, or go on where it stopped; the run's folder and the exit code."""
     from mminstruct import config as configuration
     from mminstruct.progress import Progress
-    from mminstruct.run import claim, execute
+    from mminstruct.run import FailedUnits, claim, execute
     from mminstruct.status import as_text, standing
 
     log()
@@ -201,15 +207,28 @@ def _make(config: DictConfig) -> tuple[str, int]:
             say(f"{name}: {len(keys)} units taken over from {made.base}")
     configuration.record(run, config)
     engine = configuration.engine(made.engine)
-    with Progress() as progress:
-        execute(
-            run, engine, units=made.units, fail_on_error=made.fail_on_error, watch=progress.watch, begin=progress.begin
-        )
+    try:
+        with Progress() as progress:
+            how = {"units": made.units, "fail_on_error": made.fail_on_error}
+            execute(run, engine, **how, watch=progress.watch, begin=progress.begin)
+    except FailedUnits as error:
+        raise FailedUnits(f"{error}{_emptied(standing(made.out))}") from error
     standings = standing(made.out)
     say(as_text(standings))
     faults = [fault for stands in standings for fault in stands.faults]
     say(f"\nDone: {made.out}")
     return made.out, EXIT_ERROR if faults else 0
+
+
+def _emptied(standings: list[Standing]) -> str:
+    """Where all rows left, if they did: what fails after that is only its consequence."""
+    first = next((stands for stands in standings if stands.units and not stands.kept), None)
+    if first is None:
+        return ""
+    if not first.taken:
+        return f"\nNothing came into {first.table}: is there an image in source=?"
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(first.dropped).most_common())
+    return f"\nThe cause: {first.table} kept none of {first.taken} rows ({reasons})"
 
 
 def _plan(config: DictConfig) -> int:
@@ -225,7 +244,11 @@ def _plan(config: DictConfig) -> int:
         say(as_text(estimate(run.recipe, made.engine, config.images, configuration.rates(_folders()), runs)))
         return 0
     made, run = configuration.build(config, _folders())
-    say(plan_text(plan(run, made.base, made.units)))
+    steps = plan(run, made.base, made.units)
+    say(plan_text(steps))
+    if any(step.state == "refused" for step in steps):
+        say(f"refused: {made.out} was made with the values on the left. Put them back, or keep what did not change:"
+            f" out=NEW base={made.out}")  # fmt: skip
     return 0
 
 
