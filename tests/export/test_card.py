@@ -26,7 +26,7 @@ MARKS = st.text(st.sampled_from("[]()<>!|`*_~#-=\\&;:/.{}$^@\"' \n\r\x00\x1b\u20
 
 
 def facts(text: str) -> Facts:
-    share = Share(**{**{name: 1 for name in ("rows", "images", "characters")}, "licences": {text: 1}})
+    share = Share(rows=1, images=1, characters=1, licences={text: 1})
     return Facts(
         name=text, format="hf", files="{split}.parquet", use="Read `NAME`", rows={"train": 1}, shares={text: share},
         target={"max_length": 9, "tokenizer": text, "image_tokens": 4}, models={"caption": text},
