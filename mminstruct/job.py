@@ -1,5 +1,7 @@
 """Commands that Hydra composes: a configuration, what is done with it, and the exit code."""
 
+from __future__ import annotations
+
 import atexit
 import itertools
 import os
@@ -7,14 +9,18 @@ import shlex
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
 from mminstruct.terminal import log, say
+
+if TYPE_CHECKING:
+    from mminstruct.status import Standing
 
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
 """Exit codes: an error (of `status`: something is unsound), a bad configuration, failed units (of `status`: units are
@@ -208,7 +214,7 @@ def _make(config: DictConfig) -> tuple[str, int]:
     from mminstruct import config as configuration
     from mminstruct import lease
     from mminstruct.progress import Progress
-    from mminstruct.run import claim, execute
+    from mminstruct.run import FailedUnits, claim, execute
     from mminstruct.status import as_text, standing, unsound
 
     log()
@@ -223,12 +229,26 @@ def _make(config: DictConfig) -> tuple[str, int]:
         configuration.record(run, config)
         engine = configuration.engine(made.engine)
         how = {"units": made.units, "fail_on_error": made.fail_on_error}
-        with Progress() as progress:
-            execute(run, engine, watch=progress.watch, begin=progress.begin, **how)
+        try:
+            with Progress() as progress:
+                execute(run, engine, watch=progress.watch, begin=progress.begin, **how)
+        except FailedUnits as error:
+            raise FailedUnits(f"{error}{_emptied(standing(made.out))}") from error
     standings = standing(made.out)
     say(as_text(standings))
     say(f"\nDone: {made.out}")
     return made.out, EXIT_ERROR if unsound(standings) else 0
+
+
+def _emptied(standings: list[Standing]) -> str:
+    """Where all rows left, if they did: what fails after that is only its consequence."""
+    first = next((stands for stands in standings if stands.units and not stands.kept), None)
+    if first is None:
+        return ""
+    if not first.taken:
+        return f"\nNothing came into {first.table}: is there an image in source=?"
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(first.dropped).most_common())
+    return f"\nThe cause: {first.table} kept none of {first.taken} rows ({reasons})"
 
 
 def _plan(config: DictConfig) -> int:

@@ -19,6 +19,7 @@ from mminstruct.cli import main
 from mminstruct.engine.local import Local
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Run, claim, execute
+from mminstruct.status import Standing
 from tests.doing_nothing import Small, small
 
 COMMANDS = (
@@ -140,6 +141,20 @@ def test_failed_units_have_exit_code_3_and_are_named(
     assert "mminstruct build: 1 of 4 units of first failed:\nfirst/shard-00000-0000: ValueError: poison\n" in said
     assert "Traceback" not in said
     assert build(f"recipe.first.poison='{poison}'", "fail_on_error=1") == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (Standing("filter", units=2, taken=7, kept=0, dropped={"dark": 2, "small": 5}),
+         "\nThe cause: filter kept none of 7 rows (5 x small, 2 x dark)"),
+        (Standing("filter", units=2), "\nNothing came into filter: is there an image in source=?"),
+        (Standing("filter", units=2, taken=7, kept=1), ""),
+        (Standing("filter"), ""),
+    ],
+)  # fmt: skip
+def test_a_failure_is_told_with_the_stage_that_kept_nothing(stage: Standing, said: str) -> None:
+    assert job._emptied([Standing("ingest", units=1, taken=9, kept=7), stage, Standing("last", units=1)][:2]) == said
 
 
 def test_a_halt_has_exit_code_4_and_the_same_command_goes_on(

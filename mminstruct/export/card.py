@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from mminstruct.export.proof import Share
+from mminstruct.terminal import one_line
 
 _HUB_LICENCES = {
     "cc0": "cc0-1.0", "cc0 1.0": "cc0-1.0", "cc0-1.0": "cc0-1.0", "public domain": "cc0-1.0",
@@ -17,6 +19,11 @@ _HUB_LICENCES = {
     "cc by-nc 4.0": "cc-by-nc-4.0", "cc-by-nc-4.0": "cc-by-nc-4.0", "apache-2.0": "apache-2.0", "mit": "mit",
 }  # fmt: skip
 """Licence as images carry it, lower case -> the Hub's identifier."""
+
+
+class Written(str):
+    """Markdown of our own, which stays as it is; all other text is shown letter by letter."""
+
 
 COLUMNS = {
     "pair_id": "of the pair of image and instruction",
@@ -118,15 +125,19 @@ def text(facts: Facts) -> str:
     total = sum(facts.rows.values())
     lines = [
         "---", head.rstrip(), "---", "",
-        f"# {facts.name}", "",
+        f"# {markdown(facts.name)}", "",
         f"{total:,} conversations for visual instruction tuning, made with mminstruct"
         + " after the method of [MM-Instruct](https://arxiv.org/abs/2406.19736)" * (not facts.mixture)
         + f": {facts.made}.", "",
-        f"Format `{facts.format}`. {facts.use.replace('NAME', facts.name)}.", "",
+        f"Format `{facts.format}`. {facts.use.replace('NAME', _code(facts.name))}.", "",
         *table(("split", "rows", "content"), ((s, rows, facts.digests.get(s, "")) for s, rows in facts.rows.items())),
     ]  # fmt: skip
     if facts.format == "hf":
-        lines += ["## Columns", "", *table(("column", "meaning"), COLUMNS.items())]
+        lines += [
+            "## Columns",
+            "",
+            *table(("column", "meaning"), ((name, Written(meaning)) for name, meaning in COLUMNS.items())),
+        ]
     if facts.mixture:
         lines += ["## What was taken", "", *mixture(facts)]
     if facts.funnel:
@@ -161,7 +172,10 @@ def shares(facts: Facts) -> list[str]:
         ),
     )
     if how:
-        lines += [f"Tokens are those of `{how['tokenizer']}`, an image counted as {how['image_tokens']:,}.", ""]
+        lines += [
+            f"Tokens are those of `{_code(str(how['tokenizer']))}`, an image counted as {how['image_tokens']:,}.",
+            "",
+        ]
     return lines
 
 
@@ -193,9 +207,26 @@ def table(heads: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
     """Lines of a Markdown table, and an empty one."""
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in body:
-        cells = [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row]
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |")
+        cells = [f"{cell:,}" if isinstance(cell, int) else markdown(str(cell)) for cell in row]
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+_ACTIVE = re.compile(r"[\\`*\[\]|~!#$^={}]|(?<![^\W_])_|_(?![^\W_])")
+"""What means something in Markdown within a line (CommonMark 0.31, GitHub's tables and strikethrough, formulas)."""
+
+
+def markdown(text: str) -> str:
+    """*text* in one line of Markdown that shows it as it is: no link, picture, markup or HTML comes of it."""
+    if isinstance(text, Written):
+        return text
+    escaped = _ACTIVE.sub(lambda found: f"\\{found.group()}", one_line(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _code(text: str) -> str:
+    """*text* within backticks of ours."""
+    return one_line(text).replace("`", "'")
 
 
 def _head(facts: Facts) -> dict[str, Any]:

@@ -113,11 +113,11 @@ def read(place: Place, shard: Shard, names: Collection[str], member_bytes: int) 
         plain = [field.name for field in found if field.name != column and not _holds(field.type, _is_bytes)]
         text = _holds(found.field(column).type, _is_text)
         give = Names()
-        for number, (images, place, row) in enumerate(_rows(file, shard.name, [column, *plain])):
+        for number, (images, at, row) in enumerate(_rows(file, shard.name, [column, *plain])):
             if isinstance(row, BadRow):
                 note("sidecar_too_big")
                 row = {}
-            yield from _samples(give, images, place, row, number, member_bytes, text)
+            yield from _samples(give, images, at, row, number, member_bytes, text)
 
 
 def _samples(

@@ -45,8 +45,9 @@ class Respond(Stage):
     max_tokens: int = 512
     """Longest answer of each model that is asked, tokens of its own."""
     rounds: list[int] = field(default_factory=lambda: [0])
-    """After how many earlier turns each question is asked; 3 beside 0 tells what a conversation does to an answer, as
-    COCO-is-all (arXiv 2401.08968, 3.2) asks: its LLaVA-1.5 lost a fifth of its score on MM-Vet."""
+    """After how many earlier turns each question is asked; 3 beside 0 tells what a conversation does to an answer:
+    the question of COCO-is-all (arXiv 2401.08968, 3.2), whose LLaVA-1.5 lost a fifth of its score on MM-Vet. Its
+    protocol is not published: the turns are ours."""
     earlier: list[str] = field(
         default_factory=lambda: [
             "Is this photo taken outdoors? Answer with yes or no.",

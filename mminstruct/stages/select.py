@@ -221,8 +221,8 @@ class Select(Stage):
         if stopped and len(instructions) < wanted:
             note("held_out_fewer", wanted - len(instructions))
             _LOG.warning(
-                "select: %d of %d instructions are held out as a test split: more would leave less than half of %d pairs"
-                " to train on; take more images, or set recipe.select.holdout_instructions=0",
+                "select: %d of %d instructions are held out as a test split: more would leave less than half of"
+                " %d pairs to train on; take more images, or set recipe.select.holdout_instructions=0",
                 len(instructions), wanted, total,
             )  # fmt: skip
         for pair, (image, instruction) in list(choice.left()):

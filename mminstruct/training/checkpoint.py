@@ -165,7 +165,7 @@ def _drop(folder: Path, place: Place, *, fetched: bool) -> None:
 
 
 def _faults(one: Checkpoint, folder: Path, place: Place, *, everyone: bool) -> list[str]:
-    """What of a checkpoint is not as it was written; workers share the files (*everyone*), or each node looks itself."""
+    """What of a checkpoint is not as it was written; workers share the files (*everyone*), or each node looks."""
     mine = list(one.files)[place.rank :: place.world] if everyone else list(one.files) if place.local == 0 else []
     said = [fault for file in mine if (fault := _fault(folder / file, file, one.files[file]))]
     return sorted({fault for some in place.gather(said) for fault in some})

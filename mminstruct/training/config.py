@@ -111,7 +111,8 @@ class Training:
     attention: str | None = runtime(None)
     """transformers' name: sdpa, eager, flash_attention_2; its own choice by default."""
     liger: bool = runtime(False)
-    """Liger's kernels for norms, rotary embedding and SwiGLU; NVIDIA GPUs only."""
+    """Liger's kernels for norms, rotary embedding and SwiGLU, where it has them for the language model (else refused);
+    NVIDIA GPUs only."""
     save_every: int = runtime(500)
     """Steps between checkpoints; one is kept at the end in any case."""
     keep: int = runtime(2)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mminstruct.text import one_line, repair, words
-from mminstruct.text.instruction import parse_instruction
+from mminstruct.text.instruction import parse_instruction, read_instruction
 
 ANY = st.text(st.characters(), max_size=200)
 INSTRUCTION = st.lists(

@@ -146,6 +146,6 @@ def test_liger_without_kernels_for_the_model_is_refused(
 
     model = LlavaForConditionalGeneration.from_pretrained(made)
     model.config.text_config.model_type = "mamba"
-    with pytest.raises(ValueError, match="Liger has no kernels for a mamba; take train.liger=false"):
+    with pytest.raises(ValueError, match=r"Liger has no kernels for a mamba; take train\.liger=false"):
         module.with_liger(model)
     assert not liger
