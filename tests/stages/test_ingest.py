@@ -84,7 +84,7 @@ def test_all_that_a_shard_held_is_in_the_notes_where_it_is_no_row(tmp_path: Path
     token = UNIT.set(unit)
     ingest(Ingest(path=str(tmp_path)))
     UNIT.reset(token)
-    expected = {"member_ignored": 6, "directory": 1, "sidecar_bad": 3, "text_repaired": 1, "icc_bad": 1}
+    expected = {"member_ignored": 6, "directory": 1, "sidecar_bad": 3, "text_cp1252": 1, "icc_bad": 1}
     assert {name: unit.notes.get(name) for name in expected} == expected
 
 
