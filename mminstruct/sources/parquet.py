@@ -37,6 +37,8 @@ _PLENTY, _RATIO = 128 << 20, 16
 do not pack further."""
 _VALUES = 1 << 24
 """Values of one column in one row group."""
+_LIST = 1000
+"""Images of one row: a list of a million references to one value is a file of 400 bytes."""
 _INLINE = re.compile(rb"\s*data:image/[\w.+-]+;base64,", re.I)
 
 
@@ -128,6 +130,9 @@ def _samples(
     count = 1 if length is None else length
     if not count:
         yield Drop(give(f"row {number}", number), "no_image", "an empty list")
+    if count > _LIST:
+        yield Drop(give(f"row {number}", number), "row_bad", f"a list of {count} images; at most {_LIST}")
+        return
     most = member_bytes * 4 // 3 + 64 if text else member_bytes
     for inner, (data, path) in enumerate(_values(images, place, most)):
         member = give(path or (f"row {number}[{inner}]" if count > 1 else f"row {number}"), number)

@@ -170,6 +170,13 @@ def test_a_column_that_unpacks_to_far_more_than_its_size_fails_the_file_by_name(
         read(tmp_path / "bomb.parquet")
 
 
+def test_a_list_of_too_many_images_is_one_drop(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"images": [[b"x"] * 1001, [b"y"]]}), tmp_path / "many.parquet")
+    drop, one = read(tmp_path / "many.parquet")
+    assert drop == Drop("row 0", "row_bad", "a list of 1001 images; at most 1000")
+    assert isinstance(one, Sample)
+
+
 def test_a_large_value_is_not_copied_for_each_row_that_points_at_it(tmp_path: Path) -> None:
     bomb(tmp_path / "bomb.parquet", bytes(40 << 20), 300)
     bomb(tmp_path / "text.parquet", "a" * (40 << 20), 300, image=[jpeg(1)] * 300)
