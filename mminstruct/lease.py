@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +26,7 @@ from functools import cache
 
 from mminstruct.stage import Halt
 from mminstruct.store import Store
+from mminstruct.terminal import say
 
 FOLDER = "_lease"
 BEAT = 5.0
@@ -50,6 +52,8 @@ class Holder:
     command: str
     since: str
     """When it took the lease, UTC."""
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Tells this taking from any other, of the same process too: no two takers write the same bytes."""
     beat: int = 0
     """Signs of life so far."""
     released: bool = False
@@ -180,7 +184,7 @@ def _await_death(store: Store, number: int, holder: Holder) -> None:
         if holder.lives:
             raise Held(f"{held}; wait for its end, or stop it (kill {holder.pid}), and run the same command again")
         return
-    print(f"{store.url}: {holder} has the lease; waiting up to {TERM:g} s for a sign of life", file=sys.stderr)
+    say(f"{store.url}: {holder} has the lease; waiting up to {TERM:g} s for a sign of life", to=sys.stderr)
     end = time.monotonic() + TERM
     while time.monotonic() < end:
         time.sleep(min(BEAT / 5, 1.0))
