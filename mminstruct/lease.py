@@ -11,7 +11,6 @@ holder counts as dead. A holder that was only paused finds a higher number at it
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -24,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 
+from mminstruct.checksum import seal, unseal
 from mminstruct.stage import Halt
 from mminstruct.store import Store
 from mminstruct.terminal import say
@@ -203,7 +203,9 @@ def _last(store: Store) -> tuple[int, Holder | None]:
             return 0, None
         data = store.read(FOLDER, names[-1])
         if data is not None:  # else it was removed between the two
-            return int(names[-1].removesuffix(".json")), Holder(**json.loads(data))
+            where = store.show(FOLDER, names[-1])
+            facts = unseal(data, where, f"if no process works on {store.url}, remove this file")
+            return int(names[-1].removesuffix(".json")), Holder(**facts)
     raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed and cannot be read")
 
 
@@ -212,7 +214,7 @@ def _name(number: int) -> str:
 
 
 def _data(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder), indent=1).encode()
+    return seal(asdict(holder), indent=1)
 
 
 def _write(store: Store, number: int, holder: Holder) -> None:
