@@ -60,13 +60,13 @@ def recipe(source: Path | str) -> MMInstruct:
         fuse=Fuse(model=double(), prompt=prompt_text("fuse")),
         instruct=Instruct(model=double(), prompt=prompt_text("instruct"), seeds=SEEDS),
         embed=Embed(model=double()),
-        cluster=Cluster(k=6),
+        cluster=Cluster(k=12),
         summarize=Summarize(model=double(), prompt=prompt_text("summarize")),
         match=Match(model=double(), sample_images=8),
         exemplify=Exemplify(model=double(), prompt=prompt_text("exemplify")),
         answer=Answer(model=double(), prompt=prompt_text("answer")),
         filter=Filter(),
-        select=Select(holdout_instructions=1, similar=None),
+        select=Select(holdout_instructions=1, holdout_images=1, similar=None),
         export=Export(),
     )
 

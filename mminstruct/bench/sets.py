@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from mminstruct import content, schemas
@@ -68,6 +69,11 @@ class RunSet:
 
     def questions(self) -> Iterator[Question | Drop]:
         pairs = self._rows("export", ["pair_id", "image_id", "instruction_id", "conversations"], ("split", ["test"]))
+        if not pairs:
+            raise ValueError(
+                f"{self.store.url} has no held-out pairs to ask: its split test is empty, since the set is small or"
+                " recipe.select.holdout_instructions is 0; build it from more images, or give a file of questions"
+            )
         described = self._rows("fuse", ["image_id", "description"], ("image_id", [row["image_id"] for row in pairs]))
         captions = {row["image_id"]: row["description"] for row in described}
         for row in pairs:
@@ -88,7 +94,9 @@ class RunSet:
     def _rows(self, table: str, columns: list[str], where: tuple[str, list[Any]]) -> list[dict[str, Any]]:
         data = self.store.table(table).dataset(schemas.TABLES[table])
         column, values = where
-        return list(data.to_table(columns=columns, filter=pc.field(column).isin(values)).to_pylist())
+        return list(
+            data.to_table(columns=columns, filter=pc.field(column).isin(pa.array(values, pa.string()))).to_pylist()
+        )
 
 
 class FileSet:

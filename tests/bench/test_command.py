@@ -77,13 +77,13 @@ def test_mistakes_are_one_line_before_anything_is_asked(
     local = [*words(drawn, tmp_path / "run"), "engine=local"]
     for change, said in [
         ("recipe.respond.rounds=[9]", "rounds=[9], but earlier has 4 questions"),
-        ("+contestants={nobody: {answers: nowhere.json}}", "contestants.nobody: answers=nowhere.json: no such file"),
+        ("+contestants={nobody: {answers: nowhere.json}}", "contestants.nobody.answers: nowhere.json: no such file"),
         ("+judges={open: {name: some/vlm, backend: transformers}}", "judges.open: revision is missing"),
         (
             "judges.oracle.prompt=juge",
             "recipe.judge.judges.oracle.prompt: no file prompts/juge.md; did you mean 'judge",
         ),
-        ("+judges.oracle.promt=x", "there is no key 'judges.oracle.promt'; did you mean 'prompt'?"),
+        ("+judges.oracle.promt=x", "there is no key 'judges.oracle.promt'; did you mean 'judges.oracle.prompt'?"),
         ("contestants={a: {name: m}}", "'+contestants={NAME: {name: MODEL}}'"),
         ("+judges.one={name: m}", "'+judges={NAME: {name: MODEL}}'"),
         ("recipe.score.cluster=kind", "cluster=kind: take question_id or instruction_id"),

@@ -31,7 +31,8 @@ def facts(text: str) -> Facts:
         name=text, format="hf", files="{split}.parquet", use="Read `NAME`", rows={"train": 1}, shares={text: share},
         target={"max_length": 9, "tokenizer": text, "image_tokens": 4}, models={"caption": text},
         funnel=[{"table": "ingest", "in": 2, "kept": 1, "dropped": {text: 1}}],
-        mixture=[{"source": text, "in": 2, "unsound": {text: 1}, "left": 0, "taken": 1, "rows": 1}],
+        mixture=[{"source": text, "in": 2, "unsound": {text: 1}, "left": 0, "taken": 1, "rows": 1,
+                  "mended": {text: 1}}],
     )  # fmt: skip
 
 

@@ -173,7 +173,7 @@ def test_bad_transcripts_fail_alone(greedy: Chatter) -> None:
     long = with_image(ask("x" * 120), PICTURES[0])
     replies = greedy.chat([QUESTIONS[0], broken, two, long, ask("only words")], seeds=[0] * 5)
     assert [reply.finish == "error" for reply in replies] == [False, True, True, True, False]
-    assert ["broken image" in str(replies[1].error), "one image" in str(replies[2].error)] == [True, True]
+    assert ["broken image" in str(replies[1].error), "1 image(s) in a prompt" in str(replies[2].error)] == [True, True]
     assert "context only 96" in str(replies[3].error)
     assert replies[0] == greedy.chat([QUESTIONS[0]], seeds=[0])[0]
     assert greedy.chat([], seeds=[]) == []

@@ -101,7 +101,7 @@ def test_an_endpoint_whose_replies_are_never_usable_stops_the_run_and_its_money(
         with pytest.raises(RuntimeError, match=r"answered no request so far \(finish reason null"):
             ask(made, *map(str, range(200)))
         assert made.spent == pytest.approx(0.02 * len(endpoint.requests))
-    assert len(endpoint.requests) < 120
+    assert len(endpoint.requests) < 300  # of 1,200 that 200 rows with 6 attempts each would be
 
 
 # Shapes of a reply
