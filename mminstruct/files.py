@@ -172,7 +172,7 @@ class Files:
                 return
             os.replace(self._temporary(path, data, sync), path)
             if sync:
-                _sync_folder(path)
+                sync_folder(os.path.dirname(path))
 
         self.ask("write", path, put)
 
@@ -189,7 +189,7 @@ class Files:
                 os.link(temporary, path)  # atomic, and fails where the name is taken; open("x") could be left torn
             finally:
                 os.unlink(temporary)
-            _sync_folder(path)
+            sync_folder(os.path.dirname(path))
 
         try:
             self.ask("create", path, put)
@@ -264,9 +264,9 @@ class Files:
         return pafs.LocalFileSystem() if self.local else pafs.PyFileSystem(pafs.FSSpecHandler(self.fs))
 
 
-def _sync_folder(path: str) -> None:
-    """Make a new name in a local folder survive a power cut."""
-    handle = os.open(os.path.dirname(path), os.O_RDONLY)
+def sync_folder(folder: str) -> None:
+    """Make new names in a local folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
