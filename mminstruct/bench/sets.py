@@ -293,6 +293,6 @@ def answers_digest(path: str) -> str:
     if table is not None:
         return f"{len(table.parts())} parts of answers, digest {table.digest()}"
     fs, root = fsspec.core.url_to_fs(path)
-    if not fs.isfile(root):
+    if (info(fs, root) or {}).get("type") != "file":
         raise FileNotFoundError(f"{path}: no such file, and no benchmark's folder with answers in it")
     return str(content.look(path))

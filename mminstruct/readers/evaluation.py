@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from mminstruct.content import walk
 from mminstruct.readers.container import IMAGES, BadImage, sniff
 from mminstruct.readers.image import EVALUATION, decode, phashes
 from mminstruct.stage import note
@@ -88,17 +89,11 @@ def pictures(folder: str, unreadable: str, field: str) -> Iterator[tuple[str, Im
 def _files(folder: str, refused: dict[str, str]) -> Iterator[tuple[str, Path]]:
     """Name and path of each file; folders that cannot be listed and things that are no files go into *refused*."""
     found: dict[str, Path] = {}
-    known: set[tuple[int, int]] = set()
 
     def unlisted(error: OSError) -> None:
         refused[repair(os.path.relpath(str(error.filename), folder))] = str(error.strerror)
 
-    for root, folders, files in os.walk(folder, followlinks=True, onerror=unlisted):
-        here = os.stat(root)
-        if (here.st_dev, here.st_ino) in known:  # links in a circle
-            folders.clear()
-            continue
-        known.add((here.st_dev, here.st_ino))
+    for root, files in walk(folder, unlisted):
         for file in files:
             path = Path(root, file)
             name = repair(path.relative_to(folder).as_posix())

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mminstruct.content import LITTER
 from mminstruct.readers.container import IMAGES as IMAGES
 from mminstruct.readers.container import sniff
 from mminstruct.readers.text import Unreadable
@@ -23,7 +24,7 @@ from mminstruct.text import repair
 TEXTS = frozenset(("txt", "caption"))
 SIDECARS = TEXTS | {"json"}
 _NOT_DATA = re.compile(
-    r"(?:^|/)(?:\._.*|__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini"
+    rf"(?:^|/)(?:{LITTER}|(?:\._[^/]*|__MACOSX)/.*"
     r"|(?:readme|licen[cs]e|copying|changelog)(?:\.(?:txt|md|rst|html?|pdf))?)$",
     re.I,
 )

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from mminstruct.files import info
 from mminstruct.models.transcript import Unanswerable, picture
 from mminstruct.readers import conversation, records, text
 from mminstruct.text import repair
@@ -118,7 +119,8 @@ def told(facts: Mapping[str, Any]) -> str:
 
 def _beside(fs: Any, near: str) -> Any:
     """What a file beside the data tells; nothing where it is none of ours."""
-    if not fs.exists(near) or fs.size(near) >= 2**20:
+    there = info(fs, near)
+    if there is None or there["size"] >= 2**20:
         return None
     try:
         return records.parse(text.decode(fs.cat_file(near), near), near)
