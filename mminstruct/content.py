@@ -1,7 +1,7 @@
-"""What lies at a path, as a count and one digest: identity is the content of files, not where they lie.
+"""What lies at a path, as a count and one digest: identity is the content of files, not their place.
 
 Names relative to the path and the SHA-256 of each file go into the digest; on a store that gives ETags, name, size and
-ETag. So a moved, copied, touched or respelt folder is the same, and a grown one is not.
+ETag. So a folder that was moved, copied or touched is the same, and one with a new file is not.
 
 A file is read once, to be hashed; what was found of 8 MiB and more is kept in ``$XDG_CACHE_HOME/mminstruct/digests``
 (``~/.cache`` by default) and holds as long as size, inode, and times of change in nanoseconds are the same. Later looks
@@ -33,9 +33,9 @@ LITTER = r"\._[^/]*|\.DS_Store|Thumbs\.db|desktop\.ini"
 """Names of files that file browsers leave behind: a regular expression, in any case of letters."""
 _LITTER = re.compile(rf"(?:^|/)(?:{LITTER})$", re.I)
 _KEPT = 8 << 20
-"""Bytes from which digests are kept: below, hashing again takes some 10 ms."""
+"""Bytes from which digests are kept: hashing less again takes some 10 ms."""
 _SETTLED = 2.0
-"""Seconds since a file's last change from which its times tell it from a later one: some file systems count seconds."""
+"""Seconds after a file's last change from which a later change shows in its times: some file systems count seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +163,14 @@ def _notes(paths: Iterable[str]) -> Path:
 def _load(where: Path) -> dict[str, list[Any]]:
     try:
         return dict(json.loads(where.read_bytes()))
-    except (OSError, ValueError):  # none yet, or not ours to read: then the files are hashed
+    except (OSError, ValueError):  # none yet, or unreadable: then the files are hashed
         return {}
 
 
 def _save(where: Path, found: dict[str, list[Any]]) -> None:
-    with contextlib.suppress(OSError):  # no home, or a full or read-only one: then they are hashed again next time
+    with contextlib.suppress(
+        OSError
+    ):  # no home folder, or it is full or read-only: the files are hashed again next time
         where.parent.mkdir(parents=True, exist_ok=True)
         temporary = where.with_name(f".{where.name}.{uuid.uuid4().hex[:8]}")
         temporary.write_text(json.dumps(found))

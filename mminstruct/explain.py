@@ -47,7 +47,7 @@ def unknown(key: str, schema: type) -> str:
 
 
 def _near(key: str, known: list[str]) -> list[str]:
-    """Keys like *key*; else, up to three whose last word is that of *key*, or like it: ``gpu`` is ``engine.gpu``."""
+    """The key most like *key*; else up to three with the same last word, or one like it: ``engine.gpu`` for ``gpu``."""
     pieces = key.split(".")
     mine = [
         ".".join(
@@ -63,7 +63,7 @@ def _near(key: str, known: list[str]) -> list[str]:
 
 
 def keys(schema: type) -> Iterator[str]:
-    """Every key that a configuration of *schema* may have, dotted; an entry of a mapping goes by the name ``*``."""
+    """Every key that a configuration of *schema* may have, dotted; an entry of a mapping has the name ``*``."""
     hints = typing.get_type_hints(schema)
     for item in dataclasses.fields(schema):
         yield item.name

@@ -48,10 +48,10 @@ class Engine(Protocol):
 
 
 def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[str, list[str]]:
-    """Claim the run's folder for its recipe; reuse tables of *base* that this recipe would make just so.
+    """Claim the run's folder for its recipe; reuse units of *base* that this recipe would make in the same way.
 
     Args:
-        units: as ``execute`` will be told.
+        units: as ``execute`` will get it.
 
     Returns:
         Table name to keys of the units taken over from *base*.
@@ -95,7 +95,7 @@ _NOT_FIELDS = ("it reads ", "schema ", "stage ")
 
 
 def refuse(run: Run, found: Mapping[str, State]) -> None:
-    """Raise DriftError where a table is not what this recipe would make; the words that ``plan`` tells, too."""
+    """Raise DriftError where a table is not what this recipe would make; ``plan`` prints the same words."""
     lines = [(name, line) for name, state in found.items() for line in state.differs]
     direct = [(name, line) for name, line in lines if not line.startswith("it reads ")] or lines
     faults = [f"{name}: {line}" if line.startswith(_NOT_FIELDS) else f"recipe.{name}.{line}" for name, line in direct]

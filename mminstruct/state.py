@@ -50,7 +50,7 @@ class Run:
         return [ALL] if first is None else list(self.table(first).parts(self.limit(first)))
 
     def whole(self, name: str) -> str:
-        """How receipts know a table that was read whole."""
+        """The digest by which receipts name a table that was read whole."""
         return digest(self.table(name).parts(self.limit(name)))
 
     def current(self, name: str) -> Digests:
@@ -100,7 +100,7 @@ def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]
 
 
 def stale(stage: Stage, name: str, receipts: Mapping[str, Receipt], now: Digests) -> list[str]:
-    """Units whose inputs are no longer what they were made from; what many units say is said once."""
+    """Units whose inputs are no longer what they were made from; a line that holds for many units comes once."""
     units: dict[str, list[str]] = {}
     for key, receipt in receipts.items():
         for line in changes(stage, receipt, now(key)):
@@ -119,7 +119,7 @@ class State:
     """What was made from other inputs than there are, or from fewer than there will be."""
     here: dict[str, Receipt] = field(default_factory=dict)
     brought: dict[str, Receipt] = field(default_factory=dict)
-    """Units of the other run that this recipe would make just so."""
+    """Units of the other run that this recipe would make in the same way."""
     not_brought: list[str] = field(default_factory=list)
     """Why it has none: fields with which it was made otherwise."""
     parts: dict[str, Part] = field(default_factory=dict)
@@ -199,7 +199,7 @@ def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
     lines += [f"schema {line}" for line in differences(there["schema"], wanted["schema"])]
     lines += [f"stage {there['stage']} -> {wanted['stage']}"] if there["stage"] != wanted["stage"] else []
     anew = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]
-    return lines or [f"it reads {', '.join(anew)}, which would be made anew"]
+    return lines or [f"it reads {', '.join(anew)}, which would be made again"]
 
 
 def _same(
@@ -228,14 +228,14 @@ def _first(keys: list[str], receipts: Mapping[str, Receipt], units: int) -> tupl
 
 
 def _most(run: Run, name: str, state: State, units: int | None) -> int | None:
-    """How many parts a table that is not settled can have; None where nobody knows yet."""
+    """How many parts a table that is not settled can have; None where that is not known yet."""
     known = state.total if primary(run.stages[name]) else None
     if units is None or not run.partwise(name):
         return known
     return units if known is None else min(known, units)
 
 
-ANEW = "which would be made anew"
+ANEW = "which would be made again"
 
 
 def _partial(state: State, unread: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from mminstruct import lease
+from mminstruct.checksum import Damaged
 from mminstruct.lease import Held, Holder, hold, take
 from mminstruct.store import Store
 from tests import world
@@ -72,7 +73,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
-def test_of_two_drivers_one_works_and_the_other_is_told_who_and_nothing_is_bought_twice(
+def test_of_two_drivers_one_works_and_the_other_names_it_and_nothing_is_bought_twice(
     tmp_path: Path, source: Path
 ) -> None:
     gate = Gate(12)
@@ -141,6 +142,13 @@ def test_a_holder_elsewhere_that_lives_is_named(store: Store, monkeypatch: pytes
     with pytest.raises(Held, match=r"process 7 on far \(mminstruct build\), since then works on it"):
         take(store)
     beat.join()
+
+
+@pytest.mark.parametrize("data", [b"", b'{"host": "a"', b"[]", b'{"host": "a"}'])
+def test_a_damaged_lease_is_named_with_what_to_do(store: Store, data: bytes) -> None:
+    store.create(data, lease.FOLDER, "00000003.json")
+    with pytest.raises(Damaged, match=r"00000003\.json .*remove it if no other command works on this folder"):
+        lease.take(store)
 
 
 def test_of_many_who_take_over_from_a_dead_holder_one_gets_the_lease(store: Store) -> None:

@@ -115,7 +115,7 @@ def load(file: Path) -> Mix:
 
 
 def shares(wanted: Mix, there: dict[str, int], unsound: Mapping[str, Counter[str]] | None = None) -> dict[str, int]:
-    """How many rows each source gives, of those that are *there*; *unsound* ones are only told of.
+    """How many rows each source gives, of those that are *there*; *unsound* ones are only named in the error.
 
     Raises:
         ExportError: more are asked for than there are.
@@ -140,7 +140,7 @@ def shares(wanted: Mix, there: dict[str, int], unsound: Mapping[str, Counter[str
         taken[name] += 1
     for name, count in taken.items():
         if count > there[name] and not (sources[name].repeat and there[name]):
-            out = _told((unsound or {}).get(name, {}))
+            out = _counted((unsound or {}).get(name, {}))
             raise ExportError(
                 f"sources.{name}: {count} rows are asked for and {there[name]} sound ones are there"
                 f"{f' ({out})' if out else ''}: ask for fewer, or let them repeat (repeat: true)"
@@ -183,8 +183,8 @@ class Mixture:
                 yield Row(images=images, **found)
 
     def nothing(self) -> str:
-        told = (f"{one['source']}: {one['in']} rows, {_told(one['unsound']) or 'none taken'}" for one in self.report)
-        return f"there are no rows: none of the mixture is sound. {'; '.join(told)}"
+        each = (f"{one['source']}: {one['in']} rows, {_counted(one['unsound']) or 'none taken'}" for one in self.report)
+        return f"there are no rows: none of the mixture is sound. {'; '.join(each)}"
 
     def close(self, facts: Facts) -> None:
         facts.mixture = self.report
@@ -313,7 +313,7 @@ def _read(source: Source, unsound: Counter[str], mended: Counter[str], pixels: b
         unsound.update({f"deleted ({reason})": count for reason, count in deleted.items()})
 
 
-def _told(counted: Mapping[str, int]) -> str:
+def _counted(counted: Mapping[str, int]) -> str:
     return ", ".join(f"{count} x {reason}" for reason, count in sorted(counted.items()))
 
 

@@ -54,11 +54,11 @@ class Said:
 
 
 def usage(data: Any, *, tokens_in: int, tokens_out: int) -> Usage:
-    """What *data* says it used; *tokens_in* and *tokens_out* stand in for each number that is none."""
-    told = data.get("usage") if isinstance(data, dict) else None
-    told = told if isinstance(told, dict) else {}
-    prompt, reply = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
-    details = told.get("prompt_tokens_details")
+    """What *data* says it used; *tokens_in* and *tokens_out* replace a number that is missing or impossible."""
+    given = data.get("usage") if isinstance(data, dict) else None
+    given = given if isinstance(given, dict) else {}
+    prompt, reply = _count(given.get("prompt_tokens")), _count(given.get("completion_tokens"))
+    details = given.get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
     return Usage(
         tokens_in if prompt is None else prompt,

@@ -87,8 +87,8 @@ class Embed(Protocol):
 def weights(name: str, model: Any = None) -> str:
     """What identity knows a model by: its name, or what a local folder of weights holds.
 
-    Hidden names do not count: hubs keep notes of downloads there. Names that only a server knows are never looked for
-    on this disk.
+    Hidden names do not count: hubs keep notes of downloads there. Names that only a server knows are not looked for on
+    this disk.
     """
     served = getattr(model, "backend", "") in ("openai", "oracle")
     if served or not name or name.startswith(MICRO) or not Path(name).is_dir():
@@ -137,7 +137,7 @@ class Model:
 
     @property
     def pinned(self) -> bool:
-        """Whether identity tells its weights: by a revision, or because they lie in a folder here."""
+        """Whether its weights are part of identity: by a revision, or because they are in a local folder."""
         return self.revision is not None or weights(self.name, self) != self.name
 
     @property

@@ -14,7 +14,7 @@ IMAGES = frozenset(
     ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2",
      "svg", "eps", "psd", "ico", "ppm", "pgm", "pbm")
 )  # fmt: skip
-"""Extensions that promise an image; what lies inside is told by its first bytes."""
+"""Extensions that promise an image; the format is known by the first bytes."""
 _MAGIC = (
     (re.compile(rb"\xff\xd8\xff"), "JPEG"),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),

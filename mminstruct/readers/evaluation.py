@@ -1,6 +1,6 @@
 """Evaluation images: each file of a folder is read, passed by with a count, or named; and how their copies are known.
 
-An evaluation image that is left out in silence stays in the training set, so here everything is read that can be read,
+A copy of an evaluation image that is not read stays in the training set, so here everything is read that can be read,
 and what cannot be stops the build. Passed by are only files that are no images by their first bytes and their names.
 """
 
@@ -34,7 +34,7 @@ _MORE = frozenset(("tga", "pcx", "dds", "sgi", "ras", "qoi", "icns", "dib", "j2k
                    "cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "rw2"))  # fmt: skip
 _PACKED = frozenset(("tar", "tgz", "gz", "bz2", "xz", "zst", "zip", "7z", "rar", "parquet", "arrow", "lance", "h5",
                      "hdf5", "npy", "npz", "lmdb", "tfrecord", "mdb"))  # fmt: skip
-"""Endings of files in which images may lie that nobody would look at."""
+"""Extensions of files that may hold images and are not opened here."""
 _APPLE = b"\x00\x05\x16\x07"
 """AppleDouble: what macOS puts beside files on foreign disks, as ``._photo.jpg``."""
 

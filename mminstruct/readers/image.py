@@ -76,7 +76,7 @@ EVALUATION = Rules(
 """For evaluation images, which are compared and never kept: all formats that are decoded in this process (EPS and PDF
 call another program), up to the size where the decoder itself stops, and damaged ones too."""
 _UNMARKED = ("TGA", "PCX", "DDS", "SGI", "SUN", "QOI", "ICNS", "DIB")
-"""Formats that ``sniff`` does not know: the decoders themselves tell them."""
+"""Formats that ``sniff`` does not know: the decoders themselves recognise them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +209,7 @@ def _upright(
         decoded = _decode_jpeg(opened, bare, size if scale <= 0.5 else (0, 0), rules)
     else:
         decoded = _load(opened, rules)
-    orientation = _orientation(opened)  # after the pixels: TIFFs are turned by their decoder, PNGs may tell it last
+    orientation = _orientation(opened)  # after the pixels: TIFFs are turned by their decoder, in a PNG it may come last
     transform = conversion(profile_of(opened, data, format), decoded.mode)
     untouched = scale == 1 and orientation == 1
     kept = bare if format == "JPEG" and untouched and decoded.mode == "RGB" and transform is None else None

@@ -45,11 +45,11 @@ class Shard:
     """One unit of reading."""
 
     name: str
-    """Relative to the place; also what tells shards apart."""
+    """Relative to the place; different for each shard."""
     files: tuple[str, ...]
     """Names in the place that it is read from."""
     facts: dict[str, Any]
-    """What tells whether it changed under its name."""
+    """By which a change under its name is seen."""
     rows: tuple[int, int] = (0, -1)
     """Range of rows, for tables."""
     tables: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ def _never(fs: Any, relative: str, name: str, info: dict[str, Any]) -> str | Non
 
 
 def _is_truth(fs: Any, path: str) -> bool:
-    """Whether ``mminstruct microworld`` wrote the file: told by its first line, not by its folder's name."""
+    """Whether ``mminstruct microworld`` wrote the file: known by its first line, not by its folder's name."""
     with fs.open(path, "rb") as opened:
         return _SCENE.match(opened.read(64)) is not None
 

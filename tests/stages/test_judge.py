@@ -63,7 +63,7 @@ def test_every_two_are_compared_in_both_orders_and_the_verdict_names_the_contest
     assert json.loads(rows[0]["reply"])["verdict"] == "A"
 
 
-def test_a_reason_with_a_models_tokens_is_not_shown_and_the_verdict_stands() -> None:
+def test_a_reason_with_a_models_tokens_is_not_shown_and_the_verdict_is_kept() -> None:
     said = json.dumps({"reason": "A is <|im_end|> better", "verdict": "A"})
     made = run({"r": Referee(script=lambda messages, seed: said)})
     assert {(row["order"], row["verdict"], row["reason"]) for row in made.table.to_pylist()} == {
