@@ -11,21 +11,22 @@ clock, it counts as dead. A holder that was only paused finds a higher number at
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 
-from mminstruct.checksum import Damaged, unseal
+from mminstruct.checksum import Damaged, seal, unseal
 from mminstruct.stage import Halt
 from mminstruct.store import Store
+from mminstruct.terminal import say
 
 FOLDER = "_lease"
 BEAT = 5.0
@@ -51,6 +52,8 @@ class Holder:
     command: str
     since: str
     """When it took the lease, UTC."""
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Different each time that a lease is taken: no two takers write the same bytes."""
     beat: int = 0
     """Heartbeats so far."""
     released: bool = False
@@ -181,7 +184,7 @@ def _await_death(store: Store, number: int, holder: Holder) -> None:
         if holder.lives:
             raise Held(f"{held}; wait for its end, or stop it (kill {holder.pid}), and run the same command again")
         return
-    print(f"{store.url}: {holder} has the lease; waiting up to {TERM:g} s for a sign of life", file=sys.stderr)
+    say(f"{store.url}: {holder} has the lease; waiting up to {TERM:g} s for a sign of life", to=sys.stderr)
     end = time.monotonic() + TERM
     while time.monotonic() < end:
         time.sleep(min(BEAT / 5, 1.0))
@@ -200,22 +203,22 @@ def _last(store: Store) -> tuple[int, Holder | None]:
             return 0, None
         data = store.read(FOLDER, names[-1])
         if data is not None:  # else it was removed between the two
-            return int(names[-1].removesuffix(".json")), _holder(data, store.show(FOLDER, names[-1]))
+            return int(names[-1].removesuffix(".json")), _holder(store, names[-1], data)
     raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed and cannot be read")
 
 
-def _holder(data: bytes, where: str) -> Holder:
-    """The holder that a file of the lease names.
+def _holder(store: Store, name: str, data: bytes) -> Holder:
+    """The holder that the file *name* of the lease names.
 
     Raises:
         Damaged: it names none.
     """
-    mend = "remove it if no other command works on this folder, and run the same command again"
+    where, mend = store.show(FOLDER, name), f"if no process works on {store.url}, remove this file"
     facts = unseal(data, where, mend)
     try:
         return Holder(**facts)
-    except TypeError as error:
-        raise Damaged(f"{where} names no holder of the lease ({error}): {mend}") from None
+    except TypeError as error:  # of a version with other fields
+        raise Damaged(f"{where} names no holder ({error}): {mend}") from None
 
 
 def _name(number: int) -> str:
@@ -223,7 +226,7 @@ def _name(number: int) -> str:
 
 
 def _data(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder), indent=1).encode()
+    return seal(asdict(holder), indent=1)
 
 
 def _write(store: Store, number: int, holder: Holder) -> None:
