@@ -145,13 +145,6 @@ def test_a_holder_elsewhere_that_lives_is_named(store: Store, monkeypatch: pytes
     beat.join()
 
 
-@pytest.mark.parametrize("data", [b"", b'{"host": "a"', b"[]", b'{"host": "a"}'])
-def test_a_damaged_lease_is_named_with_what_to_do(store: Store, data: bytes) -> None:
-    store.create(data, lease.FOLDER, "00000003.json")
-    with pytest.raises(Damaged, match=r"00000003\.json .*if no process works on .*remove this file"):
-        lease.take(store)
-
-
 def test_of_many_who_take_over_from_a_dead_holder_one_gets_the_lease(store: Store) -> None:
     dead = replace(lease._self(), started=1.0)  # another process had this number
     store.create(lease._data(dead), lease.FOLDER, "00000003.json")
@@ -214,6 +207,13 @@ def test_a_process_of_the_same_number_that_began_later_is_not_the_holder() -> No
     assert me.lives
     assert not replace(me, started=me.started - 60).lives
     assert not replace(me, pid=2**22 + os.getpid()).lives
+
+
+@pytest.mark.parametrize("data", [b"", b'{"host": "a"', b"[]", b'{"host": "a"}'])
+def test_a_lease_that_names_no_holder_is_damaged(store: Store, data: bytes) -> None:
+    store.create(data, lease.FOLDER, "00000003.json")
+    with pytest.raises(Damaged, match=r"00000003\.json .*if no process works on .*remove this file"):
+        take(store)
 
 
 def test_a_damaged_lease_is_named_with_what_to_do(store: Store) -> None:
