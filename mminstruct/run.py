@@ -153,21 +153,22 @@ def _execute(
     run: Run, engine: Engine, units: int | None, fail_on_error: bool | float, watch: Callable[[Event], None],
     begin: Callable[[list[str], list[str]], None],
 ) -> None:  # fmt: skip
-    for name, stage in run.stages.items():
-        if (listed := stage.listing()) is not None:
-            run.table(name).list_source(listed)
     closed = _closed(run)
     for tables in segments(run.recipe):
-        if not run.stages[tables[0]].reads:
-            run.table(tables[0]).expect(len(run.keys(tables[0])))
-        if not run.stages[tables[0]].reads and units is not None:
-            _first_parts(run, engine, tables[0], units, watch, begin)
-            tables = tables[1:]
-            if not tables:
-                continue
+        first, keys = run.stages[tables[0]], run.keys(tables[0])
+        if not first.reads:
+            table = run.table(tables[0])
+            table.expect(len(keys))
+            if (listed := first.listing()) is not None:
+                table.list_source(listed)
+            if units is not None:
+                _first_parts(run, engine, tables[0], keys, units, watch, begin)
+                tables = tables[1:]
+                if not tables:
+                    continue
+                keys = run.keys(tables[0])
         after_wholes = [name for name in tables if any(r.mode == "whole" for r in run.stages[name].reads.values())]
         _refuse(run, [line for name in after_wholes for line in _stale(run, name)])
-        keys = run.keys(tables[0])
         begin(tables, keys)
         seen: dict[str, int] = {}
         failed: dict[str, list[str]] = {}
@@ -232,12 +233,12 @@ def _events(
 
 
 def _first_parts(
-    run: Run, engine: Engine, name: str, units: int, watch: Callable[[Event], None],
+    run: Run, engine: Engine, name: str, keys: list[str], units: int, watch: Callable[[Event], None],
     begin: Callable[[list[str], list[str]], None],
 ) -> None:  # fmt: skip
-    """Read shards in order until there are *units* parts, and limit the run to the first of them."""
+    """Read shards *keys* in order until there are *units* parts, and limit the run to the first of them."""
     found: list[str] = []
-    for key in run.keys(name):
+    for key in keys:
         if len(found) >= units:
             break
         begin([name], [key])

@@ -206,12 +206,13 @@ class Mixture:
         self, source: Source, unsound: Counter[str], mended: Counter[str], *, pixels: bool = True
     ) -> Iterator[Row]:
         """Rows of a source that are conversations; the others are counted by reason."""
-        for row in _read(source, unsound, mended, pixels):
+        for row, done in _read(source, unsound, mended, pixels):
             try:
                 check_turns(row.turns, len(row.images))
             except Unsound as error:
                 unsound[error.reason] += 1
             else:
+                mended.update(done)
                 if self.most is None or len(row.images) <= self.most:
                     yield row
                 else:
@@ -284,7 +285,11 @@ class _Survey:
     """Keys of rows that are there several times."""
 
 
-def _read(source: Source, unsound: Counter[str], mended: Counter[str], pixels: bool) -> Iterator[Row]:
+def _read(
+    source: Source, unsound: Counter[str], mended: Counter[str], pixels: bool
+) -> Iterator[tuple[Row, Counter[str]]]:
+    """Each row, and what was done to it to make it sound."""
+    none = Counter[str]()
     path = Path(source.path)
     if path.is_file():
         folder = Path(source.images) if source.images else path.parent
@@ -295,21 +300,19 @@ def _read(source: Source, unsound: Counter[str], mended: Counter[str], pixels: b
             done: Counter[str] = Counter()
             try:
                 row = row_of(record, folder, done)
-                check_turns(row.turns, len(row.images))
             except Unsound as error:
                 unsound[error.reason] += 1
             else:
-                mended.update(done)
-                yield row
+                yield row, done
     elif (path / "export.json").is_file():
         facts = parse(text.read(path / "export.json"), str(path / "export.json"))
-        yield from format_of(facts["format"]).read(path, "train")
+        yield from ((row, none) for row in format_of(facts["format"]).read(path, "train"))
     else:
         run = Exported(source.path, Check())
         if run.table.manifest() is None:
             raise FileNotFoundError(f"{source.path}: no file, no export and no run with a table `export` is there")
         deleted: Counter[str] = Counter()
-        yield from run.kept("train", deleted, pixels=pixels)
+        yield from ((row, none) for row in run.kept("train", deleted, pixels=pixels))
         unsound.update({f"deleted ({reason})": count for reason, count in deleted.items()})
 
 
