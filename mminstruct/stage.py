@@ -143,7 +143,7 @@ class Stage:
         raise TypeError(f"{type(self).__name__} has no load()")
 
     def listing(self) -> dict[str, Any] | None:
-        """What became of every file that a source saw last (``sources/layout.py``); None for a stage that lists none."""
+        """What became of every file that a source listed (``sources/layout.py``); None for a stage that lists none."""
         return None
 
     def check(self) -> None:

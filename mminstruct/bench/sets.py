@@ -63,7 +63,7 @@ class RunSet:
         self.store = Store(url)
 
     def facts(self) -> dict[str, Any]:
-        """What tells whether the set changed under its name."""
+        """By which a change of the set under its name is seen."""
         return {name: self.store.table(name).digest() for name in ("export", "fuse", "ingest")}
 
     def questions(self) -> Iterator[Question | Drop]:
@@ -110,7 +110,7 @@ class FileSet:
         self._names |= {name: name for name in (self.place.files if self.place else ())}
 
     def facts(self) -> dict[str, Any]:
-        """What tells whether the set changed under its name."""
+        """By which a change of the set under its name is seen."""
         found = {"questions": str(content.look(self.path))}
         if self.captions:
             found["captions"] = str(content.look(self.captions))
@@ -284,7 +284,7 @@ def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
 
 
 def answers_digest(path: str) -> str:
-    """What identity knows given answers by: a file's content, or the answers of a benchmark.
+    """What identity holds of given answers: a digest of the file, or of a benchmark's answers.
 
     Raises:
         FileNotFoundError: there is neither at *path*.

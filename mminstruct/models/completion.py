@@ -1,7 +1,7 @@
 """A chat completion as an endpoint sent it, of whatever shape: what it says, and what it used.
 
 This is the only place where the JSON of a reply is looked into, for live requests and for lines of batch files. A reply
-is either understood or a named fault; nothing here raises, and nothing that is not known to be good counts as good.
+is either understood or a named fault; nothing here raises, and what is not known to be good is a fault.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def usage(data: Any, *, tokens_in: int, tokens_out: int) -> Usage:
 
 
 def read(data: Any, finishes: dict[str, Finish], *, who: str) -> Said | Fault:
-    """The first choice of *data*, or what is wrong with it: its cost is None where it was a reply all the same.
+    """The first choice of *data*, or what is wrong with it; a fault's cost is None where the endpoint may charge for it.
 
     Args:
         finishes: What each finish reason means, by its name in lower case; ``null`` where there is none.

@@ -85,7 +85,7 @@ class Embed(Protocol):
 
 
 def weights(name: str, model: Any = None) -> str:
-    """What identity knows a model by: its name, or what a local folder of weights holds.
+    """What identity holds of a model: its name, or a digest of a local folder of weights.
 
     Hidden names do not count: hubs keep notes of downloads there. Names that only a server knows are not looked for on
     this disk.

@@ -1,7 +1,7 @@
-"""Evaluation images: each file of a folder is read, passed by with a count, or named; and how their copies are known.
+"""Evaluation images: each file of a folder is read, passed by with a count, or named; and hashes that find copies.
 
 A copy of an evaluation image that is not read stays in the training set, so here everything is read that can be read,
-and what cannot be stops the build. Passed by are only files that are no images by their first bytes and their names.
+and what cannot be stops the build. Only files that are no images by their first bytes and by their names are passed by.
 """
 
 from __future__ import annotations

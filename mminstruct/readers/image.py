@@ -1,6 +1,6 @@
 """The one place where pixels are decoded: upright, RGB, sRGB, first frame, capped in size, free of metadata.
 
-``normalise`` makes what is kept of an image; ``load`` gives the pixels alone, for everybody who looks at pictures. Both
+``normalise`` makes what is kept of an image; ``load`` gives the pixels alone, for all other code. Both
 decode by the same steps under ``Rules``: ingest's own, ``GIVEN`` for pictures that users bring, ``EVALUATION`` for
 those that must be recognised whatever happened to them.
 
