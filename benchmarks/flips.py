@@ -3,8 +3,8 @@
     python benchmarks/flips.py RUN --flips 1500
 
 A flip is *found* where something that reads the run ends in an error or reports a fault; *equal* where all that is read
-is what was read before (white space in JSON, bytes that are never read); *SILENT* where no fault is reported and something
-else is read. Each flip is tried on two readers by themselves: ``status --verify``, and a consumer, who loads every
+is what was read before (white space in JSON, bytes that are never read); *SILENT* where no fault is reported and
+something else is read. Each flip is tried on two readers: ``status --verify``, and a consumer, who loads every
 table, the drops, the deletions and the configuration. Passes if neither is ever silent. The run itself is copied,
 never changed.
 """

@@ -5,8 +5,8 @@
 A buyer in a process of its own asks an endpoint in another for rows that cost money. It is killed at random moments and
 started again until all rows are done; the endpoint counts. *Bought again* is what it was asked for more than once, *in
 service* what it had taken in and not answered when the buyer was killed, *in flight* what the buyer had sent or not yet
-journaled (at most its limit). Throughput is that of a buyer that is not killed. ``--against`` runs the same on the package
-in another folder (``git worktree add FOLDER COMMIT``), in turn with this one.
+journaled (at most its limit). Throughput is that of a buyer that is not killed. ``--against`` runs the same on the
+package in another folder (``git worktree add FOLDER COMMIT``), in turn with this one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ assert [reply.text for reply in replies] == [f"re: {row} " + "word " * 60 for ro
 
 
 def serve(pipe: Connection, latency: float) -> None:
-    """Answers after about *latency* seconds; counts how often it was asked for what, and how many wait for an answer."""
+    """Answers after about *latency* seconds; counts how often each row was asked for, and how many wait."""
     chance = random.Random(0)
 
     def script(request: Request) -> Answer:

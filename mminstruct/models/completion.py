@@ -69,7 +69,7 @@ def usage(data: Any, *, tokens_in: int, tokens_out: int) -> Usage:
 
 
 def read(data: Any, finishes: dict[str, Finish], *, who: str) -> Said | Fault:
-    """The first choice of *data*, or what is wrong with it; a fault's cost is None where the endpoint may charge for it.
+    """The first choice of *data*, or what is wrong with it; a fault's cost is None where it may be charged for.
 
     Args:
         finishes: What each finish reason means, by its name in lower case; ``null`` where there is none.

@@ -236,6 +236,8 @@ def _orientation(opened: Image.Image) -> int:
     """1 to 8; 1 where there is none, or none that makes sense."""
     try:
         value = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
     except Exception:  # broken EXIF is no reason to lose an image
         note("exif_bad")
         return 1
