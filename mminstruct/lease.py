@@ -204,7 +204,7 @@ def _last(store: Store) -> tuple[int, Holder | None]:
         data = store.read(FOLDER, names[-1])
         if data is not None:  # else it was removed between the two
             return int(names[-1].removesuffix(".json")), _holder(store, names[-1], data)
-    raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed and cannot be read")
+    raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed and cannot be read; run the same command again")
 
 
 def _holder(store: Store, name: str, data: bytes) -> Holder:

@@ -253,7 +253,8 @@ class Table:
         path = self.store.path(self.name, folder + made.file)
         size = self.store.ask("look at", path, lambda: self.store.fs.size(path))
         if made.rows != table.num_rows or size != len(data):
-            raise OSError(f"{path}: {made.rows} rows, {size} bytes came back of {table.num_rows}, {len(data)} written")
+            there = f"has {made.rows} rows and {size} bytes, {table.num_rows} and {len(data)} were written"
+            raise OSError(f"{path} {there}; run the same command again")
         return made
 
     def commit(self, receipt: Receipt) -> Receipt:

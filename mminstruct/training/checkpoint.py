@@ -266,7 +266,8 @@ def _load(engine: Any, folder: Path, tag: str) -> int:
     try:
         path, client = engine.load_checkpoint(str(folder), tag=tag)
     except (pickle.UnpicklingError, KeyError, EOFError) as error:
-        raise Halt(f"{folder / tag} is not loaded: {error}") from error
+        versions = "load it with the versions that wrote it, which train/manifest.json names"
+        raise Halt(f"{folder / tag} is not loaded: {error}; {versions}") from error
     if path is None:
         raise Halt(f"{folder / tag} is not loaded: DeepSpeed found no checkpoint in it")
     return int(client["step"])
