@@ -180,7 +180,7 @@ def _plain(value: Any) -> Any:
 
 
 def _no_unknown_keys(node: DictConfig, where: str = "", root: type | None = None) -> None:
-    """Refuse keys that ``+key=`` or ``++key=`` forced in: nobody reads them."""
+    """Refuse keys that ``+key=`` or ``++key=`` forced in: they would have no effect."""
     kind = OmegaConf.get_type(node)
     root = root or kind or Build
     fields = {item.name for item in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
@@ -323,13 +323,13 @@ def opened(file: str, overrides: list[str]) -> list[str]:
 def explained(error: Exception, file: str, words: list[str]) -> str:
     """A complaint of Hydra or OmegaConf in a line; about an experiment that is none of this command's, with those."""
     name = next((word.removeprefix("experiment=") for word in words if word.startswith("experiment=")), None)
-    told = explain.explain(error, SCHEMAS[file])
+    said = explain.explain(error, SCHEMAS[file])
     if name is None or name in (mine := _experiments(file, words)):
-        return told
+        return said
     why = (
         "there is none of that name"
         if "Could not find 'experiment/" in str(error)
-        else told.partition("; did you mean")[0]
+        else said.partition("; did you mean")[0]
     )
     return f"experiment={name} is not for {file}: {why}; there is {', '.join(mine) or 'none'}"
 

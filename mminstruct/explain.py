@@ -36,8 +36,8 @@ def explain(error: Exception, schema: type) -> str:
         names = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
         there = [name for name in names if not name.endswith("_schema")]
         return f"there is no {none.group(1)}; there is {', '.join(there) or 'nothing'}"
-    told = [line.rstrip(".:") for line in lines if not line.startswith(("full_key", "object_type", "reference_type"))]
-    return "; ".join(dict.fromkeys(told)) + (f" (at {where})" if where else "")
+    said = [line.rstrip(".:") for line in lines if not line.startswith(("full_key", "object_type", "reference_type"))]
+    return "; ".join(dict.fromkeys(said)) + (f" (at {where})" if where else "")
 
 
 def unknown(key: str, schema: type) -> str:

@@ -10,7 +10,7 @@ from mminstruct import lease
 from mminstruct.deletion import inherit
 from mminstruct.mending import mend
 from mminstruct.recipe import inputs, manifests, segments
-from mminstruct.state import ANEW, Run, State, stale, states
+from mminstruct.state import AGAIN, Run, State, stale, states
 from mminstruct.store import Receipt, Store
 
 __all__ = ["DriftError", "Engine", "Event", "FailedUnits", "Run", "claim", "execute"]
@@ -40,7 +40,7 @@ class Event:
 
 
 class Engine(Protocol):
-    """Whoever does the units of a segment."""
+    """Does the units of a segment."""
 
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
         """Push *keys*, units of the first table, through *tables*; one event for every unit, in any order."""
@@ -106,7 +106,7 @@ def refuse(run: Run, found: Mapping[str, State]) -> None:
             run.url,
         )
     changed = [line for state in found.values() for line in state.stale]
-    _refuse(run, [line for line in changed if not line.endswith(ANEW)] or changed)
+    _refuse(run, [line for line in changed if not line.endswith(AGAIN)] or changed)
 
 
 def _refuse(run: Run, faults: list[str]) -> None:

@@ -11,6 +11,8 @@ from mminstruct.recipe import Recipe, differences, inputs, manifests, primary
 from mminstruct.stage import ALL, CHANGED, Source, Stage, content_id
 from mminstruct.store import Part, Receipt, Store, Table
 
+AGAIN = "which would be made again"
+"""What is said of a table that is itself refused, by those that read it: a consequence, not a cause."""
 CONTENT = "content"
 """Fact of a shard that only its receipt holds: digest of the bytes that it was read from."""
 Digests = Callable[[str], dict[str, str]]
@@ -206,8 +208,8 @@ def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
     lines = differences(there["config"], wanted["config"])
     lines += [f"schema {line}" for line in differences(there["schema"], wanted["schema"])]
     lines += [f"stage {there['stage']} -> {wanted['stage']}"] if there["stage"] != wanted["stage"] else []
-    anew = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]
-    return lines or [f"it reads {', '.join(anew)}, which would be made again"]
+    again = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]
+    return lines or [f"it reads {', '.join(again)}, {AGAIN}"]
 
 
 def _same(
@@ -243,9 +245,6 @@ def _most(run: Run, name: str, state: State, units: int | None) -> int | None:
     return units if known is None else min(known, units)
 
 
-ANEW = "which would be made again"
-
-
 def _partial(state: State, unread: str) -> str:
     """How far a table is that is not settled.
 
@@ -253,6 +252,6 @@ def _partial(state: State, unread: str) -> str:
         unread: what is said of the source's shards.
     """
     if state.refused:
-        return ANEW
+        return AGAIN
     have = f"which has {len(state.taken)} part{'s' * (len(state.taken) != 1)}"
     return f"{have} of {state.total}" if state.total is not None else f"{have}{unread}"

@@ -79,7 +79,7 @@ def check(data: bytes, format: str) -> bytes:
 
 
 def zeroed(data: bytes) -> int:
-    """Where a stripped JPEG has a hole of zeros in its coded pixels; -1 for nowhere, as far as that can be told.
+    """Where a stripped JPEG has a hole of zeros in its coded pixels; -1 where none is found.
 
     By the usual Huffman tables no picture is coded as 32 zero bytes in a row; by tables made for it a flat one may be.
     """

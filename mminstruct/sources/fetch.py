@@ -1,4 +1,4 @@
-"""Fetches one image from an address that nobody vouches for.
+"""Fetches one image from an address that is not trusted.
 
 Only http and https; every host name is resolved here, each of its addresses must be public, and the connection goes to
 the address that was checked, so that a name cannot change its mind in between; proxies of the environment are not

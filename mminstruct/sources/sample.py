@@ -285,7 +285,7 @@ def split(name: str, rule: Rule) -> tuple[str, str]:
 
 
 def slugs(names: list[str]) -> dict[str, str]:
-    """Unit key -> shard name: letters, digits, dots, dashes; told apart by a digest where two would be the same."""
+    """Unit key -> shard name: letters, digits, dots, dashes; with a digest where two would be the same."""
     plain = {name: _slug(name) for name in names}
     often: dict[str, int] = {}
     for slug in plain.values():
