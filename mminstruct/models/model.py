@@ -196,8 +196,3 @@ def images_of(message: Message) -> list[bytes]:
     return [
         base64.b64decode(item["image_url"]["url"].partition(",")[2]) for item in parts if item["type"] == "image_url"
     ]
-
-
-def image_of(message: Message) -> bytes | None:
-    """The first image in *message*, or None."""
-    return next(iter(images_of(message)), None)

@@ -9,12 +9,12 @@ import pytest
 
 from mminstruct import schemas
 from mminstruct.bench.juror import Juror
-from mminstruct.models.model import Reply, image_of
+from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
 from mminstruct.stage import Made
 from mminstruct.stages.judge import Judge
 from tests.bench.pictures import picture
-from tests.stages.doubles import Referee, said
+from tests.stages.doubles import Referee, image_of, said
 
 ANSWERS = {"x": "Apples.", "y": "Bees.", "z": "Cats."}
 
