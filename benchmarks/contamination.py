@@ -10,7 +10,7 @@ file. Found by:
 - edits: that, and the hashes of what everyday edits make of the evaluation image (what ``select`` does)
 - embedding: cosine of ``match.eval_cosine``, by the CLIP model named
 
-Of two different pictures none should be found: the last lines tell how many pairs were.
+Of two different pictures none should be found: the last lines say how many pairs were.
 """
 
 from __future__ import annotations

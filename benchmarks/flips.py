@@ -2,9 +2,9 @@
 
     python benchmarks/flips.py RUN --flips 1500
 
-A flip is *found* where something that reads the run ends in an error or tells a fault; *equal* where all that is read
-is what was read before (white space in JSON, bytes that nobody reads); *SILENT* where nothing is told and something
-else is read. Each flip is tried on two readers by themselves: ``status --verify``, and a consumer, who loads every
+A flip is *found* where something that reads the run ends in an error or reports a fault; *equal* where all that is read
+is what was read before (white space in JSON, bytes that are never read); *SILENT* where no fault is reported and
+something else is read. Each flip is tried on two readers: ``status --verify``, and a consumer, who loads every
 table, the drops, the deletions and the configuration. Passes if neither is ever silent. The run itself is copied,
 never changed.
 """
@@ -41,9 +41,9 @@ def checked(run: Path) -> str:
     """What ``status --verify`` says, or raises for."""
     standings = standing(str(run), verify=True)
     for stands in standings:
-        told = [*stands.faults, *(note for note in stands.remarks if DAMAGED_COPY in note)]
-        if told:
-            raise OSError(told[0])
+        faults = [*stands.faults, *(note for note in stands.remarks if DAMAGED_COPY in note)]
+        if faults:
+            raise OSError(faults[0])
     return as_json(standings)
 
 

@@ -5,8 +5,8 @@
 A buyer in a process of its own asks an endpoint in another for rows that cost money. It is killed at random moments and
 started again until all rows are done; the endpoint counts. *Bought again* is what it was asked for more than once, *in
 service* what it had taken in and not answered when the buyer was killed, *in flight* what the buyer had sent or not yet
-journaled (at most its limit). Throughput is of a buyer that nobody disturbs. ``--against`` runs the same on the package
-in another folder (``git worktree add FOLDER COMMIT``), in turn with this one.
+journaled (at most its limit). Throughput is that of a buyer that is not killed. ``--against`` runs the same on the
+package in another folder (``git worktree add FOLDER COMMIT``), in turn with this one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ assert [reply.text for reply in replies] == [f"re: {row} " + "word " * 60 for ro
 
 
 def serve(pipe: Connection, latency: float) -> None:
-    """Answers after about *latency* seconds; tells how often it was asked for what, and how many wait for an answer."""
+    """Answers after about *latency* seconds; counts how often each row was asked for, and how many wait."""
     chance = random.Random(0)
 
     def script(request: Request) -> Answer:
@@ -54,7 +54,7 @@ def serve(pipe: Connection, latency: float) -> None:
 
     with Endpoint(script) as endpoint:
         pipe.send(endpoint.url)
-        while pipe.recv() == "tell":
+        while pipe.recv() == "count":
             pipe.send((endpoint.in_flight, endpoint.peak, len(endpoint.requests)))
         pipe.send(Counter(endpoint.asked))
 
@@ -68,9 +68,9 @@ class Server:
         self._process.start()
         self.url = str(self._pipe.recv())
 
-    def tell(self) -> tuple[int, int, int]:
+    def counts(self) -> tuple[int, int, int]:
         """(requests in service, the most there were, requests so far)."""
-        self._pipe.send("tell")
+        self._pipe.send("count")
         in_service, peak, requests = self._pipe.recv()
         return in_service, peak, requests
 
@@ -96,24 +96,24 @@ def killed(package: Path, given: argparse.Namespace, seed: int) -> dict[str, int
     at_work, kills, lost = 0, 0, []
     while True:
         process = buyer(package, folder, server.url, given.rows, given.at_once)
-        before = server.tell()[2]
-        while process.poll() is None and server.tell()[2] == before:
+        before = server.counts()[2]
+        while process.poll() is None and server.counts()[2] == before:
             time.sleep(0.01)
         moment = time.monotonic() + chance.uniform(0.2, given.span)
         while process.poll() is None and (kills >= given.kills or time.monotonic() < moment):
             time.sleep(0.005)
         if process.poll() is not None:
             break
-        in_service = server.tell()[0]
+        in_service = server.counts()[0]
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
         at_work += in_service
-        lost.append(server.tell()[2])
+        lost.append(server.counts()[2])
         time.sleep(2 * given.latency)
     if process.returncode:
         raise SystemExit(f"the buyer ended with {process.returncode}")
-    peak = server.tell()[1]
+    peak = server.counts()[1]
     asked = server.close()
     shutil.rmtree(folder)
     again = sum(asked.values()) - len(asked)
@@ -127,7 +127,7 @@ def undisturbed(package: Path, given: argparse.Namespace) -> float:
     folder = Path(tempfile.mkdtemp(dir=given.folder))
     server = Server(given.latency)
     process = buyer(package, folder, server.url, given.rows, given.at_once)
-    while not server.tell()[2]:
+    while not server.counts()[2]:
         time.sleep(0.01)
     began = time.monotonic()
     if process.wait():

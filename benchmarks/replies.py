@@ -5,8 +5,8 @@
 Good texts: the embedded world's own captions, descriptions, instructions and answers, the instructions and prompts that
 are shipped, written answers of many forms (``tests/text/replies.py``), the paragraphs of the documentation and licences
 of every installed package, and the translations that ``pycountry`` ships in 200 languages. Faults: those of
-``tests/text/replies.py``, whose writers knew the rules, and tokens that nobody here chose: all that the sources of the
-installed ``transformers`` and ``vllm`` name as one.
+``tests/text/replies.py``, whose writers knew the rules, and tokens that were not chosen here: all that the sources of
+the installed ``transformers`` and ``vllm`` name as one.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def alarms(name: str, texts: Iterator[Text]) -> None:
         if kind:
             kinds[kind] += 1
             examples.setdefault(kind, found[1] if found else said[:60])
-    told = ", ".join(f"{kind} {count} ({examples[kind]!r})" for kind, count in kinds.most_common()) or "none"
-    print(f"| {name} | {total:,} | {sum(kinds.values())} | {told} |")
+    listed = ", ".join(f"{kind} {count} ({examples[kind]!r})" for kind, count in kinds.most_common()) or "none"
+    print(f"| {name} | {total:,} | {sum(kinds.values())} | {listed} |")
 
 
 def main() -> None:

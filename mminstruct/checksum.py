@@ -1,8 +1,8 @@
-"""A checksum inside every small file that a run writes: a flipped bit or a torn end is found when the file is read.
+"""A checksum inside the small files of a run: a flipped bit or a missing end is found when the file is read.
 
 JSON files hold it as their last field, ``sha256``: the digest of all other fields, keys sorted, without white space.
 YAML files hold it in their last line, a comment: the digest of all bytes before it. Files of versions that wrote no
-checksum are read as they are.
+checksum are read without a check.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LINE = re.compile(rb"# sha256: ([0-9a-f]{64})\n?\Z")
 
 
 class Damaged(OSError):
-    """A file is not what was written: torn, flipped, swapped, or of another program. The message names the file."""
+    """A file is not what was written: cut, changed, swapped, or of another program. The message names the file."""
 
 
 def seal(facts: Mapping[str, Any], indent: int | None = None) -> bytes:

@@ -127,7 +127,7 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
         ValueError: with one line for each fault and how to mend it.
         OmegaConfBaseException: for a value that is missing; ``explain`` says it in a line.
     """
-    _no_strangers(config)
+    _no_unknown_keys(config)
     _no_secrets(OmegaConf.to_container(config, resolve=False))
     kind = OmegaConf.get_type(config) or Build
     names = [item.name for item in dataclasses.fields(kind) if item.name not in ("models", "out")]
@@ -155,7 +155,7 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
 
 def serve(config: DictConfig) -> tuple[Service, str, Model]:
     """How the model of which role is served, and that model."""
-    _no_strangers(config)
+    _no_unknown_keys(config)
     _no_secrets(OmegaConf.to_container(config, resolve=False))
     names = [item.name for item in dataclasses.fields(Service)]
     service = Service(**{name: _plain(config[name]) for name in names})
@@ -169,7 +169,7 @@ def serve(config: DictConfig) -> tuple[Service, str, Model]:
 
 def train(config: DictConfig) -> Train:
     """The plain dataclasses of a composed configuration of ``mminstruct train``."""
-    _no_strangers(config)
+    _no_unknown_keys(config)
     _no_secrets(OmegaConf.to_container(config, resolve=False))
     made: Train = OmegaConf.to_object(config)  # type: ignore[assignment]
     return made
@@ -179,8 +179,8 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
 
 
-def _no_strangers(node: DictConfig, where: str = "", root: type | None = None) -> None:
-    """Refuse keys that ``+key=`` or ``++key=`` forced in: nobody reads them."""
+def _no_unknown_keys(node: DictConfig, where: str = "", root: type | None = None) -> None:
+    """Refuse keys that ``+key=`` or ``++key=`` forced in: they would have no effect."""
     kind = OmegaConf.get_type(node)
     root = root or kind or Build
     fields = {item.name for item in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
@@ -190,7 +190,7 @@ def _no_strangers(node: DictConfig, where: str = "", root: type | None = None) -
             raise ValueError(explain.unknown(place, root))
         item = None if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key) else node[key]
         if isinstance(item, DictConfig):
-            _no_strangers(item, place, root)
+            _no_unknown_keys(item, place, root)
 
 
 _SECRET = re.compile(r"(api_?key|token|password|secret|authorization)$", re.IGNORECASE)
@@ -299,7 +299,7 @@ def opened(file: str, overrides: list[str]) -> list[str]:
     """*overrides* of a command's configuration, forced where their key may be new or their value is a mapping.
 
     Hydra refuses a key that is in no file yet, also within ``options: {…}``, which is the user's to fill. What no
-    schema knows is refused all the same, by ``_no_strangers``.
+    schema knows is refused all the same, by ``_no_unknown_keys``.
     """
     mappings = explain.open_keys(SCHEMAS[file])
 
@@ -323,13 +323,13 @@ def opened(file: str, overrides: list[str]) -> list[str]:
 def explained(error: Exception, file: str, words: list[str]) -> str:
     """A complaint of Hydra or OmegaConf in a line; about an experiment that is none of this command's, with those."""
     name = next((word.removeprefix("experiment=") for word in words if word.startswith("experiment=")), None)
-    told = explain.explain(error, SCHEMAS[file])
+    said = explain.explain(error, SCHEMAS[file])
     if name is None or name in (mine := _experiments(file, words)):
-        return told
+        return said
     why = (
         "there is none of that name"
         if "Could not find 'experiment/" in str(error)
-        else told.partition("; did you mean")[0]
+        else said.partition("; did you mean")[0]
     )
     return f"experiment={name} is not for {file}: {why}; there is {', '.join(mine) or 'none'}"
 

@@ -1,7 +1,7 @@
-"""What lies at a path, as a count and one digest: identity is the content of files, not where they lie.
+"""What lies at a path, as a count and one digest: identity is the content of files, not their place.
 
 Names relative to the path and the SHA-256 of each file go into the digest; on a store that gives ETags, name, size and
-ETag. So a moved, copied, touched or respelt folder is the same, and a grown one is not.
+ETag. So a folder that was moved, copied or touched is the same, and one with a new file is not.
 
 A file is read once, to be hashed; what was found of 8 MiB and more is kept in ``$XDG_CACHE_HOME/mminstruct/digests``
 (``~/.cache`` by default) and holds as long as size, inode, and times of change in nanoseconds are the same. Later looks
@@ -14,9 +14,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,17 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from mminstruct.files import below, info
+
 ETAGS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c")
-"""Under these names stores tell of a file's content, in ``fsspec``'s ``info``."""
-_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""Keys of ``fsspec``'s ``info`` under which stores give a digest of a file's content."""
+LITTER = r"\._[^/]*|\.DS_Store|Thumbs\.db|desktop\.ini"
+"""Names of files that file browsers leave behind: a regular expression, in any case of letters."""
+_LITTER = re.compile(rf"(?:^|/)(?:{LITTER})$", re.I)
 _KEPT = 8 << 20
-"""Bytes from which digests are kept: below, hashing again takes some 10 ms."""
+"""Bytes from which digests are kept: hashing less again takes some 10 ms."""
 _SETTLED = 2.0
-"""Seconds since a file's last change from which its times tell it from a later one: some file systems count seconds."""
+"""Seconds after a file's last change from which a later change shows in its times: some file systems count seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +58,22 @@ def look(path: str, *, hidden: bool = True) -> Content:
 
     Raises:
         FileNotFoundError: there is nothing.
+        OSError: a file or folder cannot be read or listed; the message names it.
     """
     fs, root = fsspec.core.url_to_fs(path)
+    fs.invalidate_cache()
+    there = info(fs, root)
+    if there is None:
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    single = there["type"] != "directory"
     if isinstance(fs, LocalFileSystem):
-        found = {name: os.path.join(root, name) for name in _below(root)} if os.path.isdir(root) else {"": root}
-        if not os.path.exists(root):
-            raise FileNotFoundError(f"{path}: no such file or folder")
+        found = {"": root} if single else {name: os.path.join(root, name) for name in _below(root)}
         kept = {name: place for name, place in found.items() if _counts(name, hidden)}
         digests = hashes(kept.values())
         return _together({name: digests[place] for name, place in kept.items()})
-    fs.invalidate_cache()
-    infos = {root: fs.info(root)} if fs.isfile(root) else fs.find(root, detail=True)
-    if not infos:
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    names = {place[len(root.rstrip("/")) :].lstrip("/"): info for place, info in infos.items()}
-    return _together({name: remote(fs, info) for name, info in names.items() if _counts(name, hidden)})
+    infos = {root: there} if single else below(fs, root)
+    names = {place[len(root.rstrip("/")) :].lstrip("/"): facts for place, facts in infos.items()}
+    return _together({name: _remote(fs, facts) for name, facts in names.items() if _counts(name, hidden)})
 
 
 def hashes(paths: Iterable[str]) -> dict[str, str]:
@@ -88,13 +94,13 @@ def hashes(paths: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def remote(fs: Any, info: dict[str, Any]) -> str:
+def _remote(fs: Any, facts: dict[str, Any]) -> str:
     """Size and ETag of a file on a store, or the SHA-256 of its bytes where the store gives no ETag."""
-    tag = next((str(info[name]).strip('"') for name in ETAGS if info.get(name)), None)
+    tag = next((str(facts[name]).strip('"') for name in ETAGS if facts.get(name)), None)
     if tag is not None:
-        return f"{info.get('size')} {tag}"
+        return f"{facts.get('size')} {tag}"
     digest = hashlib.sha256()
-    with fs.open(info["name"], "rb") as file:
+    with fs.open(facts["name"], "rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
@@ -107,25 +113,39 @@ def _together(digests: dict[str, str]) -> Content:
 
 
 def _counts(name: str, hidden: bool) -> bool:
-    pieces = name.split("/")
-    if pieces[-1] in _LITTER or pieces[-1].startswith("._"):
+    if _LITTER.search(name):
         return False
-    return hidden or not any(piece.startswith(".") for piece in pieces)
+    return hidden or not any(piece.startswith(".") for piece in name.split("/"))
 
 
 def _below(root: str) -> Iterator[str]:
-    """Names of all files below a folder, relative to it; links are followed, a circle of them once."""
-    seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
+    """Names of all files below a folder, relative to it."""
+
+    def unlisted(error: OSError) -> None:
+        raise error
+
+    for folder, names in walk(root, unlisted):
         for name in names:
             path = os.path.join(folder, name)
             if os.path.isfile(path):
                 yield os.path.relpath(path, root)
+
+
+def walk(root: str, unlisted: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+    """A local folder and each below it, with the names of what is no folder; links are followed, each folder once.
+
+    Args:
+        unlisted: called with the error of a folder that cannot be listed.
+    """
+    known: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=unlisted):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in known:  # by a link, perhaps one of a circle
+            folders.clear()
+            continue
+        known.add((here.st_dev, here.st_ino))
+        folders.sort()  # or chance decides under which name a folder that has two is known
+        yield folder, names
 
 
 def _sha256(path: str) -> str:
@@ -143,12 +163,14 @@ def _notes(paths: Iterable[str]) -> Path:
 def _load(where: Path) -> dict[str, list[Any]]:
     try:
         return dict(json.loads(where.read_bytes()))
-    except (OSError, ValueError):  # none yet, or not ours to read: then the files are hashed
+    except (OSError, ValueError):  # none yet, or unreadable: then the files are hashed
         return {}
 
 
 def _save(where: Path, found: dict[str, list[Any]]) -> None:
-    with contextlib.suppress(OSError):  # no home, or a full or read-only one: then they are hashed again next time
+    with contextlib.suppress(
+        OSError
+    ):  # no home folder, or it is full or read-only: the files are hashed again next time
         where.parent.mkdir(parents=True, exist_ok=True)
         temporary = where.with_name(f".{where.name}.{uuid.uuid4().hex[:8]}")
         temporary.write_text(json.dumps(found))

@@ -2,7 +2,7 @@
 
 Small files are read whole and compared with their SHA-256. Of large ones, which hold pixels, only the blocks that a
 reader asks for are read, and each is compared with its own digest: a list of ids does not cost a table of images.
-Page checksums of Parquet would not do: they cover neither the footer nor the headers of pages.
+Page checksums of Parquet are not enough: they cover neither the footer nor the headers of pages.
 """
 
 from __future__ import annotations

@@ -71,10 +71,10 @@ def delete(url: str, ids: Iterable[str], reason: str) -> dict[str, Deleted]:
 
 
 def deleted(store: Store) -> dict[str, Deleted]:
-    """All that is deleted in a run, by id; the first word stands.
+    """All that is deleted in a run, by id; the first deletion of an id counts.
 
     Raises:
-        Damaged: a file of deletions is not what was written, so nobody knows which ids must leave.
+        Damaged: a file of deletions is not what was written, so it is unknown which ids must be left out.
     """
     found: dict[str, Deleted] = {}
     for name, data in sorted(store.read_many(_FOLDER, store.names(_FOLDER)).items()):

@@ -36,8 +36,8 @@ def explain(error: Exception, schema: type) -> str:
         names = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
         there = [name for name in names if not name.endswith("_schema")]
         return f"there is no {none.group(1)}; there is {', '.join(there) or 'nothing'}"
-    told = [line.rstrip(".:") for line in lines if not line.startswith(("full_key", "object_type", "reference_type"))]
-    return "; ".join(dict.fromkeys(told)) + (f" (at {where})" if where else "")
+    said = [line.rstrip(".:") for line in lines if not line.startswith(("full_key", "object_type", "reference_type"))]
+    return "; ".join(dict.fromkeys(said)) + (f" (at {where})" if where else "")
 
 
 def unknown(key: str, schema: type) -> str:
@@ -47,7 +47,7 @@ def unknown(key: str, schema: type) -> str:
 
 
 def _near(key: str, known: list[str]) -> list[str]:
-    """Keys like *key*; else, up to three whose last word is that of *key*, or like it: ``gpu`` is ``engine.gpu``."""
+    """The key most like *key*; else up to three with the same last word, or one like it: ``engine.gpu`` for ``gpu``."""
     pieces = key.split(".")
     mine = [
         ".".join(
@@ -63,7 +63,7 @@ def _near(key: str, known: list[str]) -> list[str]:
 
 
 def keys(schema: type) -> Iterator[str]:
-    """Every key that a configuration of *schema* may have, dotted; an entry of a mapping goes by the name ``*``."""
+    """Every key that a configuration of *schema* may have, dotted; an entry of a mapping has the name ``*``."""
     hints = typing.get_type_hints(schema)
     for item in dataclasses.fields(schema):
         yield item.name

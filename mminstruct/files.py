@@ -30,11 +30,11 @@ PAUSES = (0.2, 0.8, 3.2)
 
 
 class Unreachable(OSError):
-    """A file of the run could neither be had nor be found absent, or not be written; names it and what to do."""
+    """A file could not be read, looked for or written; the message names it and what to do."""
 
 
 def ask(fs: Any, what: str, path: str, do: Callable[[], T]) -> T:
-    """Do something with a file system. Found, not found and there already are its answers; all else is no answer.
+    """Call *do*, which uses a file system; ask a remote one again after any error but "not found" and "exists already".
 
     Raises:
         Unreachable: naming the file; from a remote store after 4 attempts.
@@ -45,7 +45,7 @@ def ask(fs: Any, what: str, path: str, do: Callable[[], T]) -> T:
             return do()
         except (FileNotFoundError, FileExistsError, MemoryError):
             raise
-        except Exception as error:  # whichever its library raises: OSError, botocore's, aiohttp's
+        except Exception as error:  # libraries of stores raise their own: OSError, botocore's, aiohttp's
             if local and not isinstance(error, OSError):
                 raise
             if pause is None:
@@ -59,7 +59,7 @@ def ask(fs: Any, what: str, path: str, do: Callable[[], T]) -> T:
 def info(fs: Any, path: str) -> dict[str, Any] | None:
     """What a file system says of a file or folder; None where there is none.
 
-    ``fs.exists``, ``isfile`` and ``isdir`` call absent whatever cannot be reached.
+    ``fs.exists``, ``isfile`` and ``isdir`` say "absent" of what cannot be reached.
     """
     try:
         return dict(ask(fs, "look at", path, lambda: fs.info(path)))
@@ -70,8 +70,8 @@ def info(fs: Any, path: str) -> dict[str, Any] | None:
 def below(fs: Any, path: str) -> dict[str, dict[str, Any]]:
     """All files below a folder by their paths, sorted; empty where there is none.
 
-    ``fs.find`` and ``fs.walk`` pass over every folder that cannot be listed, unless the file system lists in its own
-    way (S3 does, and raises).
+    ``fs.find`` and ``fs.walk`` leave out every folder that cannot be listed, unless the file system has its own
+    method (S3 has, and it raises).
     """
     own = type(fs)._find if isinstance(fs, AsyncFileSystem) else type(fs).find
     generic = own in (AsyncFileSystem._find, AbstractFileSystem.find)
@@ -139,7 +139,7 @@ class Files:
         return {name.rsplit("/", 1)[-1]: size for name, size in sorted(sizes.items()) if name != path}
 
     def exists(self, *pieces: str) -> bool:
-        """Whether there is a file or folder of that name; ``fs.exists`` would call an unreachable one absent."""
+        """Whether there is a file or folder of that name; one that cannot be reached is an error (see ``info``)."""
         if not self.local:
             self.fs.invalidate_cache()
         return info(self.fs, self.path(*pieces)) is not None
@@ -172,7 +172,7 @@ class Files:
                 return
             os.replace(self._temporary(path, data, sync), path)
             if sync:
-                _sync_folder(path)
+                sync_folder(os.path.dirname(path))
 
         self.ask("write", path, put)
 
@@ -189,11 +189,11 @@ class Files:
                 os.link(temporary, path)  # atomic, and fails where the name is taken; open("x") could be left torn
             finally:
                 os.unlink(temporary)
-            _sync_folder(path)
+            sync_folder(os.path.dirname(path))
 
         try:
             self.ask("create", path, put)
-        except FileExistsError:  # perhaps our own: an attempt that went through, and whose answer was lost
+        except FileExistsError:  # perhaps our own: an earlier attempt succeeded, and its answer was lost
             return not self.local and self.read(*pieces) == data
         return True
 
@@ -207,15 +207,15 @@ class Files:
                 return
             except FileExistsError:
                 return
-            except OSError:  # another disk, or one without links; what is wrong else comes out below
+            except OSError:  # another disk, or one without links; any other fault shows in the copy below
                 pass
         data = other.read(*pieces)
         if data is None:
-            raise Damaged(f"{other.show(*pieces)} is gone; `mminstruct status {other.url}` tells what else is")
+            raise Damaged(f"{other.show(*pieces)} is gone; `mminstruct status {other.url}` says what else is")
         self.write(data, *pieces)
 
     def set_aside(self, *pieces: str, instead: bytes | None = None) -> str:
-        """Move a file to the folder ``_aside``, where nobody reads it and nobody removes it; its new name.
+        """Move a file to the folder ``_aside``, which no command reads or clears; its new name.
 
         For builds only: a reader leaves everything where it is.
 
@@ -252,7 +252,7 @@ class Files:
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())
-        except OSError:  # a full disk: what is there of it only takes room
+        except OSError:  # a full disk: the part that was written only takes room
             if os.path.lexists(temporary):
                 os.unlink(temporary)
             raise
@@ -264,9 +264,9 @@ class Files:
         return pafs.LocalFileSystem() if self.local else pafs.PyFileSystem(pafs.FSSpecHandler(self.fs))
 
 
-def _sync_folder(path: str) -> None:
-    """Make a new name in a local folder survive a power cut."""
-    handle = os.open(os.path.dirname(path), os.O_RDONLY)
+def sync_folder(folder: str) -> None:
+    """Make new names in a local folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -27,6 +27,8 @@ EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
 failed or left), a halt (key, budget); a signal's number is added to the last (Ctrl-C: 130, SIGTERM: 143)."""
 COMMANDS = {"build": "build", "plan": "build", "bench": "bench", "serve": "serve", "train": "train"}
 """Commands that Hydra composes, and the file of conf/ that each starts from."""
+_SWEEP = {"-m", "--multirun"}
+"""Options of Hydra that make a command a sweep."""
 
 
 def run(command: str, words: list[str]) -> int:
@@ -57,9 +59,7 @@ def run(command: str, words: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # has Hydra raise its errors, instead of printing them and leaving
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            if {"--multirun", "-m"} & set(
-                words
-            ):  # Hydra's folder of the sweep itself: it looks like a run, and is none
+            if _SWEEP & set(words):  # Hydra's folder of the sweep itself: it looks like a run, and is none
                 given = [f"hydra.sweep.dir={scratch}", *given]
             options = [word for word in words if not _overrides_a_value(word)]
             sys.argv = [f"mminstruct {command}", *options, *given]
@@ -109,7 +109,7 @@ def _side_by_side(command: str, jobs: list[_Job]) -> str:
 
 
 def _came_out(command: str, out: str) -> str:
-    """What a run has come to, as far as it has."""
+    """What a run has made so far, in a few words."""
     from mminstruct.status import standing
     from mminstruct.store import Store
     from mminstruct.training import watch
@@ -123,6 +123,8 @@ def _came_out(command: str, out: str) -> str:
         last_table = standing(out)[-1]
     except FileNotFoundError:
         return "no run"
+    except OSError as error:  # a damaged file; its message names it
+        return str(error)
     return f"{last_table.table}: {last_table.rows} rows"
 
 
@@ -131,7 +133,7 @@ def leave(code: int) -> NoReturn:
 
     The interpreter is not left to end by itself: it makes threads that hold no lock of it stop where they are, and one
     that is in C++ then (a reader of Arrow's, one of Ray Data's) aborts the process (134) after all its work is done.
-    One that asks for Ray after ``ray.shutdown()`` takes the process down with code 1 and no word.
+    One that asks for Ray after ``ray.shutdown()`` ends the process with code 1 and no message.
     """
     if "ray" in sys.modules:
         from mminstruct.engine.data import end_agents
@@ -142,13 +144,13 @@ def leave(code: int) -> NoReturn:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:  # a full disk, or a reader who has seen enough: what was to be told is not
+    except OSError:  # a full disk, or a closed pipe: the last lines are lost
         code = code or EXIT_ERROR
     os._exit(code)
 
 
 def _tell(command: str, words: list[str], error: BaseException) -> int:
-    """Say in a line what a user can mend; the exit code. Anything else is a fault of ours and goes on as it came."""
+    """Say in a line what a user can mend; the exit code. Any other error is a fault of ours and is raised again."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -181,7 +183,7 @@ def _in_another_folder(command: str, out: str) -> str:
     from mminstruct.store import Store
 
     words = [word for word in sys.argv[1:] if not word.startswith(("out=", "base="))]
-    if {"-m", "--multirun"} & set(words):
+    if _SWEEP & set(words):
         return ""
     new = next(f"{out}-{number}" for number in itertools.count(2) if not Store(f"{out}-{number}").names())
     return f"\n  {shlex.join(['mminstruct', command, f'out={new}', f'base={out}', *words])}"
@@ -241,7 +243,7 @@ def _make(config: DictConfig) -> tuple[str, int]:
 
 
 def _emptied(standings: list[Standing]) -> str:
-    """Where all rows left, if they did: what fails after that is only its consequence."""
+    """The table in which all rows were dropped, if there is one: later failures are only its consequence."""
     first = next((stands for stands in standings if stands.units and not stands.kept), None)
     if first is None:
         return ""
@@ -266,11 +268,12 @@ def _plan(config: DictConfig) -> int:
         say(as_text(estimate(run.recipe, made.engine, config.images, configuration.rates(_folders()), runs)))
         return 0
     made, run = configuration.build(config, _folders())
-    steps = plan(run, made.base, made.units)
+    found = states(run, made.base, made.units)
+    steps = plan(run, found, made.base)
     say(plan_text(steps))
     if any(step.state in ("refused", "stale") for step in steps):
         try:
-            refuse(run, states(run, made.base, made.units))
+            refuse(run, found)
         except DriftError as error:
             say(f"\nbuild is refused:\n{error}{_in_another_folder('build', error.url)}")
     return 0

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mminstruct.checksum import Damaged, seal, unseal
+from mminstruct.files import sync_folder
 from mminstruct.stage import note
 from mminstruct.store import Table
 
@@ -89,15 +90,7 @@ def _append(path: str, lines: bytes) -> None:
         os.fsync(file.fileno())
     if new:
         for place in (folder, os.path.dirname(folder)):  # or a power cut takes the file's name with it
-            _sync(place)
-
-
-def _sync(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            sync_folder(place)
 
 
 def _ends_whole(path: str) -> bool:

@@ -1,12 +1,12 @@
-"""One driver for a folder: a lease that names its holder, is renewed while that lives, and is free once it is dead.
+"""One driver for a folder: a lease that names its holder, who renews it; it is free again when the holder is dead.
 
 ``_lease/00000003.json`` names host, process and command. Numbers only grow, and a file is created put-if-absent: who
 created the highest holds the lease, so of two who take over from a dead holder one wins, on a disk and on an object
-store alike. The holder writes its file anew every ``BEAT`` seconds, and a last time as released.
+store alike. The holder writes its file again every ``BEAT`` seconds (a heartbeat), and a last time as released.
 
 A holder on this machine is dead when no process with its number and its start time runs here; the next one takes over
-at once. Of any other machine only the beats tell: when none came for ``TERM`` seconds, watched by our own clock, the
-holder counts as dead. A holder that was only paused finds a higher number at its next beat and stops.
+at once. Of a holder elsewhere only the heartbeats show that it lives: when none came for ``TERM`` seconds by our own
+clock, it counts as dead. A holder that was only paused finds a higher number at its next heartbeat and stops.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 
-from mminstruct.checksum import seal, unseal
+from mminstruct.checksum import Damaged, seal, unseal
 from mminstruct.stage import Halt
 from mminstruct.store import Store
 from mminstruct.terminal import say
 
 FOLDER = "_lease"
 BEAT = 5.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 TERM = 30.0
-"""Seconds without one after which a holder on another machine counts as dead."""
+"""Seconds without a heartbeat after which a holder on another machine counts as dead."""
 
 
 class Held(Halt):
@@ -45,7 +45,7 @@ class Holder:
 
     host: str
     machine: str
-    """Tells boots and process namespaces apart: only within one do process numbers mean anything."""
+    """Host, boot and process namespace: process numbers can be compared only where all three are the same."""
     pid: int
     started: float
     """When the process began, seconds since 1970."""
@@ -53,9 +53,9 @@ class Holder:
     since: str
     """When it took the lease, UTC."""
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Tells this taking from any other, of the same process too: no two takers write the same bytes."""
+    """Different each time that a lease is taken: no two takers write the same bytes."""
     beat: int = 0
-    """Signs of life so far."""
+    """Heartbeats so far."""
     released: bool = False
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Holder:
 
     @property
     def lives(self) -> bool:
-        """Of a near one: whether its process still runs. Another process may bear its number by now."""
+        """Of a near one: whether its process still runs. Another process may have its number by now."""
         import psutil
 
         try:
@@ -77,7 +77,7 @@ class Holder:
             return bool(same and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return False
-        except psutil.Error:  # it is there, and tells nothing
+        except psutil.Error:  # it runs, and may not be looked at
             return True
 
 
@@ -86,7 +86,7 @@ def hold(url: str) -> Iterator[None]:
     """Hold the lease of the folder at *url*; within one process as often as one likes.
 
     Raises:
-        Held: another process works on it; or took over from this one, which had given no sign of life for ``TERM``.
+        Held: another process works on it; or took over from this one, which had sent no heartbeat for ``TERM`` seconds.
     """
     with _OURS:
         lease = _LEASES.setdefault(url.rstrip("/"), _Lease(Store(url)))
@@ -129,7 +129,7 @@ class _Lease:
         self.over.set()
         self.thread.join()
         if self.lost is None:
-            with suppress(OSError):  # the next one finds a dead process instead
+            with suppress(OSError):  # the next process then finds that this one is dead
                 _write(self.store, self.number, replace(self.holder, released=True))
 
     def _beat(self) -> None:
@@ -143,7 +143,7 @@ class _Lease:
                     return
                 self.holder = replace(self.holder, beat=self.holder.beat + 1)
                 _write(self.store, self.number, self.holder)
-            except OSError:  # a store that is not there now: whoever waits has as little sign of us as we have of it
+            except OSError:  # the store cannot be reached now: another process that waits for us cannot reach it either
                 continue
 
 
@@ -152,7 +152,7 @@ _OURS = threading.RLock()
 
 
 def take(store: Store) -> tuple[int, Holder]:
-    """Take the lease, waiting where only time can tell whether its holder lives; its number.
+    """Take the lease, after a wait where only heartbeats can show whether its holder lives; its number, and us.
 
     Raises:
         Held: its holder lives.
@@ -164,7 +164,7 @@ def take(store: Store) -> tuple[int, Holder]:
             _await_death(store, number, holder)
         if not store.create(_data(mine), FOLDER, _name(number + 1)):
             continue  # somebody else was first
-        if _last(store)[0] > number + 1:  # ours had been free because it is long past
+        if _last(store)[0] > number + 1:  # another process has taken a higher number meanwhile
             store.remove(FOLDER, _name(number + 1))
             continue
         for name in store.names(FOLDER):
@@ -203,10 +203,22 @@ def _last(store: Store) -> tuple[int, Holder | None]:
             return 0, None
         data = store.read(FOLDER, names[-1])
         if data is not None:  # else it was removed between the two
-            where = store.show(FOLDER, names[-1])
-            facts = unseal(data, where, f"if no process works on {store.url}, remove this file")
-            return int(names[-1].removesuffix(".json")), Holder(**facts)
-    raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed and cannot be read")
+            return int(names[-1].removesuffix(".json")), _holder(store, names[-1], data)
+    raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed and cannot be read; run the same command again")
+
+
+def _holder(store: Store, name: str, data: bytes) -> Holder:
+    """The holder that the file *name* of the lease names.
+
+    Raises:
+        Damaged: it names none.
+    """
+    where, mend = store.show(FOLDER, name), f"if no process works on {store.url}, remove this file"
+    facts = unseal(data, where, mend)
+    try:
+        return Holder(**facts)
+    except TypeError as error:  # of a version with other fields
+        raise Damaged(f"{where} names no holder ({error}): {mend}") from None
 
 
 def _name(number: int) -> str:

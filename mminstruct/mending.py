@@ -1,8 +1,8 @@
-"""What a build does about damaged receipts and manifests, before anything else: set aside, and put back from copies.
+"""A build's first step: damaged receipts and manifests are set aside, and restored from their copies.
 
-A receipt that is torn, flipped or of another unit is moved to ``_aside/``. Where its copy is whole and every file that
+A receipt that is cut, changed or of another unit is moved to ``_aside/``. Where its copy is whole and every file that
 the copy names is what was written, the copy takes its place, so nothing is made, or paid for, again. Otherwise its
-unit is made again. Every case is told as a warning.
+unit is made again. Every case is logged as a warning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def mend(table: Table) -> None:
     """Mend the manifest and the receipts of one table.
 
     Raises:
-        Damaged: its manifest and the copy are both damaged, and it has parts: nobody knows what they were made by.
+        Damaged: its manifest and the copy are both damaged, and it has parts: it is unknown what they were made by.
     """
     _mend_manifest(table)
     damaged: dict[str, str] = {}
@@ -46,7 +46,7 @@ def _mend_manifest(table: Table) -> None:
     except Damaged:
         if table.store.names(table.name, "_receipts"):
             raise Damaged(
-                f"{why}. Its copy is damaged, too, so nobody can tell what {table.name} was made by: restore one of"
+                f"{why}. Its copy is damaged, too, so it is unknown what {table.name} was made by: restore one of"
                 f" them, or move {table.store.show(table.name)} away and build again"
             ) from None
         whole = False

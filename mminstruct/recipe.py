@@ -152,7 +152,7 @@ def segments(recipe: Recipe) -> list[list[str]]:
 def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """What decides each table: its stage's configuration, its schema, and the fingerprints of what it reads.
 
-    ``paths`` tells where a source's data lay when the run was begun; it is in no fingerprint.
+    ``paths`` says where a source's data was when the run was begun; it is in no fingerprint.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, stage in recipe.stages().items():

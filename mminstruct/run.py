@@ -10,7 +10,7 @@ from mminstruct import lease
 from mminstruct.deletion import inherit
 from mminstruct.mending import mend
 from mminstruct.recipe import inputs, manifests, segments
-from mminstruct.state import ANEW, Run, State, stale, states
+from mminstruct.state import AGAIN, Run, State, stale, states
 from mminstruct.store import Receipt, Store
 
 __all__ = ["DriftError", "Engine", "Event", "FailedUnits", "Run", "claim", "execute"]
@@ -40,7 +40,7 @@ class Event:
 
 
 class Engine(Protocol):
-    """Whoever does the units of a segment."""
+    """Does the units of a segment."""
 
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
         """Push *keys*, units of the first table, through *tables*; one event for every unit, in any order."""
@@ -48,10 +48,10 @@ class Engine(Protocol):
 
 
 def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[str, list[str]]:
-    """Claim the run's folder for its recipe; reuse tables of *base* that this recipe would make just so.
+    """Claim the run's folder for its recipe; reuse units of *base* that this recipe would make in the same way.
 
     Args:
-        units: as ``execute`` will be told.
+        units: as ``execute`` will get it.
 
     Returns:
         Table name to keys of the units taken over from *base*.
@@ -95,7 +95,7 @@ _NOT_FIELDS = ("it reads ", "schema ", "stage ")
 
 
 def refuse(run: Run, found: Mapping[str, State]) -> None:
-    """Raise DriftError where a table is not what this recipe would make; the words that ``plan`` tells, too."""
+    """Raise DriftError where a table is not what this recipe would make; ``plan`` prints the same words."""
     lines = [(name, line) for name, state in found.items() for line in state.differs]
     direct = [(name, line) for name, line in lines if not line.startswith("it reads ")] or lines
     faults = [f"{name}: {line}" if line.startswith(_NOT_FIELDS) else f"recipe.{name}.{line}" for name, line in direct]
@@ -106,7 +106,7 @@ def refuse(run: Run, found: Mapping[str, State]) -> None:
             run.url,
         )
     changed = [line for state in found.values() for line in state.stale]
-    _refuse(run, [line for line in changed if not line.endswith(ANEW)] or changed)
+    _refuse(run, [line for line in changed if not line.endswith(AGAIN)] or changed)
 
 
 def _refuse(run: Run, faults: list[str]) -> None:
@@ -153,21 +153,22 @@ def _execute(
     run: Run, engine: Engine, units: int | None, fail_on_error: bool | float, watch: Callable[[Event], None],
     begin: Callable[[list[str], list[str]], None],
 ) -> None:  # fmt: skip
-    for name, stage in run.stages.items():
-        if (listed := stage.listing()) is not None:
-            run.table(name).list_source(listed)
     closed = _closed(run)
     for tables in segments(run.recipe):
-        if not run.stages[tables[0]].reads:
-            run.table(tables[0]).expect(len(run.keys(tables[0])))
-        if not run.stages[tables[0]].reads and units is not None:
-            _first_parts(run, engine, tables[0], units, watch, begin)
-            tables = tables[1:]
-            if not tables:
-                continue
+        first, keys = run.stages[tables[0]], run.keys(tables[0])
+        if not first.reads:
+            table = run.table(tables[0])
+            table.expect(len(keys))
+            if (listed := first.listing()) is not None:
+                table.list_source(listed)
+            if units is not None:
+                _first_parts(run, engine, tables[0], keys, units, watch, begin)
+                tables = tables[1:]
+                if not tables:
+                    continue
+                keys = run.keys(tables[0])
         after_wholes = [name for name in tables if any(r.mode == "whole" for r in run.stages[name].reads.values())]
         _refuse(run, [line for name in after_wholes for line in _stale(run, name)])
-        keys = run.keys(tables[0])
         begin(tables, keys)
         seen: dict[str, int] = {}
         failed: dict[str, list[str]] = {}
@@ -232,12 +233,12 @@ def _events(
 
 
 def _first_parts(
-    run: Run, engine: Engine, name: str, units: int, watch: Callable[[Event], None],
+    run: Run, engine: Engine, name: str, keys: list[str], units: int, watch: Callable[[Event], None],
     begin: Callable[[list[str], list[str]], None],
 ) -> None:  # fmt: skip
-    """Read shards in order until there are *units* parts, and limit the run to the first of them."""
+    """Read shards *keys* in order until there are *units* parts, and limit the run to the first of them."""
     found: list[str] = []
-    for key in run.keys(name):
+    for key in keys:
         if len(found) >= units:
             break
         begin([name], [key])

@@ -1,4 +1,4 @@
-"""What of a run is not as it was written: files against receipts, receipts against each other. Reads only."""
+"""Finds what in a run is not as it was written: files against receipts, receipts against each other. Reads only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mminstruct import deletion, spending
 from mminstruct.checksum import Damaged, unseal
 from mminstruct.store import Part, Receipt, Store, Table
 
-DAMAGED_COPY = "is damaged: it could not take the place of what it is a copy of"
+DAMAGED_COPY = "is damaged: the original could not be restored from it"
 
 
 def spoilt(table: Table, receipts: dict[str, Receipt], verify: bool) -> list[str]:
@@ -68,7 +68,7 @@ def compared(
         store: counts the different ids, too; None: take the numbers as they are.
 
     Returns:
-        What explains the numbers, and what is wrong.
+        Lines that explain the numbers, and faults.
     """
     source, takes = next(iter(facts["inputs"]), None), facts.get("takes")
     if source is None or not done:
@@ -84,7 +84,7 @@ def compared(
     if store is not None and takes is not None:
         try:
             found = _distinct(store.table(source), came, takes, whole)
-        except OSError:  # told where the file itself is looked at
+        except OSError:  # reported by ``spoilt``, which looks at the file itself
             return notes, []
         if found != taken:
             return notes, [f"{name}: {taken} in, but {source} has {found} different {takes}{each}"]
@@ -92,7 +92,7 @@ def compared(
 
 
 def copies(table: Table, receipts: dict[str, Receipt]) -> list[str]:
-    """Copies of the manifest and of receipts that could not take a damaged one's place: nothing is wrong yet."""
+    """Damaged copies of the manifest and of receipts: nothing is lost as long as the originals are whole."""
     found = table.store.read_many(f"{table.name}/_copies", ["manifest.json"])
     receipts_there = table.store.names(table.name, "_copies", "_receipts")
     found |= {

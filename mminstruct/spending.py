@@ -113,7 +113,7 @@ def claimed(store: Store, name: str, data: bytes) -> float:
     """US dollars that the file *name* of ``_spent`` claims.
 
     Raises:
-        Damaged: it is not what was written, so nobody knows what its process spent.
+        Damaged: it is not what was written, so it is unknown what its process spent.
     """
     mend = "where no other build works here, move it away and lower budget.usd by what that process may have spent"
     return float(unseal(data, store.show(FOLDER, name), mend)["usd"])

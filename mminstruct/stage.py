@@ -84,8 +84,8 @@ def files(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISS
 
 
 def where(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
-    """A field of a source that holds the path of its data: ``shards`` tells what lies there, shard by shard, and each
-    receipt keeps it. So the path itself is no part of a fingerprint.
+    """A field of a source that holds the path of its data: ``shards`` describes what lies there, and each receipt keeps
+    that. So the path itself is no part of a fingerprint.
     """
     return field(default=default, default_factory=factory, metadata={"where": True})
 
@@ -143,14 +143,14 @@ class Stage:
         raise TypeError(f"{type(self).__name__} has no load()")
 
     def listing(self) -> dict[str, Any] | None:
-        """What became of every file that a source lists (``sources/layout.py``); None for a stage that lists none."""
+        """What became of every file that a source listed (``sources/layout.py``); None for a stage that lists none."""
         return None
 
     def check(self) -> None:
         """Raise ValueError where the configuration cannot work; called on the driver at composition."""
 
     def content(self, key: str) -> str | None:
-        """Of a source: digest of the bytes that shard *key* is read from; None where ``shards`` tells it by ETags."""
+        """Of a source: digest of the bytes that shard *key* is read from; None where ``shards`` gives ETags."""
         return None
 
 

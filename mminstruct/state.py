@@ -11,6 +11,8 @@ from mminstruct.recipe import Recipe, differences, inputs, manifests, primary
 from mminstruct.stage import ALL, CHANGED, Source, Stage, content_id
 from mminstruct.store import Part, Receipt, Store, Table
 
+AGAIN = "which would be made again"
+"""What is said of a table that is itself refused, by those that read it: a consequence, not a cause."""
 CONTENT = "content"
 """Fact of a shard that only its receipt holds: digest of the bytes that it was read from."""
 Digests = Callable[[str], dict[str, str]]
@@ -50,7 +52,7 @@ class Run:
         return [ALL] if first is None else list(self.table(first).parts(self.limit(first)))
 
     def whole(self, name: str) -> str:
-        """How receipts know a table that was read whole."""
+        """The digest by which receipts name a table that was read whole."""
         return digest(self.table(name).parts(self.limit(name)))
 
     def current(self, name: str) -> Digests:
@@ -100,7 +102,7 @@ def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]
 
 
 def stale(stage: Stage, name: str, receipts: Mapping[str, Receipt], now: Digests) -> list[str]:
-    """Units whose inputs are no longer what they were made from; what many units say is said once."""
+    """Units whose inputs are no longer what they were made from; a line that holds for many units comes once."""
     units: dict[str, list[str]] = {}
     for key, receipt in receipts.items():
         for line in changes(stage, receipt, now(key)):
@@ -119,7 +121,7 @@ class State:
     """What was made from other inputs than there are, or from fewer than there will be."""
     here: dict[str, Receipt] = field(default_factory=dict)
     brought: dict[str, Receipt] = field(default_factory=dict)
-    """Units of the other run that this recipe would make just so."""
+    """Units of the other run that this recipe would make in the same way."""
     not_brought: list[str] = field(default_factory=list)
     """Why it has none: fields with which it was made otherwise."""
     parts: dict[str, Part] = field(default_factory=dict)
@@ -206,8 +208,8 @@ def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
     lines = differences(there["config"], wanted["config"])
     lines += [f"schema {line}" for line in differences(there["schema"], wanted["schema"])]
     lines += [f"stage {there['stage']} -> {wanted['stage']}"] if there["stage"] != wanted["stage"] else []
-    anew = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]
-    return lines or [f"it reads {', '.join(anew)}, which would be made anew"]
+    again = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]
+    return lines or [f"it reads {', '.join(again)}, {AGAIN}"]
 
 
 def _same(
@@ -236,14 +238,11 @@ def _first(keys: list[str], receipts: Mapping[str, Receipt], units: int) -> tupl
 
 
 def _most(run: Run, name: str, state: State, units: int | None) -> int | None:
-    """How many parts a table that is not settled can have; None where nobody knows yet."""
+    """How many parts a table that is not settled can have; None where that is not known yet."""
     known = state.total if primary(run.stages[name]) else None
     if units is None or not run.partwise(name):
         return known
     return units if known is None else min(known, units)
-
-
-ANEW = "which would be made anew"
 
 
 def _partial(state: State, unread: str) -> str:
@@ -253,6 +252,6 @@ def _partial(state: State, unread: str) -> str:
         unread: what is said of the source's shards.
     """
     if state.refused:
-        return ANEW
+        return AGAIN
     have = f"which has {len(state.taken)} part{'s' * (len(state.taken) != 1)}"
     return f"{have} of {state.total}" if state.total is not None else f"{have}{unread}"

@@ -1,20 +1,21 @@
-"""Where a run stands (status), and what a command would do to it (plan). Reads only."""
+"""The state of a run (status), and what a command would do to it (plan). Reads only."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mminstruct import soundness
 from mminstruct.checksum import Damaged
 from mminstruct.stage import ALL
-from mminstruct.state import Run, states
+from mminstruct.state import Run, State
 from mminstruct.store import Part, Receipt, Store, Table
 
 RUN = "(run)"
-"""Name under which faults of files that belong to no table are told."""
+"""Name under which faults of files that belong to no table are listed."""
 
 
 @dataclass
@@ -136,7 +137,7 @@ def incomplete(standings: list[Standing]) -> list[str]:
 def _left(
     table: Table, facts: dict[str, Any], parts: dict[str, dict[str, Part]], over: set[str], faults: list[str]
 ) -> int:
-    """Units that are known of and not over."""
+    """Units that are known and neither done nor failed."""
     if first := facts["primary"]:
         return len(set(parts.get(first, ())) - over)
     if facts["inputs"]:
@@ -176,7 +177,7 @@ def as_json(standings: list[Standing]) -> str:
 
 
 def as_text(standings: list[Standing]) -> str:
-    """A line a table, then reasons, explanations, failures and faults, and at the end how the whole run stands."""
+    """A line a table, then reasons, explanations, failures and faults, and at the end the state of the whole run."""
     lines = [
         f"{'table':<10} {'units':>6} {'failed':>6} {'left':>5} {'in':>8} {'kept':>8} {'dropped':>8} {'rows':>8}  state"
     ]
@@ -215,18 +216,18 @@ class Step:
     left: int | None
     """None: not known before earlier tables are made."""
     reused: int = 0
-    """Units that base= would bring."""
+    """Units that would be taken over from base=."""
     seconds: float | None = None
     """Worker seconds for what is left, from measured rates; None where nothing was measured."""
     tokens: int | None = None
     cost: float | None = None
 
 
-def plan(run: Run, base: str | None = None, units: int | None = None) -> list[Step]:
-    """What ``build`` with the same words would do; changes nothing. Rates are those of this run, or of *base*."""
+def plan(run: Run, found: Mapping[str, State], base: str | None = None) -> list[Step]:
+    """What ``build`` would do, by what ``states`` *found*; reads only. Rates are those of this run, or of *base*."""
     theirs = Run(url=base, recipe=run.recipe) if base else None
     steps: list[Step] = []
-    for name, state in states(run, base, units).items():
+    for name, state in found.items():
         why = state.differs or state.stale
         if not why and not state.brought:
             why = [f"not taken from {base}: {line}" for line in state.not_brought]

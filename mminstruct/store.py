@@ -10,8 +10,8 @@ Layout of a table, on a local disk or any fsspec URL::
     _dropped/…parquet  _failed/…json  _calls/…jsonl
 
 A data file's name holds its digest, so a late twin of a worker can never overwrite what a receipt names, and the
-same work done again lands on the same name. Readers see only what receipts name; all else is rebuildable or rubbish.
-What a reader takes is what was written: files hold a checksum, or the receipt holds their digest.
+same work done again lands on the same name. Readers see only what receipts name; everything else can be made again or
+removed. All that is read is verified: files hold a checksum, or the receipt holds their digest.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Store(Files):
         data = self.read("config.yaml")
         if data is None:
             return None
-        where, mend = self.show("config.yaml"), "the build command of this run writes it anew"
+        where, mend = self.show("config.yaml"), "the build command of this run writes it again"
         try:
             return dict(yaml.safe_load(unseal_text(data, where, mend)) or {})
         except (yaml.YAMLError, ValueError, TypeError) as error:
@@ -131,15 +131,15 @@ class Table:
             self.store.write(data, self.name, "_copies/manifest.json", sync=False)
 
     def expect(self, units: int) -> None:
-        """Keep how many units the source has, so that whoever looks at the run alone sees how many are left."""
+        """Keep how many units the source has, so that ``status``, which has only the run, can say how many are left."""
         if (data := seal({"units": units})) != self.store.read(self.name, "_units.json"):
             self.store.write(data, self.name, "_units.json", sync=False)
 
     def expected(self) -> int | None:
-        """How many units the source had when a build listed it last; None for other tables and older runs."""
+        """How many units the source had when a build last listed it; None for other tables and older runs."""
         data = self.store.read(self.name, "_units.json")
         where = self.store.show(self.name, "_units.json")
-        return None if data is None else int(unseal(data, where, "the next build writes it anew")["units"])
+        return None if data is None else int(unseal(data, where, "the next build writes it again")["units"])
 
     def manifest(self) -> dict[str, Any] | None:
         """What the table was made by; None where it was not begun.
@@ -151,14 +151,14 @@ class Table:
         return None if data is None else unseal(data, self.store.show(self.name, "manifest.json"), _MEND)
 
     def list_source(self, facts: dict[str, Any]) -> None:
-        """Write what became of every file that the source lists; the last listing stands."""
+        """Write what became of every file that the source lists, over the listing of an earlier build."""
         self.store.write(seal(facts, indent=1), self.name, "listing.json")
 
     def listing(self) -> dict[str, Any] | None:
         """What ``list_source`` wrote."""
         data = self.store.read(self.name, "listing.json")
         where = self.store.show(self.name, "listing.json")
-        return None if data is None else unseal(data, where, "the next build writes it anew")
+        return None if data is None else unseal(data, where, "the next build writes it again")
 
     def receipt(self, key: str) -> Receipt | None:
         """The receipt of one unit, looked up afresh.
@@ -223,7 +223,7 @@ class Table:
         return self._index.get(key)
 
     def failures(self) -> dict[str, dict[str, Any]]:
-        """What each failed unit said last."""
+        """The last error of each failed unit."""
         found = {}
         for name, data in self.store.read_many(f"{self.name}/_failed", self.store.names(self.name, "_failed")).items():
             try:
@@ -234,7 +234,7 @@ class Table:
         return found
 
     def put(self, part: str, table: pa.Table) -> Part:
-        """Write one part under a name of its own; nobody sees it before a receipt names it."""
+        """Write one part under a name of its own; readers do not see it before a receipt names it."""
         return self._put(part, table, "")
 
     def put_drops(self, key: str, drops: list[Drop]) -> str | None:
@@ -253,11 +253,12 @@ class Table:
         path = self.store.path(self.name, folder + made.file)
         size = self.store.ask("look at", path, lambda: self.store.fs.size(path))
         if made.rows != table.num_rows or size != len(data):
-            raise OSError(f"{path}: {made.rows} rows, {size} bytes came back of {table.num_rows}, {len(data)} written")
+            there = f"has {made.rows} rows and {size} bytes, {table.num_rows} and {len(data)} were written"
+            raise OSError(f"{path} {there}; run the same command again")
         return made
 
     def commit(self, receipt: Receipt) -> Receipt:
-        """Create the receipt; where another worker was first, its receipt stands and is returned."""
+        """Create the receipt; where another worker was first, its receipt is kept and returned."""
         data = seal(asdict(receipt))
         if not self.store.create(data, self.name, "_receipts", f"{receipt.key}.json"):
             first = self.receipt(receipt.key)
@@ -273,13 +274,13 @@ class Table:
         return receipt
 
     def fail(self, key: str, error: str, trace: str) -> None:
-        """Leave word of a failed unit; it is tried again by the next run."""
+        """Record a failed unit; the next run tries it again."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         facts = {"key": key, "error": error, "traceback": trace, "time": now}
         self.store.write(seal(facts, indent=1), self.name, "_failed", f"{key}.json")
 
     def open(self, part: Part) -> pa.NativeFile:
-        """A part's file for a Parquet reader, no byte of it unverified.
+        """A part's file for a Parquet reader, which gets only verified bytes.
 
         Raises:
             Damaged: here or when it is read: it is gone, or not what was written.
@@ -289,7 +290,7 @@ class Table:
         def read(start: int | None, end: int | None) -> bytes:
             try:
                 data = self.store.read(self.name, part.file, start=start, end=end)
-            except Unreachable:  # a store may refuse a range behind the end
+            except Unreachable:  # a store may refuse a range beyond the end of a file
                 if self.store.sizes(self.name).get(part.file, part.bytes) == part.bytes:
                     raise
                 raise Damaged(f"{where} has not the {part.bytes} bytes that its receipt says: {_AGAIN}") from None
@@ -348,7 +349,7 @@ class Table:
 
 
 class _Verified(pafs.FSSpecHandler):  # type: ignore[misc]
-    """The parts of a table as a file system that opens nothing unverified."""
+    """The parts of a table as a file system that gives only verified bytes."""
 
     def __init__(self, table: Table, files: dict[str, Part]) -> None:
         super().__init__(table.store.fs)

@@ -1,8 +1,8 @@
-r"""The one way to a terminal: names and texts from outside are shown, and never obeyed.
+r"""The one way to print: control characters in names and texts from outside are shown, not sent to the terminal.
 
 A terminal obeys escape sequences (ECMA-48), and shows text in another order after bidirectional controls (Unicode
-TR 36; CVE-2021-42574). Both come in by file names, licences and error texts. Each such character is shown as JSON
-writes it, ``\u001b``: so what is JSON stays the same JSON.
+TR 36; CVE-2021-42574). Both come in by file names, licences and error texts. Each such character is printed as JSON
+writes it, ``\u001b``, so JSON that is printed keeps its meaning.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Worker:
 
         Raises:
             Halt: the run's folder cannot be read or written (a full disk, an answer of 403), or the unit's receipt is
-                damaged: neither is the unit's fault, and the next unit would fare no better.
+                damaged: neither is the unit's fault, and the next unit would fail, too.
         """
         try:
             return self._work(key)

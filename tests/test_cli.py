@@ -153,7 +153,7 @@ def test_failed_units_have_exit_code_3_and_are_named(
         (Standing("filter"), ""),
     ],
 )  # fmt: skip
-def test_a_failure_is_told_with_the_stage_that_kept_nothing(stage: Standing, said: str) -> None:
+def test_a_failure_names_the_stage_that_kept_nothing(stage: Standing, said: str) -> None:
     assert job._emptied([Standing("ingest", units=1, taken=9, kept=7), stage, Standing("last", units=1)][:2]) == said
 
 

@@ -6,13 +6,14 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mminstruct import content
+from mminstruct import content, files
 from mminstruct.content import hashes, look
 
 
@@ -165,3 +166,36 @@ def test_without_a_home_that_can_be_written_to_files_are_read_each_time(
     read = read_of(monkeypatch)
     assert hashes([str(large)]) == hashes([str(large)])
     assert len(read) == 2
+
+
+def test_a_folder_with_two_names_is_known_by_the_first(tmp_path: Path) -> None:
+    for name, link, to in (("one", "b", "a"), ("two", "a", "b")):
+        folder = tmp_path / name / to
+        folder.mkdir(parents=True)
+        (folder / "x.txt").write_bytes(b"x")
+        (tmp_path / name / link).symlink_to(folder)
+    assert look(str(tmp_path / "one")) == look(str(tmp_path / "two"))
+    assert look(str(tmp_path / "one")).files == 1
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_and_not_a_smaller_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.txt").write_bytes(b"x")
+    real = os.scandir
+
+    def scandir(path: str) -> Any:
+        if path.endswith("a"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="denied"):
+        look(str(tmp_path))
+    monkeypatch.setattr(files, "PAUSES", ())
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/refused/a/x.txt", b"x")
+    monkeypatch.setattr(type(fs), "find", lambda self, path, **more: scandir("a"))
+    with pytest.raises(files.Unreachable, match="cannot list"):
+        look("memory://refused")

@@ -124,7 +124,7 @@ def test_a_folder_of_a_source_that_cannot_be_listed_is_an_error(
         look(str(tmp_path))
 
 
-def test_a_full_disk_is_told_with_the_file_and_leaves_nothing_half_written(
+def test_a_full_disk_is_an_error_with_the_file_and_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(handle: int) -> None:

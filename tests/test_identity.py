@@ -265,7 +265,9 @@ def test_a_grown_evaluation_set_is_refused_with_both_counts(built: Path, tmp_pat
 
 
 @pytest.mark.parametrize("how", ["slash", "touched", "copied over itself", "copied elsewhere", "pattern"])
-def test_the_same_shards_respelt_touched_or_moved_make_nothing_anew(built: Path, tmp_path: Path, how: str) -> None:
+def test_the_same_shards_under_another_path_or_touched_make_nothing_again(
+    built: Path, tmp_path: Path, how: str
+) -> None:
     shutil.copytree(built, tmp_path / "x")
     folder = tmp_path / "x"
     source, more = "world", {}
@@ -287,7 +289,7 @@ def test_the_same_shards_respelt_touched_or_moved_make_nothing_anew(built: Path,
     assert run(folder, folder / "new", source=source, **more) == 0
 
 
-def test_a_shard_of_the_same_size_and_other_bytes_is_refused_and_only_it_is_made_anew(
+def test_a_shard_of_the_same_size_and_other_bytes_is_refused_and_only_it_is_made_again(
     built: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(built, tmp_path / "x")

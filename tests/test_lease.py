@@ -73,7 +73,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
-def test_of_two_drivers_one_works_and_the_other_is_told_who_and_nothing_is_bought_twice(
+def test_of_two_drivers_one_works_and_the_other_names_it_and_nothing_is_bought_twice(
     tmp_path: Path, source: Path
 ) -> None:
     gate = Gate(12)
@@ -207,6 +207,13 @@ def test_a_process_of_the_same_number_that_began_later_is_not_the_holder() -> No
     assert me.lives
     assert not replace(me, started=me.started - 60).lives
     assert not replace(me, pid=2**22 + os.getpid()).lives
+
+
+@pytest.mark.parametrize("data", [b"", b'{"host": "a"', b"[]", b'{"host": "a"}'])
+def test_a_lease_that_names_no_holder_is_damaged(store: Store, data: bytes) -> None:
+    store.create(data, lease.FOLDER, "00000003.json")
+    with pytest.raises(Damaged, match=r"00000003\.json .*if no process works on .*remove this file"):
+        take(store)
 
 
 def test_a_damaged_lease_is_named_with_what_to_do(store: Store) -> None:

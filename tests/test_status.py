@@ -16,6 +16,7 @@ from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.run import FailedUnits, Run, claim, execute
 from mminstruct.stage import Made, Transform, part
+from mminstruct.state import states as as_found
 from mminstruct.status import Step, as_text, plan, plan_text, standing
 from tests.doing_nothing import After, Count, Pass, Small, small
 from tests.test_run import Peek, Peeking
@@ -50,8 +51,9 @@ def build(folder: Path, recipe: Recipe, base: Path | None = None, units: int | N
     execute(run, Local(), units=units)
 
 
-def steps(folder: Path, recipe: Recipe, **words: object) -> dict[str, Step]:
-    return {step.table: step for step in plan(Run(url=str(folder), recipe=recipe), **words)}  # type: ignore[arg-type]
+def steps(folder: Path, recipe: Recipe, base: str | None = None, units: int | None = None) -> dict[str, Step]:
+    run = Run(url=str(folder), recipe=recipe)
+    return {step.table: step for step in plan(run, as_found(run, base, units), base)}
 
 
 def states(found: dict[str, Step]) -> dict[str, tuple[str, int, int, int | None]]:
@@ -260,7 +262,7 @@ def test_plan_tells_drift_with_both_values_and_what_follows_from_it(tmp_path: Pa
     found = steps(tmp_path, small(drop=3))
     assert found["count"].state == "done"
     assert (found["first"].state, found["first"].why) == ("refused", ["drop: 0 -> 3"])
-    assert (found["second"].state, found["second"].why) == ("refused", ["it reads first, which would be made anew"])
+    assert (found["second"].state, found["second"].why) == ("refused", ["it reads first, which would be made again"])
     assert found["first"].left == 4
 
 
@@ -270,7 +272,7 @@ def test_plan_with_base_tells_what_is_taken_over_and_why_the_rest_is_not(tmp_pat
     assert states(found)["count"] == ("done", 0, 2, 0)
     assert states(found)["first"] == ("to do", 0, 0, 4)
     assert found["first"].why == [f"not taken from {tmp_path / 'old'}: drop: 0 -> 3"]
-    assert found["second"].why == [f"not taken from {tmp_path / 'old'}: it reads first, which would be made anew"]
+    assert found["second"].why == [f"not taken from {tmp_path / 'old'}: it reads first, which would be made again"]
 
 
 def test_plan_with_base_foretells_what_build_takes_over(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def read_grade(reply: str, finish: str = "stop") -> tuple[int | None, str | None
 def _read(
     text: str, finish: str, key: str, labelled: re.Pattern[str], alone: re.Pattern[str], read: Callable[[Any], _T]
 ) -> tuple[_T | None, str | None]:
-    """What *text* says, and why; None where that cannot be told.
+    """The verdict or grade in *text*, and its reason; None where it has none, or several.
 
     Args:
         key: Of JSON that holds what is looked for.

@@ -64,7 +64,7 @@ class RunSet:
         self.store = Store(url)
 
     def facts(self) -> dict[str, Any]:
-        """What tells whether the set changed under its name."""
+        """By which a change of the set under its name is seen."""
         return {name: self.store.table(name).digest() for name in ("export", "fuse", "ingest")}
 
     def questions(self) -> Iterator[Question | Drop]:
@@ -118,7 +118,7 @@ class FileSet:
         self._names |= {name: name for name in (self.place.files if self.place else ())}
 
     def facts(self) -> dict[str, Any]:
-        """What tells whether the set changed under its name."""
+        """By which a change of the set under its name is seen."""
         found = {"questions": str(content.look(self.path))}
         if self.captions:
             found["captions"] = str(content.look(self.captions))
@@ -292,7 +292,7 @@ def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
 
 
 def answers_digest(path: str) -> str:
-    """What identity knows given answers by: a file's content, or the answers of a benchmark.
+    """What identity holds of given answers: a digest of the file, or of a benchmark's answers.
 
     Raises:
         FileNotFoundError: there is neither at *path*.
@@ -301,6 +301,6 @@ def answers_digest(path: str) -> str:
     if table is not None:
         return f"{len(table.parts())} parts of answers, digest {table.digest()}"
     fs, root = fsspec.core.url_to_fs(path)
-    if not fs.isfile(root):
+    if (info(fs, root) or {}).get("type") != "file":
         raise FileNotFoundError(f"{path}: no such file, and no benchmark's folder with answers in it")
     return str(content.look(path))

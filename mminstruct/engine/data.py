@@ -113,10 +113,10 @@ def _plain(error: Exception) -> Exception:
 
 
 def _answers(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would try it for minutes, and warn at each attempt.
+    """Refuse an address that does not answer: Ray would try it for minutes, and warn at each attempt.
 
     Raises:
-        ConnectionError: nobody does.
+        ConnectionError: nothing listens there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():  # auto, local

@@ -16,16 +16,16 @@ from mminstruct.engine.config import EngineConfig
 from mminstruct.engine.data import connect
 from mminstruct.stage import Halt
 from mminstruct.store import Store
-from mminstruct.terminal import say as tell
+from mminstruct.terminal import say as to_terminal
 from mminstruct.training import loop, watch, zero
 from mminstruct.training.config import Train
-from mminstruct.training.data import told
+from mminstruct.training.data import counted
 from mminstruct.training.prepare import done, prepare
 
 Say = Callable[[str], None]
 
 
-def train(config: Train, say: Say = tell, commit: str | None = None, after_step: loop.Hook | None = None) -> str:
+def train(config: Train, say: Say = to_terminal, commit: str | None = None, after_step: loop.Hook | None = None) -> str:
     """Train, or go on where it stopped; the folder of the model.
 
     Args:
@@ -41,7 +41,7 @@ def train(config: Train, say: Say = tell, commit: str | None = None, after_step:
     with lease.hold(config.out + "/train"):
         manifest = prepare(config, commit)
         for name, facts in manifest["data"].items():
-            say(f"data.{'path' if name == 'train' else name}: {told(facts)}")
+            say(f"data.{'path' if name == 'train' else name}: {counted(facts)}")
         if not done(config):
             with _Progress(config, say):
                 (_alone if config.workers.kind == "local" else _on_ray)(config, after_step)

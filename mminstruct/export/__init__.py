@@ -100,7 +100,7 @@ def write(
     standings = standing(run)
     if faults := unsound(standings):
         more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
-        raise ExportError(f"the run is unsound: {faults[0]}{more}; `mminstruct status {run}` tells all of it")
+        raise ExportError(f"the run is unsound: {faults[0]}{more}; `mminstruct status {run}` lists all of them")
     check = Check(target)
     exported = Exported(run, check)
     facts = Facts(name=Path(to).absolute().name, shares=check.shares, models=exported.models())

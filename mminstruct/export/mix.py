@@ -115,7 +115,7 @@ def load(file: Path) -> Mix:
 
 
 def shares(wanted: Mix, there: dict[str, int], unsound: Mapping[str, Counter[str]] | None = None) -> dict[str, int]:
-    """How many rows each source gives, of those that are *there*; *unsound* ones are only told of.
+    """How many rows each source gives, of those that are *there*; *unsound* ones are only named in the error.
 
     Raises:
         ExportError: more are asked for than there are.
@@ -140,7 +140,7 @@ def shares(wanted: Mix, there: dict[str, int], unsound: Mapping[str, Counter[str
         taken[name] += 1
     for name, count in taken.items():
         if count > there[name] and not (sources[name].repeat and there[name]):
-            out = _told((unsound or {}).get(name, {}))
+            out = _counted((unsound or {}).get(name, {}))
             raise ExportError(
                 f"sources.{name}: {count} rows are asked for and {there[name]} sound ones are there"
                 f"{f' ({out})' if out else ''}: ask for fewer, or let them repeat (repeat: true)"
@@ -183,8 +183,8 @@ class Mixture:
                 yield Row(images=images, **found)
 
     def nothing(self) -> str:
-        told = (f"{one['source']}: {one['in']} rows, {_told(one['unsound']) or 'none taken'}" for one in self.report)
-        return f"there are no rows: none of the mixture is sound. {'; '.join(told)}"
+        each = (f"{one['source']}: {one['in']} rows, {_counted(one['unsound']) or 'none taken'}" for one in self.report)
+        return f"there are no rows: none of the mixture is sound. {'; '.join(each)}"
 
     def close(self, facts: Facts) -> None:
         facts.mixture = self.report
@@ -206,12 +206,13 @@ class Mixture:
         self, source: Source, unsound: Counter[str], mended: Counter[str], *, pixels: bool = True
     ) -> Iterator[Row]:
         """Rows of a source that are conversations; the others are counted by reason."""
-        for row in _read(source, unsound, mended, pixels):
+        for row, done in _read(source, unsound, mended, pixels):
             try:
                 check_turns(row.turns, len(row.images))
             except Unsound as error:
                 unsound[error.reason] += 1
             else:
+                mended.update(done)
                 if self.most is None or len(row.images) <= self.most:
                     yield row
                 else:
@@ -284,7 +285,11 @@ class _Survey:
     """Keys of rows that are there several times."""
 
 
-def _read(source: Source, unsound: Counter[str], mended: Counter[str], pixels: bool) -> Iterator[Row]:
+def _read(
+    source: Source, unsound: Counter[str], mended: Counter[str], pixels: bool
+) -> Iterator[tuple[Row, Counter[str]]]:
+    """Each row, and what was done to it to make it sound."""
+    none = Counter[str]()
     path = Path(source.path)
     if path.is_file():
         folder = Path(source.images) if source.images else path.parent
@@ -295,25 +300,23 @@ def _read(source: Source, unsound: Counter[str], mended: Counter[str], pixels: b
             done: Counter[str] = Counter()
             try:
                 row = row_of(record, folder, done)
-                check_turns(row.turns, len(row.images))
             except Unsound as error:
                 unsound[error.reason] += 1
             else:
-                mended.update(done)
-                yield row
+                yield row, done
     elif (path / "export.json").is_file():
         facts = parse(text.read(path / "export.json"), str(path / "export.json"))
-        yield from format_of(facts["format"]).read(path, "train")
+        yield from ((row, none) for row in format_of(facts["format"]).read(path, "train"))
     else:
         run = Exported(source.path, Check())
         if run.table.manifest() is None:
             raise FileNotFoundError(f"{source.path}: no file, no export and no run with a table `export` is there")
         deleted: Counter[str] = Counter()
-        yield from run.kept("train", deleted, pixels=pixels)
+        yield from ((row, none) for row in run.kept("train", deleted, pixels=pixels))
         unsound.update({f"deleted ({reason})": count for reason, count in deleted.items()})
 
 
-def _told(counted: Mapping[str, int]) -> str:
+def _counted(counted: Mapping[str, int]) -> str:
     return ", ".join(f"{count} x {reason}" for reason, count in sorted(counted.items()))
 
 

@@ -52,5 +52,5 @@ def row_of(record: dict[str, Any], folder: Path | None, mended: Counter[str] | N
 
 
 def provenance(record: dict[str, Any]) -> dict[str, str]:
-    """What a record tells beside its conversation."""
+    """What a record says beside its conversation."""
     return {name: str(record[name]) for name in PROVENANCE if record.get(name)}

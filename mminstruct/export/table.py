@@ -54,7 +54,7 @@ class Exported:
 
     def nothing(self) -> str:
         left = f"{sum(self.left_out.values())} rows are left out as deleted; " if self.left_out else ""
-        return f"there are no rows: {left}`mminstruct status {self.store.url}` tells which stage dropped them, and why"
+        return f"there are no rows: {left}`mminstruct status {self.store.url}` shows which stage dropped them, and why"
 
     def close(self, facts: Facts) -> None:
         """Tell what was left out; what the table has must be what was written and what was left out.

@@ -59,11 +59,11 @@ def read(folder: Path, split: str) -> Iterator[Row]:
                     images.append(data)
                     continue
                 record = parse(text.decode(data, member.name), f"{path}: {member.name}")
-                told = conversation.read(record)
-                shown = zip(told.images, images, strict=True)
+                found = conversation.read(record)
+                shown = zip(found.images, images, strict=True)
                 yield Row(
-                    id=told.id,
-                    turns=told.turns,
+                    id=found.id,
+                    turns=found.turns,
                     images=tuple(Image(name, data=image) for name, image in shown),
                     **provenance(record),
                 )

@@ -219,7 +219,7 @@ class Batches:
             ]
 
     def _line(self, line: bytes, asks: dict[str, Ask]) -> tuple[str, Bought | Fault]:
-        """(custom id, answer) of one line; no id for a line that cannot be read or is of nobody."""
+        """(custom id, answer) of one line; no id for a line that cannot be read or answers no request."""
         try:
             entry = json.loads(line)
             ask = asks[entry["custom_id"]]

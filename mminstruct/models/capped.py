@@ -1,4 +1,4 @@
-"""An HTTP client that trusts no endpoint: it reads so much of a reply and no more, and follows no redirection."""
+"""An HTTP client that trusts no endpoint: it limits the bytes read of a reply, and follows no redirection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POOL = 32
 class Client(httpx2.AsyncClient):
     """Reads at most *largest* bytes of a body, counted unpacked: 1 MB of gzip can hold a gigabyte.
 
-    Errors are read under the same cap. A body that is asked for as a stream is the caller's to count.
+    Errors are read under the same cap. The bytes of a body that is asked for as a stream must be counted by the caller.
 
     Args:
         connections: Most at once; shared out over pools of ``POOL``.

@@ -1,7 +1,7 @@
 """A chat completion as an endpoint sent it, of whatever shape: what it says, and what it used.
 
 This is the only place where the JSON of a reply is looked into, for live requests and for lines of batch files. A reply
-is either understood or a named fault; nothing here raises, and nothing that is not known to be good counts as good.
+is either understood or a named fault; nothing here raises, and what is not known to be good is a fault.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class Said:
 
 
 def usage(data: Any, *, tokens_in: int, tokens_out: int) -> Usage:
-    """What *data* says it used; *tokens_in* and *tokens_out* stand in for each number that is none."""
-    told = data.get("usage") if isinstance(data, dict) else None
-    told = told if isinstance(told, dict) else {}
-    prompt, reply = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
-    details = told.get("prompt_tokens_details")
+    """What *data* says it used; *tokens_in* and *tokens_out* replace a number that is missing or impossible."""
+    given = data.get("usage") if isinstance(data, dict) else None
+    given = given if isinstance(given, dict) else {}
+    prompt, reply = _count(given.get("prompt_tokens")), _count(given.get("completion_tokens"))
+    details = given.get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
     return Usage(
         tokens_in if prompt is None else prompt,
@@ -69,7 +69,7 @@ def usage(data: Any, *, tokens_in: int, tokens_out: int) -> Usage:
 
 
 def read(data: Any, finishes: dict[str, Finish], *, who: str) -> Said | Fault:
-    """The first choice of *data*, or what is wrong with it: its cost is None where it was a reply all the same.
+    """The first choice of *data*, or what is wrong with it; a fault's cost is None where it may be charged for.
 
     Args:
         finishes: What each finish reason means, by its name in lower case; ``null`` where there is none.

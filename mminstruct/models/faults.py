@@ -40,7 +40,7 @@ class Fault:
     wait: float = 0.0
     """Seconds that the endpoint asked to wait."""
     cost: float | None = 0.0
-    """US dollars that the endpoint charges all the same; None: it may have done the work, and nobody knows."""
+    """US dollars that the endpoint charges all the same; None: unknown, since it may have done the work."""
 
 
 _QUOTA = re.compile(

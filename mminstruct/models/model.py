@@ -85,10 +85,10 @@ class Embed(Protocol):
 
 
 def weights(name: str, model: Any = None) -> str:
-    """What identity knows a model by: its name, or what a local folder of weights holds.
+    """What identity holds of a model: its name, or a digest of a local folder of weights.
 
-    Hidden names do not count: hubs keep notes of downloads there. Names that only a server knows are never looked for
-    on this disk.
+    Hidden names do not count: hubs keep notes of downloads there. Names that only a server knows are not looked for on
+    this disk.
     """
     served = getattr(model, "backend", "") in ("openai", "oracle")
     if served or not name or name.startswith(MICRO) or not Path(name).is_dir():
@@ -137,7 +137,7 @@ class Model:
 
     @property
     def pinned(self) -> bool:
-        """Whether identity tells its weights: by a revision, or because they lie in a folder here."""
+        """Whether its weights are part of identity: by a revision, or because they are in a local folder."""
         return self.revision is not None or weights(self.name, self) != self.name
 
     @property
@@ -196,8 +196,3 @@ def images_of(message: Message) -> list[bytes]:
     return [
         base64.b64decode(item["image_url"]["url"].partition(",")[2]) for item in parts if item["type"] == "image_url"
     ]
-
-
-def image_of(message: Message) -> bytes | None:
-    """The first image in *message*, or None."""
-    return next(iter(images_of(message)), None)

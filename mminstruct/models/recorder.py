@@ -35,7 +35,7 @@ class Recorder:
         return self._known[request]
 
     async def put(self, request: str, reply: dict[str, Any]) -> None:
-        """Return when *reply* is safe; whoever is cancelled meanwhile does not keep it from being written."""
+        """Return when *reply* is safe; it is written also where the caller is cancelled meanwhile."""
         self._waiting[request] = reply
         if self._next is None:
             self._next = asyncio.create_task(self._write())

@@ -22,7 +22,7 @@ class Unfit(ValueError):
 
 
 class Contradiction(Unfit):
-    """A reply that holds several different answers: which one is meant cannot be told, and is not asked."""
+    """A reply that holds several different answers: which one is meant is not known, and is not asked."""
 
 
 def response_format(schema: dict[str, Any], how: How) -> dict[str, Any] | None:

@@ -164,7 +164,7 @@ class Chatter:
         if isinstance(output, Exception):
             return refused(output)
         made, tokens_in = output.outputs[0], len(output.prompt_token_ids or ())
-        if made.finish_reason not in ("stop", "length"):  # abort, error, and whatever else vLLM may come to say
+        if made.finish_reason not in ("stop", "length"):  # abort, error, and any reason that vLLM may add
             return Reply("", "error", tokens_in, error=f"vLLM ended the request: {made.finish_reason}")
         return Reply(self._transcripts.text(made.token_ids), made.finish_reason, tokens_in, len(made.token_ids))
 

@@ -14,7 +14,7 @@ IMAGES = frozenset(
     ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2",
      "svg", "eps", "psd", "ico", "ppm", "pgm", "pbm")
 )  # fmt: skip
-"""Extensions that promise an image; what lies inside is told by its first bytes."""
+"""Extensions that promise an image; the format is known by the first bytes."""
 _MAGIC = (
     (re.compile(rb"\xff\xd8\xff"), "JPEG"),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
@@ -79,7 +79,7 @@ def check(data: bytes, format: str) -> bytes:
 
 
 def zeroed(data: bytes) -> int:
-    """Where a stripped JPEG has a hole of zeros in its coded pixels; -1 for nowhere, as far as that can be told.
+    """Where a stripped JPEG has a hole of zeros in its coded pixels; -1 where none is found.
 
     By the usual Huffman tables no picture is coded as 32 zero bytes in a row; by tables made for it a flat one may be.
     """

@@ -1,4 +1,4 @@
-"""Conversations from outside, whoever wrote them: LLaVA's and ShareGPT's ``conversations``, OpenAI's ``messages``.
+"""Conversations from outside, in every common form: LLaVA's and ShareGPT's ``conversations``, OpenAI's ``messages``.
 
 Training, mixtures and benchmarks all read them here, so what one takes all take, with the same turns. What is not
 known (stray keys) is passed over; what a row says and we cannot keep makes it unsound, for a reason that is counted.
@@ -34,7 +34,7 @@ class Unsound(ValueError):
         self.reason = reason
         """A short name, to be counted."""
         self.row = row
-        """Its id, where whoever found the fault knew it."""
+        """Its id, where that was known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def images(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def located(name: str, folder: str) -> str:
-    """The path or URL of the image *name* in *folder*; of a remote folder nobody has looked whether it is there.
+    """The path or URL of the image *name* in *folder*; in a remote folder it is not looked for.
 
     Raises:
         Unsound: ``image`` where it leads out of the folder or is an address, ``image_missing`` where no such file is

@@ -1,7 +1,7 @@
-"""Evaluation images: each file of a folder is read, passed by with a count, or named; and how their copies are known.
+"""Evaluation images: each file of a folder is read, passed by with a count, or named; and hashes that find copies.
 
-An evaluation image that is left out in silence stays in the training set, so here everything is read that can be read,
-and what cannot be stops the build. Passed by are only files that are no images by their first bytes and their names.
+A copy of an evaluation image that is not read stays in the training set, so here everything is read that can be read,
+and what cannot be stops the build. Only files that are no images by their first bytes and by their names are passed by.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from mminstruct.content import walk
 from mminstruct.readers.container import IMAGES, BadImage, sniff
 from mminstruct.readers.image import EVALUATION, decode, phashes
 from mminstruct.stage import note
@@ -33,7 +34,7 @@ _MORE = frozenset(("tga", "pcx", "dds", "sgi", "ras", "qoi", "icns", "dib", "j2k
                    "cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "rw2"))  # fmt: skip
 _PACKED = frozenset(("tar", "tgz", "gz", "bz2", "xz", "zst", "zip", "7z", "rar", "parquet", "arrow", "lance", "h5",
                      "hdf5", "npy", "npz", "lmdb", "tfrecord", "mdb"))  # fmt: skip
-"""Endings of files in which images may lie that nobody would look at."""
+"""Extensions of files that may hold images and are not opened here."""
 _APPLE = b"\x00\x05\x16\x07"
 """AppleDouble: what macOS puts beside files on foreign disks, as ``._photo.jpg``."""
 
@@ -88,17 +89,11 @@ def pictures(folder: str, unreadable: str, field: str) -> Iterator[tuple[str, Im
 def _files(folder: str, refused: dict[str, str]) -> Iterator[tuple[str, Path]]:
     """Name and path of each file; folders that cannot be listed and things that are no files go into *refused*."""
     found: dict[str, Path] = {}
-    known: set[tuple[int, int]] = set()
 
     def unlisted(error: OSError) -> None:
         refused[repair(os.path.relpath(str(error.filename), folder))] = str(error.strerror)
 
-    for root, folders, files in os.walk(folder, followlinks=True, onerror=unlisted):
-        here = os.stat(root)
-        if (here.st_dev, here.st_ino) in known:  # links in a circle
-            folders.clear()
-            continue
-        known.add((here.st_dev, here.st_ino))
+    for root, files in walk(folder, unlisted):
         for file in files:
             path = Path(root, file)
             name = repair(path.relative_to(folder).as_posix())

@@ -1,6 +1,6 @@
 """The one place where pixels are decoded: upright, RGB, sRGB, first frame, capped in size, free of metadata.
 
-``normalise`` makes what is kept of an image; ``load`` gives the pixels alone, for everybody who looks at pictures. Both
+``normalise`` makes what is kept of an image; ``load`` gives the pixels alone, for all other code. Both
 decode by the same steps under ``Rules``: ingest's own, ``GIVEN`` for pictures that users bring, ``EVALUATION`` for
 those that must be recognised whatever happened to them.
 
@@ -76,7 +76,7 @@ EVALUATION = Rules(
 """For evaluation images, which are compared and never kept: all formats that are decoded in this process (EPS and PDF
 call another program), up to the size where the decoder itself stops, and damaged ones too."""
 _UNMARKED = ("TGA", "PCX", "DDS", "SGI", "SUN", "QOI", "ICNS", "DIB")
-"""Formats that ``sniff`` does not know: the decoders themselves tell them."""
+"""Formats that ``sniff`` does not know: the decoders themselves recognise them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +209,7 @@ def _upright(
         decoded = _decode_jpeg(opened, bare, size if scale <= 0.5 else (0, 0), rules)
     else:
         decoded = _load(opened, rules)
-    orientation = _orientation(opened)  # after the pixels: TIFFs are turned by their decoder, PNGs may tell it last
+    orientation = _orientation(opened)  # after the pixels: TIFFs are turned by their decoder, in a PNG it may come last
     transform = conversion(profile_of(opened, data, format), decoded.mode)
     untouched = scale == 1 and orientation == 1
     kept = bare if format == "JPEG" and untouched and decoded.mode == "RGB" and transform is None else None
@@ -236,6 +236,8 @@ def _orientation(opened: Image.Image) -> int:
     """1 to 8; 1 where there is none, or none that makes sense."""
     try:
         value = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
     except Exception:  # broken EXIF is no reason to lose an image
         note("exif_bad")
         return 1

@@ -21,11 +21,11 @@ _GAP = re.compile(r"[\s,]*")
 
 
 class _Json:
-    """A decoder of JSON that keeps to what can be written again: no NaN, no key twice, no lone surrogate, no abyss."""
+    """A decoder of JSON that can be written again: no NaN, no key twice, no lone surrogate, no deep nesting."""
 
     def __init__(self, seen: Counter[str] | None) -> None:
         self._seen = seen
-        self._found: Counter[str] = Counter()  # of the value under way: one that is cut is begun again
+        self._found: Counter[str] = Counter()  # of the current value
         self._twice: str | None = None
         self._scan = json.JSONDecoder(
             object_pairs_hook=self._object,
@@ -39,7 +39,7 @@ class _Json:
 
         Raises:
             json.JSONDecodeError: it is none, or goes on beyond *text*.
-            Ambiguous: it is one that means nothing certain, ending at ``end``.
+            Ambiguous: it is ambiguous or nested too deep, and ends at ``end``.
             RecursionError: it is nested too deep even to be looked at.
         """
         self._twice = None
@@ -66,7 +66,7 @@ class _Json:
         return value if math.isfinite(value) else self._none(digits)
 
     def _none(self, _: str) -> float | None:
-        """NaN and infinities, which JSON does not have: Python and pandas write them for what is missing."""
+        """NaN and infinities, which JSON does not have: Python and pandas write them for missing values."""
         self._found["json_not_finite"] += 1
         return None
 
@@ -81,7 +81,7 @@ class _Json:
 
 
 class Ambiguous(ValueError):
-    """JSON that parses and means nothing certain."""
+    """JSON that parses and is ambiguous, or nested too deep."""
 
     def __init__(self, said: str, end: int) -> None:
         super().__init__(said)
@@ -169,12 +169,12 @@ def _listed(file: Any) -> bool:
 
 
 def _items(file: Any, what: str, seen: Counter[str] | None, chunk: int) -> Iterator[Any]:
-    """The items of one list, a ``BadRow`` for one that means nothing certain."""
+    """The items of one list, a ``BadRow`` for one that is ``Ambiguous``."""
     decoder, pieces = _Json(seen), _pieces(file, what, seen)
     text, place, line, number, opened = "", 0, 1, 0, False
 
     def more() -> bool:
-        """Read as much again, so that a long record costs no square of its length."""
+        """Read as much again, so that the time for a long record stays linear."""
         nonlocal text, place, line
         new = pieces.read(max(chunk, len(text) - place))
         line += text.count("\n", 0, place)

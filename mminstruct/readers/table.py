@@ -44,7 +44,7 @@ def rows(
     """Rows from *start* up to, not including, *stop*, bad ones counted too; never the whole table in memory.
 
     Args:
-        seen: counts what was repaired, as ``readers.text`` does; by default in the notes of the unit under way.
+        seen: counts what was repaired, as ``readers.text`` does; by default in the notes of the current unit.
 
     Raises:
         Unreadable: no table of the kind that its name promises.
@@ -144,7 +144,7 @@ def open_parquet(file: Any, path: str, **options: Any) -> pq.ParquetFile:
 
 
 def _parquet_rows(file: Any, path: str, start: int, stop: int | None) -> Iterator[dict[str, Any] | BadRow]:
-    """Rows one by one: texts stay in their dictionary until their row's turn comes.
+    """Rows one by one: texts stay in their dictionary until their row is read.
 
     A dictionary of one text of a gigabyte is a file of some kilobytes; a batch of its rows would be any size.
     """

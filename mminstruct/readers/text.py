@@ -1,6 +1,6 @@
 r"""Text from outside: bytes to characters and lines, each fault with its file and line.
 
-Encodings, in this order: a byte order mark (UTF-8, UTF-16, UTF-32) or the zero bytes that tell UTF-16 and UTF-32 apart
+Encodings, in this order: a byte order mark (UTF-8, UTF-16, UTF-32) or the zero bytes by which UTF-16 and UTF-32 differ
 from UTF-8; UTF-8; UTF-8 with surrogates, which are paired again; Windows' cp1252, which Western software wrote before
 UTF-8. What is none of these is refused: no character is ever guessed. Whatever is not plain UTF-8 is counted.
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mminstruct.stage import note
+from mminstruct.text.characters import paired
 
 LINE_BYTES = 64 << 20
 """The longest line that is read: more is no record, but a file without line ends."""
@@ -42,7 +43,7 @@ class BadRow:
 
 
 def count(seen: Counter[str] | None, name: str, times: int = 1) -> None:
-    """Into *seen*, or into the notes of the unit under way."""
+    """Into *seen*, or into the notes of the current unit."""
     if seen is None:
         note(name, times)
     else:
@@ -57,7 +58,7 @@ _MARKS = {
 _ZEROS = {
     "utf-32-be": rb"\0\0\0[^\0]", "utf-32-le": rb"[^\0]\0\0\0", "utf-16-be": rb"\0[^\0]", "utf-16-le": rb"[^\0]\0",
 }  # fmt: skip
-"""How a first character below U+0100 looks where no mark tells (RFC 4627, section 3)."""
+"""How a first character below U+0100 looks where there is no mark (RFC 4627, section 3)."""
 
 
 def wide(head: bytes) -> str | None:
@@ -112,11 +113,11 @@ def _other(data: bytes, error: UnicodeDecodeError, what: str, seen: Counter[str]
 
 
 def mended(text: str, seen: Counter[str] | None = None) -> str:
-    """*text* with surrogates paired to the character that they mean; lone ones, which mean none, are left out."""
+    """``paired``, counted where it changes *text*."""
     if not _LONE.search(text):
         return text
     count(seen, "text_surrogates")
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    return paired(text)
 
 
 def lines(
@@ -125,7 +126,7 @@ def lines(
     r"""Lines by number, from 1, with their ends; each is decoded by itself, so that one bad line spoils no other.
 
     Args:
-        file: open for bytes; read from where it stands.
+        file: open for bytes; read from its present position.
         returns: whether a lone ``\r`` ends a line, too, as it does in CSV.
 
     Raises:
@@ -152,7 +153,7 @@ def lines(
 
 
 def _decoded(data: bytes, what: str, seen: Counter[str] | None) -> str:
-    """A later line, in which zero bytes tell nothing."""
+    """A later line, whose zero bytes say nothing about the encoding."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:

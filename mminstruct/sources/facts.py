@@ -1,4 +1,4 @@
-"""What tells one content of a shard from another: names within the source, sizes, ETags or bytes; never the path."""
+"""By what a change of a shard is seen: names within the source, sizes, ETags or bytes; never the path."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def facts(place: Place, shard: str, names: Iterable[str]) -> dict[str, Any]:
 
 
 def digest(place: Place, names: Iterable[str]) -> str | None:
-    """SHA-256 over the bytes of these files, 16 hex digits; None where the place is a store, whose ETags tell it.
+    """SHA-256 over the bytes of these files, 16 hex digits; None where the place is a store, which has ETags.
 
-    None, too, where a file is not what it was when *place* was listed: then nobody knows which bytes were read.
+    None, too, where a file is not what it was when *place* was listed: then it is unknown which bytes were read.
     """
     files = {name: place.files[name] for name in sorted(names)}
     if not _local(place):
@@ -46,7 +46,7 @@ def digest(place: Place, names: Iterable[str]) -> str | None:
 
 
 def _stamp(file: File) -> str:
-    """Of a link, when what it leads to was changed: the listing tells of the link itself."""
+    """Of a link, when its target was changed: the listing has the time of the link itself."""
     if not file.link:
         return file.stamp
     with contextlib.suppress(OSError):

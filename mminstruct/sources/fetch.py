@@ -1,4 +1,4 @@
-"""Fetches one image from an address that nobody vouches for.
+"""Fetches one image from an address that is not trusted.
 
 Only http and https; every host name is resolved here, each of its addresses must be public, and the connection goes to
 the address that was checked, so that a name cannot change its mind in between; proxies of the environment are not
@@ -60,7 +60,7 @@ def fetch(url: str, reach: Reach, trust: ssl.SSLContext) -> bytes:
     """The bytes at *url*.
 
     Raises:
-        BadImage: with a reason that begins with ``url_``; never another exception.
+        BadImage: with a reason that begins with ``url_``; never another exception but MemoryError.
     """
     deadline = time.monotonic() + reach.seconds
     for _ in range(reach.redirects + 1):
@@ -80,7 +80,7 @@ def _tried(url: str, reach: Reach, trust: ssl.SSLContext, deadline: float) -> by
         pause, failed = _PAUSE * 2 ** (tries - 1), BadImage("url_failed", "")
         try:
             return _get(url, reach, trust, deadline)
-        except BadImage:
+        except (BadImage, MemoryError):
             raise
         except _Busy as busy:
             pause = pause if busy.after is None else busy.after

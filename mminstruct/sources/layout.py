@@ -13,7 +13,7 @@ from mminstruct.sources.sample import IMAGES, SIDECARS, ignored
 from mminstruct.sources.sidecar import GUESSES
 
 _REASONS = 30
-"""Different reasons that a listing tells apart; hostile names could make any number of extensions."""
+"""Most different reasons in a listing; hostile names could make any number of extensions."""
 
 _OTHER = "no image by its name: other extensions, or none"
 
@@ -37,7 +37,7 @@ def layout(place: Place, image_columns: Collection[str], url_columns: Collection
     for name in place.finished(".parquet"):
         try:
             found = schema(place, name)
-        except (Unreadable, OSError):  # this file will fail by its name; another may tell the layout
+        except (Unreadable, OSError):  # this file will fail by its name; another may show the layout
             columns = columns or ["(unreadable)"]
             continue
         if column := image_column(found, image_columns):

@@ -1,7 +1,7 @@
 """Shards that are Parquet files with the images inside: Hugging Face's Image, bytes, base64 text, or lists of them.
 
 Each image of a list is a sample of its own, ``row 7[0]``, ``row 7[1]``; where a list has several, what else is in the
-row speaks of all of them, stays in ``sidecar``, and is nobody's alt-text.
+row speaks of all of them, stays in ``sidecar``, and is the alt-text of none.
 
 A kilobyte of Parquet can unpack to gigabytes: one long value in a dictionary, and thousands of rows that point at it.
 So values stay in their dictionary until they are taken out one by one, their size is looked at before they are copied,

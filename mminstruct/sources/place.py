@@ -10,6 +10,7 @@ from typing import Any
 
 import fsspec
 
+from mminstruct.content import ETAGS, LITTER
 from mminstruct.files import below
 from mminstruct.files import info as look_at
 
@@ -21,9 +22,7 @@ TRUTH = "ground truth of a drawn world"
 UNFINISHED = "archive or table under a name that begins with _, as unfinished and internal files have"
 NO_FILE = "no regular file: a pipe, a device, a link to a folder"
 
-_SYSTEM = re.compile(
-    r"(?:^|/)(?:\._[^/]*|\.DS_Store|__MACOSX/.*|Thumbs\.db|desktop\.ini|_(?:SUCCESS|committed_\d+|started_\d+))$", re.I
-)
+_SYSTEM = re.compile(rf"(?:^|/)(?:{LITTER}|__MACOSX/.*|_(?:SUCCESS|committed_\d+|started_\d+))$", re.I)
 _SCENE = re.compile(rb'\{"image_id": "[0-9a-f]{16}", "file": ')
 """How each line of a drawn world's truth begins (``microworld/shards.py``)."""
 
@@ -46,11 +45,11 @@ class Shard:
     """One unit of reading."""
 
     name: str
-    """Relative to the place; also what tells shards apart."""
+    """Relative to the place; different for each shard."""
     files: tuple[str, ...]
     """Names in the place that it is read from."""
     facts: dict[str, Any]
-    """What tells whether it changed under its name."""
+    """By which a change under its name is seen."""
     rows: tuple[int, int] = (0, -1)
     """Range of rows, for tables."""
     tables: tuple[str, ...] = ()
@@ -132,13 +131,13 @@ def _never(fs: Any, relative: str, name: str, info: dict[str, Any]) -> str | Non
         return SYSTEM
     if any(piece.startswith(".") for piece in relative.split("/")):
         return HIDDEN
-    if _odd(info) and not (info.get("islink") and not fs.isdir(name)):
+    if _odd(info) and not (info.get("islink") and (look_at(fs, name) or {}).get("type") != "directory"):
         return NO_FILE
     return TRUTH if relative.endswith("/scenes.jsonl") and _is_truth(fs, name) else None
 
 
 def _is_truth(fs: Any, path: str) -> bool:
-    """Whether ``mminstruct microworld`` wrote the file: told by its first line, not by its folder's name."""
+    """Whether ``mminstruct microworld`` wrote the file: known by its first line, not by its folder's name."""
     with fs.open(path, "rb") as opened:
         return _SCENE.match(opened.read(64)) is not None
 
@@ -155,7 +154,7 @@ def collection(url: str) -> str:
 
 
 def _stamp(info: dict[str, Any]) -> str:
-    for name in ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "updated"):
+    for name in (*ETAGS, "mtime", "LastModified", "last_modified", "updated"):
         if info.get(name):
             return str(info[name]).strip('"')
     return ""

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mminstruct.content import LITTER
 from mminstruct.readers.container import IMAGES as IMAGES
 from mminstruct.readers.container import sniff
 from mminstruct.readers.text import Unreadable
@@ -23,7 +24,7 @@ from mminstruct.text import repair
 TEXTS = frozenset(("txt", "caption"))
 SIDECARS = TEXTS | {"json"}
 _NOT_DATA = re.compile(
-    r"(?:^|/)(?:\._.*|__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini"
+    rf"(?:^|/)(?:{LITTER}|(?:\._[^/]*|__MACOSX)/.*"
     r"|(?:readme|licen[cs]e|copying|changelog)(?:\.(?:txt|md|rst|html?|pdf))?)$",
     re.I,
 )
@@ -284,7 +285,7 @@ def split(name: str, rule: Rule) -> tuple[str, str]:
 
 
 def slugs(names: list[str]) -> dict[str, str]:
-    """Unit key -> shard name: letters, digits, dots, dashes; told apart by a digest where two would be the same."""
+    """Unit key -> shard name: letters, digits, dots, dashes; with a digest where two would be the same."""
     plain = {name: _slug(name) for name in names}
     often: dict[str, int] = {}
     for slug in plain.values():

@@ -117,8 +117,9 @@ class Ingest(Stage):
             ValueError: nothing at ``path``, or nothing that the layout reads.
         """
         place = look(self.path)
-        self._listed = place, self._shards(place)
-        return {key: shard.facts for key, shard in self._listed[1].items()}
+        shards = self._shards(place)
+        self._listed = place, shards
+        return {key: shard.facts for key, shard in shards.items()}
 
     def content(self, key: str) -> str | None:
         """Digest of the bytes of a shard that ``shards`` named; None on stores, and where it has changed since."""
@@ -131,8 +132,12 @@ class Ingest(Stage):
         return {**self.__dict__, "_listed": None}  # a listing may hold a million names: workers make their own
 
     def listing(self) -> dict[str, Any]:
-        place = look(self.path)
-        return listing(place, self._shards(place).values())
+        """Of the files that ``shards`` saw, which is called first where it was not."""
+        if self._listed is None:
+            self.shards()
+        assert self._listed is not None
+        place, shards = self._listed
+        return listing(place, shards.values())
 
     def _layout(self, place: Place) -> str:
         return layout(place, self._named("image"), self._named("url")) if self.layout == "auto" else self.layout

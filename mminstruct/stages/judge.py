@@ -142,6 +142,6 @@ def _read(reply: Reply, order: int | None) -> Row:
 
 
 def _kept(reason: str | None) -> str | None:
-    """*reason* as it may be shown; none where a model's tokens or a server's message stand in it (the reply has it)."""
+    """*reason* as it may be shown; None where it holds a model's tokens or a server's message."""
     text = repair(reason or "")
     return text if text and broken(text) is None else None

@@ -30,10 +30,14 @@ def repair(text: str) -> str:
 
     Surrogate pairs become the character they mean; line ends become ``\n``; the ends are stripped.
     """
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
-    text = re.sub("\r\n?|[\u2028\u2029\x85]", "\n", text)
+    text = re.sub("\r\n?|[\u2028\u2029\x85]", "\n", paired(text))
     text = _JOINERS.sub("", _INVISIBLE.sub("", text))
     return unicodedata.normalize("NFC", text).strip()
+
+
+def paired(text: str) -> str:
+    """*text* with pairs of surrogates as the character that they mean, and without lone ones, which mean none."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
 
 
 def one_line(text: str) -> str:

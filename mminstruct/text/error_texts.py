@@ -85,7 +85,7 @@ def server_message(text: str, asked: str = "") -> str | None:
 
 
 def _error_object(text: str) -> str | None:
-    """An object that tells of an error and of nothing else: ``{"error": {"message": ...}}`` and its kin."""
+    """An object that tells of an error and of nothing else, such as ``{"error": {"message": ...}}``."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
 """What does not belong into any text: marks of models and their servers, bytes that were not decoded, error messages.
 
-Marks are known by their shape, for no list of names is ever whole. What an instruction may ask for (HTML, code, JSON)
+Marks are known by their shape, since no list of names is ever complete. What an instruction may ask for (HTML, code, JSON)
 passes where it was asked for, and so does what stands in fences, in back quotes or, as words on a sign, in quotes.
-``tests/text/test_leaks.py`` and ``benchmarks/leaks.py`` hold what must be found and what must pass.
+``tests/text/test_leaks.py`` and ``benchmarks/replies.py`` hold what must be found and what must pass.
 """
 
 # ruff: noqa: E501 - a pattern is read more easily in one piece
@@ -23,7 +23,7 @@ def leak(text: str, asked: str = "") -> Found | None:
     """What does not belong into *text*, the answer to the instruction *asked*; None where nothing was found.
 
     The names are those of ``broken``, and ``special_token`` of more shapes, ``escaped`` (written line ends, HTML
-    entities) and ``markup`` (tags that nobody asked for).
+    entities) and ``markup`` (tags that were not asked for).
     """
     if found := broken(text, asked):
         return found

@@ -1,4 +1,4 @@
-"""Texts that got stuck: a phrase again and again, one line over and over, or most of a text said before.
+"""Texts that repeat themselves: one phrase or line many times, or most of the text said before.
 
 Source: the repetition filters of Gopher (arXiv 2112.11446, A1.1) and FineWeb (arXiv 2406.17557).
 """

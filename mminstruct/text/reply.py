@@ -1,7 +1,7 @@
 """What a model's reply says, and whether it may be kept.
 
 ``spoken`` takes off what stands around a text; ``fault`` and ``flaw`` name what makes it unfit. Only what is known to
-be good passes: a finish reason, a mark or a tag that nobody knows is a named fault.
+be good passes: a finish reason, a mark or a tag that is not known is a named fault.
 """
 
 # ruff: noqa: E501 - a pattern is read more easily in one piece

@@ -1,4 +1,4 @@
-"""A reasoning model's thoughts: taken off where they end, named where they do not.
+"""A reasoning model's thoughts: removed where they end, named as a fault where they do not.
 
 Each family of models marks its thoughts in its own way: ``<think>``, ``[THINK]``, ``<seed:think>``, ``◁think▷``,
 ``<|START_THINKING|>``, channels. So a mark is known by its shape, a bracket around a word of thinking, and not by its
@@ -42,7 +42,7 @@ _ASKS_THOUGHT = re.compile(r"\bth(?:ink|ought)|monologue|mind|dialog|comic|story
 def without_thoughts(text: str) -> str:
     """*text* without the thoughts that stand in front of what is said.
 
-    Thoughts that do not end are cut, and the mark that opened them stays, so that no one takes them for a reply.
+    Thoughts that do not end are cut, and the mark that opened them stays, so that they cannot pass as a reply.
     """
     for opening, closing in _CHANNELS:
         if opened := opening.match(text):

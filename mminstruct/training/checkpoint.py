@@ -4,11 +4,11 @@
                                         complete.json: bytes and SHA-256 of each of them, written last
 
 What has no ``complete.json`` does not count: a worker that dies and a disk that fills up while one is written leave the
-one before it as it was. What has one, and a file that is not as it was written, is named and passed over.
+one before it as it was. One that has it, and a file that is not as it was written, is named and passed over.
 
 DeepSpeed's files are pickles, and a pickle can run a command. So they are read by PyTorch's loader of tensors
-(``weights_only``), which builds tensors, plain values and the few classes of ``_CLASSES``, and nothing else, whoever
-wrote them. The digests find damage; they are no signature. Who can write to a run's folder can put other weights there.
+(``weights_only``), which builds tensors, plain values and the few classes of ``_CLASSES``, and nothing else.
+The digests find damage; they are no signature: everybody who can write to a run's folder can put other weights there.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Checkpoint:
 
 
 def found(store: Store) -> tuple[list[Checkpoint], dict[str, str]]:
-    """Complete checkpoints by their receipts, the newest first; and names of those whose receipts are no receipts."""
+    """Complete checkpoints, the newest first; and those whose receipts cannot be read, with the reason."""
     whole: list[Checkpoint] = []
     torn: dict[str, str] = {}
     for name in reversed([name for name in store.names(FOLDER) if name.startswith("step-")]):
@@ -105,11 +105,11 @@ class Resumed:
 
     checkpoint: Checkpoint
     folder: Path
-    """In which its own folder is."""
+    """The folder that holds the checkpoint's own folder."""
     lost: dict[str, str]
     """Newer ones that are damaged, and how."""
     fetched: bool
-    """Whether *folder* is a copy that goes once it is loaded."""
+    """Whether *folder* is a copy that is removed once it is loaded."""
 
     def needs_conversion(self, world: int) -> bool:
         """Whether it holds states that are split over another number of workers than *world*."""
@@ -135,7 +135,7 @@ def newest(store: Store, place: Place) -> Resumed | None:
         said = "\n".join(f"{name}: {why}" for name, why in sorted(lost.items(), reverse=True))
         raise Halt(
             f"no checkpoint in {store.path(FOLDER)} is whole, so nothing of them is loaded:\n{said}\nBring back the"
-            f" files named, or begin anew without them: rm -r {shlex.quote(store.path(FOLDER))}"
+            f" files named, or begin again without them: rm -r {shlex.quote(store.path(FOLDER))}"
         )
     return None
 
@@ -148,7 +148,7 @@ def _fetch(store: Store, one: Checkpoint, place: Place) -> Path:
         def get(file: str) -> None:
             to = folder / one.name / file
             to.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # told as missing
+            with contextlib.suppress(FileNotFoundError):  # reported as missing by ``_fault``
                 store.fs.get_file(store.path(FOLDER, one.name, file), str(to))
 
         with ThreadPoolExecutor(4) as pool:
@@ -209,7 +209,7 @@ def save(engine: Any, store: Store, step: int, *, keep: int, place: Place) -> No
     try:
         engine.save_checkpoint(str(target), tag=name, client_state={"step": step}, save_latest=False)
     except (OSError, RuntimeError) as error:  # PyTorch's writer says RuntimeError of a disk that is full
-        raise OSError(f"checkpoint {name} could not be written, the one before it stands: {error}") from error
+        raise OSError(f"checkpoint {name} could not be written, the one before it is kept: {error}") from error
     place.barrier()
     here = sorted(str(path.relative_to(target / name)) for path in (target / name).rglob("*") if path.is_file())
     mine = here[place.rank :: place.world] if store.local else here if place.local == 0 else []
@@ -266,7 +266,8 @@ def _load(engine: Any, folder: Path, tag: str) -> int:
     try:
         path, client = engine.load_checkpoint(str(folder), tag=tag)
     except (pickle.UnpicklingError, KeyError, EOFError) as error:
-        raise Halt(f"{folder / tag} is not loaded: {error}") from error
+        versions = "load it with the versions that wrote it, which train/manifest.json names"
+        raise Halt(f"{folder / tag} is not loaded: {error}; {versions}") from error
     if path is None:
         raise Halt(f"{folder / tag} is not loaded: DeepSpeed found no checkpoint in it")
     return int(client["step"])
@@ -274,7 +275,7 @@ def _load(engine: Any, folder: Path, tag: str) -> int:
 
 @contextlib.contextmanager
 def _tensors_only() -> Iterator[None]:
-    """Whoever calls ``torch.load``, and however, gets tensors, plain values and ``_CLASSES``, or an error."""
+    """Every call of ``torch.load`` gives tensors, plain values and ``_CLASSES``, or an error."""
     import torch
 
     switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # wins over weights_only=False, with which DeepSpeed calls it

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from mminstruct.files import info
 from mminstruct.models.transcript import Unanswerable, picture
 from mminstruct.readers import conversation, records, text
 from mminstruct.text import repair
@@ -102,11 +103,11 @@ def read(path: str, images: str | None) -> tuple[pa.Table, dict[str, Any]]:
         "beside": {name: found for name in _BESIDE if (found := _beside(fs, f"{os.path.dirname(place)}/{name}"))},
     }
     if not table.num_rows:
-        raise ValueError(f"data {path}: no row to train on; {told(facts) if dropped else 'the file is empty'}")
+        raise ValueError(f"data {path}: no row to train on; {counted(facts) if dropped else 'the file is empty'}")
     return table, facts
 
 
-def told(facts: Mapping[str, Any]) -> str:
+def counted(facts: Mapping[str, Any]) -> str:
     """What became of the rows that were read, with an example of each reason."""
     said = [f"{facts['kept']} of {facts['taken']} conversations"]
     for reason, count in sorted(facts["dropped"].items()):
@@ -117,8 +118,9 @@ def told(facts: Mapping[str, Any]) -> str:
 
 
 def _beside(fs: Any, near: str) -> Any:
-    """What a file beside the data tells; nothing where it is none of ours."""
-    if not fs.exists(near) or fs.size(near) >= 2**20:
+    """The content of a JSON file beside the data; None where there is none, or it is larger than 1 MiB."""
+    there = info(fs, near)
+    if there is None or there["size"] >= 2**20:
         return None
     try:
         return records.parse(text.decode(fs.cat_file(near), near), near)

@@ -104,7 +104,7 @@ def encode(
         max_length: tokens, image included; what is beyond is cut off at the end, as upstream does.
 
     Raises:
-        ValueError: for turns in disorder, a template that refuses them or writes earlier turns anew, and a
+        ValueError: for turns in disorder, a template that refuses them or rewrites earlier turns, and a
             *max_length* that would cut the image.
     """
     said, write = _writer(conversation, tokenizer, image, template)

@@ -66,7 +66,7 @@ def test_a_reply_that_was_cut_counts_only_if_its_json_is_whole() -> None:
 
 
 @pytest.mark.parametrize("finish", ["error", "filtered", "abort", ""])
-def test_a_reply_that_failed_says_nothing_whatever_stands_in_it(finish: str) -> None:
+def test_a_failed_reply_says_nothing_whatever_its_text(finish: str) -> None:
     assert read_verdict('{"reason": "x", "verdict": "A"}', finish) == ("unparsed", None)
     assert read_verdict("A", finish) == ("unparsed", None)
     assert read_grade('{"reason": "x", "grade": 7}', finish) == (None, None)

@@ -242,7 +242,7 @@ def test_half_sent_requests_take_no_place_from_whole_ones() -> None:
     assert asyncio.run(talk())[0] == 200
 
 
-def test_more_requests_than_the_model_and_its_queue_take_are_told_to_come_back() -> None:
+def test_more_requests_than_the_model_and_its_queue_take_get_429() -> None:
     free = threading.Event()
 
     def slow(messages: Any) -> Reply:
@@ -260,7 +260,7 @@ def test_more_requests_than_the_model_and_its_queue_take_are_told_to_come_back()
 
 
 @pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00", "\\ude00\\ud83d"])
-def test_half_a_character_is_the_requests_fault_wherever_it_stands(half: str) -> None:
+def test_half_a_surrogate_pair_anywhere_is_the_requests_fault(half: str) -> None:
     made, chat = replica(echo)
     raw = json.dumps(body(messages=[turn("HERE")])).replace("HERE", half).encode()
     status, answer = asyncio.run(call(made, "/v1/chat/completions", raw))
@@ -392,7 +392,7 @@ def test_vectors_over_http_are_those_of_the_embedder_in_process(embedding: str) 
 
 
 @pytest.mark.slow
-def test_many_half_sent_requests_shut_nobody_out_and_are_given_up(embedding: str) -> None:
+def test_many_half_sent_requests_block_no_other_and_are_given_up(embedding: str) -> None:
     host, port = re.findall(r"//([^:]+):(\d+)/", embedding)[0]
     head = (
         f"POST /v1/embeddings HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {TOKEN}\r\n"

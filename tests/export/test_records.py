@@ -9,7 +9,7 @@ from mminstruct.readers.text import Unreadable
 from tests.export.conftest import jpeg, turns
 
 
-def test_a_row_that_cannot_be_read_refuses_what_we_wrote_and_is_told_of_what_others_did(tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_read_refuses_our_own_file_and_is_counted_in_those_of_others(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"a": 1}\n{"a": \n{"a": 2}\n')
     assert [type(one).__name__ for one in records(tmp_path / "x.jsonl")] == ["dict", "BadRow", "dict"]
     with pytest.raises(Unreadable, match=r"x\.jsonl line 2: it is no JSON"):

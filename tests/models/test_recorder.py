@@ -73,7 +73,7 @@ def test_a_group_that_cannot_be_written_fails_all_of_it_and_not_the_next() -> No
     assert others == [None, None]
 
 
-def test_a_reply_is_written_though_nobody_waits_for_it_any_more() -> None:
+def test_a_reply_is_written_though_its_caller_was_cancelled() -> None:
     async def run() -> Slow:
         shelf = Slow()
         tasks = await puts(Recorder(shelf), shelf, "ab")

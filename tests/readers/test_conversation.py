@@ -163,7 +163,7 @@ def test_a_sound_conversation_is_read_whole(
         ("nothing", "no_conversation"),
     ],
 )
-def test_what_is_no_conversation_is_told_by_reason(name: str, reason: str) -> None:
+def test_what_is_no_conversation_is_counted_by_reason(name: str, reason: str) -> None:
     with pytest.raises(Unsound) as error:
         conversation.read(CONVERSATIONS[name])
     assert error.value.reason == reason

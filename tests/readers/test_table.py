@@ -85,7 +85,7 @@ def test_short_rows_and_empty_cells_behind_are_no_fault(tmp_path: Path) -> None:
     assert made == [{"a": "1", "b": None}, {"a": "1", "b": "2"}]
 
 
-def test_columns_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match=r"x\.csv has two columns 'url'"):
         found(tmp_path / "x.csv", "url,url\n1,2\n")
 

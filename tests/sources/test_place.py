@@ -47,7 +47,7 @@ def test_what_is_no_data_is_passed_by_and_counted(tmp_path: Path) -> None:
     assert list(look(str(tmp_path / "b/.f.jpg")).files) == [".f.jpg"], "a file that is given by its name is read"
 
 
-def test_the_truth_of_a_drawn_world_is_told_by_its_content(tmp_path: Path) -> None:
+def test_the_truth_of_a_drawn_world_is_known_by_its_content(tmp_path: Path) -> None:
     world.write("coco", tmp_path, 1)
     assert look(str(tmp_path)).passed == {"_truth/scenes.jsonl": TRUTH}
     (tmp_path / "_truth/scenes.jsonl").write_text('{"url": "http://x/1.jpg"}\n')

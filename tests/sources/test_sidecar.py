@@ -69,7 +69,7 @@ def test_of_a_list_of_captions_the_first_is_the_alt_text_and_the_others_stay() -
     assert noted(b'{"caption": [1, {"raw": "x"}]}')[0].alt_text is None
 
 
-def test_what_speaks_of_several_images_is_nobodys_alt_text() -> None:
+def test_what_speaks_of_several_images_is_the_alt_text_of_none() -> None:
     found, notes = noted(None, shared=True, caption="both of them", license="CC0")
     assert (found.alt_text, found.licence, found.sidecar) == (None, "CC0", '{"caption": "both of them"}')
     assert notes == {"caption_shared": 1}

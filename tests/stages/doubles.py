@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
-from mminstruct.models.model import Model, Reply, image_of
+from mminstruct.models.model import Model, Reply, images_of
 from mminstruct.prompts import Message
 from mminstruct.stage import content_id, runtime
 
@@ -41,9 +41,14 @@ def said(messages: list[Message]) -> str:
     return "\n".join(pieces)
 
 
+def image_of(message: Message) -> bytes | None:
+    """The first image in *message*, or None."""
+    return next(iter(images_of(message)), None)
+
+
 def echo(messages: list[Message], seed: int) -> str:
     """A sentence that differs with every word and picture of the transcript, and not with the seed."""
-    picture = next((image for image in map(image_of, messages) if image is not None), b"")
+    picture = next((image for message in messages for image in images_of(message)), b"")
     return f"A reply about {content_id(said(messages), picture)}."
 
 

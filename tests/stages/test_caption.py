@@ -4,11 +4,11 @@ import pyarrow as pa
 import pytest
 
 from mminstruct import schemas
-from mminstruct.models.model import Reply, image_of
+from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
 from mminstruct.stage import seed
 from mminstruct.stages.caption import Caption
-from tests.stages.doubles import Scripted, prompt_text, said
+from tests.stages.doubles import Scripted, image_of, prompt_text, said
 
 
 def ingest(count: int) -> pa.Table:

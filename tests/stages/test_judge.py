@@ -9,12 +9,12 @@ import pytest
 
 from mminstruct import schemas
 from mminstruct.bench.juror import Juror
-from mminstruct.models.model import Reply, image_of
+from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
 from mminstruct.stage import Made
 from mminstruct.stages.judge import Judge
 from tests.bench.pictures import picture
-from tests.stages.doubles import Referee, said
+from tests.stages.doubles import Referee, image_of, said
 
 ANSWERS = {"x": "Apples.", "y": "Bees.", "z": "Cats."}
 
@@ -63,7 +63,7 @@ def test_every_two_are_compared_in_both_orders_and_the_verdict_names_the_contest
     assert json.loads(rows[0]["reply"])["verdict"] == "A"
 
 
-def test_a_reason_with_a_models_tokens_is_not_shown_and_the_verdict_stands() -> None:
+def test_a_reason_with_a_models_tokens_is_not_shown_and_the_verdict_is_kept() -> None:
     said = json.dumps({"reason": "A is <|im_end|> better", "verdict": "A"})
     made = run({"r": Referee(script=lambda messages, seed: said)})
     assert {(row["order"], row["verdict"], row["reason"]) for row in made.table.to_pylist()} == {

@@ -9,12 +9,12 @@ import pytest
 
 from mminstruct import schemas
 from mminstruct.bench.contestant import Contestant
-from mminstruct.models.model import Reply, image_of
+from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
 from mminstruct.stage import Made
 from mminstruct.stages.respond import Respond, ends
 from tests.bench.pictures import lines, picture
-from tests.stages.doubles import Player, prompt_text, said
+from tests.stages.doubles import Player, image_of, prompt_text, said
 
 
 def run(contestants: dict[str, Contestant], count: int = 3, blind: tuple[int, ...] = (), **fields: Any) -> Made:

@@ -151,7 +151,7 @@ def test_the_model_left_answers_alike_in_transformers_and_vllm(trained: Trained)
 
 
 @pytest.mark.parametrize("stage", [2, 3])
-def test_a_flipped_bit_in_an_optimizer_file_is_told_and_the_checkpoint_before_it_is_taken(
+def test_a_flipped_bit_in_an_optimizer_file_is_named_and_the_checkpoint_before_it_is_taken(
     trained: Trained, stage: int
 ) -> None:
     _, made = trained
