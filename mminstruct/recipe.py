@@ -37,6 +37,9 @@ class Recipe:
         """Stages by table name, in order."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
+    def check(self) -> None:
+        """Raise ValueError where one stage names what another does not have."""
+
 
 def inputs(stage: Stage) -> dict[str, tuple[str, Read]]:
     """What *stage* reads: argument name -> (table, how)."""
@@ -56,7 +59,8 @@ def check(recipe: Recipe, installed: bool = True) -> None:
 
     Raises:
         RecipeError: one line for each fault: an unknown table or column, a prompt variable that no one fills in,
-            a path where nothing lies, a missing extra, a stage's own complaint.
+            a path where nothing lies, a backend or an option of one that
+            there is none of, a missing extra, a stage's own complaint.
     """
     faults: list[str] = []
     written: dict[str, pa.Schema] = {}
@@ -81,7 +85,9 @@ def check(recipe: Recipe, installed: bool = True) -> None:
                         look(value, holder)
                     except OSError as error:
                         faults.append(f"{where}.{field.name}: {error}")
-            needs = NEEDS.get(holder.backend, holder.backend) if isinstance(holder, Model) else None
+            unknown = holder.unknown() if isinstance(holder, Model) else []
+            faults += [f"{where}: {line}" for line in unknown]
+            needs = NEEDS.get(holder.backend, holder.backend) if isinstance(holder, Model) and not unknown else None
             if installed and needs is not None and importlib.util.find_spec(needs) is None:
                 faults.append(
                     f"{where} is reached by {holder.backend}, which is not installed:"
@@ -92,6 +98,10 @@ def check(recipe: Recipe, installed: bool = True) -> None:
         except ValueError as error:
             faults += [_keyed(name, line) for line in str(error).split("\n")]
         written[name] = stage.writes
+    try:
+        recipe.check()
+    except ValueError as error:
+        faults.append(f"recipe.{error}")
     if faults:
         raise RecipeError("\n".join(faults))
 

@@ -52,6 +52,15 @@ class Bench(Recipe):
     judge: Judge
     score: Score
 
+    def check(self) -> None:
+        who = [name if not turns else f"{name}@{turns}" for name in sorted(self.respond.contestants)
+               for turns in (self.respond.rounds if self.respond.contestants[name].answers is None else [0])]  # fmt: skip
+        for key, given, known in (
+            ("judge.baseline", self.judge.baseline, who), ("score.truth", self.score.truth, sorted(self.judge.judges))
+        ):  # fmt: skip
+            if given is not None and given not in known:
+                raise ValueError(f"{key}={given} is none of {', '.join(known) or 'nobody'}")
+
 
 RECIPES: dict[str, type[Recipe]] = {"mm_instruct": MMInstruct, "bench": Bench}
 """Recipes by the name that ``recipe=`` takes."""

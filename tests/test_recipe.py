@@ -67,7 +67,7 @@ def test_a_prompt_that_is_no_transcript_is_refused() -> None:
 def test_a_missing_extra_and_a_stages_own_complaint_are_told() -> None:
     with pytest.raises(RecipeError) as refused:
         check(Wanting(count=Count(), needy=Needy(drop=-1)))
-    assert "needy.model is reached by nowhere_at_all, which is not installed: pip install" in str(refused.value)
+    assert "needy.model: m: backend 'nowhere_at_all' is not one of vllm, openai" in str(refused.value)
     assert "needy: drop is -1" in str(refused.value)
 
 

@@ -45,6 +45,7 @@ class Match(Stage):
     margin: float | None = None
     """The same, portable between models: how far above its mean cosine to the whole bank an image's must lie."""
     prices: bool = True
+    """Whether instructions that lie near every image are held to *cap*; nothing to do for *how* random."""
     cap: float = 3.0
     """Highest share of an instruction among all draws, as a multiple of the uniform share; kept in expectation."""
     sample_images: int = 512
