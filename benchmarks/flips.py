@@ -41,7 +41,7 @@ def checked(run: Path) -> str:
     """What ``status --verify`` says, or raises for."""
     standings = standing(str(run), verify=True)
     for stands in standings:
-        told = [*stands.faults, *(note for note in stands.notes if DAMAGED_COPY in note)]
+        told = [*stands.faults, *(note for note in stands.remarks if DAMAGED_COPY in note)]
         if told:
             raise OSError(told[0])
     return as_json(standings)

@@ -11,20 +11,22 @@ holder counts as dead. A holder that was only paused finds a higher number at it
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 
+from mminstruct.checksum import seal, unseal
 from mminstruct.stage import Halt
 from mminstruct.store import Store
+from mminstruct.terminal import say
 
 FOLDER = "_lease"
 BEAT = 5.0
@@ -50,6 +52,8 @@ class Holder:
     command: str
     since: str
     """When it took the lease, UTC."""
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Tells this taking from any other, of the same process too: no two takers write the same bytes."""
     beat: int = 0
     """Signs of life so far."""
     released: bool = False
@@ -180,7 +184,7 @@ def _await_death(store: Store, number: int, holder: Holder) -> None:
         if holder.lives:
             raise Held(f"{held}; wait for its end, or stop it (kill {holder.pid}), and run the same command again")
         return
-    print(f"{store.url}: {holder} has the lease; waiting up to {TERM:g} s for a sign of life", file=sys.stderr)
+    say(f"{store.url}: {holder} has the lease; waiting up to {TERM:g} s for a sign of life", to=sys.stderr)
     end = time.monotonic() + TERM
     while time.monotonic() < end:
         time.sleep(min(BEAT / 5, 1.0))
@@ -199,7 +203,9 @@ def _last(store: Store) -> tuple[int, Holder | None]:
             return 0, None
         data = store.read(FOLDER, names[-1])
         if data is not None:  # else it was removed between the two
-            return int(names[-1].removesuffix(".json")), Holder(**json.loads(data))
+            where = store.show(FOLDER, names[-1])
+            facts = unseal(data, where, f"if no process works on {store.url}, remove this file")
+            return int(names[-1].removesuffix(".json")), Holder(**facts)
     raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed and cannot be read")
 
 
@@ -208,7 +214,7 @@ def _name(number: int) -> str:
 
 
 def _data(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder), indent=1).encode()
+    return seal(asdict(holder), indent=1)
 
 
 def _write(store: Store, number: int, holder: Holder) -> None:

@@ -186,14 +186,22 @@ def test_a_prompt_that_is_no_prompt_is_refused(mine: Path) -> None:
         made(mine, "recipe.caption.prompt=odd", folders=[mine])
 
 
-def test_a_prompt_in_another_encoding_is_refused_by_its_file_and_a_byte_order_mark_is_no_text(mine: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_prompt_in_another_encoding_is_read_with_a_warning_that_names_its_file(
+    mine: Path, encoding: str, caplog: pytest.LogCaptureFixture
+) -> None:
     (mine / "prompts").mkdir()
-    (mine / "prompts" / "odd.md").write_text("## user\nWhat is this?", encoding="utf-16")
-    with pytest.raises(ValueError, match=r"recipe.caption.prompt: .*prompts/odd.md .*UTF-8"):
-        made(mine, "recipe.caption.prompt=odd", folders=[mine])
-    (mine / "prompts" / "odd.md").write_text("## user\nWhat is this?", encoding="utf-8-sig")
+    (mine / "prompts" / "odd.md").write_text("## user\nWhat is this?", encoding=encoding)
     run = made(mine, "recipe.caption.prompt=odd", folders=[mine])
     assert run.stages["caption"].prompt == "## user\nWhat is this?"  # type: ignore[attr-defined]
+    assert ("odd.md is not UTF-8" in caplog.text) == (encoding == "utf-16")
+
+
+def test_a_prompt_that_is_no_text_is_refused_by_its_file(mine: Path) -> None:
+    (mine / "prompts").mkdir()
+    (mine / "prompts" / "odd.md").write_bytes(b"## user\n\x81\x00\x8d")
+    with pytest.raises(ValueError, match=r"prompts/odd.md"):
+        made(mine, "recipe.caption.prompt=odd", folders=[mine])
 
 
 def test_seeds_are_the_instructions_of_their_files(mine: Path) -> None:
@@ -346,7 +354,9 @@ def test_plan_says_how_to_go_on_where_the_recipe_is_refused(say: Words) -> None:
     words = ["recipe=small", "engine=local", "out=run"]
     assert say("build", *words)[0] == 0
     assert "out=NEW" not in say("plan", *words)[1]
-    assert say("plan", *words, "recipe.first.drop=3")[1].endswith("keep what did not change: out=NEW base=run\n")
+    refused = say("plan", *words, "recipe.first.drop=3")[1]
+    assert "build is refused:\nrecipe.first.drop: 0 -> 3\n" in refused
+    assert refused.rstrip().splitlines()[-1].strip().startswith("mminstruct build out=run-2 base=run ")
 
 
 def test_base_takes_over_what_did_not_change(say: Words) -> None:

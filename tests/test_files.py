@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mminstruct import deletion, files
+from mminstruct import deletion, files, lease
 from mminstruct.engine.local import Local
 from mminstruct.files import Files, Unreachable, below, info
 from mminstruct.run import FailedUnits, Run, claim, execute
@@ -130,16 +130,21 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_nothing_half_written(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", full)
+    run = Run(url=str(tmp_path / "run"), recipe=small())
+    with lease.hold(run.url):
+        monkeypatch.setattr(os, "fsync", full)
+        _a_full_disk(tmp_path, run)
+        monkeypatch.undo()
+        claim(run)
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(Halt, match=r"count/shard-00000: cannot write .*shard-00000-0000\..*make room"):
+            execute(run, Local())
+
+
+def _a_full_disk(tmp_path: Path, run: Run) -> None:
     store = Files(str(tmp_path))
     with pytest.raises(Unreachable, match=r"cannot write .*/t/x\.json: .*No space left.*make room there"):
         store.write(b"x", "t", "x.json")
     assert list((tmp_path / "t").iterdir()) == []
-    run = Run(url=str(tmp_path / "run"), recipe=small())
     with pytest.raises(Unreachable, match=r"run/count/manifest\.json"):
         claim(run)
-    monkeypatch.undo()
-    claim(run)
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Halt, match=r"count/shard-00000: cannot write .*shard-00000-0000\..*make room"):
-        execute(run, Local())

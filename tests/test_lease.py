@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from mminstruct import lease
+from mminstruct.checksum import Damaged
 from mminstruct.lease import Held, Holder, hold, take
 from mminstruct.store import Store
 from tests import world
@@ -119,7 +120,8 @@ def test_after_a_killed_driver_the_next_takes_over_at_once_and_buys_again_only_w
 
 
 def elsewhere(number: int = 1, **facts: object) -> Holder:
-    some = {"host": "far", "machine": "far 1", "pid": 7, "started": 0.0, "command": "mminstruct build", "since": "then"}
+    some = {"host": "far", "machine": "far 1", "pid": 7, "started": 0.0, "command": "mminstruct build", "since": "then",
+            "token": "t"}  # fmt: skip
     return Holder(**{**some, **facts})  # type: ignore[arg-type]
 
 
@@ -205,3 +207,11 @@ def test_a_process_of_the_same_number_that_began_later_is_not_the_holder() -> No
     assert me.lives
     assert not replace(me, started=me.started - 60).lives
     assert not replace(me, pid=2**22 + os.getpid()).lives
+
+
+def test_a_damaged_lease_is_named_with_what_to_do(store: Store) -> None:
+    data = bytearray(lease._data(elsewhere()))
+    data[data.index(b"far")] ^= 1
+    store.create(bytes(data), lease.FOLDER, "00000001.json")
+    with pytest.raises(Damaged, match=r"_lease/00000001\.json .*if no process works on .*, remove this file"):
+        take(store)

@@ -31,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_relative_to(folder / "_aside")
+        if path.is_file() and path.relative_to(folder).parts[0] not in ("_aside", "_lease")
     }
 
 

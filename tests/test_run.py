@@ -172,11 +172,11 @@ def test_paid_replies_of_a_unit_that_base_did_not_finish_come_along(tmp_path: Pa
     build(tmp_path / "old", recipe)
     old = Run(url=str(tmp_path / "old"), recipe=recipe)
     (tmp_path / "old" / "first" / "_receipts" / "shard-00000-0001.json").unlink()
-    Calls(old.table("first"), "shard-00000-0001").put("asked", {"text": "paid for"})
+    Calls(old.table("first"), "shard-00000-0001").put({"asked": {"text": "paid for"}})
     new = Run(url=str(tmp_path / "new"), recipe=recipe)
     claim(new, old.url)
     assert Calls(new.table("first"), "shard-00000-0001").get("asked") == {"text": "paid for"}
-    Calls(new.table("first"), "shard-00000-0001").put("more", {"text": "of the new run alone"})
+    Calls(new.table("first"), "shard-00000-0001").put({"more": {"text": "of the new run alone"}})
     assert Calls(old.table("first"), "shard-00000-0001").get("more") is None
 
 

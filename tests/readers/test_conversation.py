@@ -20,7 +20,7 @@ from tests.readers.hostile import CONVERSATIONS, talk
 
 OWN = {
     "train": {"several_images", "image_missing"},
-    "mix": {"token", "empty", "several_images", "image_missing", "image_count"},
+    "mix": {"token", "empty", "undecoded", "error_text", "several_images", "image_missing", "image_count"},
     "bench": {"no_question", "several_images", "nothing_to_see", "no_id"},
 }
 """What a door refuses beyond what the reader does: training takes one image; a mixture is for any trainer, so it holds

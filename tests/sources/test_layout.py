@@ -73,7 +73,7 @@ NAMES = st.builds(lambda *pieces: "".join(pieces), FOLDERS, BASES, ENDINGS)
 
 def shards_of(place: Place, kind: str, rule: Any) -> list[Shard]:
     return {
-        "tar": lambda: archive.shards(place), "folder": lambda: folder.shards(place, rule, 3),
+        "tar": lambda: archive.shards(place), "folder": lambda: folder.shards(place, rule, 3, "all"),
         "parquet": lambda: parquet.shards(place), "urls": lambda: urls.shards(place, 2),
     }[kind]()  # fmt: skip
 
@@ -157,7 +157,9 @@ def test_rows_of_metadata_join_are_repeated_or_are_drops(tmp_path: Path) -> None
     unit = Unit(table="ingest", key="all")
     token = UNIT.set(unit)
     out = [
-        one for shard in folder.shards(place, "last", 1) for one in folder.read(place, shard, "last", 1 << 20, False)
+        one
+        for shard in folder.shards(place, "last", 1, "all")
+        for one in folder.read(place, shard, "last", 1 << 20, False)
     ]
     UNIT.reset(token)
     assert {one.member: one.row.get("text") for one in out if isinstance(one, Sample)} == {
@@ -181,7 +183,7 @@ def test_a_metadata_table_that_names_no_files_fails_by_its_name(tmp_path: Path) 
     (tmp_path / "metadata.csv").write_text("name,text\nx.jpg,one\n")
     place = look(str(tmp_path))
     with pytest.raises(ValueError, match=r"metadata\.csv names no files: give it a column file_name"):
-        list(folder.read(place, folder.shards(place, "last", 9)[0], "last", 1 << 20, False))
+        list(folder.read(place, folder.shards(place, "last", 9, "all")[0], "last", 1 << 20, False))
 
 
 def test_rows_beside_an_archive_join_are_repeated_or_are_drops(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_place_without_images_is_refused_with_what_was_looked_for(
 
 def test_groups_of_a_folder_never_part_an_image_from_its_sidecars(tmp_path: Path) -> None:
     lay(tmp_path, *(f"{key}.{kind}" for key in range(10) for kind in ("jpg", "json", "txt")), "sub/1.jpg")
-    shards = folder.shards(look(str(tmp_path)), "last", 4)
+    shards = folder.shards(look(str(tmp_path)), "last", 4, "all")
     assert [len(shard.files) for shard in shards] == [6, 6, 6, 6, 6, 1]
     for shard in shards[:-1]:
         assert len({name.split(".")[0] for name in shard.files}) == 2
@@ -146,7 +146,7 @@ def test_groups_of_a_folder_never_part_an_image_from_its_sidecars(tmp_path: Path
 
 def test_a_group_tells_when_a_file_of_it_changed(tmp_path: Path) -> None:
     lay(tmp_path, "1.jpg", "2.jpg")
-    before = folder.shards(look(str(tmp_path)), "last", 4)[0].facts
-    assert folder.shards(look(str(tmp_path)), "last", 4)[0].facts == before
+    before = folder.shards(look(str(tmp_path)), "last", 4, "all")[0].facts
+    assert folder.shards(look(str(tmp_path)), "last", 4, "all")[0].facts == before
     (tmp_path / "2.jpg").write_bytes(b"another")
-    assert folder.shards(look(str(tmp_path)), "last", 4)[0].facts != before
+    assert folder.shards(look(str(tmp_path)), "last", 4, "all")[0].facts != before

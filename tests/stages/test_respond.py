@@ -65,7 +65,6 @@ def test_an_answer_cut_at_the_cap_is_kept_and_marked() -> None:
     [
         (Reply("", "error", error="boom"), "model_error"),
         (Reply("", "filtered"), "model_filtered"),
-        (Reply("It is half an ans", "abort"), "model_abort"),  # type: ignore[arg-type]
         (Reply("Request timed out. Please try again.", "stop"), "error_text"),
         (Reply('{"error": {"message": "Rate limit reached", "code": 429}}', "stop"), "error_text"),
     ],
