@@ -53,8 +53,9 @@ class Bench(Recipe):
     score: Score
 
     def check(self) -> None:
-        who = [name if not turns else f"{name}@{turns}" for name in sorted(self.respond.contestants)
-               for turns in (self.respond.rounds if self.respond.contestants[name].answers is None else [0])]  # fmt: skip
+        asked = {name: one.answers is None for name, one in sorted(self.respond.contestants.items())}
+        turns = {name: self.respond.rounds if fresh else [0] for name, fresh in asked.items()}
+        who = [f"{name}@{count}" if count else name for name, counts in turns.items() for count in counts]
         for key, given, known in (
             ("judge.baseline", self.judge.baseline, who), ("score.truth", self.score.truth, sorted(self.judge.judges))
         ):  # fmt: skip

@@ -167,9 +167,9 @@ class Model:
         """What names neither a backend nor an option of it, one line each: it would change nothing."""
         if self.backend not in EXTRAS:
             return [f"{self.name}: backend {self.backend!r} is not one of {', '.join(EXTRAS)}"]
-        known = OPTIONS.get(self.backend)
+        known = OPTIONS.get(self.backend, ())
         found = []
-        for key in self.options if known else ():
+        for key in self.options if known else {}:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"

@@ -12,6 +12,7 @@ from mminstruct.stage import files, runtime, where
 
 OFFLOADS = ("none", "optimizer", "all")
 PRECISIONS = ("auto", "bf16", "fp32")
+TEMPLATES = ("v1", "plain", "own")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 
@@ -216,6 +217,10 @@ def check(config: Train) -> None:
             (w.kind == "local" and w.count != 1, "workers.kind=local is one process: set workers.count=1"),
             (w.count < 1, f"workers.count={w.count}: take 1 or more"),
             (not set(config.trackers) <= set(TRACKERS), f"trackers: take of {', '.join(TRACKERS)}"),
+            (
+                t.template not in TEMPLATES and "{" not in t.template,
+                f"train.template={t.template}: take {', '.join(TEMPLATES)}, or Jinja text",
+            ),
             (t.template == "plain" and t.tune_llm, "train.template=plain is stage 1's: set train.tune_llm=false"),
         )
         if wrong
