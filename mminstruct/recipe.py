@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,7 @@ def check(recipe: Recipe, installed: bool = True) -> None:
         try:
             stage.check()
         except ValueError as error:
-            faults += [_keyed(name, line) for line in str(error).split("\n")]
+            faults += [_keyed(name, stage, line) for line in str(error).split("\n")]
         written[name] = stage.writes
     try:
         recipe.check()
@@ -106,9 +107,13 @@ def check(recipe: Recipe, installed: bool = True) -> None:
         raise RecipeError("\n".join(faults))
 
 
-def _keyed(name: str, complaint: str) -> str:
+def _keyed(name: str, stage: Stage, complaint: str) -> str:
     """A stage's *complaint* with the whole key that mends it, as the command line takes it."""
-    return f"recipe.{complaint}" if complaint.startswith(f"{name}.") else f"recipe.{name}: {complaint}"
+    if complaint.startswith(f"{name}."):
+        return f"recipe.{complaint}"
+    key = re.match(r"(\w+)(?=[=, ])", complaint)
+    known = key is not None and key.group() in {field.name for field in dataclasses.fields(stage)}
+    return f"recipe.{name}{'.' if known else ': '}{complaint}"
 
 
 def holders(where: str, holder: Any) -> Iterator[tuple[str, Any]]:

@@ -40,7 +40,7 @@ class Cluster(Stage):
 
     def check(self) -> None:
         if self.k < 1:
-            raise ValueError(f"cluster.k={self.k}: need at least one cluster")
+            raise ValueError(f"cluster.k={self.k}: take 1 or more")
         if self.backend not in ("auto", *BACKENDS):
             raise ValueError(f"cluster.backend={self.backend}: take auto, {', '.join(BACKENDS)}")
         if self.sample is not None and self.sample < self.k:

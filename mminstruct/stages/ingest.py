@@ -113,7 +113,7 @@ class Ingest(Stage):
         if unknown := set(self.columns) - {"image", "url", "alt_text", "licence"}:
             faults.append(f"columns names {', '.join(sorted(unknown))}: it may name image, url, alt_text, licence")
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError("\n".join(faults))
 
     def shards(self) -> dict[str, dict[str, Any]]:
         """Unit key -> what tells whether the shard changed: its name, size, and ETag or time of change.
