@@ -26,11 +26,11 @@ from mminstruct import explain
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.checksum import seal_text
-from mminstruct.engine.config import EngineConfig, check_placement, register_resolvers
+from mminstruct.engine.config import KINDS, EngineConfig, check_placement, register_resolvers
 from mminstruct.engine.serve import Service
 from mminstruct.models.model import Model
 from mminstruct.readers import text
-from mminstruct.recipe import check, holders
+from mminstruct.recipe import Recipe, check, holders
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Engine, Run
 from mminstruct.store import Store
@@ -150,7 +150,18 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
                     setattr(holder, item.name, [one for name in value for one in _seeds(name, where, folders)])
     check(made.recipe, installed=made.images is None)
     check_placement(made.engine, made.recipe)
+    _check_pools(made.engine, made.recipe)
     return made, Run(url=made.out, recipe=made.recipe)
+
+
+def _check_pools(config: EngineConfig, recipe: Recipe) -> None:
+    """Refuse pools that go by the name of no stage, of *recipe* or of another that the same engine may carry out."""
+    known = {*recipe.stages(), *(item.name for kind in RECIPES.values() for item in dataclasses.fields(kind))}
+    for name in config.pools:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(recipe.stages())}"
+            raise ValueError(f"engine.pools.{name}: no stage of that name; {hint}")
 
 
 def serve(config: DictConfig) -> tuple[Service, str, Model]:
@@ -164,7 +175,10 @@ def serve(config: DictConfig) -> tuple[Service, str, Model]:
         near = difflib.get_close_matches(config.role, map(str, config.models), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(map(str, config.models))}"
         raise ValueError(f"role={config.role}: no role of models; {hint}")
-    return service, config.role, _plain(config.models[config.role])
+    model: Model = _plain(config.models[config.role])
+    if unknown := model.unknown():
+        raise ValueError("\n".join(f"models.{config.role}: {line}" for line in unknown))
+    return service, config.role, model
 
 
 def train(config: DictConfig) -> Train:
@@ -258,7 +272,7 @@ def engine(config: EngineConfig) -> Engine:
         from mminstruct.engine.data import Ray
 
         return Ray(config)
-    raise ValueError(f"engine.kind is {config.kind!r}: take ray or local")
+    raise ValueError(f"engine.kind={config.kind}: take {' or '.join(KINDS)}")
 
 
 def record(run: Run, config: DictConfig) -> None:

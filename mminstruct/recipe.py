@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,9 @@ class Recipe:
         """Stages by table name, in order."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
+    def check(self) -> None:
+        """Raise ValueError where one stage names what another does not have."""
+
 
 def inputs(stage: Stage) -> dict[str, tuple[str, Read]]:
     """What *stage* reads: argument name -> (table, how)."""
@@ -56,7 +60,8 @@ def check(recipe: Recipe, installed: bool = True) -> None:
 
     Raises:
         RecipeError: one line for each fault: an unknown table or column, a prompt variable that no one fills in,
-            a path where nothing lies, a missing extra, a stage's own complaint.
+            a path where nothing lies, a backend or an option of one that
+            there is none of, a missing extra, a stage's own complaint.
     """
     faults: list[str] = []
     written: dict[str, pa.Schema] = {}
@@ -81,7 +86,9 @@ def check(recipe: Recipe, installed: bool = True) -> None:
                         look(value, holder)
                     except OSError as error:
                         faults.append(f"{where}.{field.name}: {error}")
-            needs = NEEDS.get(holder.backend, holder.backend) if isinstance(holder, Model) else None
+            unknown = holder.unknown() if isinstance(holder, Model) else []
+            faults += [f"{where}: {line}" for line in unknown]
+            needs = NEEDS.get(holder.backend, holder.backend) if isinstance(holder, Model) and not unknown else None
             if installed and needs is not None and importlib.util.find_spec(needs) is None:
                 faults.append(
                     f"{where} is reached by {holder.backend}, which is not installed:"
@@ -90,15 +97,23 @@ def check(recipe: Recipe, installed: bool = True) -> None:
         try:
             stage.check()
         except ValueError as error:
-            faults += [_keyed(name, line) for line in str(error).split("\n")]
+            faults += [_keyed(name, stage, line) for line in str(error).split("\n")]
         written[name] = stage.writes
+    try:
+        recipe.check()
+    except ValueError as error:
+        faults.append(f"recipe.{error}")
     if faults:
         raise RecipeError("\n".join(faults))
 
 
-def _keyed(name: str, complaint: str) -> str:
+def _keyed(name: str, stage: Stage, complaint: str) -> str:
     """A stage's *complaint* with the whole key that mends it, as the command line takes it."""
-    return f"recipe.{complaint}" if complaint.startswith(f"{name}.") else f"recipe.{name}: {complaint}"
+    if complaint.startswith(f"{name}."):
+        return f"recipe.{complaint}"
+    key = re.match(r"(\w+)(?=[=, ])", complaint)
+    known = key is not None and key.group() in {field.name for field in dataclasses.fields(stage)}
+    return f"recipe.{name}{'.' if known else ': '}{complaint}"
 
 
 def holders(where: str, holder: Any) -> Iterator[tuple[str, Any]]:

@@ -52,6 +52,16 @@ class Bench(Recipe):
     judge: Judge
     score: Score
 
+    def check(self) -> None:
+        asked = {name: one.answers is None for name, one in sorted(self.respond.contestants.items())}
+        turns = {name: self.respond.rounds if fresh else [0] for name, fresh in asked.items()}
+        who = [f"{name}@{count}" if count else name for name, counts in turns.items() for count in counts]
+        for key, given, known in (
+            ("judge.baseline", self.judge.baseline, who), ("score.truth", self.score.truth, sorted(self.judge.judges))
+        ):  # fmt: skip
+            if given is not None and given not in known:
+                raise ValueError(f"{key}={given} is none of {', '.join(known) or 'nobody'}")
+
 
 RECIPES: dict[str, type[Recipe]] = {"mm_instruct": MMInstruct, "bench": Bench}
 """Recipes by the name that ``recipe=`` takes."""

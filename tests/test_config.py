@@ -228,7 +228,7 @@ def test_a_file_of_seeds_that_is_none_is_refused(mine: Path, text: str, said: st
     [
         ["models.answerer.backend=openai"],
         ["models.answerer.url=http://localhost:8000/v1", "models.answerer.key_env=SOME_KEY"],
-        ["+models.answerer.options.concurrency=7"],
+        ["+models.answerer.options.batch_size=7"],
         ["engine=local"],
         ["engine.pool.workers=9", "engine.retries=1"],
         ["recipe.ingest.concurrency=2"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,6 +11,7 @@ from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe, RecipeError, check, differences, manifests, segments
 from mminstruct.stage import Stage, fingerprint, identity, part, prompt, runtime, whole
 from tests.doing_nothing import NUMBERS, After, Count, Last, Pass, Sum, small
+from tests.world import bench, recipe
 
 
 @dataclass(kw_only=True)
@@ -67,8 +69,8 @@ def test_a_prompt_that_is_no_transcript_is_refused() -> None:
 def test_a_missing_extra_and_a_stages_own_complaint_are_told() -> None:
     with pytest.raises(RecipeError) as refused:
         check(Wanting(count=Count(), needy=Needy(drop=-1)))
-    assert "needy.model is reached by nowhere_at_all, which is not installed: pip install" in str(refused.value)
-    assert "needy: drop is -1" in str(refused.value)
+    assert "needy.model: m: backend 'nowhere_at_all' is not one of vllm, openai" in str(refused.value)
+    assert "recipe.needy.drop is -1" in str(refused.value)
 
 
 def test_segments_break_only_where_a_stage_needs_everything() -> None:
@@ -122,3 +124,55 @@ def test_a_change_moves_the_fingerprints_of_what_follows_and_of_nothing_else() -
 def test_differences_name_the_innermost_field() -> None:
     old, new = {"model": {"name": "a"}, "gone": 1}, {"model": {"name": "b"}, "new": 2}
     assert differences(old, new) == ["gone: 1 -> (absent)", "model.name: 'a' -> 'b'", "new: (absent) -> 2"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "field", "value", "mend"),
+    [
+        ("ingest", "layout", "zip", "take one of auto, tar"),
+        ("ingest", "key", "middle", "take last or first"),
+        ("ingest", "formats", ["JPG"], "take any of JPEG"),
+        ("ingest", "rows", 0, "must be positive"),
+        ("ingest", "pixels", 10**9, "at most 178956970"),
+        ("ingest", "columns", {"img": "x"}, "it may name image, url"),
+        ("fuse", "on_leak", "keep", "choose caption or drop"),
+        ("fuse", "alt_words", 0, "must be 1 or more"),
+        ("instruct", "share", 2.0, "at most 1"),
+        ("instruct", "per_image", 0, "must be 1 or more"),
+        ("instruct", "max_words", 1, "less than min_words"),
+        ("instruct", "seeds", [], "must have seeds_shown"),
+        ("cluster", "k", 0, "take 1 or more"),
+        ("cluster", "backend", "faiiss", "take auto, cuvs"),
+        ("cluster", "sample", 1, "take more points, or null for all"),
+        ("match", "how", "best", "is not one of sample, top1, random"),
+        ("match", "per_image", 0, "take 1 to match.top_k"),
+        ("match", "temperature", 0.0, "must be above 0; for the nearest take match.how=top1"),
+        ("match", "cap", 0.5, "take 1 or more"),
+        ("match", "eval_unreadable", "skip", "take stop or note"),
+        ("exemplify", "per_instruction", 0, "must be 1 or more"),
+        ("answer", "shots", -1, "must be 0 or more"),
+        ("filter", "rules", ["spam"], "the rules are"),
+        ("filter", "languages", ["klingon"], "known are"),
+        ("filter", "languages", [], "name at least one"),
+        ("select", "near", 30, "bits from 0 to 16"),
+        ("select", "similar", 0.1, "from 0.3 to 1, or null to keep all"),
+        ("select", "eval_unreadable", "skip", "take stop or note"),
+        ("pick", "rows", 0, "take 1 or more"),
+        ("pick", "questions", 0, "or null for all"),
+        ("pick", "near", 30, "bits from 0 to 16"),
+        ("respond", "max_tokens", 0, "take 1 or more"),
+        ("respond", "rounds", [9], "earlier has 4 questions"),
+        ("score", "cluster", "kind", "take question_id or instruction_id"),
+        ("score", "level", 1.0, "from 0.5 to below 1"),
+        ("score", "truth", "nobody", "is none of referee"),
+        ("judge", "baseline", "nobody", "is none of one, one@1, two, two@1"),
+    ],
+)
+def test_a_refusal_names_its_key_as_the_command_line_takes_it(stage: str, field: str, value: object, mend: str) -> None:
+    whole = next(one for one in (recipe("nowhere"), bench("nowhere")) if hasattr(one, stage))
+    setattr(getattr(whole, stage), field, value)
+    with pytest.raises(RecipeError) as refused:
+        check(whole, installed=False)
+    (line,) = str(refused.value).split("\n")
+    assert re.match(rf"recipe\.{stage}\.{field}[=, ]", line)
+    assert mend in line

@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe, holders, segments
 
+KINDS = ("ray", "local")
+
 
 @dataclass(kw_only=True)
 class Pool:
@@ -76,11 +78,13 @@ def fans_out(recipe: Recipe, table: str) -> bool:
 
 
 def check_placement(config: EngineConfig, recipe: Recipe) -> None:
-    """Refuse GPU workers that could not hold their model's tensor-parallel replica.
+    """Refuse an unknown engine, and GPU workers that could not hold their model's tensor-parallel replica.
 
     Raises:
         ValueError: naming the first such pool.
     """
+    if config.kind not in KINDS:
+        raise ValueError(f"engine.kind={config.kind}: take {' or '.join(KINDS)}")
     stages = recipe.stages()
     for group, pool in (item for segment in pools(config, recipe) for item in segment):
         for name in group:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import importlib
 import importlib.resources
 import json
@@ -23,6 +24,14 @@ EXTRAS = {"vllm": "cluster", "openai": "", "transformers": "cpu", "open_clip": "
 """Backends, and the extra of this package that installs each."""
 NEEDS = {"cogvlm": "torch", "oracle": "mminstruct.microworld"}
 """Backends that are called otherwise than the module that they need."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "transformers": ("batch_size", "chat_template", "context", "device", "dtype", "threads", "trust_remote_code"),
+    "open_clip": ("batch_size", "cache_dir", "decoders", "device", "precision", "text_batch_size", "threads"),
+    "cogvlm": ("batch_size", "device", "dtype", "template", "threads", "tokenizer", "tokenizer_revision"),
+    "oracle": ("threads", "truth"),
+}
+"""Options of the backends that would not notice an unknown one; vllm and openai refuse it themselves."""
 
 Finish = Literal["stop", "length", "filtered", "error"]
 
@@ -117,7 +126,8 @@ class Model:
     max_tokens: int = 512
     """Longest reply, tokens."""
     backend: str = runtime("transformers")
-    """vllm, openai, transformers (chat and text embedding), open_clip (image and text embedding) or cogvlm."""
+    """vllm, openai, transformers (chat and text embedding), open_clip (image and text embedding), cogvlm or oracle
+    (judges drawn scenes)."""
     url: str | None = runtime(None)
     """Base URL of an OpenAI-compatible endpoint."""
     key_env: str | None = runtime(None)
@@ -153,6 +163,19 @@ class Model:
         """What loaders take: a folder for embedded weights, the name for all else."""
         return str(self.folder()) if self.name.startswith(MICRO) else self.name
 
+    def unknown(self) -> list[str]:
+        """What names neither a backend nor an option of it, one line each: it would change nothing."""
+        if self.backend not in EXTRAS:
+            return [f"{self.name}: backend {self.backend!r} is not one of {', '.join(EXTRAS)}"]
+        known = OPTIONS.get(self.backend, ())
+        found = []
+        for key in self.options if known else {}:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+                found.append(f"{self.name}: backend {self.backend} has no option {key!r}; {hint}")
+        return found
+
     def chat(self) -> Chat:
         """Load the model, or connect to it."""
         return cast(Chat, self._backend().Chatter(self))
@@ -165,8 +188,8 @@ class Model:
         return cast(Embed, backend.Encoder(self))
 
     def _backend(self) -> Any:
-        if self.backend not in EXTRAS:
-            raise ValueError(f"{self.name}: backend {self.backend!r} is not one of {', '.join(EXTRAS)}")
+        if unknown := self.unknown():
+            raise ValueError("\n".join(unknown))
         place = "microworld.judges" if self.backend == "oracle" else f"models.{self.backend}"
         return importlib.import_module(f"mminstruct.{place}")
 

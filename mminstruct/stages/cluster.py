@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.models.kmeans import kmeans
+from mminstruct.models.kmeans import BACKENDS, kmeans
 from mminstruct.stage import CREW, Crew, Made, Stage, Transform, content_id, runtime, whole
 
 _BLOCK = 8192
@@ -30,6 +30,7 @@ class Cluster(Stage):
     """Points that the centroids are fitted on, chosen by content; None: all."""
     seed: int = 0
     backend: str = runtime("auto")
+    """cuvs, cuml, torch, faiss, sklearn or numpy; auto: the best that is installed and has its device."""
     ranks: int = runtime(1)
     """Workers that fit together, each as ``engine.pools.cluster`` says; more than one with backend torch or cuml."""
 
@@ -39,7 +40,9 @@ class Cluster(Stage):
 
     def check(self) -> None:
         if self.k < 1:
-            raise ValueError(f"cluster.k={self.k}: need at least one cluster")
+            raise ValueError(f"cluster.k={self.k}: take 1 or more")
+        if self.backend not in ("auto", *BACKENDS):
+            raise ValueError(f"cluster.backend={self.backend}: take auto, {', '.join(BACKENDS)}")
         if self.sample is not None and self.sample < self.k:
             raise ValueError(f"cluster.sample={self.sample} is below k={self.k}: take more points, or null for all")
 

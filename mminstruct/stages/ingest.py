@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mminstruct import schemas
 from mminstruct.readers.container import BadImage
-from mminstruct.readers.image import Rules, normalise
+from mminstruct.readers.image import EVALUATION, Rules, normalise
 from mminstruct.sources import archive, folder, parquet, sidecar, urls
 from mminstruct.sources.facts import digest
 from mminstruct.sources.fetch import Reach
@@ -56,7 +56,7 @@ class Ingest(Stage):
     """Sidecar field with a digest (MD5, SHA-1, SHA-256) of the image's bytes as stored. img2dataset's ``sha256`` is one
     only where it did not resize: by default it is of the bytes before."""
     links: bool = False
-    """Whether symbolic links in a folder are followed."""
+    """Whether symbolic links to files in a folder are followed; links to folders never are."""
     member_bytes: int = 64 << 20
     """Most bytes of one image file."""
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -97,6 +97,11 @@ class Ingest(Stage):
             faults.append(f"layout={self.layout}: take one of {', '.join(_LAYOUTS)}")
         if self.key not in ("last", "first"):
             faults.append(f"key={self.key}: take last or first")
+        if unknown := set(self.formats) - set(EVALUATION.formats):
+            known = ", ".join(EVALUATION.formats)
+            faults.append(f"formats names {', '.join(sorted(unknown))}: take any of {known}")
+        if not self.formats:
+            faults.append("formats is empty: name at least one, such as JPEG")
         if not self.path:
             faults.append("path is empty: give a folder, a file or a URL")
         sizes = ("rows", "group", "member_bytes", "longest", "shortest", "aspect", "pixels")
@@ -108,7 +113,7 @@ class Ingest(Stage):
         if unknown := set(self.columns) - {"image", "url", "alt_text", "licence"}:
             faults.append(f"columns names {', '.join(sorted(unknown))}: it may name image, url, alt_text, licence")
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError("\n".join(faults))
 
     def shards(self) -> dict[str, dict[str, Any]]:
         """Unit key -> what tells whether the shard changed: its name, size, and ETag or time of change.

@@ -51,7 +51,7 @@ class Judge(Stage):
         if not self.judges:
             faults.append("there are no judges: '+judges={J: {name: MODEL, backend: openai}}'")
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError("\n".join(faults))
 
     def load(self) -> Transform:
         chats = {name: juror.chat() for name, juror in sorted(self.judges.items())}

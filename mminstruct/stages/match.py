@@ -45,6 +45,7 @@ class Match(Stage):
     margin: float | None = None
     """The same, portable between models: how far above its mean cosine to the whole bank an image's must lie."""
     prices: bool = True
+    """Whether instructions that lie near every image are held to *cap*; nothing to do for *how* random."""
     cap: float = 3.0
     """Highest share of an instruction among all draws, as a multiple of the uniform share; kept in expectation."""
     sample_images: int = 512
@@ -70,11 +71,13 @@ class Match(Stage):
         if self.how not in ("sample", "top1", "random"):
             raise ValueError(f"match.how={self.how!r} is not one of sample, top1, random")
         if self.per_image < 1 or self.top_k < self.per_image:
-            raise ValueError(f"match: need 1 <= per_image ({self.per_image}) <= top_k ({self.top_k})")
+            raise ValueError(f"match.per_image={self.per_image}: take 1 to match.top_k, which is {self.top_k}")
         if self.temperature <= 0:
-            raise ValueError(f"match.temperature={self.temperature} must be above 0; for the nearest set how: top1")
+            raise ValueError(
+                f"match.temperature={self.temperature} must be above 0; for the nearest take match.how=top1"
+            )
         if self.prices and (self.cap < 1 or self.sample_images < 1):
-            raise ValueError(f"match: need cap ({self.cap}) >= 1 and sample_images ({self.sample_images}) >= 1")
+            raise ValueError(f"match.cap={self.cap} and match.sample_images={self.sample_images}: take 1 or more")
         if self.eval_images is not None and not os.path.isdir(self.eval_images):
             raise ValueError(f"match.eval_images={self.eval_images}: no such folder")
         if self.eval_unreadable not in UNREADABLE:

@@ -65,7 +65,7 @@ class Pick(Stage):
             except re.error as error:
                 faults.append(f"kinds.{kind}: {error}")
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError("\n".join(faults))
 
     def shards(self) -> dict[str, dict[str, Any]]:
         """The one unit, and what tells whether the set changed.

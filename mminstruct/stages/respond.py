@@ -79,7 +79,7 @@ class Respond(Stage):
         elif max(self.rounds) > len(self.earlier):
             faults.append(f"rounds={self.rounds}, but earlier has {len(self.earlier)} questions to ask before")
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError("\n".join(faults))
 
     def load(self) -> Transform:
         asking: dict[str, Callable[[list[Row]], list[Row]]] = {}

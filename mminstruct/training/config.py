@@ -12,6 +12,7 @@ from mminstruct.stage import files, runtime, where
 
 OFFLOADS = ("none", "optimizer", "all")
 PRECISIONS = ("auto", "bf16", "fp32")
+TEMPLATES = ("v1", "plain", "own")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 
@@ -93,8 +94,11 @@ class Training:
     max_length: int = 2048
     """Tokens of a conversation, image included; the rest is cut off."""
     tune_llm: bool = True
+    """Whether the language model learns; with *lora.r* its adapters do instead."""
     tune_projector: bool = True
+    """Whether the map from the vision tower's features to the language model learns."""
     tune_vision: bool = False
+    """Whether the vision tower learns; refused with *lora.r*, beside which it would stay as it is."""
     optim: Optim = field(default_factory=Optim)
     lora: Lora = field(default_factory=Lora)
     zero: Zero = field(default_factory=Zero)
@@ -108,6 +112,7 @@ class Training:
     """Lay a micro-batch's conversations end to end in one row, without padding; the loss is the same. For GPUs with
     attention=flash_attention_2, which then never looks across their borders."""
     gradient_checkpointing: bool = runtime(True)
+    """Whether activations are computed again on the way back instead of kept: less memory, more computing."""
     attention: str | None = runtime(None)
     """transformers' name: sdpa, eager, flash_attention_2; its own choice by default."""
     liger: bool = runtime(False)
@@ -186,7 +191,17 @@ def check(config: Train) -> None:
             (t.liger and not w.gpu, "train.liger is for NVIDIA GPUs: set workers.gpu=true or train.liger=false"),
             (
                 not (t.tune_llm or t.tune_projector or t.tune_vision or t.lora.r),
-                "nothing would learn: set train.tune_llm, train.tune_projector, train.tune_vision or train.lora.r",
+                "nothing would learn: set train.tune_llm, train.tune_projector or train.tune_vision to true",
+            ),
+            (
+                t.lora.r > 0 and not t.tune_llm,
+                "train.tune_llm=false, but train.lora.r adapts the language model: set train.lora.r=0, or"
+                " train.tune_llm=true",
+            ),
+            (
+                t.lora.r > 0 and t.tune_vision,
+                "train.tune_vision=true does nothing beside train.lora.r: set train.tune_vision=false, or"
+                " train.lora.r=0",
             ),
             (min(t.optim.batch, t.micro_batch) < 1, "train.optim.batch and train.micro_batch: take 1 or more"),
             (t.optim.lr <= 0, f"train.optim.lr={t.optim.lr}: take a positive rate"),
@@ -202,6 +217,10 @@ def check(config: Train) -> None:
             (w.kind == "local" and w.count != 1, "workers.kind=local is one process: set workers.count=1"),
             (w.count < 1, f"workers.count={w.count}: take 1 or more"),
             (not set(config.trackers) <= set(TRACKERS), f"trackers: take of {', '.join(TRACKERS)}"),
+            (
+                t.template not in TEMPLATES and "{" not in t.template,
+                f"train.template={t.template}: take {', '.join(TEMPLATES)}, or Jinja text",
+            ),
             (t.template == "plain" and t.tune_llm, "train.template=plain is stage 1's: set train.tune_llm=false"),
         )
         if wrong

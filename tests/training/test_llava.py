@@ -71,6 +71,30 @@ def test_stage_1_learns_the_projector_alone_and_stage_2_the_language_model_too(l
     assert rates[2e-5] > 4
 
 
+@pytest.mark.parametrize("projector", [True, False])
+@pytest.mark.parametrize("vision", [True, False])
+def test_what_is_said_to_learn_learns(llava: Path, vision: bool, projector: bool) -> None:
+    import torch
+
+    config = Train(out="", base=Base(model=str(llava)))
+    config.train.tune_vision, config.train.tune_projector = vision, projector
+    model, _ = module.load(config.base, config, torch.float32)
+    for part, learns in (("vision_tower", vision), ("multi_modal_projector", projector), ("language_model", True)):
+        assert {p.requires_grad for name, p in model.named_parameters() if part in name} == {learns}
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_attention_and_checkpointing_are_the_models(llava: Path, attention: str, checkpointing: bool) -> None:
+    import torch
+
+    config = Train(out="", base=Base(model=str(llava)))
+    config.train.attention, config.train.gradient_checkpointing = attention, checkpointing
+    model, _ = module.load(config.base, config, torch.float32)
+    assert model.config.text_config._attn_implementation == attention
+    assert model.is_gradient_checkpointing is checkpointing
+
+
 def test_what_is_no_llava_is_refused(parts: tuple[Path, Path]) -> None:
     config = Train(out="", base=Base(model=str(parts[0])))
     with pytest.raises(ValueError, match="is a llama, not a llava"):
