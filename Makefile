@@ -17,6 +17,7 @@ demo: $(READY) data/microworld/.drawn  ## the main job, offline, on the embedded
 	$(BIN)/python -m mminstruct.cli export runs/demo --format hf --to runs/demo-hf --overwrite
 	$(BIN)/python -m mminstruct.cli export runs/demo --format llava --to runs/demo-llava --overwrite
 	@echo "Every table: runs/demo/. The dataset: runs/demo-hf/ (Hugging Face) and runs/demo-llava/ (LLaVA JSON)."
+	@echo "Look into it: source $(BIN)/activate, then mminstruct report runs/demo"
 
 # Drawn once: a build refuses shards that were written anew under their names.
 data/microworld/.drawn: | $(READY)
