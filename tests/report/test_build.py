@@ -75,3 +75,11 @@ def test_a_run_that_has_only_begun_has_a_page(run: str) -> None:
     assert said.tags["img"] == 2
     shutil.rmtree(Path(run, "caption"))
     assert "No caption." in read(build.page(run)).text
+
+
+def test_a_difference_between_two_tables_is_explained_on_the_page(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "embed: 2 in, of 3 rows of instruct: rows with the same instruction_id in each part count once"
+    standings = build.standing(run)
+    standings[1].remarks.append(told)
+    monkeypatch.setattr(build, "standing", lambda url: standings)
+    assert told in read(build.page(run)).text
