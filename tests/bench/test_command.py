@@ -84,8 +84,7 @@ def test_mistakes_are_one_line_before_anything_is_asked(
             "recipe.judge.judges.oracle.prompt: no file prompts/juge.md; did you mean 'judge",
         ),
         ("+judges.oracle.promt=x", "there is no key 'judges.oracle.promt'; did you mean 'judges.oracle.prompt'?"),
-        ("contestants={a: {name: m}}", "'+contestants={NAME: {name: MODEL}}'"),
-        ("+judges.one={name: m}", "'+judges={NAME: {name: MODEL}}'"),
+        ("judges.one={nmae: m}", "did you mean 'judges.one.name'?"),
         ("recipe.score.cluster=kind", "cluster=kind: take question_id or instruction_id"),
     ]:
         assert main([*local, change]) == 2, change
