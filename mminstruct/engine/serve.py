@@ -122,7 +122,7 @@ def serve(service: Service, role: str, model: Model, ready: Callable[[str], None
             num_replicas=pool.workers,
             # requests that are still on their way here take none of the model's places: Replica counts those itself
             max_ongoing_requests=2 * service.requests + bodies.OPEN,
-            max_queued_requests=service.requests,
+            max_queued_requests=bodies.OPEN,  # 200 half-sent ones that came at once filled a shorter queue for all
             backpressure_config={"status_code": 429, "retry_after_s": 1},
             health_check_period_s=2,
             graceful_shutdown_timeout_s=10,

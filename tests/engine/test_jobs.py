@@ -115,7 +115,7 @@ def test_a_submitted_job_builds_on_the_cluster_with_its_words_intact(
 def test_a_mistake_comes_back_as_a_failed_job_with_its_line(cluster: tuple[str, dict[str, str]]) -> None:
     done = submit(cluster, "python", "jobs/build.py", "out=nowhere", "source=nowhere", "recipe.ingest.row=3")
     assert done.returncode != 0
-    assert "there is no key 'recipe.ingest.row'; did you mean 'rows'?" in done.stdout + done.stderr
+    assert "there is no key 'recipe.ingest.row'; did you mean 'recipe.ingest.rows'?" in done.stdout + done.stderr
 
 
 @pytest.mark.slow
