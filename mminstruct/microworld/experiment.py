@@ -96,7 +96,10 @@ def write(folder: Path, built: Path, scenes: int) -> Path:
         some[0] = (f"{some[0][0]}\n{SHORT}", some[0][1])  # once in a conversation, as in LLaVA-1.5's mix
         questions.append(_row(f"vqa-{index}", image, some))
     rows = json.loads((built / "train.json").read_text(encoding="utf-8"))
-    pairs = [{**row, "image": str((built / row["image"]).absolute())} for row in rows]
+    link = folder / "built"  # images are looked for in one folder, and nowhere above it
+    link.unlink(missing_ok=True)
+    link.symlink_to(built.absolute())
+    pairs = [{**row, "image": f"built/{row['image']}"} for row in rows]
     for name, made in (("base", captions + questions), ("vqa", questions), ("set", questions + pairs)):
         (folder / f"{name}.json").write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
     return folder

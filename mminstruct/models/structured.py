@@ -86,6 +86,8 @@ def fitting(text: str, schema: dict[str, Any]) -> str:
 def _disputed(value: dict[str, Any], outside: str) -> bool:
     """Whether words around the JSON give a short field of it (``verdict: B``) another value."""
     for key, item in value.items():
+        if not re.fullmatch(r"\w+", key):  # no word, so no label that somebody would repeat
+            continue
         if isinstance(item, bool | int | float) or (isinstance(item, str) and item.isalnum()):
             said = re.findall(rf"\b{re.escape(key)}\b\W{{0,4}}[:=]\W{{0,4}}(\w+)", outside, re.IGNORECASE)
             if any(word.casefold() != str(item).casefold() for word in said):

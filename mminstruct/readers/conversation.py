@@ -148,12 +148,12 @@ def located(name: str, folder: str) -> str:
         raise Unsound("image", f"{name[:80]!r} is an address: only names of files are read")
     if "://" in folder:
         if name.startswith("/") or ".." in name.split("/"):
-            raise Unsound("image", f"{name!r} leads out of the folder of images")
+            raise Unsound("image", f"{name!r} leads out of the folder of images; name a folder that holds them all")
         return f"{folder.rstrip('/')}/{name}"
     root = os.path.abspath(folder)
     path = os.path.join(root, name)
     if ".." in name.split("/") or os.path.commonpath([root, path]) != root:
-        raise Unsound("image", f"{name!r} leads out of the folder of images")
+        raise Unsound("image", f"{name!r} leads out of the folder of images; name a folder that holds them all")
     if not os.path.isfile(path):
         raise Unsound("image_missing", f"{os.path.join(folder, name)} is not there")
     return path
