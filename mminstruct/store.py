@@ -151,8 +151,9 @@ class Table:
         return None if data is None else unseal(data, self.store.show(self.name, "manifest.json"), _MEND)
 
     def list_source(self, facts: dict[str, Any]) -> None:
-        """Write what became of every file that the source lists, over the listing of an earlier build."""
-        self.store.write(seal(facts, indent=1), self.name, "listing.json")
+        """Write what became of every file that the source lists; nothing where an earlier build wrote the same."""
+        if (data := seal(facts, indent=1)) != self.store.read(self.name, "listing.json"):
+            self.store.write(data, self.name, "listing.json")
 
     def listing(self) -> dict[str, Any] | None:
         """What ``list_source`` wrote."""
