@@ -139,7 +139,11 @@ class _Lease:
                 number, other = _last(self.store)
                 if number > self.number:
                     self.lost = other
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs
+                        say(f"{self.store.url}: stopped, since {other} took over from this process", to=sys.stderr)
+                        os.kill(os.getpid(), signal.SIGTERM)
+                    else:
+                        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                     return
                 self.holder = replace(self.holder, beat=self.holder.beat + 1)
                 _write(self.store, self.number, self.holder)

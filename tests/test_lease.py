@@ -227,3 +227,21 @@ def test_a_damaged_lease_is_named_with_what_to_do(store: Store) -> None:
     store.create(bytes(data), lease.FOLDER, "00000001.json")
     with pytest.raises(Damaged, match=r"_lease/00000001\.json .*if no process works on .*, remove this file"):
         take(store)
+
+
+def test_a_paused_holder_that_ignores_ctrl_c_is_terminated(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lease, "BEAT", 0.1)
+    sent: list[int] = []
+    gone = threading.Event()
+    monkeypatch.setattr(os, "kill", lambda pid, number: (sent.append(number), gone.set()))
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with hold(store.url):
+            store.create(lease._data(elsewhere()), lease.FOLDER, "00000002.json")
+            assert gone.wait(30)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert sent == [signal.SIGTERM]
+    assert "process 7 on far" in capsys.readouterr().err
