@@ -11,19 +11,21 @@ Order is the order of fields, and a field's name is its table's name.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import difflib
 import importlib.util
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from mminstruct import prompts
 from mminstruct.models.model import EXTRAS, NEEDS, Model
-from mminstruct.stage import Read, Stage, fingerprint, identity
+from mminstruct.stage import Read, Stage, fingerprint, identity, keys
 
 
 class RecipeError(ValueError):
@@ -34,9 +36,13 @@ class RecipeError(ValueError):
 class Recipe:
     """Base of all recipes."""
 
+    wires: ClassVar[Mapping[str, Mapping[str, Read | None]]] = {}
+    """By stage, the inputs that this recipe connects otherwise than the stage's class does (``Stage.wired``)."""
+
     def stages(self) -> dict[str, Stage]:
-        """Stages by table name, in order."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """Stages by table name, in order, each with the inputs that it has in this recipe."""
+        found: dict[str, Stage] = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {name: stage.wired(self.wires[name]) if name in self.wires else stage for name, stage in found.items()}
 
     def check(self) -> None:
         """Raise ValueError where one stage names what another does not have."""
@@ -50,6 +56,15 @@ def inputs(stage: Stage) -> dict[str, tuple[str, Read]]:
 def primary(stage: Stage) -> str | None:
     """The table whose parts are this stage's units; None for sources and for stages of only whole reads."""
     return next((table for table, read in inputs(stage).values() if read.mode == "part"), None)
+
+
+def sources(recipe: Recipe) -> dict[str, str]:
+    """Table -> the source whose part keys it has; a table of a stage that reads only whole tables has its own."""
+    found: dict[str, str] = {}
+    for name, stage in recipe.stages().items():
+        first = primary(stage)
+        found[name] = name if first is None else found.get(first, first)
+    return found
 
 
 def check(recipe: Recipe, installed: bool = True) -> None:
@@ -94,6 +109,7 @@ def check(recipe: Recipe, installed: bool = True) -> None:
                     f"{where} is reached by {holder.backend}, which is not installed:"
                     f" pip install 'mminstruct[{EXTRAS.get(holder.backend, 'cpu')}]'"
                 )
+        faults += [f"{name}: {line}" for line in _misfits(stage)]
         try:
             stage.check()
         except ValueError as error:
@@ -105,6 +121,20 @@ def check(recipe: Recipe, installed: bool = True) -> None:
         faults.append(f"recipe.{error}")
     if faults:
         raise RecipeError("\n".join(faults))
+
+
+def _misfits(stage: Stage) -> list[str]:
+    """Where the stage's inputs are not those that its ``load`` takes."""
+    takes = inspect.signature(stage.load).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in takes):
+        return []
+    wholes = {name for name, read in stage.reads.items() if read.mode == "whole"}
+    needed = {one.name for one in takes if one.default is one.empty}
+    known = {one.name for one in takes}
+    return [
+        *(f"load() needs the whole table {name!r}, which is not among its inputs" for name in sorted(needed - wholes)),
+        *(f"load() does not take the whole table {name!r}" for name in sorted(wholes - known)),
+    ]
 
 
 def _keyed(name: str, stage: Stage, complaint: str) -> str:
@@ -150,11 +180,9 @@ def segments(recipe: Recipe) -> list[list[str]]:
     A group ends where a stage needs a whole table of it, or where its units are other than the group's.
     """
     groups: list[list[str]] = []
-    units: dict[str, str] = {}  # table -> the name of its set of part keys
+    units = sources(recipe)
     for name, stage in recipe.stages().items():
         first = primary(stage)
-        source = not stage.reads
-        units[name] = "shards" if source else units[first] if first else name
         wholes = {table for table, read in inputs(stage).values() if read.mode == "whole"}
         streams = first is not None and bool(groups) and units[name] == units[groups[-1][-1]]
         if streams and not wholes & set(groups[-1]):
@@ -178,11 +206,19 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
             "inputs": {table: found[table]["fingerprint"] for table, _ in inputs(stage).values()},
         }
         found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
-        found[name]["takes"] = stage.takes
+        found[name]["takes"] = _row_key(stage)
+        found[name]["arrow"] = base64.b64encode(stage.writes.serialize()).decode()  # the schema with its tags
         fields = [item.name for item in dataclasses.fields(stage) if item.metadata.get("where")]
         if fields:
             found[name]["paths"] = {field: getattr(stage, field) for field in fields}
     return found
+
+
+def _row_key(stage: Stage) -> str:
+    """The accounted column, by the name that the table which is read has for it."""
+    column, _ = keys(stage)
+    names = next((read.names for read in stage.reads.values()), {})
+    return next((theirs for theirs, ours in names.items() if ours == column), column)
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -161,7 +161,7 @@ def _execute(
             table.expect(len(keys))
             if (listed := first.listing()) is not None:
                 table.list_source(listed)
-            if units is not None:
+            if units is not None and tables[0] == run.first:
                 _first_parts(run, engine, tables[0], keys, units, watch, begin)
                 tables = tables[1:]
                 if not tables:

@@ -21,6 +21,7 @@ order of part keys.
 from __future__ import annotations
 
 import contextvars
+import copy
 import dataclasses
 import hashlib
 import json
@@ -29,7 +30,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import pyarrow as pa
 
@@ -45,13 +46,20 @@ class Read:
 
     mode: Literal["part", "whole"]
     columns: tuple[str, ...]
+    """Columns of the table."""
     of: str | None = None
-    """The table, where the input goes by another name than its table."""
+    """The table, where the input has another name than its table."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Columns that the stage knows by another name: the table's name -> the stage's. Part reads only."""
+
+    def rename(self, table: pa.Table) -> pa.Table:
+        """*table* with the column names that the stage expects."""
+        return table.rename_columns([self.names.get(name, name) for name in table.column_names])
 
 
-def part(*columns: str, of: str | None = None) -> Read:
+def part(*columns: str, of: str | None = None, names: Mapping[str, str] | None = None) -> Read:
     """The part with the unit's own key."""
-    return Read("part", columns, of)
+    return Read("part", columns, of, names or {})
 
 
 def whole(*columns: str, of: str | None = None) -> Read:
@@ -135,8 +143,20 @@ class Stage:
 
     reads: ClassVar[dict[str, Read]]
     writes: ClassVar[pa.Schema]
-    takes: ClassVar[str]
-    """Column of the first input that is accounted for: each of its values is kept or dropped, none twice."""
+    takes: ClassVar[str | tuple[str, str]]
+    """Column of the first input that is accounted for: each of its values is kept or dropped, none twice. A pair where
+    the output has another name for it: (column of the input, column of the output)."""
+
+    def wired(self, wires: Mapping[str, Read | None]) -> Self:
+        """A copy of this stage that reads *wires* first, then its class's other inputs.
+
+        Args:
+            wires: Input name -> what is read for it; None removes an input that ``load`` can do without.
+        """
+        made = copy.copy(self)
+        reads = {**wires, **{name: read for name, read in self.reads.items() if name not in wires}}
+        vars(made)["reads"] = {name: read for name, read in reads.items() if read is not None}
+        return made
 
     def load(self, *args: Any, **whole: Any) -> Transform:  # this form, and only this, may be overridden by any
         """Make the unit's function; called once on each worker with the whole inputs, by name."""
@@ -152,6 +172,11 @@ class Stage:
     def content(self, key: str) -> str | None:
         """Of a source: digest of the bytes that shard *key* is read from; None where ``shards`` gives ETags."""
         return None
+
+
+def keys(stage: Stage) -> tuple[str, str]:
+    """The column that is accounted for: its name in the first input, and in the output."""
+    return (stage.takes, stage.takes) if isinstance(stage.takes, str) else stage.takes
 
 
 CHANGED = "changed"

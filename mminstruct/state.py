@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
-from mminstruct.recipe import Recipe, differences, inputs, manifests, primary
+from mminstruct.recipe import Recipe, differences, inputs, manifests, primary, sources
 from mminstruct.stage import ALL, CHANGED, Source, Stage, content_id
 from mminstruct.store import Part, Receipt, Store, Table
 
@@ -26,19 +26,21 @@ class Run:
     url: str
     recipe: Recipe
     only: frozenset[str] | None = None
-    """Part keys that this run is limited to (``units=N``); None for all."""
+    """Part keys of the first source that this run is limited to (``units=N``); None for all."""
 
     def __post_init__(self) -> None:
         self.stages = self.recipe.stages()
+        self.sources = sources(self.recipe)
+        """Table -> the source whose part keys it has."""
+        self.first = next(iter(self.stages), "")
+        """The source that ``units=N`` limits; other sources are read whole."""
 
     def table(self, name: str) -> Table:
         return Store(self.url).table(name)
 
     def partwise(self, name: str) -> bool:
-        """Whether the table's part keys are those of ``ingest``, and so limited by ``only``."""
-        stage = self.stages[name]
-        first = primary(stage)
-        return not stage.reads if first is None else self.partwise(first)
+        """Whether the table's part keys are those of the first source, and so limited by ``only``."""
+        return self.sources[name] == self.first
 
     def limit(self, name: str) -> frozenset[str] | None:
         return self.only if self.partwise(name) else None
@@ -160,7 +162,9 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
     wanted = manifests(run.recipe)
     other = Run(url=base, recipe=run.recipe) if base is not None else None
     found: dict[str, State] = {}
-    limit, unread = run.only, ""
+    limit = run.only
+    unread: dict[str, str] = {}
+    """By source, what is said of its shards that are not read yet."""
     for name, stage in run.stages.items():
         table, reads = run.table(name), list(inputs(stage).values())
         state = found[name] = State(differs=differs(table, wanted[name]))
@@ -171,7 +175,8 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         now = partial(_digests, parts=parts, wholes=wholes) if stage.reads else partial(_facts, shards=shards)
         unsettled = next((of for of in wholes if not found[of].settled and not found[of].whole), None)
         if state.here and unsettled:
-            state.stale = [f"{name} was made from {unsettled}, {_partial(found[unsettled], unread)}"]
+            shards_left = unread.get(run.sources[unsettled], "")
+            state.stale = [f"{name} was made from {unsettled}, {_partial(found[unsettled], shards_left)}"]
         elif state.here:
             state.stale = stale(stage, name, state.here, now)
         if other is not None:
@@ -186,12 +191,12 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         keys = sorted(shards) if not stage.reads else [ALL] if first is None else list(found[first].taken)
         left = set(keys) - receipts.keys()
         if not stage.reads:
-            unread = f", and {len(left)} of {len(keys)} shards are not read yet" if left else ""
+            unread[name] = f", and {len(left)} of {len(keys)} shards are not read yet" if left else ""
         state.total, state.settled = len(keys), not left or left <= table.failures().keys()
-        if not stage.reads and units is not None:
+        if name == run.first and units is not None:
             limit, state.settled = _first(keys, receipts, units)
             state.total = len(receipts) if state.settled else len(keys)
-        elif not stage.reads and limit is not None:
+        elif name == run.first and limit is not None:
             state.settled = limit <= made.keys()
         elif first is not None and not found[first].settled:
             state.total = _most(run, first, found[first], units)

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import mminstruct
-from mminstruct import spending
+from mminstruct import schemas, spending
 from mminstruct.checksum import Damaged
 from mminstruct.files import Unreachable
 from mminstruct.journal import Calls
 from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
-from mminstruct.stage import UNIT, Drop, Halt, Made, Rows, Stage, Transform, Unit, WorkerFault
+from mminstruct.stage import UNIT, Drop, Halt, Made, Rows, Stage, Transform, Unit, WorkerFault, keys
 from mminstruct.state import CONTENT
 from mminstruct.store import Part, Receipt, Table
 
@@ -156,14 +156,14 @@ class Worker:
                 part = source.find(key)
                 if part is None:
                     raise UnitError(f"{self.name}/{key} needs part {key} of {table}, which is not there: did it fail?")
-                given[name] = source.load(part, read.columns)
+                given[name] = read.rename(source.load(part, read.columns))
                 digests[table] = part.sha256[:16]
         return given, digests
 
     def _taken(self, given: dict[str, pa.Table]) -> pa.Array:
-        """Distinct values of the ``takes`` column in the first input."""
+        """Distinct values of the accounted column in the first input."""
         name = next(iter(self.stage.reads))
-        column = self.stage.takes
+        column, _ = keys(self.stage)
         table = given[name] if name in given else self._wholes[name].to_table(columns=[column])
         return pc.unique(table[column].cast(pa.string()))
 
@@ -185,13 +185,13 @@ class _Ledger:
         for column in self.stage.writes:
             if not column.nullable and table[column.name].null_count:
                 raise UnitError(f"{self.where}: {column.name} is null in a kept row, and may not be")
-        if made.table.schema.metadata:  # a stage may add its own (Hugging Face features), never lose ours
-            ours = self.stage.writes.metadata or {}
-            table = table.replace_schema_metadata({**ours, **made.table.schema.metadata})
+        # a stage may add metadata of its own (Hugging Face features), never lose ours
+        metadata = {**(self.stage.writes.metadata or {}), **(made.table.schema.metadata or {})}
+        table = table.cast(schemas.stored(self.stage.writes)).replace_schema_metadata(metadata)
         self.parts.append(self.table.put(part, table))
         self.drops += made.drops
         if taken is None:
-            self._kept.append(pc.unique(table[self.stage.takes].cast(pa.string())))
+            self._kept.append(pc.unique(table[keys(self.stage)[1]].cast(pa.string())))
             return
         if taken != table.num_rows + len(made.drops):
             raise UnitError(f"{self.where}: {taken} taken, but {table.num_rows} kept and {len(made.drops)} dropped")
@@ -215,7 +215,7 @@ class _Ledger:
         }
         for what, ids in faults.items():
             if ids:
-                raise UnitError(f"{self.where}: {len(ids)} {self.stage.takes} {what}: {', '.join(ids[:3])}")
+                raise UnitError(f"{self.where}: {len(ids)} {keys(self.stage)[0]} {what}: {', '.join(ids[:3])}")
         self.taken, self.kept = len(taken), len(kept)
 
     def reasons(self) -> dict[str, int]:

@@ -24,7 +24,7 @@ FEATURES: dict[str, Any] = {
     "licence": _STRING,
 }
 """The columns of ``schemas.EXPORT`` as ``datasets.Features.to_dict`` writes them."""
-SCHEMA = schemas.EXPORT.with_metadata(
+SCHEMA = schemas.stored(schemas.EXPORT).with_metadata(
     {**schemas.EXPORT.metadata, b"huggingface": json.dumps({"info": {"features": FEATURES}}).encode()}
 )
 """``schemas.EXPORT`` with the metadata from which ``datasets`` knows that a struct is an image."""
