@@ -43,7 +43,7 @@ def table(meaning: str, *columns: pa.Field) -> pa.Schema:
 
 def tag(field: pa.Field) -> str:
     """The tag of a column; empty where it has none."""
-    return (field.metadata or {}).get(b"tag", b"").decode()
+    return str((field.metadata or {}).get(b"tag", b""), "utf-8")
 
 
 def tagged(schema: pa.Schema, *tags: str) -> list[str]:

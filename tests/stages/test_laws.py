@@ -25,7 +25,7 @@ from tests.stages.doubles import Scripted
 from tests.text.replies import BUS, FOUND, REFUSALS
 from tests.world import bench, draw, recipe
 
-NAMES = [name for kind in RECIPES.values() for name in kind.__dataclass_fields__]
+NAMES = [field.name for kind in RECIPES.values() for field in dataclasses.fields(kind)]
 READING = [name for name in NAMES if name not in ("ingest", "pick")]
 TEXTS = {
     "caption": "caption", "fuse": "description", "instruct": "instruction", "summarize": "instruction",
