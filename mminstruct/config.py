@@ -10,7 +10,6 @@ import itertools
 import logging
 import re
 import subprocess
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,37 +21,22 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import mminstruct
-from mminstruct import explain
+from mminstruct import explain, plugin
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
+from mminstruct.checks import check_keys, check_pools, check_secrets
 from mminstruct.checksum import seal_text
-from mminstruct.engine.config import KINDS, EngineConfig, check_placement, register_resolvers
+from mminstruct.conf_files import conf, read, seeds
+from mminstruct.engine.config import ENGINES, EngineConfig, check_placement
 from mminstruct.engine.serve import Service
 from mminstruct.models.model import Model
-from mminstruct.readers import text
-from mminstruct.recipe import Recipe, check, holders
+from mminstruct.recipe import Recipe, check, holders, roles, stage_types
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Engine, Run
 from mminstruct.store import Store
 from mminstruct.training.config import Train
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(kw_only=True)
-class Models:
-    """Who plays each role."""
-
-    captioner: Model = MISSING
-    fuser: Model = MISSING
-    instructor: Model = MISSING
-    embedder: Model = MISSING
-    summarizer: Model = MISSING
-    clip: Model = MISSING
-    exemplar: Model = MISSING
-    answerer: Model = MISSING
-    prompts: dict[str, str] = field(default_factory=dict)
-    """Prompts, by stage, in whose words a model here was trained; the recipe takes them unless told otherwise."""
 
 
 @dataclass(kw_only=True)
@@ -73,7 +57,8 @@ class Build:
     fail_on_error: Any = True
     """true: stop at a barrier if any unit failed; false: never; below 1: that share; from 1: that many."""
     recipe: Any = MISSING
-    models: Models = field(default_factory=Models)
+    models: dict[str, Model] = field(default_factory=dict)
+    """By role: who does what; the recipe says which roles there are."""
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
@@ -83,7 +68,8 @@ class Serve(Service):
 
     role: str = "answerer"
     """Whose model is served, of models."""
-    models: Models = field(default_factory=Models)
+    models: dict[str, Model] = field(default_factory=dict)
+    """By role: who does what; the recipe says which roles there are."""
 
 
 @dataclass(kw_only=True)
@@ -96,25 +82,62 @@ class Bench(Build):
     judges: dict[str, Juror] = field(default_factory=dict)
 
 
-def conf() -> Path:
-    """Folder of the packaged configuration: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
 def register() -> None:
     """Tell Hydra the schemas, so that a misspelt key or a wrong type is refused at composition."""
-    register_resolvers()
     store = ConfigStore.instance()
-    store.store(name="build_schema", node=Build)
+    store.store(name="build_schema", node=_with_roles())
     store.store(name="bench_schema", node=Bench)
     store.store(name="serve_schema", node=Serve)
     store.store(name="train_schema", node=Train)
-    store.store(group="models", name="models_schema", node=Models)
     store.store(group="engine", name="engine_schema", node=EngineConfig)
     for name, recipe in RECIPES.items():
-        store.store(group="recipe", name=f"{name}_schema", node=recipe)
+        store.store(group="recipe", name=f"{name}_schema", node=bound(recipe))
+
+
+def _with_roles() -> DictConfig:
+    """The schema of build with an entry for every role of every recipe, so that a misspelt role is refused."""
+    schema = OmegaConf.structured(Build)
+    for role in roles(*RECIPES.values()):
+        schema.models[role] = OmegaConf.structured(Model)
+    assert isinstance(schema, DictConfig)
+    return schema
+
+
+def bound(recipe: type[Recipe]) -> DictConfig:
+    """The schema of *recipe*, its stages connected with the rest: ``models.ROLE``, ``seed`` and ``source``."""
+    values: dict[str, dict[str, str]] = {}
+    for name, stage in stage_types(recipe).items():
+        given = values[name] = {}
+        for item in dataclasses.fields(stage):
+            if "role" in item.metadata:
+                given[item.name] = f"${{models.{item.metadata['role']}}}"
+            elif item.name == "seed":
+                given[item.name] = "${seed}"
+            elif item.name == "path" and item.metadata.get("where") and len(values) == 1:
+                given[item.name] = "${source}"
+    schema = OmegaConf.merge(OmegaConf.structured(recipe), values)
+    assert isinstance(schema, DictConfig)
+    return schema
+
+
+def _own_recipe(word: str) -> str:
+    """A ``recipe=`` that names a class of the user's own package, as a choice that Hydra knows.
+
+    Raises:
+        ValueError: there is no such class, or it is no recipe.
+    """
+    names = []
+    for name in word.removeprefix("recipe=").split(","):
+        if plugin.is_outside(name):
+            found = plugin.load(name, "recipe")
+            if not (isinstance(found, type) and issubclass(found, Recipe) and dataclasses.is_dataclass(found)):
+                raise ValueError(f"recipe={name} is no recipe: write a dataclass that inherits mminstruct.Recipe")
+            name = name.replace(":", ".")
+            RECIPES[name] = found
+            ConfigStore.instance().store(group="recipe", name=name, node=bound(found))
+            register()
+        names.append(name)
+    return f"recipe={','.join(names)}"
 
 
 def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build, Run]:
@@ -127,8 +150,8 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
         ValueError: with one line for each fault and how to mend it.
         OmegaConfBaseException: for a value that is missing; ``explain`` says it in a line.
     """
-    _no_unknown_keys(config)
-    _no_secrets(OmegaConf.to_container(config, resolve=False))
+    check_keys(config, OmegaConf.get_type(config) or Build)
+    check_secrets(OmegaConf.to_container(config, resolve=False))
     kind = OmegaConf.get_type(config) or Build
     names = [item.name for item in dataclasses.fields(kind) if item.name not in ("models", "out")]
     given = {name: _plain(config[name]) for name in names if not OmegaConf.is_missing(config, name)}
@@ -145,29 +168,19 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
             for item in dataclasses.fields(holder):
                 where, value = f"{place}.{item.name}", getattr(holder, item.name)
                 if "prompt" in item.metadata:
-                    setattr(holder, item.name, _read("prompts", value, ".md", where, folders))
+                    setattr(holder, item.name, read("prompts", value, ".md", where, folders))
                 elif "seeds" in item.metadata:
-                    setattr(holder, item.name, [one for name in value for one in _seeds(name, where, folders)])
+                    setattr(holder, item.name, [one for name in value for one in seeds(name, where, folders)])
     check(made.recipe, installed=made.images is None)
     check_placement(made.engine, made.recipe)
-    _check_pools(made.engine, made.recipe)
+    check_pools(made.engine, made.recipe)
     return made, Run(url=made.out, recipe=made.recipe)
-
-
-def _check_pools(config: EngineConfig, recipe: Recipe) -> None:
-    """Refuse pools that go by the name of no stage, of *recipe* or of another that the same engine may carry out."""
-    known = {*recipe.stages(), *(item.name for kind in RECIPES.values() for item in dataclasses.fields(kind))}
-    for name in config.pools:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(recipe.stages())}"
-            raise ValueError(f"engine.pools.{name}: no stage of that name; {hint}")
 
 
 def serve(config: DictConfig) -> tuple[Service, str, Model]:
     """How the model of which role is served, and that model."""
-    _no_unknown_keys(config)
-    _no_secrets(OmegaConf.to_container(config, resolve=False))
+    check_keys(config, OmegaConf.get_type(config) or Build)
+    check_secrets(OmegaConf.to_container(config, resolve=False))
     names = [item.name for item in dataclasses.fields(Service)]
     service = Service(**{name: _plain(config[name]) for name in names})
     service.check()
@@ -183,83 +196,14 @@ def serve(config: DictConfig) -> tuple[Service, str, Model]:
 
 def train(config: DictConfig) -> Train:
     """The plain dataclasses of a composed configuration of ``mminstruct train``."""
-    _no_unknown_keys(config)
-    _no_secrets(OmegaConf.to_container(config, resolve=False))
+    check_keys(config, OmegaConf.get_type(config) or Build)
+    check_secrets(OmegaConf.to_container(config, resolve=False))
     made: Train = OmegaConf.to_object(config)  # type: ignore[assignment]
     return made
 
 
 def _plain(value: Any) -> Any:
     return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
-
-
-def _no_unknown_keys(node: DictConfig, where: str = "", root: type | None = None) -> None:
-    """Refuse keys that ``+key=`` or ``++key=`` forced in: they would have no effect."""
-    kind = OmegaConf.get_type(node)
-    root = root or kind or Build
-    fields = {item.name for item in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
-    for key in map(str, node):
-        place = f"{where}.{key}" if where else key
-        if fields is not None and key not in fields:
-            raise ValueError(explain.unknown(place, root))
-        item = None if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key) else node[key]
-        if isinstance(item, DictConfig):
-            _no_unknown_keys(item, place, root)
-
-
-_SECRET = re.compile(r"(api_?key|token|password|secret|authorization)$", re.IGNORECASE)
-
-
-def _no_secrets(value: Any, where: str = "") -> None:
-    """Refuse keys and passwords in a configuration, which goes into the run's config.yaml; never repeats them."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            place = f"{where}.{key}" if where else str(key)
-            plain = isinstance(item, str) and item and not item.startswith("${")
-            if plain and (_SECRET.search(str(key)) or (key == "key_env" and not item.isidentifier())):
-                raise ValueError(
-                    f"{place} holds a secret, or looks so: put it in an environment variable, and that variable's NAME"
-                    " in key_env (or '${oc.env:NAME}' here)"
-                )
-            _no_secrets(item, place)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            _no_secrets(item, f"{where}.{number}")
-    elif isinstance(value, str) and re.search(r"://[^/@\s]*:[^/@\s]+@", value):
-        raise ValueError(f"{where} has a password in its URL: give it by the environment or fsspec's configuration")
-
-
-def _read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | None) -> str:
-    places = [*(folders or []), conf()]
-    for place in places:
-        file = place / kind / f"{name}{suffix}" if kind else place / f"{name}{suffix}"
-        if file.is_file():
-            seen: Counter[str] = Counter()
-            found = text.read(file, seen)
-            if seen:
-                log.warning("%s is not UTF-8 and was read as %s", file, ", ".join(seen))
-            return found
-    there = [file.stem for place in places for file in sorted((place / kind).glob(f"*{suffix}"))]
-    near = difflib.get_close_matches(name, there, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(there)}"
-    raise ValueError(f"{where}: no file {kind}/{name}{suffix}{hint} (add your own folder with --config-dir)")
-
-
-def rates(folders: list[Path] | None = None) -> dict[str, Any]:
-    """``conf/rates.yaml``: how fast models and GPUs are, and what a GPU costs; a file of *folders* stands in for it."""
-    return dict(yaml.safe_load(_read("", "rates", ".yaml", "rates", folders)))
-
-
-def _seeds(name: str, where: str, folders: list[Path] | None) -> list[str]:
-    """Instructions of a YAML file, ``kind of task: [instructions]``."""
-    try:
-        kinds = yaml.safe_load(_read("", name, ".yaml", where, folders))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where}: {name}.yaml is no valid YAML: {' '.join(str(error).split())}") from error
-    texts = [text for some in kinds.values() for text in some or []] if isinstance(kinds, dict) else []
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{where}: {name}.yaml is no list of instructions: write 'kind of task: [instruction, ...]'")
-    return texts
 
 
 def engine(config: EngineConfig) -> Engine:
@@ -272,7 +216,7 @@ def engine(config: EngineConfig) -> Engine:
         from mminstruct.engine.data import Ray
 
         return Ray(config)
-    raise ValueError(f"engine.kind={config.kind}: take {' or '.join(KINDS)}")
+    raise ValueError(f"engine.kind={config.kind}: take {' or '.join(ENGINES)}")
 
 
 def record(run: Run, config: DictConfig) -> None:
@@ -313,11 +257,14 @@ def opened(file: str, overrides: list[str]) -> list[str]:
     """*overrides* of a command's configuration, forced where their key may be new or their value is a mapping.
 
     Hydra refuses a key that is in no file yet, also within ``options: {…}``, which is the user's to fill. What no
-    schema knows is refused all the same, by ``_no_unknown_keys``.
+    schema knows is refused all the same, by ``check_keys``.
     """
     mappings = explain.open_keys(SCHEMAS[file])
+    mappings.pop("models", None)  # a group of Hydra's, which it does not let be forced: a new role is models.ROLE={...}
 
     def one(word: str) -> str:
+        if word.startswith("recipe="):
+            return _own_recipe(word)
         bare = word.lstrip("+")
         key, _, value = bare.partition("=")
         pieces = key.split(".")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from hydra.errors import OverrideParseException
 
+from mminstruct.recipe import roles
 from mminstruct.recipes import RECIPES
 
 _MEANINGS = {"out": ": the folder of the run", "source": ": where the images are"}
@@ -25,9 +26,11 @@ def explain(error: Exception, schema: type) -> str:
         key, _, value = error.override.partition("=")
         return f"{error.override}: {lines[0]}; quote values that hold = {{ }} [ ] ( ) : or commas: '{key}=\"{value}\"'"
     if missing := re.search(r"[Mm]issing mandatory value: (\S+)", text):
-        key = missing.group(1)
+        key = where if where.endswith(f".{missing.group(1)}") else missing.group(1)
         needs = f" (for {where})" if where not in ("", key) else ""
         return f"{key}= is missing{_MEANINGS.get(key, '')}{needs}"
+    if "is not a subclass of Model" in text:
+        return unknown(f"models.{where}", schema)
     if strange := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
         return unknown(strange.group(1) or where or strange.group(2), schema)
     if twice := re.search(r"Multiple values for (\w+)\. To override", text):
@@ -70,6 +73,8 @@ def keys(schema: type) -> Iterator[str]:
         kinds = [(item.name, hints[item.name])]
         if typing.get_origin(hints[item.name]) is dict:
             kinds = [(f"{item.name}.*", typing.get_args(hints[item.name])[1])]
+        if item.name == "models":
+            kinds = [(f"models.{role}", typing.get_args(hints[item.name])[1]) for role in roles(*RECIPES.values())]
         if item.name == "recipe":  # any of them: which one is a choice
             kinds = [(item.name, recipe) for recipe in RECIPES.values()]
         for place, kind in kinds:

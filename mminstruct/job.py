@@ -55,9 +55,9 @@ def run(command: str, words: list[str]) -> int:
             jobs[-1].code = _tell(command, words, error)
 
     before = sys.argv
-    given = configuration.opened(COMMANDS[command], [word for word in words if _overrides_a_value(word)])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # has Hydra raise its errors, instead of printing them and leaving
     try:
+        given = configuration.opened(COMMANDS[command], [word for word in words if _overrides_a_value(word)])
         with tempfile.TemporaryDirectory() as scratch:
             if _SWEEP & set(words):  # Hydra's folder of the sweep itself: it looks like a run, and is none
                 given = [f"hydra.sweep.dir={scratch}", *given]
@@ -255,6 +255,7 @@ def _emptied(standings: list[Standing]) -> str:
 
 def _plan(config: DictConfig) -> int:
     from mminstruct import config as configuration
+    from mminstruct.conf_files import rates
     from mminstruct.estimate import as_text, estimate
     from mminstruct.run import DriftError, refuse
     from mminstruct.state import states
@@ -265,7 +266,7 @@ def _plan(config: DictConfig) -> int:
         for key in ("out", "source"):
             config[key] = "(none)" if OmegaConf.is_missing(config, key) else config[key]
         made, run = configuration.build(config, _folders())
-        say(as_text(estimate(run.recipe, made.engine, config.images, configuration.rates(_folders()), runs)))
+        say(as_text(estimate(run.recipe, made.engine, config.images, rates(_folders()), runs)))
         return 0
     made, run = configuration.build(config, _folders())
     found = states(run, made.base, made.units)

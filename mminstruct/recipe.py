@@ -17,6 +17,7 @@ import difflib
 import importlib.util
 import inspect
 import re
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -46,6 +47,19 @@ class Recipe:
 
     def check(self) -> None:
         """Raise ValueError where one stage names what another does not have."""
+
+
+def stage_types(recipe: type[Recipe]) -> dict[str, type[Stage]]:
+    """The classes of a recipe's stages, by table name, in order."""
+    hints = typing.get_type_hints(recipe)
+    return {item.name: hints[item.name] for item in dataclasses.fields(recipe)}
+
+
+def roles(*recipes: type[Recipe]) -> list[str]:
+    """The roles that models have in the stages of *recipes*, each once."""
+    stages = [stage for recipe in recipes for stage in stage_types(recipe).values()]
+    found = (item.metadata.get("role") for stage in stages for item in dataclasses.fields(stage))
+    return list(dict.fromkeys(role for role in found if role))
 
 
 def inputs(stage: Stage) -> dict[str, tuple[str, Read]]:

@@ -77,6 +77,11 @@ def prompt(name: str, *variables: str) -> Any:
     return field(default=name, metadata={"prompt": frozenset(variables)})
 
 
+def role(name: str) -> Any:
+    """A field that holds a model; recipes give it ``models.NAME`` unless their YAML gives it another one."""
+    return field(metadata={"role": name})
+
+
 def _look(value: Any, holder: Any) -> Any:
     return [str(content.look(path)) for path in value] if isinstance(value, list | tuple) else str(content.look(value))
 
@@ -141,6 +146,9 @@ a source is called with its shard's name and yields ``Rows``, one for each part.
 class Stage:
     """Base of all stages: fields are configuration; class variables are the contract."""
 
+    kind: ClassVar[str] = "cpu"
+    """What its workers need: vision, text or encoder (a model of that kind), or cpu. Engine presets have a pool for
+    each kind, so that a new stage needs no entry there."""
     reads: ClassVar[dict[str, Read]]
     writes: ClassVar[pa.Schema]
     takes: ClassVar[str | tuple[str, str]]

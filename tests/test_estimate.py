@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from mminstruct import conf_files
 from mminstruct import config as configuration
 from mminstruct.cli import main
 from mminstruct.estimate import Cost, Estimate, as_text, estimate
@@ -30,7 +31,7 @@ def composed(*words: str) -> configuration.Build:
 
 def billed(images: int, *words: str, runs: tuple[str, ...] = (), **rates: Any) -> tuple[Estimate, dict[str, Cost]]:
     made = composed(*words)
-    bill = estimate(made.recipe, made.engine, images, {**configuration.rates(), **rates}, runs)
+    bill = estimate(made.recipe, made.engine, images, {**conf_files.rates(), **rates}, runs)
     return bill, {cost.table: cost for segment in bill.segments for group in segment for cost in group}
 
 
@@ -78,7 +79,7 @@ def test_a_models_time_is_tokens_read_and_written_over_its_rates() -> None:
 
 def test_an_endpoint_costs_its_tokens_at_its_price_and_no_gpu() -> None:
     _, costs = billed(1_000_000, *PAPER, "+models.instructor.options.price={input: 2, output: 10}")
-    tokens = configuration.rates()["tokens"]["instruct"]
+    tokens = conf_files.rates()["tokens"]["instruct"]
     assert costs["instruct"].usd == pytest.approx(250_000 * (tokens["in"] * 2 + tokens["out"] * 10) / 1e6)
     assert costs["instruct"].hours == 0
     assert not costs["instruct"].gpu

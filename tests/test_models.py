@@ -72,4 +72,4 @@ def test_capsfusion_is_asked_in_its_own_words_and_only_where_it_is_the_fuser() -
     assert made("paper").fuse.prompt == theirs
     assert made("modern").fuse.prompt == ours
     assert made("paper", "recipe.fuse.prompt=fuse").fuse.prompt == ours
-    assert made("modern", "+models.prompts.fuse=fuse_capsfusion").fuse.prompt == theirs
+    assert made("modern", "+models.fuser.prompts.fuse=fuse_capsfusion").fuse.prompt == theirs

@@ -26,7 +26,8 @@ from mminstruct import config as configuration
 from mminstruct import schemas
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
-from mminstruct.engine.config import EngineConfig, Pool, check_placement, pools
+from mminstruct.checks import check_pools
+from mminstruct.engine.config import EngineConfig, PoolConfig, check_placement, pools
 from mminstruct.engine.serve import Service
 from mminstruct.export.mix import Mix
 from mminstruct.models.connection import Settings
@@ -456,8 +457,8 @@ def test_what_would_do_nothing_in_training_is_refused(fields: dict[str, Any], sa
 
 def test_a_pool_of_no_stage_is_refused() -> None:
     with pytest.raises(ValueError, match=r"engine\.pools\.captoin: no stage of that name; did you mean caption\?"):
-        configuration._check_pools(EngineConfig(pools={"captoin": Pool()}), recipe("nowhere"))
-    configuration._check_pools(EngineConfig(pools={"caption": Pool(), "judge": Pool()}), recipe("nowhere"))
+        check_pools(EngineConfig(pools={"captoin": PoolConfig()}), recipe("nowhere"))
+    check_pools(EngineConfig(pools={"caption": PoolConfig(), "judge": PoolConfig()}), recipe("nowhere"))
 
 
 @pytest.mark.parametrize(("stage", "key"), [("judge", "baseline"), ("score", "truth")])

@@ -132,6 +132,8 @@ class Model:
     """Base URL of an OpenAI-compatible endpoint."""
     key_env: str | None = runtime(None)
     """NAME of the environment variable that holds the key; never the key."""
+    prompts: dict[str, str] = runtime(factory=dict)
+    """Prompts in whose words this model was trained, by stage: the recipe takes them unless it names another."""
     options: dict[str, Any] = files(factory=dict, read=_truth)
     """Backend's own settings: engine arguments, concurrency, batch sizes, price table... No part of identity, but for
     the folders of ``truth`` that the oracle judges by."""

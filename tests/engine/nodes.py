@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
-from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.data import Ray
 from mminstruct.run import Event, Run, claim, execute
 from mminstruct.stage import Made, Transform, runtime
@@ -137,8 +137,8 @@ def main(folder: Path) -> None:
     events: list[Event] = []
     run = Run(url=str(folder / "run"), recipe=recipe(str(signs)))
     claim(run)
-    pools = {"first": Pool(workers=2, cpus=1)}  # and one for count: 3 CPUs side by side, one more than there are
-    engine = Ray(EngineConfig(fused=True, autoscale=True, pools=pools, pool=Pool(cpus=1)))
+    pools = {"first": PoolConfig(workers=2, cpus=1)}  # and one for count: 3 CPUs side by side, one more than there are
+    engine = Ray(EngineConfig(fused=True, autoscale=True, pools=pools, pool=PoolConfig(cpus=1)))
     building = threading.Thread(
         target=execute, args=(run, engine), kwargs={"watch": events.append}, daemon=True
     )  # nodes start in the main thread alone

@@ -51,9 +51,43 @@ def test_a_presets_pools_fit_the_machines_it_is_for_with_every_choice_of_models(
 
 
 def test_a_worker_has_as_many_gpus_as_its_model_is_spread_over_and_none_for_an_endpoint() -> None:
-    pooled = built("engine=node_8gpu", "models=paper", "models.answerer.options.tensor_parallel_size=4").engine.pools
+    made = built("engine=node_8gpu", "models=paper", "models.answerer.options.tensor_parallel_size=4")
+    pooled = {group[0]: pool for segment in pools(made.engine, made.recipe) for group, pool in segment}
     assert (pooled["answer"].workers, pooled["answer"].gpus) == (2, 4)
     assert (pooled["instruct"].workers, pooled["instruct"].gpus) == (1, 0)
+
+
+# What the presets gave each stage of MM-Instruct when every stage was named in them: workers, cores and GPUs of each.
+NAMED = {
+    ("node_8gpu", "modern"): {
+        "ingest": (16, 1, 0), "caption": (3, 4, 1), "fuse": (2, 2, 1), "instruct": (2, 2, 1), "embed": (1, 2, 1),
+        "cluster": (1, 4, 1), "summarize": (1, 2, 1), "match": (8, 6, 1), "exemplify": (1, 2, 1), "answer": (8, 4, 1),
+        "filter": (8, 2, 0), "select": (1, 4, 0), "export": (4, 1, 0),
+    },
+    ("node_8gpu", "paper"): {
+        "ingest": (16, 1, 0), "caption": (3, 4, 1), "fuse": (2, 2, 1), "instruct": (1, 2, 0), "embed": (1, 2, 1),
+        "cluster": (1, 4, 1), "summarize": (1, 2, 0), "match": (8, 6, 1), "exemplify": (1, 2, 0), "answer": (4, 4, 2),
+        "filter": (8, 2, 0), "select": (1, 4, 0), "export": (4, 1, 0),
+    },
+    ("nodes_4", "modern"): {
+        "ingest": (64, 1, 0), "caption": (16, 4, 1), "fuse": (8, 2, 1), "instruct": (6, 2, 1), "embed": (2, 2, 1),
+        "cluster": (1, 4, 1), "summarize": (1, 2, 1), "match": (32, 6, 1), "exemplify": (1, 2, 1), "answer": (32, 4, 1),
+        "filter": (32, 2, 0), "select": (1, 4, 0), "export": (16, 1, 0),
+    },
+    ("one_gpu", "laptop"): {
+        "ingest": (1, 0.5, 0), "caption": (1, 1, 0.4), "fuse": (1, 1, 0.25), "instruct": (1, 1, 0.25),
+        "embed": (1, 0.5, 0.1), "cluster": (1, 1, 1), "summarize": (1, 1, 1), "match": (1, 4, 1), "exemplify": (1, 1, 1),
+        "answer": (1, 2, 1), "filter": (1, 2, 0), "select": (1, 0.5, 0), "export": (1, 0.5, 0),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("engine", "models"), NAMED, ids=str)
+def test_pools_by_kind_give_every_stage_what_it_had_by_name(engine: str, models: str) -> None:
+    made = built(f"engine={engine}", f"models={models}")
+    found = {group[0]: pool for segment in pools(made.engine, made.recipe) for group, pool in segment}
+    wanted = NAMED[engine, models]
+    assert {name: (found[name].workers, found[name].cpus, found[name].gpus) for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("words", [("engine=one_gpu",), ("engine=node_8gpu", "engine.pools.answer.gpus=1")], ids=str)
@@ -122,7 +156,7 @@ def test_the_job_of_rayjob_yaml_composes_as_a_shell_reads_it(tmp_path: Path) -> 
     facts = yaml.safe_load(shown.stdout)
     assert facts["recipe"]["ingest"]["licence"] == "SA-1B research licence"
     assert facts["engine"]["autoscale"] is True
-    assert facts["engine"]["pools"]["answer"]["workers"] == 8
+    assert facts["engine"]["pools"]["answer"]["total_gpus"] == 8
 
 
 @pytest.mark.slow

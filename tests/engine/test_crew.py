@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from mminstruct import schemas
-from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.data import Ray
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
@@ -120,7 +120,7 @@ def test_two_workers_in_an_environment_of_their_own_find_the_clusters_that_one_f
 ) -> None:
     alone = clusters(tmp_path / "alone", Local())
     environment = {"py_executable": str(other_python / "bin" / "python")}
-    engine = Ray(EngineConfig(pool=Pool(cpus=0.25), pools={"cluster": Pool(cpus=0.5, env=environment)}))
+    engine = Ray(EngineConfig(pool=PoolConfig(cpus=0.25), pools={"cluster": PoolConfig(cpus=0.5, env=environment)}))
     together = clusters(tmp_path / "together", engine, ranks=2, file=str(tmp_path / "who"))
     assert together.drop(["distance"]).equals(alone.drop(["distance"]))
     assert together["distance"].to_numpy() == pytest.approx(alone["distance"].to_numpy(), abs=1e-5)
@@ -131,7 +131,7 @@ def test_two_workers_in_an_environment_of_their_own_find_the_clusters_that_one_f
 
 @pytest.mark.slow
 def test_what_went_wrong_in_another_worker_is_told_in_its_words(tmp_path: Path, ray_here: None) -> None:
-    engine = Ray(EngineConfig(pool=Pool(cpus=0.25)))
+    engine = Ray(EngineConfig(pool=PoolConfig(cpus=0.25)))
     with pytest.raises(FailedUnits, match=r"cluster/all: ArithmeticError: no room for this\nMend"):
         clusters(
             tmp_path, engine, ranks=2, file=str(tmp_path / "who"), errors=["the other is gone", "no room for this"]

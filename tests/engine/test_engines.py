@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.data import Ray, _Operator
 from mminstruct.engine.local import Local
 from mminstruct.run import Engine, Event, FailedUnits, Run, claim, execute
@@ -38,14 +38,14 @@ def test_the_ray_engine_makes_the_bytes_of_the_local_engine(
 ) -> None:
     recipe = small(Count(shard_count=3, parts=2, rows=20), drop=3)
     local, _ = build(tmp_path / "local", recipe, Local())
-    engine = Ray(EngineConfig(fused=fused, pool=Pool(workers=workers, cpus=cpus)))
+    engine = Ray(EngineConfig(fused=fused, pool=PoolConfig(workers=workers, cpus=cpus)))
     ray, events = build(tmp_path / "ray", recipe, engine)
     assert ray == local
     assert len(events) == 3 + 6 + 6 + 1 + len([k for k in local if k.startswith("last/")])
 
 
 def engine(**options: object) -> Ray:
-    return Ray(EngineConfig(pool=Pool(cpus=0.25), **options))  # type: ignore[arg-type]
+    return Ray(EngineConfig(pool=PoolConfig(cpus=0.25), **options))  # type: ignore[arg-type]
 
 
 def first_id(recipe: Small) -> str:
@@ -65,7 +65,7 @@ def test_a_unit_that_kills_its_worker_is_given_up_and_the_others_go_on(tmp_path:
 def test_units_that_die_with_a_poisonous_one_are_not_blamed(tmp_path: Path, ray_here: None) -> None:
     (tmp_path / "company").mkdir()
     recipe = small(poison="!" + first_id(small()), company=str(tmp_path / "company"))
-    pool = Pool(cpus=0.25, in_flight=4)
+    pool = PoolConfig(cpus=0.25, in_flight=4)
     with pytest.raises(FailedUnits, match=r"1 of 4 units of first failed:\nfirst/shard-00000-0000: .* died 1 times"):
         build(tmp_path / "run", recipe, Ray(EngineConfig(retries=1, pool=pool)))
     assert len(list((tmp_path / "company").iterdir())) == 3
@@ -105,14 +105,14 @@ def test_a_halt_comes_back_as_itself(tmp_path: Path, ray_here: None) -> None:
 
 
 def test_pools_that_cannot_all_start_are_refused_before_they_wait(tmp_path: Path, ray_here: None) -> None:
-    greedy = Ray(EngineConfig(pool=Pool(workers=2, cpus=3)))
+    greedy = Ray(EngineConfig(pool=PoolConfig(workers=2, cpus=3)))
     with pytest.raises(ValueError, match=r"want 18 CPUs \(count 2 x 3, first 2 x 3, second 2 x 3\); the cluster has 4"):
         build(tmp_path, small(), greedy)
 
 
 def test_workers_of_one_process_load_one_at_a_time(tmp_path: Path, ray_here: None) -> None:
     recipe = small(Count(shard_count=4, parts=2), loads_alone=str(tmp_path / "loading"))
-    build(tmp_path / "run", recipe, Ray(EngineConfig(fused=True, pool=Pool(workers=1, cpus=0.25, in_flight=4))))
+    build(tmp_path / "run", recipe, Ray(EngineConfig(fused=True, pool=PoolConfig(workers=1, cpus=0.25, in_flight=4))))
     assert (tmp_path / "loading").read_text() == "in out in out "
 
 
