@@ -78,6 +78,8 @@ def keys(schema: type) -> Iterator[str]:
         if item.name == "recipe":  # any of them: which one is a choice
             kinds = [(item.name, recipe) for recipe in RECIPES.values()]
         for place, kind in kinds:
+            if item.name == "models":
+                yield place
             if isinstance(kind, type) and dataclasses.is_dataclass(kind):
                 yield from (f"{place}.{key}" for key in keys(kind))
 
