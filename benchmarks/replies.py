@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mminstruct.microworld import lessons
+from mminstruct.microworld.families import lessons
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.text.leaks import leak
 from mminstruct.text.refusal import refusal

@@ -22,8 +22,8 @@ import numpy as np
 
 from mminstruct.microworld import language
 from mminstruct.microworld.catalogue import CANVAS, KINDS
-from mminstruct.microworld.render import Rendered, render
-from mminstruct.microworld.rle import encode
+from mminstruct.microworld.drawing.render import Rendered, render
+from mminstruct.microworld.drawing.rle import encode
 from mminstruct.microworld.scene import Group, Relation, Scene, draw_scene
 
 Layout = Literal["sa1b", "datacomp", "coco"]

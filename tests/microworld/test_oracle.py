@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mminstruct.microworld import lessons
+from mminstruct.microworld.families import lessons
 from mminstruct.microworld.language import caption
 from mminstruct.microworld.oracle import (
     Tally,

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from mminstruct.microworld.catalogue import CANVAS, KINDS
-from mminstruct.microworld.render import render
-from mminstruct.microworld.rle import decode
+from mminstruct.microworld.drawing.render import render
+from mminstruct.microworld.drawing.rle import decode
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.microworld.shards import truth, write
 

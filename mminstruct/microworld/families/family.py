@@ -14,7 +14,7 @@ from typing import Literal
 
 from mminstruct.microworld.catalogue import COLOURS, KINDS, SETTINGS
 from mminstruct.microworld.claims import contradictions, read_answer
-from mminstruct.microworld.families_lore import CLUES, MEANINGS, MOODS, PACK, ROADS, SKIES, TIPS, WEAR
+from mminstruct.microworld.families.lore import CLUES, MEANINGS, MOODS, PACK, ROADS, SKIES, TIPS, WEAR
 from mminstruct.microworld.language import COUNTS, Facts, Mention, listed, read_facts, when
 
 Split = Literal["train", "test"]

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mminstruct.microworld.catalogue import CANVAS
-from mminstruct.microworld.pen import FINE, Pen, tint
-from mminstruct.microworld.places import HORIZON
+from mminstruct.microworld.drawing.canvas import FINE, Pen, tint
+from mminstruct.microworld.drawing.places import HORIZON
+from mminstruct.microworld.drawing.things import DRAWINGS
 from mminstruct.microworld.scene import Group, Scene
-from mminstruct.microworld.things import DRAWINGS
 
 FACTORS = {"small": 1.0, "medium": 1.6, "large": 2.4}
 """How much larger than the small one a thing is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from mminstruct.microworld.pen import RGB, Brush, blend
+from mminstruct.microworld.drawing.canvas import RGB, Brush, blend
 
 HORIZON = 100
 """Row where the ground begins, pixels of the canvas."""

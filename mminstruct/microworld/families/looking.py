@@ -6,7 +6,7 @@ import json
 import re
 from functools import partial
 
-from mminstruct.microworld.families_form import Family, at_most, has, lines, slots, words, wrong_lore
+from mminstruct.microworld.families.family import Family, at_most, has, lines, slots, words, wrong_lore
 from mminstruct.microworld.language import COUNTS, NOUNS, Facts, Mention, listed, read_facts
 
 

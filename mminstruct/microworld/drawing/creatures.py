@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mminstruct.microworld.pen import INK, LEAF, PALETTE, PAPER, RGB, STEEL, Pen, Tint, blend
+from mminstruct.microworld.drawing.canvas import INK, LEAF, PALETTE, PAPER, RGB, STEEL, Pen, Tint, blend
 
 Head = Callable[[Pen, Tint, float, float, bool], None]
 SKINS: tuple[RGB, ...] = ((246, 206, 172), (226, 172, 128), (176, 118, 78), (120, 78, 52))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from mminstruct.microworld.creatures import SKINS
-from mminstruct.microworld.pen import GLASS, INK, LEAF, PALETTE, RGB, STEEL, WOOD, Pen, Tint
+from mminstruct.microworld.drawing.canvas import GLASS, INK, LEAF, PALETTE, RGB, STEEL, WOOD, Pen, Tint
+from mminstruct.microworld.drawing.creatures import SKINS
 
 _WHITE, _TYRE = PALETTE["white"], (44, 44, 50)
 _SUN: RGB = (255, 236, 120)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mminstruct.microworld.families_form import Family, has, numbered, slots, words
+from mminstruct.microworld.families.family import Family, has, numbered, slots, words
 from mminstruct.microworld.language import Facts, Mention
 
 _PREPARE = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mminstruct.microworld import creatures, indoors, outdoors
-from mminstruct.microworld.pen import Pen, Tint
+from mminstruct.microworld.drawing import creatures, indoors, outdoors
+from mminstruct.microworld.drawing.canvas import Pen, Tint
 
 Draw = Callable[[Pen, Tint, str | None, str, int], None]
 

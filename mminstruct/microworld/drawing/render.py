@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from mminstruct.microworld.backdrops import backdrop
 from mminstruct.microworld.catalogue import CANVAS
-from mminstruct.microworld.layout import Placed, Sprite, arrange, sprite
+from mminstruct.microworld.drawing.backdrops import backdrop
+from mminstruct.microworld.drawing.layout import Placed, Sprite, arrange, sprite
 from mminstruct.microworld.scene import Box, Scene
 
 _HALO = 2

@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 
 from mminstruct.microworld.families import FAMILIES, Family, Split, applicable, classify
+from mminstruct.microworld.families.wordings import reworded
 from mminstruct.microworld.language import Facts, alt_text, caption, facts_of, fused, read_facts
 from mminstruct.microworld.scene import Scene, draw_scene
-from mminstruct.microworld.wordings import reworded
 
 Variables = dict[str, Any]
-SEEDS = Path(__file__).parents[2] / "conf" / "seeds.yaml"
+SEEDS = Path(__file__).parents[3] / "conf" / "seeds.yaml"
 _OTHER_WORLD = 1_000_003
 """Seed offset of the world that examples from elsewhere are drawn from, apart from the scene's own."""
 _SPECIFIC = 0.15

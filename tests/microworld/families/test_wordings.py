@@ -7,8 +7,7 @@ import re
 
 import pytest
 
-from mminstruct.microworld import lessons, wordings
-from mminstruct.microworld.families import FAMILIES, classify
+from mminstruct.microworld.families import FAMILIES, classify, lessons, wordings
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.scene import draw_scene
 

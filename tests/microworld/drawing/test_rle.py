@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mminstruct.microworld.rle import Mask, Rle, decode, encode
+from mminstruct.microworld.drawing.rle import Mask, Rle, decode, encode
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mminstruct.microworld.families_form import Family, at_most, has, lines, slots, words
+from mminstruct.microworld.families.family import Family, at_most, has, lines, slots, words
 from mminstruct.microworld.language import Facts, Mention
 
 _SYLLABLES = {

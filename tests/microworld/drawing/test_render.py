@@ -14,11 +14,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from mminstruct.microworld.catalogue import CANVAS, COLOURS, KINDS, SETTINGS, STYLES, TIMES, WEATHERS
-from mminstruct.microworld.layout import FACTORS, arrange, sprite, visible_shares
-from mminstruct.microworld.pen import PALETTE
-from mminstruct.microworld.render import Rendered, render
+from mminstruct.microworld.drawing.canvas import PALETTE
+from mminstruct.microworld.drawing.layout import FACTORS, arrange, sprite, visible_shares
+from mminstruct.microworld.drawing.render import Rendered, render
+from mminstruct.microworld.drawing.things import DRAWINGS
 from mminstruct.microworld.scene import Box, Group, Relation, Scene, draw_scene
-from mminstruct.microworld.things import DRAWINGS
 
 Pair = tuple[Scene, Rendered]
 
@@ -61,7 +61,7 @@ def test_a_picture_has_the_promised_shape(drawn: list[Pair]) -> None:
 
 def test_the_same_scene_gives_the_same_pixels_in_another_process() -> None:
     code = (
-        "import hashlib; from mminstruct.microworld.render import render; "
+        "import hashlib; from mminstruct.microworld.drawing.render import render; "
         "from mminstruct.microworld.scene import draw_scene; "
         "print([hashlib.sha256(render(draw_scene(i, 2)).image.tobytes()).hexdigest() for i in range(6)])"
     )

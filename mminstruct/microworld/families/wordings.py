@@ -12,7 +12,7 @@ import random
 import re
 
 from mminstruct.microworld.families import FAMILIES, classify
-from mminstruct.microworld.families_form import TOPIC_WORDS, Family
+from mminstruct.microworld.families.family import TOPIC_WORDS, Family
 from mminstruct.microworld.language import Facts
 
 NEAR = 0.7

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from mminstruct.microworld.catalogue import COLOURS
-from mminstruct.microworld.families_form import Family, Split, Verdict
-from mminstruct.microworld.families_living import LIVING
-from mminstruct.microworld.families_looking import LOOKING
-from mminstruct.microworld.families_writing import WRITING
+from mminstruct.microworld.families.family import Family, Split, Verdict
+from mminstruct.microworld.families.living import LIVING
+from mminstruct.microworld.families.looking import LOOKING
+from mminstruct.microworld.families.writing import WRITING
 from mminstruct.microworld.language import COUNTS, NOUNS, Facts
 
 __all__ = ["FAMILIES", "Family", "Split", "Verdict", "applicable", "classify"]

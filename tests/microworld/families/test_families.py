@@ -7,14 +7,13 @@ import pytest
 import yaml
 
 from mminstruct import prompts
-from mminstruct.microworld import lessons
 from mminstruct.microworld.claims import contradictions
-from mminstruct.microworld.families import FAMILIES, Split, applicable, classify
-from mminstruct.microworld.families_writing import syllables
+from mminstruct.microworld.families import FAMILIES, Split, applicable, classify, lessons
+from mminstruct.microworld.families.writing import syllables
 from mminstruct.microworld.language import Facts, Mention, facts_of, read_facts
 from mminstruct.microworld.scene import Scene, draw_scene
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCENES = [draw_scene(index, seed=23) for index in range(400)]
 
 
