@@ -6,12 +6,9 @@ Prompt variables are those of ``conf/prompts/*.md``.
 
 from __future__ import annotations
 
-import functools
 import random
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
-
-import yaml
 
 from mminstruct.microworld.families import FAMILIES, Family, Split, applicable, classify
 from mminstruct.microworld.families.wordings import reworded
@@ -19,19 +16,12 @@ from mminstruct.microworld.language import Facts, alt_text, caption, facts_of, f
 from mminstruct.microworld.scene import Scene, draw_scene
 
 Variables = dict[str, Any]
-SEEDS = Path(__file__).parents[3] / "conf" / "seeds.yaml"
 _OTHER_WORLD = 1_000_003
 """Seed offset of the world that examples from elsewhere are drawn from, apart from the scene's own."""
 _SPECIFIC = 0.15
 """Share of invented instructions that name a thing: a small model names wrong ones, and a general one fits as well."""
 _REWORDED = 0.5
 """Share of questions to answer that are asked in words of ``wordings``; the others keep the families' own."""
-
-
-@functools.cache
-def seed_instructions(path: Path = SEEDS) -> tuple[str, ...]:
-    """Instructions of *path*, a YAML mapping from kind of task to instructions."""
-    return tuple(text for texts in yaml.safe_load(path.read_text("utf-8")).values() for text in texts)
 
 
 def caption_example(scene: Scene) -> str:
@@ -50,9 +40,10 @@ def describe(scene: Scene, rng: random.Random) -> str:
     return fused(scene, _caption(scene, rng), alt_text(scene, rng))
 
 
-def instruct_example(scene: Scene, rng: random.Random, split: Split) -> tuple[Variables, str]:
+def instruct_example(scene: Scene, rng: random.Random, split: Split, seeds: Sequence[str]) -> tuple[Variables, str]:
     """``examples`` and ``description`` of the instruct prompt, and an instruction of a family that no example has.
 
+    Examples are seed instructions from *seeds* or instructions of other families, in random order.
     Families that need something special in the picture are drawn three times as often as those that fit any.
     """
     description = describe(scene, rng)
@@ -62,7 +53,7 @@ def instruct_example(scene: Scene, rng: random.Random, split: Split) -> tuple[Va
     examples: list[str] = []
     while len(examples) < 5:
         if rng.random() < 0.6:
-            text = rng.choice(seed_instructions())
+            text = rng.choice(seeds)
         else:
             elsewhere = _elsewhere(scene.seed, rng)
             text = rng.choice(applicable(elsewhere)).instruction(elsewhere, rng, split)

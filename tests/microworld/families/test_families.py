@@ -14,6 +14,8 @@ from mminstruct.microworld.language import Facts, Mention, facts_of, read_facts
 from mminstruct.microworld.scene import Scene, draw_scene
 
 ROOT = Path(__file__).parents[3]
+KINDS_OF_TASK = yaml.safe_load((ROOT / "conf" / "seeds.yaml").read_text("utf-8"))
+SEEDS = [text for texts in KINDS_OF_TASK.values() for text in texts]
 SCENES = [draw_scene(index, seed=23) for index in range(400)]
 
 
@@ -176,11 +178,9 @@ def test_light_paraphrases_are_recognised(text: str, name: str | None) -> None:
 
 
 def test_the_seeds_are_many_of_many_kinds_and_nearly_all_of_a_known_family() -> None:
-    kinds = yaml.safe_load((ROOT / "conf" / "seeds.yaml").read_text("utf-8"))
-    seeds = [text for texts in kinds.values() for text in texts]
-    assert len(kinds) >= 12
-    assert len(seeds) == len(set(seeds)) >= 52
-    assert sum(classify(seed) is not None for seed in seeds) >= 0.9 * len(seeds)
+    assert len(KINDS_OF_TASK) >= 12
+    assert len(SEEDS) == len(set(SEEDS)) >= 52
+    assert sum(classify(seed) is not None for seed in SEEDS) >= 0.9 * len(SEEDS)
 
 
 def test_lessons_fit_their_prompts_and_follow_from_the_generator_alone() -> None:
@@ -189,7 +189,7 @@ def test_lessons_fit_their_prompts_and_follow_from_the_generator_alone() -> None
         for _ in range(2):
             rng = random.Random(index)
             fuse = lessons.fuse_example(scene, rng)
-            instruct = lessons.instruct_example(scene, rng, "train")
+            instruct = lessons.instruct_example(scene, rng, "train", SEEDS)
             answer = lessons.answer_example(scene, rng, "test", index % 4)
             made.append((fuse, instruct, answer, lessons.summarize_example(rng, "train")))
         assert made[0] == made[1]
