@@ -1,4 +1,4 @@
-"""Families that ask for help with life: advice, safety, plans, news, letters, teaching."""
+"""Families of advice, safety, planning, news, correspondence and teaching."""
 
 from __future__ import annotations
 
@@ -239,4 +239,3 @@ LIVING = (
         (words(8, 35),),
     ),
 )
-"""Families of advice, planning, news and letters."""
