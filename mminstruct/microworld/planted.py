@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mminstruct.microworld import lessons
+from mminstruct.microworld.families import lessons
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.text.rules import RULES, Context
 

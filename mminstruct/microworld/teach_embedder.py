@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from mminstruct.microworld.families import FAMILIES, Split, classify
 from mminstruct.microworld.language import facts_of
-from mminstruct.microworld.lessons import seed_instructions
 from mminstruct.microworld.scene import draw_scene
+from mminstruct.microworld.teach_llm import seed_instructions
 from mminstruct.microworld.teach_loop import Learner, Losses, teach
 
 WIDTH = 96

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from mminstruct.microworld import lessons
-from mminstruct.microworld.families import Split
+from mminstruct.microworld.families import Split, lessons
 from mminstruct.microworld.scene import Scene, draw_scene
 from mminstruct.microworld.teach_loop import Learner, Losses, quick_attention, teach
 from mminstruct.microworld.teach_words import coded, load_tokenizer, make_tokenizer
@@ -27,6 +27,7 @@ PROMPT_SHARE = 0.06
 """Share of prompt tokens that are learned too: copying shows there first."""
 
 PROMPTS = Path(__file__).parents[2] / "conf" / "prompts"
+SEEDS = Path(__file__).parents[2] / "conf" / "seeds.yaml"
 ROLES = {"fuse": 22, "fuse_capsfusion": 4, "instruct": 26, "summarize": 4, "answer": 36, "exemplify": 8}
 """How often each prompt is taught: fuse is mostly copying word for word, which every other role needs too."""
 COPIES = 0.08
@@ -120,7 +121,7 @@ def lesson_values(
         values: dict[str, Any] = lessons.fuse_example(scene, rng)
         return values, values.pop("target")
     if role == "instruct":
-        return lessons.instruct_example(scene, rng, split)
+        return lessons.instruct_example(scene, rng, split, seed_instructions())
     if role == "summarize":
         members, target = lessons.summarize_example(rng, split)
         return {"members": members}, target
@@ -128,6 +129,13 @@ def lesson_values(
     if role == "exemplify":
         del values["examples"]
     return values, target
+
+
+@functools.cache
+def seed_instructions() -> tuple[str, ...]:
+    """The seed instructions of the instruct stage, in the order of their file."""
+    kinds = yaml.safe_load(SEEDS.read_text("utf-8"))
+    return tuple(text for texts in kinds.values() for text in texts)
 
 
 def render_prompt(role: str, values: dict[str, Any]) -> list[Message]:

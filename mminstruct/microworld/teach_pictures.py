@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mminstruct.microworld.catalogue import COLOURS, KINDS, RELATIONS, SETTINGS, SIZES, TIMES, WEATHERS, WORDS
-from mminstruct.microworld.render import render
+from mminstruct.microworld.drawing.render import render
 from mminstruct.microworld.scene import Scene, draw_scene
 from mminstruct.readers.image import load
 

@@ -27,7 +27,7 @@ from starlette.requests import Request
 
 from mminstruct.engine.config import Pool
 from mminstruct.engine.serve import Replica, Service, serve
-from mminstruct.microworld.render import render
+from mminstruct.microworld.drawing.render import render
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.models.model import Model, Reply, with_image
 from mminstruct.models.openai import Chatter

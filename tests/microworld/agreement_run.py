@@ -9,7 +9,7 @@ import io
 import json
 import random
 
-from mminstruct.microworld.render import render
+from mminstruct.microworld.drawing.render import render
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.microworld.teach_captioner import PROMPT
 from mminstruct.microworld.teach_llm import ROLES, lesson_values, render_prompt

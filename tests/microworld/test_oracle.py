@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mminstruct.microworld import lessons
+from mminstruct.microworld.families import lessons
 from mminstruct.microworld.language import caption
 from mminstruct.microworld.oracle import (
     Tally,
@@ -18,6 +18,8 @@ from mminstruct.microworld.oracle import (
 )
 from mminstruct.microworld.scene import Group, Relation, Scene, draw_scene
 
+SEEDS = ["Write a poem about this image.", "Explain why the sky is blue.", "List five uses of a brick.", "Name a bird.",
+         "Tell a joke."]  # fmt: skip
 SCENE = Scene(
     0, 0, "park", "morning", "sunny", "flat", "Maple Park",
     (Group("dog", "brown", "small", 2, "running"), Group("sign", "blue", "large", 1, None, "OPEN")),
@@ -98,7 +100,7 @@ def test_a_pair_fits_only_where_the_topic_is_in_the_picture() -> None:
 def test_the_targets_of_lessons_are_judged_good() -> None:
     for index in range(300):
         scene, rng = draw_scene(index), random.Random(index)
-        variables, instruction = lessons.instruct_example(scene, rng, "train")
+        variables, instruction = lessons.instruct_example(scene, rng, "train", SEEDS)
         assert judge_instruction(instruction, scene, variables["examples"]).ok, instruction
         variables, answer = lessons.answer_example(scene, rng, "train", index % 3)
         verdict = judge_answer(answer, variables["instruction"], scene)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mminstruct.microworld.pen import INK, LEAF, PALETTE, PAPER, RGB, STEEL, Pen, Tint, blend
+from mminstruct.microworld.drawing.canvas import INK, LEAF, PALETTE, PAPER, RGB, STEEL, Pen, Tint, blend
 
 Head = Callable[[Pen, Tint, float, float, bool], None]
 SKINS: tuple[RGB, ...] = ((246, 206, 172), (226, 172, 128), (176, 118, 78), (120, 78, 52))
@@ -21,7 +21,7 @@ def _eye(p: Pen, c: Tint, x: float, y: float, asleep: bool, size: float = 3.2) -
 
 
 def _speed(p: Pen, x: float, *ys: float) -> None:
-    """Motion lines behind what moves to the right."""
+    """Draw motion lines behind something that moves to the right."""
     for y in ys:
         p.line(INK, 4.5, x, y, x + 12, y)
         p.line(_SPEED, 2.5, x, y, x + 12, y)
@@ -85,7 +85,7 @@ def _four_legged(
     p: Pen, c: Tint, pose: str | None, body: tuple[float, float, float, float], leg: float, head: Head,
     heads: tuple[tuple[float, float], tuple[float, float], tuple[float, float]], neck: float,
 ) -> None:  # fmt: skip
-    """Body, legs, neck and head of an animal on a sheet of 130 by 100; *heads* for standing, eating and sleeping."""
+    """Draw an animal on a sheet of 130 by 100; *heads* holds head positions for standing, eating and sleeping."""
     x0, y0, x1, y1 = body
     width, asleep = x1 - x0, pose == "sleeping"
     drop = 97 - y1 if asleep else 0
@@ -213,7 +213,7 @@ def duck(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
 
 
 def _person(p: Pen, c: Tint, pose: str | None, who: str, variant: int) -> None:
-    """Someone in clothes of colour *c*, on a sheet of 90 by 130; a child has a large head and short legs."""
+    """Draw a person in clothes of colour *c* on a sheet of 92 by 130; a child has a large head and short legs."""
     skin, hair = SKINS[variant % (2 if c.main in (PALETTE["brown"], PALETTE["black"]) else 4)], HAIRS[variant // 4 % 4]
     child, sits = who == "child", pose == "sitting"
     hip, neck, r = (92, 62, 17) if child else (84, 42, 13)

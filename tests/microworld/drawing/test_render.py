@@ -1,4 +1,4 @@
-"""The drawing of scenes: seeded, countable, and true to the relations."""
+"""Rendering scenes: seeded, countable, and true to the relations."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from mminstruct.microworld.catalogue import CANVAS, COLOURS, KINDS, SETTINGS, STYLES, TIMES, WEATHERS
-from mminstruct.microworld.layout import FACTORS, arrange, sprite, visible_shares
-from mminstruct.microworld.pen import PALETTE
-from mminstruct.microworld.render import Rendered, render
+from mminstruct.microworld.drawing.canvas import PALETTE
+from mminstruct.microworld.drawing.layout import FACTORS, arrange, sprite, visible_shares
+from mminstruct.microworld.drawing.render import Rendered, render
+from mminstruct.microworld.drawing.things import DRAWINGS
 from mminstruct.microworld.scene import Box, Group, Relation, Scene, draw_scene
-from mminstruct.microworld.things import DRAWINGS
 
 Pair = tuple[Scene, Rendered]
 
@@ -61,7 +61,7 @@ def test_a_picture_has_the_promised_shape(drawn: list[Pair]) -> None:
 
 def test_the_same_scene_gives_the_same_pixels_in_another_process() -> None:
     code = (
-        "import hashlib; from mminstruct.microworld.render import render; "
+        "import hashlib; from mminstruct.microworld.drawing.render import render; "
         "from mminstruct.microworld.scene import draw_scene; "
         "print([hashlib.sha256(render(draw_scene(i, 2)).image.tobytes()).hexdigest() for i in range(6)])"
     )
@@ -100,7 +100,7 @@ def test_the_group_map_follows_the_instances(drawn: list[Pair]) -> None:
         assert ((groups == 0) == (picture.masks == 0)).all()
 
 
-def test_hardly_anything_is_hidden_so_that_everything_can_be_counted() -> None:
+def test_things_are_visible_enough_to_be_counted() -> None:
     least = []
     for index in range(120):
         scene = draw_scene(index, seed=12)
@@ -158,7 +158,7 @@ def _has(scene: Scene, name: str) -> bool:
     return any(relation.name == name for relation in scene.relations)
 
 
-def test_sizes_are_clearly_apart() -> None:
+def test_sizes_differ_clearly() -> None:
     for kind in KINDS:
         heights = [sprite(Group(kind, "red", size, 1, None, "OPEN"), "flat", 1.0, 0).size[1] for size in FACTORS]
         assert heights[1] > 1.45 * heights[0]
@@ -185,7 +185,7 @@ def test_the_colour_named_is_a_large_part_of_what_is_seen() -> None:
             assert np.mean(distances[colour] < 120) > 0.1, (kind.name, colour)
 
 
-def test_the_ten_colours_are_far_apart() -> None:
+def test_the_ten_colours_differ_clearly() -> None:
     for a in COLOURS:
         for b in COLOURS:
             apart = sum(abs(x - y) for x, y in zip(PALETTE[a], PALETTE[b], strict=True))

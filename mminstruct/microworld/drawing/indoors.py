@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mminstruct.microworld.pen import INK, LEAF, PALETTE, PAPER, RGB, STEEL, WOOD, Pen, Tint, blend
+from mminstruct.microworld.drawing.canvas import INK, LEAF, PALETTE, PAPER, RGB, STEEL, WOOD, Pen, Tint, blend
 
 _WHITE = PALETTE["white"]
 _SUN: RGB = (255, 236, 120)

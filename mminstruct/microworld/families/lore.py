@@ -1,6 +1,6 @@
-"""What everybody knows of the things of the microworld: clues, tips and meanings that answers draw upon.
+"""Common knowledge about the things of the microworld: clues, tips and meanings for answers.
 
-No entry names a kind, colour, action, place, time or weather of the world by its own word: it would read as a claim.
+No entry contains the name of a kind, colour, action, place, time or weather: ``read_facts`` would take it for a claim.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ TIPS = {
     "cactus": "keep the soil dry and water {them} rarely",
     "sign": "read {them} before you go on",
 }  # fmt: skip
-"""One piece of advice per kind; what it answers depends on the category."""
+"""One phrase per kind; its use depends on the category."""
 
 MEANINGS = {
     "OPEN": "visitors may come in", "SALE": "prices are low", "STOP": "everybody must halt",
@@ -73,7 +73,7 @@ MEANINGS = {
     "FARM": "milk and eggs come from here", "PORT": "ships land here", "SLOW": "everybody must take care",
     "HELLO": "visitors are welcome", "QUIET": "nobody should make noise", "FREE": "it costs nothing",
 }  # fmt: skip
-"""What a word on a sign tells people."""
+"""Meaning of each word on a sign."""
 
 MOODS = {"sunny": "bright", "cloudy": "calm", "rainy": "wet", "snowy": "cold", "foggy": "silent", "night": "quiet",
          "indoor": "cosy"}  # fmt: skip
@@ -88,7 +88,7 @@ PACK = {"sunny": "sun cream, a hat and water", "cloudy": "a light jacket, a snac
         "rainy": "a raincoat, rubber boots and dry socks", "snowy": "warm gloves, thick boots and hot soup",
         "foggy": "a bright vest, a torch and a map", "night": "a torch, a warm jacket and a map",
         "indoor": "a map and water"}  # fmt: skip
-"""What to take along, by weather."""
+"""What to pack, by weather."""
 WEAR = {"sunny": "wear a hat and drink enough water", "cloudy": "take a light jacket",
         "rainy": "wear a raincoat and boots",
         "snowy": "wear gloves and walk with care", "foggy": "go slowly and stay together",

@@ -1,41 +1,31 @@
-"""Worked examples for each role of the pipeline: what a model is shown, and what it should say.
+"""Training examples for each role of the pipeline: the prompt's variables and the expected reply.
 
-Everything is pure and follows from the random generator given: the same generator state gives the same lesson.
+All functions are pure: the same state of the random generator gives the same example.
 Prompt variables are those of ``conf/prompts/*.md``.
 """
 
 from __future__ import annotations
 
-import functools
 import random
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from mminstruct.microworld.families import FAMILIES, Family, Split, applicable, classify
+from mminstruct.microworld.families.wordings import reworded
 from mminstruct.microworld.language import Facts, alt_text, caption, facts_of, fused, read_facts
 from mminstruct.microworld.scene import Scene, draw_scene
-from mminstruct.microworld.wordings import reworded
 
 Variables = dict[str, Any]
-SEEDS = Path(__file__).parents[2] / "conf" / "seeds.yaml"
 _OTHER_WORLD = 1_000_003
-"""Seed offset of the world that examples from elsewhere are drawn from, apart from the scene's own."""
+"""Offset from a scene's seed to the seed of the world from which examples are drawn."""
 _SPECIFIC = 0.15
-"""Share of invented instructions that name a thing: a small model names wrong ones, and a general one fits as well."""
+"""Share of target instructions that name a thing. It is low because a small model often names a wrong thing."""
 _REWORDED = 0.5
-"""Share of questions to answer that are asked in words of ``wordings``; the others keep the families' own."""
-
-
-@functools.cache
-def seed_instructions(path: Path = SEEDS) -> tuple[str, ...]:
-    """Instructions of *path*, a YAML mapping from kind of task to instructions."""
-    return tuple(text for texts in yaml.safe_load(path.read_text("utf-8")).values() for text in texts)
+"""Share of instructions to answer that have a wording of ``wordings``; the others have one of the family's."""
 
 
 def caption_example(scene: Scene) -> str:
-    """What the captioner should say of *scene*."""
+    """The expected caption of *scene*."""
     return caption(scene)
 
 
@@ -46,14 +36,15 @@ def fuse_example(scene: Scene, rng: random.Random) -> Variables:
 
 
 def describe(scene: Scene, rng: random.Random) -> str:
-    """A description as the pipeline has it: a caption, with the name of the place where the alt-text gave it."""
+    """A description as the fuse stage makes it: a caption, with the proper name of the place if the alt-text has it."""
     return fused(scene, _caption(scene, rng), alt_text(scene, rng))
 
 
-def instruct_example(scene: Scene, rng: random.Random, split: Split) -> tuple[Variables, str]:
-    """``examples`` and ``description`` of the instruct prompt, and an instruction of a family that no example has.
+def instruct_example(scene: Scene, rng: random.Random, split: Split, seeds: Sequence[str]) -> tuple[Variables, str]:
+    """``examples`` and ``description`` of the instruct prompt, and an instruction of a family without an example.
 
-    Families that need something special in the picture are drawn three times as often as those that fit any.
+    Examples are seed instructions from *seeds* or instructions of other families, in random order.
+    Families that require a topic are drawn three times as often as those that apply to any picture.
     """
     description = describe(scene, rng)
     facts = read_facts(description)
@@ -62,9 +53,9 @@ def instruct_example(scene: Scene, rng: random.Random, split: Split) -> tuple[Va
     examples: list[str] = []
     while len(examples) < 5:
         if rng.random() < 0.6:
-            text = rng.choice(seed_instructions())
+            text = rng.choice(seeds)
         else:
-            elsewhere = _elsewhere(scene.seed, rng)
+            elsewhere = _other_facts(scene.seed, rng)
             text = rng.choice(applicable(elsewhere)).instruction(elsewhere, rng, split)
         if text not in examples and classify(text) != family.name:
             examples.append(text)
@@ -73,7 +64,7 @@ def instruct_example(scene: Scene, rng: random.Random, split: Split) -> tuple[Va
 
 
 def summarize_example(rng: random.Random, split: Split) -> tuple[list[str], str]:
-    """Two to twenty instructions of one family, about different pictures, and the family's general instruction."""
+    """Two to twenty instructions of one family for different pictures, and the family's general instruction."""
     family = rng.choice(list(FAMILIES.values()))
     size = rng.randint(2, 20)
     return [_of_family(family, rng, split) for _ in range(size)], family.general
@@ -82,7 +73,7 @@ def summarize_example(rng: random.Random, split: Split) -> tuple[list[str], str]
 def answer_example(scene: Scene, rng: random.Random, split: Split, shots: int = 0) -> tuple[Variables, str]:
     """``instruction``, ``examples`` and ``description`` of the answer prompt, and the answer.
 
-    With examples the instruction is general, as the pipeline summarises it, and the answer keeps to their style.
+    With examples, the instruction names no thing, as in the summarize stage, and the answer has the examples' style.
     """
     description = describe(scene, rng)
     facts = read_facts(description)
@@ -110,13 +101,13 @@ def _caption(scene: Scene, rng: random.Random) -> str:
     return caption(scene) if rng.random() < 0.7 else caption(scene, rng)
 
 
-def _elsewhere(seed: int, rng: random.Random) -> Facts:
-    """Facts of another scene, as a description would give them: every other one with the name of its place."""
+def _other_facts(seed: int, rng: random.Random) -> Facts:
+    """Facts of a scene from another world; half of them contain the proper name of the place."""
     return facts_of(draw_scene(rng.randrange(10**6), seed + _OTHER_WORLD), place=rng.random() < 0.5)
 
 
 def _of_family(family: Family, rng: random.Random, split: Split) -> str:
     while True:
-        facts = _elsewhere(0, rng)
+        facts = _other_facts(0, rng)
         if family.applies(facts):
             return family.instruction(facts, rng, split)

@@ -1,8 +1,7 @@
-"""More ways to ask for what each family asks for, for lessons alone: what a model has read in a few wordings only, it
-does not recognise in another.
+"""Generated wordings of instructions, for training only: a model that knows few wordings fails on others.
 
-A wording is put together from a frame and a name of what is wanted. Those that come near a wording of an exam are left
-out, so that an exam's wordings stay unseen.
+A wording combines a frame with a name of the requested text. Wordings similar to a held-out test wording are rejected,
+so that test wordings stay unseen.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import random
 import re
 
 from mminstruct.microworld.families import FAMILIES, classify
-from mminstruct.microworld.families_form import TOPIC_WORDS, Family
+from mminstruct.microworld.families.family import TOPIC_WORDS, Family
 from mminstruct.microworld.language import Facts
 
-NEAR = 0.7
-"""Share of words in common, of all words of both, from which on two wordings count as near (Jaccard)."""
+SIMILAR = 0.7
+"""Jaccard similarity of their words at which two wordings count as similar."""
 
 _VERBS = ("write", "give me", "create", "make", "compose", "draft", "prepare", "produce", "craft", "provide", "offer",
           "come up with", "think of", "put together", "supply", "pen", "do", "work out", "present",
@@ -95,7 +94,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "sign_explanation": ("an account of what the lettering tells, as seen on", "a reading of the lettering of",
                          "an account of the lettering on", ""),
 }  # fmt: skip
-"""Names of what is wanted, by family; last, the words that may stand between them and what it is about."""
+"""Names of the requested text, by family; the last entry lists the prepositions that can follow them."""
 _MORE: dict[str, tuple[str, ...]] = {
     "diary": ("Write what {x} would put into a diary tonight.", "Imagine what stands in the journal of {x}."),
     "dialogue": ("Let {x} have a conversation with a neighbour.", "What might {x} talk about with a friend?"),
@@ -134,17 +133,17 @@ _WHOLES = ("this view", "this frame", "this canvas", "the drawing", "the picture
 
 
 @functools.cache
-def _stays_unseen(name: str, ask: str) -> bool:
-    """Whether *ask* is of the family *name* and near to no wording of its exam."""
+def _acceptable(name: str, ask: str) -> bool:
+    """Whether *ask* is recognised as the family *name* and is similar to none of its test wordings."""
     words = set(re.findall(r"[\w-]+", ask.lower()))
     for other in FAMILIES[name].asks_test:
         theirs = set(re.findall(r"[\w-]+", other.lower()))
-        if len(words & theirs) >= NEAR * len(words | theirs):
+        if len(words & theirs) >= SIMILAR * len(words | theirs):
             return False
     return classify(ask.format(x=TOPIC_WORDS.get(FAMILIES[name].topic, "it"))) == name
 
 
-def _drawn(name: str, rng: random.Random) -> str:
+def _compose(name: str, rng: random.Random) -> str:
     *keys, between = _KEYS[name]
     verb, key = rng.choice(_VERBS), rng.choice(keys)
     about = " ".join(filter(None, (rng.choice(between.split("|")), "{x}")))
@@ -152,16 +151,16 @@ def _drawn(name: str, rng: random.Random) -> str:
 
 
 def ask(family: Family, rng: random.Random) -> str:
-    """A sentence with ``{x}`` that asks for *family* in words which neither its lessons nor its exams list."""
+    """A generated wording of *family*, with ``{x}`` for its object."""
     while True:
         more = _MORE.get(family.name, ())
-        made = rng.choice(more) if more and rng.random() < 0.35 else _drawn(family.name, rng)
-        if _stays_unseen(family.name, made):
+        made = rng.choice(more) if more and rng.random() < 0.35 else _compose(family.name, rng)
+        if _acceptable(family.name, made):
             return made
 
 
 def reworded(family: Family, facts: Facts, rng: random.Random, *, specific: bool) -> str:
-    """An instruction of *family* for a picture with *facts*, in such words."""
+    """An instruction of *family* for a picture with *facts*, in a generated wording."""
     if specific:
         about = family.specific(facts, rng)
     elif family.topic == "any":

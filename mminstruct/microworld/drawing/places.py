@@ -1,14 +1,14 @@
-"""The sixteen places, drawn without any of the things that are counted."""
+"""The sixteen settings, drawn without sky and countable things."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 
-from mminstruct.microworld.pen import RGB, Brush, blend
+from mminstruct.microworld.drawing.canvas import RGB, Brush, blend
 
 HORIZON = 100
-"""Row where the ground begins, pixels of the canvas."""
+"""Row where the ground begins, in canvas pixels."""
 _WHITE: RGB = (250, 250, 250)
 GROUNDS: dict[str, RGB] = {
     "beach": (240, 214, 150), "street": (112, 114, 120), "forest": (96, 120, 62), "snow field": (232, 240, 250),
@@ -16,7 +16,7 @@ GROUNDS: dict[str, RGB] = {
     "desert": (234, 186, 104), "garden": (138, 206, 96), "hilltop": (120, 178, 84), "kitchen": (226, 220, 206),
     "living room": (196, 148, 96), "desk": (184, 128, 76), "workshop": (168, 168, 166), "classroom": (214, 178, 126),
 }  # fmt: skip
-"""Colour of the ground of every setting."""
+"""Ground colour by setting."""
 
 
 def _specks(b: Brush, rng: random.Random, fill: RGB, number: int, top: float = HORIZON + 6) -> None:
@@ -346,4 +346,4 @@ PLACES: dict[str, Callable[[Brush, RGB, random.Random], None]] = {
     "farm": _farm, "harbour": _harbour, "desert": _desert, "garden": _garden, "hilltop": _hilltop, "kitchen": _kitchen,
     "living room": _living_room, "desk": _desk, "workshop": _workshop, "classroom": _classroom,
 }  # fmt: skip
-"""How every setting is drawn, below and before its sky."""
+"""Drawing function by setting; it draws below and in front of the sky."""

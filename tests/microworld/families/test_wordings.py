@@ -1,4 +1,4 @@
-"""Wordings made for lessons: recognised, many, and none near those of an exam."""
+"""Generated wordings: recognised, many, and different from test wordings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import re
 
 import pytest
 
-from mminstruct.microworld import lessons, wordings
-from mminstruct.microworld.families import FAMILIES, classify
+from mminstruct.microworld.families import FAMILIES, classify, lessons, wordings
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.scene import draw_scene
 
@@ -20,13 +19,13 @@ def _words(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_made_wordings_are_of_their_family_many_and_far_from_those_of_the_exam(name: str) -> None:
+def test_generated_wordings_belong_to_their_family_are_many_and_differ_from_test_wordings(name: str) -> None:
     family, rng = FAMILIES[name], random.Random(name)
     made = {wordings.ask(family, rng) for _ in range(60)}
     assert len(made) > 25
     for ask in made:
         for unseen in family.asks_test:
-            assert len(_words(ask) & _words(unseen)) < wordings.NEAR * len(_words(ask) | _words(unseen))
+            assert len(_words(ask) & _words(unseen)) < wordings.SIMILAR * len(_words(ask) | _words(unseen))
     facts = next(facts for facts in map(facts_of, SCENES) if family.applies(facts))
     for specific in (False, True):
         texts = [wordings.reworded(family, facts, rng, specific=specific) for _ in range(20)]
@@ -34,7 +33,7 @@ def test_made_wordings_are_of_their_family_many_and_far_from_those_of_the_exam(n
         assert not {*texts} & {*family.wordings_test}
 
 
-def test_lessons_ask_in_made_words_and_exams_never_do() -> None:
+def test_training_lessons_use_generated_wordings_and_test_lessons_never_do() -> None:
     known = {text for family in FAMILIES.values() for text in family.wordings_train}
     exams = {text for family in FAMILIES.values() for text in family.wordings_test}
     rng, made, examined = random.Random(0), 0, 0

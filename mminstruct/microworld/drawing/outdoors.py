@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from mminstruct.microworld.creatures import SKINS
-from mminstruct.microworld.pen import GLASS, INK, LEAF, PALETTE, RGB, STEEL, WOOD, Pen, Tint
+from mminstruct.microworld.drawing.canvas import GLASS, INK, LEAF, PALETTE, RGB, STEEL, WOOD, Pen, Tint
+from mminstruct.microworld.drawing.creatures import SKINS
 
 _WHITE, _TYRE = PALETTE["white"], (44, 44, 50)
 _SUN: RGB = (255, 236, 120)
@@ -23,7 +23,7 @@ def _driver(p: Pen, x: float, y: float) -> None:
 
 
 def _traffic(p: Pen, pose: str | None, top: float, bottom: float) -> None:
-    """Motion lines and a puff of exhaust, or the P of a parking place, left of a vehicle."""
+    """Draw motion lines and exhaust, or a parking sign, to the left of a vehicle."""
     if pose == "driving":
         for y in (top, (top + bottom) / 2):
             p.line(INK, 5, 2, y, 20, y)

@@ -1,7 +1,7 @@
-"""A pen for things, in the units of a drawing whatever its size and style, and a brush for what is behind them.
+"""Drawing tools: ``Pen`` draws things in drawing units, ``Brush`` draws backdrops in canvas pixels.
 
-Drawings are made on their own transparent sheet, twice as large as they appear, and then reduced: the alpha
-channel of the sheet is the true mask of the thing.
+Each thing is drawn on its own transparent sheet at ``FINE`` times its size and then reduced. The alpha channel of the
+sheet is the exact mask of the thing.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 RGB = tuple[int, int, int]
 FINE = 2
-"""Pixels of a sheet along one pixel of the picture."""
+"""Supersampling factor: sheet pixels per picture pixel, along each axis."""
 
 PALETTE: dict[str, RGB] = {
     "red": (218, 34, 38), "orange": (255, 138, 8), "yellow": (255, 222, 40), "green": (30, 158, 58),
     "blue": (36, 92, 224), "purple": (134, 44, 186), "pink": (255, 128, 192), "brown": (134, 78, 34),
     "white": (250, 250, 250), "black": (36, 36, 40),
 }  # fmt: skip
-"""The ten colours of the world."""
+"""RGB values of the ten colours."""
 
 INK: RGB = (34, 28, 34)
 WOOD: RGB = (168, 112, 62)
@@ -32,17 +32,17 @@ LEAF: RGB = (52, 140, 56)
 
 @dataclass(frozen=True, slots=True)
 class Tint:
-    """A colour with the shades that make its parts visible on each other."""
+    """A colour and its shades, which keep the parts of a drawing distinguishable."""
 
     main: RGB
     dark: RGB
     light: RGB
     ink: RGB
-    """For fine details such as eyes: dark on light things and light on dark ones."""
+    """For fine details such as eyes: dark on light things, light on dark ones."""
 
 
 def blend(first: RGB, second: RGB, share: float) -> RGB:
-    """Mix two colours; *share* of the second, 0 to 1."""
+    """Mix two colours; *share* is the proportion of the second, 0 to 1."""
     a, b = round(256 * (1 - share)), 256 - round(256 * (1 - share))
     return (
         (first[0] * a + second[0] * b) >> 8,
@@ -91,7 +91,7 @@ class Pen:
         self.oval(x - radius, y - radius, x + radius, y + radius, fill)
 
     def dot(self, x: float, y: float, radius: float, fill: RGB) -> None:
-        """A disc without an outline, for eyes and other details; never less than a pixel."""
+        """A disc without an outline, for eyes and other details; its radius is at least one sheet pixel."""
         r = max(self._px(radius), 1)
         cx, cy = self._px(x), self._px(y)
         self._draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill)
@@ -147,7 +147,7 @@ class Pen:
         self._draw.text(at, text, fill, font(size), anchor="mm", stroke_width=max(1, size // 22), stroke_fill=fill)
 
     def zzz(self, x: float, y: float, fill: RGB = (40, 60, 160)) -> None:
-        """The sign of sleep, rising from a point to the right."""
+        """Two Zs, the symbol of sleep, rising to the right."""
         for step, size in enumerate((9, 13)):
             a, b = x + step * 13, y - step * 17
             for colour, width in (((255, 255, 255), 7), (fill, 3.5)):
@@ -155,7 +155,7 @@ class Pen:
 
 
 class Brush:
-    """Draws on a backdrop in canvas pixels, in the light of the hour."""
+    """Draws on a backdrop in canvas pixels, tinted by the light."""
 
     def __init__(self, image: Image.Image, light: RGB = (0, 0, 0), share: float = 0.0) -> None:
         """Every colour is mixed with *share* of *light*, 0 to 1."""

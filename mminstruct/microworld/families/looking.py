@@ -1,4 +1,4 @@
-"""Families that ask to look closely: counting, comparing, tables, questions, descriptions."""
+"""Families of analysis, structured output and description."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from functools import partial
 
-from mminstruct.microworld.families_form import Family, at_most, has, lines, slots, words, wrong_lore
+from mminstruct.microworld.families.family import Family, at_most, has, lines, slots, words, wrong_lore
 from mminstruct.microworld.language import COUNTS, NOUNS, Facts, Mention, listed, read_facts
 
 
@@ -66,7 +66,7 @@ def _looks(thing: Mention) -> str:
 
 
 def _wrong_comparison(answer: str, facts: Facts) -> list[str]:
-    """What the answer says wrongly of which are more, and of colours shared."""
+    """Errors in a comparison of counts and colours."""
     wrong = wrong_lore(answer, facts)
     said = re.search(r"there are (as many|more|fewer) (.+?) (?:as|than) ([a-z -]+)", answer)
     pair = [facts.thing(m.kind) for text in said.groups()[1:] for m in read_facts(text).mentions[:1]] if said else []
@@ -85,7 +85,7 @@ _CHOICES = ("red", "blue", "green", "yellow", "white", "black", "brown")
 
 
 def _quiz(style: int, facts: Facts, thing: Mention) -> str:
-    """The right choice moves with the colour and the count, so that its letter cannot be guessed."""
+    """The position of the right choice depends on colour and count, so that its letter cannot be guessed."""
     if style == 0 and thing.colour:
         choices = [colour for colour in _CHOICES if colour != thing.colour][:2]
         choices.insert(len(thing.colour) % 3, thing.colour)
@@ -101,7 +101,7 @@ def _quiz(style: int, facts: Facts, thing: Mention) -> str:
 
 
 def _wrong_key(answer: str, facts: Facts) -> list[str]:
-    """What is wrong with the choice that the quiz calls right."""
+    """Errors in the answer that the quiz gives."""
     asked = next((facts.thing(mention.kind) for mention in read_facts(answer).mentions), None)
     key = re.search(r"^Answer: ([abc])$", answer, re.MULTILINE)
     choice = re.search(rf"\b{key[1]}\) (\w+)", answer) if key else None
@@ -261,4 +261,3 @@ LOOKING = (
         (has(r"^Field note: ", "the words 'Field note:'"), words(10, 50)),
     ),
 )
-"""Families of analysis, structure and description."""

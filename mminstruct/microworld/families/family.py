@@ -1,7 +1,7 @@
-"""What a family of instructions is: how it asks, how its answers are written, and how they are checked.
+"""Families of instructions: wordings, answers, and checks of answers.
 
-A family asks for one kind of task in many wordings. Its answers are written from the facts of a description and can be
-checked by a program, for form (as IFEval does, Zhou et al. 2023) and for facts.
+A family asks for one task in many wordings. Its answers are written from the facts of a description, and a program can
+check their form (as IFEval does, Zhou et al. 2023) and their facts.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Literal
 
 from mminstruct.microworld.catalogue import COLOURS, KINDS, SETTINGS
 from mminstruct.microworld.claims import contradictions, read_answer
-from mminstruct.microworld.families_lore import CLUES, MEANINGS, MOODS, PACK, ROADS, SKIES, TIPS, WEAR
+from mminstruct.microworld.families.lore import CLUES, MEANINGS, MOODS, PACK, ROADS, SKIES, TIPS, WEAR
 from mminstruct.microworld.language import COUNTS, Facts, Mention, listed, read_facts, when
 
 Split = Literal["train", "test"]
 Check = Callable[[str], str | None]
-"""Gives what is wrong with the form of an answer, or None."""
+"""Returns what is wrong with the form of an answer, or None."""
 Writer = Callable[[Facts, Mention], str]
 Judge = Callable[[str, Facts], list[str]]
-"""Gives what an answer says wrongly of the facts beyond what ``read_facts`` reads."""
+"""Returns factual errors of an answer that ``read_facts`` cannot find."""
 
 TAILS: dict[Split, tuple[str, ...]] = {
     "train": ("in this image", "in this picture", "in the photo", "you see here"),
@@ -40,7 +40,7 @@ TOPIC_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an answer has the form asked for, and says only what is so."""
+    """Whether an answer has the requested form, and whether its claims are true."""
 
     format_ok: bool
     facts_ok: bool
@@ -52,7 +52,7 @@ class Verdict:
 
 
 def wrong_lore(answer: str, facts: Facts) -> list[str]:
-    """Colours that nothing has, and clues, meanings, skies and moods of other things than *facts* hold."""
+    """Colours in *answer* that nothing has, and clues, meanings, skies and moods that do not fit *facts*."""
     text = answer.lower()
     mood = _mood(facts)
     colours = {thing.colour for thing in facts.things}
@@ -70,31 +70,31 @@ _MOODY = re.compile(rf"\b({'|'.join(MOODS.values())}) (?:day|morning|evening|nig
 
 
 def _mood(facts: Facts) -> str:
-    """Key of ``MOODS``: the weather, or else what the time of day makes of the place."""
+    """Key of ``MOODS``: the weather if known, otherwise derived from the time of day."""
     return facts.weather or ("night" if facts.time == "night" else "indoor" if facts.time is None else "sunny")
 
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of instruction that can be given, answered and checked."""
+    """One kind of instruction: its wordings, its answers and their checks."""
 
     name: str
     kind: str
     """Kind of task: poetry, advice, structured output ..."""
     topic: str
-    """What the picture must hold: a category of things, ``outdoor``, or ``any``."""
+    """What the picture must contain: a category of things, ``outdoor``, or ``any``."""
     cue: str
-    """Regular expression that finds this family's instructions, whatever their wording, and no other's."""
+    """Regular expression that matches every wording of this family and none of other families."""
     asks: tuple[str, ...]
-    """Sentences with ``{x}`` for what they are about; the first is the canonical one."""
+    """Training wordings, with ``{x}`` for their object; the first is the canonical one."""
     asks_test: tuple[str, ...]
-    """Wordings that no training sees."""
+    """Wordings held out from training."""
     styles: tuple[str | Writer, ...]
-    """Ways to answer: sentences with the slots of ``slots``, or functions."""
+    """Ways to answer: templates with the names of ``slots``, or functions."""
     checks: tuple[Check, ...] = ()
     judge: Judge = wrong_lore
     things: int = 1
-    """How many kinds of things the picture must hold at least."""
+    """Smallest number of kinds of things in the picture."""
 
     @property
     def wordings_train(self) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ class Family:
 
     @property
     def general(self) -> str:
-        """The one canonical wording, which fits every picture that the family fits."""
+        """The canonical wording, which suits every picture that the family applies to."""
         return self.wordings_train[0]
 
     def _general(self, split: Split) -> tuple[str, ...]:
@@ -115,13 +115,13 @@ class Family:
         return tuple(f"{TOPIC_WORDS[self.topic]} {tail}" for tail in TAILS[split])
 
     def candidates(self, facts: Facts) -> list[Mention]:
-        """Things in *facts* that an instruction of this family may be about."""
+        """Things in *facts* that an instruction of this family can be about."""
         if self.topic in ("any", "outdoor"):
             return list(facts.things)
         return [thing for thing in facts.things if thing.category == self.topic]
 
     def applies(self, facts: Facts) -> bool:
-        """Whether a picture with these facts holds what the family is about."""
+        """Whether a picture with *facts* contains what the family is about."""
         if self.topic == "outdoor" and (facts.setting is None or SETTINGS[facts.setting].indoor):
             return False
         if self.topic == "sign" and not facts.words:
@@ -131,7 +131,7 @@ class Family:
     def instruction(
         self, facts: Facts, rng: random.Random, split: Split = "train", *, specific: bool | None = None
     ) -> str:
-        """An instruction for a picture with *facts*; a *specific* one names a thing in it (None: half of them do)."""
+        """An instruction for a picture with *facts*; a *specific* one names a thing in it. None: half of them do."""
         if specific is None:
             specific = rng.random() < 0.5
         if not specific:
@@ -145,19 +145,19 @@ class Family:
         return thing.the if self.topic != "any" else f"this picture of {thing.a}"
 
     def focus(self, facts: Facts, instruction: str = "") -> Mention:
-        """The thing that *instruction* names, or else the first that the family may be about."""
+        """The thing that *instruction* names, or the first candidate."""
         candidates = self.candidates(facts)
         named = {mention.kind for mention in read_facts(instruction).mentions}
         return next((thing for thing in candidates if thing.kind in named), candidates[0])
 
     def write(self, facts: Facts, rng: random.Random, instruction: str = "", style: int | None = None) -> str:
-        """Answer *instruction* from *facts* alone, in *style* (by default one that *rng* draws).
+        """Answer *instruction* from *facts* in *style*, an index of ``styles``; *rng* chooses it if it is None.
 
         Raises:
-            ValueError: where the family does not apply to *facts*.
+            ValueError: If the family does not apply to *facts*.
         """
         if not self.applies(facts):
-            raise ValueError(f"family {self.name} does not apply to {facts}; ask Family.applies first")
+            raise ValueError(f"family {self.name} does not apply to {facts}; call Family.applies first")
         writer = rng.choice(self.styles) if style is None else self.styles[style % len(self.styles)]
         thing = self.focus(facts, instruction)
         if callable(writer):
@@ -165,7 +165,7 @@ class Family:
         return writer.format_map(slots(facts, thing))
 
     def verify(self, answer: str, facts: Facts) -> Verdict:
-        """Check *answer* for form, and every claim in it against *facts*."""
+        """Check the form of *answer*, and each of its claims against *facts*."""
         form = [problem for check in self.checks if (problem := check(answer))]
         claims = read_answer(answer)
         if not answer.strip():
@@ -188,7 +188,7 @@ def _where(facts: Facts) -> str:
 
 
 def slots(facts: Facts, thing: Mention) -> dict[str, str]:
-    """Words that answers are made from: *thing* is what the answer is about, ``other`` and ``others`` the rest."""
+    """Values for templates of answers: *thing* is the subject of the answer, ``other`` and ``others`` are the rest."""
     many = thing.many
     rest = [rest for rest in facts.things if rest.kind != thing.kind]
     pronoun = ("they", "them", "their") if many or thing.kind == "child" else {
@@ -244,7 +244,7 @@ def slots(facts: Facts, thing: Mention) -> dict[str, str]:
 
 
 def _relation(facts: Facts) -> str:
-    """A sentence on where one thing is, with a space before it; empty where nothing is known."""
+    """A sentence about the position of one thing, with a leading space; empty if no relation is known."""
     for relation in facts.relations:
         subject, target = facts.thing(relation.subject), facts.thing(relation.target)
         if subject and target:
@@ -263,12 +263,12 @@ def words(low: int, high: int) -> Check:
 
 
 def at_most(letters: int) -> Check:
-    """At most so many characters."""
+    """At most *letters* characters."""
     return lambda answer: None if len(answer) <= letters else f"{len(answer)} characters, more than {letters}"
 
 
 def lines(low: int, high: int | None = None) -> Check:
-    """So many lines that are not empty."""
+    """Between *low* and *high* lines that are not empty; exactly *low* if *high* is None."""
 
     def check(answer: str) -> str | None:
         count = len([line for line in answer.splitlines() if line.strip()])
@@ -278,13 +278,13 @@ def lines(low: int, high: int | None = None) -> Check:
 
 
 def has(pattern: str, what: str, least: int = 1) -> Check:
-    """*pattern* is found at least so often, with ``^`` and ``$`` at lines."""
+    """At least *least* matches of *pattern*, in which ``^`` and ``$`` match at lines."""
     finder = re.compile(pattern, re.MULTILINE)
     return lambda answer: None if len(finder.findall(answer)) >= least else f"lacks {what} ({least} at least)"
 
 
 def numbered(least: int) -> Check:
-    """A numbered list ``1. 2. 3.`` of at least so many items, in order."""
+    """A numbered list ``1. 2. 3.`` of at least *least* items, in order."""
 
     def check(answer: str) -> str | None:
         found = [int(number) for number in re.findall(r"(?:^|\s)(\d)\. ", answer)]

@@ -1,6 +1,6 @@
-"""The register of all drawings with their sizes.
+"""The registry of all drawings with their sizes.
 
-The relative sizes are those of a picture book: an apple is too large beside a house, or nobody would see it.
+Relative sizes are those of a picture book: an apple beside a house is drawn too large, so that it stays visible.
 """
 
 from __future__ import annotations
@@ -8,27 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mminstruct.microworld import creatures, indoors, outdoors
-from mminstruct.microworld.pen import Pen, Tint
+from mminstruct.microworld.drawing import creatures, indoors, outdoors
+from mminstruct.microworld.drawing.canvas import Pen, Tint
 
 Draw = Callable[[Pen, Tint, str | None, str, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How a kind is drawn: the sheet in drawing units, and how large the small one is in the picture."""
+    """How a kind is drawn. Width and height of the sheet are in drawing units."""
 
     width: float
     height: float
     small: float
-    """Longest side of the sheet of a small one, in pixels of the picture."""
+    """Longest side of the sheet of a small thing, in picture pixels."""
     draw: Draw
     top: tuple[float, float, float] | None = None
-    """Where something may stand on it: left, right and level."""
+    """Surface on which other things can stand: left, right and y, in drawing units."""
 
     @property
     def scale(self) -> float:
-        """Pixels of the picture for one drawing unit of a small one."""
+        """Picture pixels per drawing unit of a small thing."""
         return self.small / max(self.width, self.height)
 
 
@@ -59,4 +59,4 @@ DRAWINGS: dict[str, Drawing] = {
     "tree": Drawing(104, 140, 56, outdoors.tree, (40, 64, 6)), "flower": Drawing(80, 100, 32, outdoors.flower),
     "cactus": Drawing(84, 108, 40, outdoors.cactus), "sign": Drawing(147, 100, 68, outdoors.sign, (10, 136, 3)),
 }  # fmt: skip
-"""Every kind's drawing, by the kind's name."""
+"""Drawings by name of the kind."""

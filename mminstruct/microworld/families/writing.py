@@ -1,10 +1,10 @@
-"""Families that ask for something to be made up: poems, stories, posts, adverts, talk."""
+"""Families of creative writing, marketing, travel and social media."""
 
 from __future__ import annotations
 
 import re
 
-from mminstruct.microworld.families_form import Family, at_most, has, lines, slots, words
+from mminstruct.microworld.families.family import Family, at_most, has, lines, slots, words
 from mminstruct.microworld.language import Facts, Mention
 
 _SYLLABLES = {
@@ -17,7 +17,7 @@ _TO_SEVEN = {2: "waiting", 3: "very still", 4: "still and silent", 5: "calm and 
 
 
 def syllables(line: str) -> int:
-    """Syllables of *line*: known words from a table, others by their groups of vowels."""
+    """Number of syllables in *line*, from a table or else from the groups of vowels."""
     total = 0
     for word in re.findall(r"[a-z]+", line.lower()):
         groups = len(re.findall(r"[aeiouy]+", word)) - (word.endswith("e") and not word.endswith(("le", "ee")))
@@ -306,4 +306,3 @@ WRITING = (
         (has(r"^Title: ", "a title"), has(r"^Tags: (?:[^,\n]+, ){3,}", "tags")),
     ),
 )
-"""Families of creative work, marketing and social media."""

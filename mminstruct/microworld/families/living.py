@@ -1,10 +1,10 @@
-"""Families that ask for help with life: advice, safety, plans, news, letters, teaching."""
+"""Families of advice, safety, planning, news, correspondence and teaching."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from mminstruct.microworld.families_form import Family, has, numbered, slots, words
+from mminstruct.microworld.families.family import Family, has, numbered, slots, words
 from mminstruct.microworld.language import Facts, Mention
 
 _PREPARE = {
@@ -239,4 +239,3 @@ LIVING = (
         (words(8, 35),),
     ),
 )
-"""Families of advice, planning, news and letters."""

@@ -7,14 +7,15 @@ import pytest
 import yaml
 
 from mminstruct import prompts
-from mminstruct.microworld import lessons
 from mminstruct.microworld.claims import contradictions
-from mminstruct.microworld.families import FAMILIES, Split, applicable, classify
-from mminstruct.microworld.families_writing import syllables
+from mminstruct.microworld.families import FAMILIES, Split, applicable, classify, lessons
+from mminstruct.microworld.families.writing import syllables
 from mminstruct.microworld.language import Facts, Mention, facts_of, read_facts
 from mminstruct.microworld.scene import Scene, draw_scene
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+KINDS_OF_TASK = yaml.safe_load((ROOT / "conf" / "seeds.yaml").read_text("utf-8"))
+SEEDS = [text for texts in KINDS_OF_TASK.values() for text in texts]
 SCENES = [draw_scene(index, seed=23) for index in range(400)]
 
 
@@ -42,7 +43,7 @@ def test_every_wording_is_recognised_and_train_and_test_share_none(name: str) ->
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_answers_to_every_style_keep_form_and_facts_and_are_of_sensible_length(name: str) -> None:
+def test_answers_in_every_style_are_correct_in_form_and_facts_and_of_plausible_length(name: str) -> None:
     family = FAMILIES[name]
     rng = random.Random(name)
     met = 0
@@ -73,7 +74,7 @@ def test_specific_instructions_name_only_what_is_there_and_are_recognised(name: 
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.topic != "any"])
-def test_topical_families_do_not_fit_every_scene(name: str) -> None:
+def test_families_with_a_topic_do_not_apply_to_every_scene(name: str) -> None:
     fits = [FAMILIES[name].applies(facts_of(scene)) for scene in SCENES]
     assert any(fits)
     assert not all(fits)
@@ -107,7 +108,7 @@ def test_a_family_refuses_facts_that_lack_its_topic() -> None:
         ("recipe", "1. Mix. 2. Bake. 3. Enjoy this with a group of good and merry friends of yours.", "names nothing"),
     ],
 )
-def test_a_wrong_form_is_told(name: str, answer: str, problem: str) -> None:
+def test_a_wrong_form_is_reported(name: str, answer: str, problem: str) -> None:
     verdict = FAMILIES[name].verify(answer, Facts(mentions=(Mention("dog", 2), Mention("ball", 1), Mention("tree", 1))))
     assert not verdict.format_ok
     assert any(part in " ".join(verdict.problems) for part in problem.split("|")), verdict.problems
@@ -127,14 +128,14 @@ def test_a_wrong_form_is_told(name: str, answer: str, problem: str) -> None:
         ("What a wet morning for two brown dogs in a park!", "no wet time"),
     ],
 )
-def test_a_false_claim_is_told(answer: str, problem: str) -> None:
+def test_a_false_claim_is_reported(answer: str, problem: str) -> None:
     facts = Facts(("park",), ("morning",), ("sunny",), mentions=(Mention("dog", 2, "small", "brown"),))
     verdict = FAMILIES["tweet"].verify(answer, facts)
     assert not verdict.facts_ok
     assert problem in " ".join(verdict.problems)
 
 
-def test_a_false_row_in_json_or_in_a_table_is_told() -> None:
+def test_a_false_row_in_json_or_in_a_table_is_reported() -> None:
     facts = Facts(("park",), mentions=(Mention("dog", 2, "small", "brown"),))
     row = '{"setting": "park", "things": [{"thing": "dog", "colour": "%s", "number": 2}]}'
     assert FAMILIES["json_objects"].verify(row % "brown", facts).ok
@@ -144,7 +145,7 @@ def test_a_false_row_in_json_or_in_a_table_is_told() -> None:
     assert not FAMILIES["table"].verify(table % 3, facts).facts_ok
 
 
-def test_a_wrong_key_of_a_quiz_and_a_wrong_comparison_are_told() -> None:
+def test_a_wrong_answer_of_a_quiz_and_a_wrong_comparison_are_reported() -> None:
     facts = Facts(("park",), mentions=(Mention("dog", 2, None, "brown"), Mention("ball", 1, None, "red")))
     quiz = "Question: How many dogs can you find? a) 1, b) 2, c) 3\nAnswer: %s"
     assert FAMILIES["quiz"].verify(quiz % "b", facts).ok
@@ -176,21 +177,19 @@ def test_light_paraphrases_are_recognised(text: str, name: str | None) -> None:
     assert classify(text) == name
 
 
-def test_the_seeds_are_many_of_many_kinds_and_nearly_all_of_a_known_family() -> None:
-    kinds = yaml.safe_load((ROOT / "conf" / "seeds.yaml").read_text("utf-8"))
-    seeds = [text for texts in kinds.values() for text in texts]
-    assert len(kinds) >= 12
-    assert len(seeds) == len(set(seeds)) >= 52
-    assert sum(classify(seed) is not None for seed in seeds) >= 0.9 * len(seeds)
+def test_the_seeds_cover_many_kinds_of_task_and_nearly_all_belong_to_a_family() -> None:
+    assert len(KINDS_OF_TASK) >= 12
+    assert len(SEEDS) == len(set(SEEDS)) >= 52
+    assert sum(classify(seed) is not None for seed in SEEDS) >= 0.9 * len(SEEDS)
 
 
-def test_lessons_fit_their_prompts_and_follow_from_the_generator_alone() -> None:
+def test_lessons_fit_their_prompts_and_depend_only_on_the_generator() -> None:
     for index, scene in enumerate(SCENES[:60]):
         made = []
         for _ in range(2):
             rng = random.Random(index)
             fuse = lessons.fuse_example(scene, rng)
-            instruct = lessons.instruct_example(scene, rng, "train")
+            instruct = lessons.instruct_example(scene, rng, "train", SEEDS)
             answer = lessons.answer_example(scene, rng, "test", index % 4)
             made.append((fuse, instruct, answer, lessons.summarize_example(rng, "train")))
         assert made[0] == made[1]
@@ -215,10 +214,10 @@ def test_lessons_fit_their_prompts_and_follow_from_the_generator_alone() -> None
             assert prompts.render(text, **values)
 
 
-def test_every_scene_fits_many_families() -> None:
+def test_many_families_apply_to_every_scene() -> None:
     assert min(len(applicable(facts_of(scene))) for scene in SCENES) >= 12
 
 
-def test_every_family_is_fit_by_some_scene() -> None:
+def test_every_family_applies_to_some_scene() -> None:
     for name in FAMILIES:
         assert _first_that_fits(name)

@@ -1,7 +1,7 @@
-"""Draws a scene: the picture, where everything is, and which pixel belongs to what.
+"""Renders a scene: the picture, bounding boxes and instance masks.
 
-The same scene gives the same pixels everywhere: chance comes from ``random.Random`` seeded with a string,
-shapes from Pillow at integer points, and the noise of the photo style from integers alone.
+The same scene gives the same pixels on every machine: random numbers come from ``random.Random`` seeded with a string,
+shapes from Pillow at integer coordinates, and the noise of the photo style from integer arithmetic.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from mminstruct.microworld.backdrops import backdrop
 from mminstruct.microworld.catalogue import CANVAS
-from mminstruct.microworld.layout import Placed, Sprite, arrange, sprite
+from mminstruct.microworld.drawing.backdrops import backdrop
+from mminstruct.microworld.drawing.layout import Placed, Sprite, arrange, sprite
 from mminstruct.microworld.scene import Box, Scene
 
 _HALO = 2
-"""Width of the band around a thing that sets it off from what is behind it, in pixels."""
+"""Width in pixels of the band that separates a thing from its background."""
 _STRENGTHS = {style: [a * share // 255 for a in range(256)] for style, share in
               (("flat", 190), ("outlined", 255), ("photo", 130))}  # fmt: skip
 """Opacity of the halo by style, for every opacity of the thing."""
@@ -29,12 +29,12 @@ Bytes = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendered:
-    """A picture and its truth; instances are numbered from 1 in the order of the groups."""
+    """A picture and its ground truth; instances are numbered from 1 in the order of the groups."""
 
     image: Image.Image
     """RGB, ``CANVAS`` by ``CANVAS``."""
     boxes: tuple[tuple[Box, ...], ...]
-    """For every group the full extent of every instance, hidden parts included."""
+    """Boxes of all instances by group, hidden parts included."""
     masks: Bytes
     """Rows by columns: 0 for the backdrop, k where instance k is visible."""
     owners: tuple[int, ...]
@@ -50,7 +50,7 @@ class Rendered:
 
 
 def render(scene: Scene) -> Rendered:
-    """Draw *scene*; takes some milliseconds."""
+    """Render *scene*; takes a few milliseconds."""
     rng = random.Random(f"mminstruct picture {scene.seed}/{scene.index}")
     image = backdrop(scene.setting, scene.time, scene.weather, rng)
     sprites = [sprite(group, scene.style, rng.uniform(0.95, 1.05), rng.randrange(16)) for group in scene.groups]
@@ -75,7 +75,7 @@ def render(scene: Scene) -> Rendered:
 
 
 def _finish(thing: Sprite, scene: Scene) -> Image.Image:
-    """Give a sprite its halo, light at night and dark by day, and in the photo style some modelling."""
+    """Add a halo to a sprite, light at night and otherwise dark, and shading in the photo style."""
     image = thing.image
     if scene.style == "photo":
         light = _gradient(image.height)
@@ -92,12 +92,12 @@ def _finish(thing: Sprite, scene: Scene) -> Image.Image:
 
 @functools.cache
 def _gradient(height: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    """Light from above: factors of 256ths from bright to shaded."""
+    """Light from above: brightness by row in units of 1/256, bright to dark."""
     return np.array([286 - 66 * row // max(1, height) for row in range(height)], dtype=np.int32)
 
 
 def _ground(image: Image.Image, scene: Scene, placed: list[Placed]) -> None:
-    """Shadows below what stands, water below what swims or sails."""
+    """Draw shadows below standing things and water below swimming or sailing things."""
     draw = ImageDraw.Draw(image, "RGBA")
     for thing in placed:
         x0, y0, x1, y1 = thing.box
@@ -117,7 +117,7 @@ def _ground(image: Image.Image, scene: Scene, placed: list[Placed]) -> None:
 
 
 def _air(image: Image.Image, scene: Scene, rng: random.Random) -> None:
-    """Rain, snow and fog in front of everything."""
+    """Draw rain, snow or fog in front of everything."""
     draw = ImageDraw.Draw(image, "RGBA")
     if scene.weather == "rainy":
         for _ in range(90):
@@ -138,7 +138,7 @@ def _air(image: Image.Image, scene: Scene, rng: random.Random) -> None:
 
 @functools.cache
 def _grain() -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
-    """Noise of a sensor, twice as wide and high as the canvas so that it can be shifted: about -16 to 16."""
+    """Sensor noise, about -16 to 16, of twice the canvas's side: each picture uses another part of it."""
     side = 2 * CANVAS
     raw = np.frombuffer(random.Random("mminstruct grain").randbytes(2 * side * side), dtype=np.uint8)
     halves = raw.reshape(2, side, side).astype(np.int16)
@@ -147,13 +147,13 @@ def _grain() -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
 
 @functools.cache
 def _vignette() -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    """Darker corners: 256ths by pixel, 256 in the middle and 180 in a corner."""
+    """Vignette: brightness by pixel in units of 1/256, 256 in the centre and 180 in the corners."""
     axis = (np.arange(CANVAS, dtype=np.int32) * 2 - CANVAS + 1) ** 2
     return (256 - 76 * (axis[:, None] + axis[None, :]) // (2 * (CANVAS - 1) ** 2))[..., None]
 
 
 def _photo(image: Image.Image, rng: random.Random) -> Image.Image:
-    """Soft focus, dark corners and grain."""
+    """Apply blur, vignette and noise."""
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(0.7))).astype(np.int32)
     x, y = rng.randrange(CANVAS), rng.randrange(CANVAS)
     grain = _grain()[y : y + CANVAS, x : x + CANVAS, None]

@@ -1,14 +1,14 @@
-"""All families of instructions, and the recogniser that tells which family an instruction belongs to."""
+"""All families of instructions, and a classifier that finds the family of an instruction."""
 
 from __future__ import annotations
 
 import re
 
 from mminstruct.microworld.catalogue import COLOURS
-from mminstruct.microworld.families_form import Family, Split, Verdict
-from mminstruct.microworld.families_living import LIVING
-from mminstruct.microworld.families_looking import LOOKING
-from mminstruct.microworld.families_writing import WRITING
+from mminstruct.microworld.families.family import Family, Split, Verdict
+from mminstruct.microworld.families.living import LIVING
+from mminstruct.microworld.families.looking import LOOKING
+from mminstruct.microworld.families.writing import WRITING
 from mminstruct.microworld.language import COUNTS, NOUNS, Facts
 
 __all__ = ["FAMILIES", "Family", "Split", "Verdict", "applicable", "classify"]
@@ -19,13 +19,13 @@ _NAMED = re.compile(
     rf"\b(picture|image|photo|shot|scene) of (?:an?|{'|'.join(COUNTS)}) (?:(?:{'|'.join(COLOURS)}) )?"
     rf"(?:{'|'.join(noun for pair in NOUNS.values() for noun in sorted(pair, key=len, reverse=True))})\b"
 )
-"""What a specific instruction names: no cue of any family."""
+"""The thing that a specific instruction names; removed before matching, because it is no cue of a family."""
 _SIGN = re.compile(r"\bsigns?\b", re.IGNORECASE)
 _CUES = [(re.compile(family.cue, re.IGNORECASE), family.name) for family in FAMILIES.values()]
 
 
 def classify(instruction: str) -> str | None:
-    """Name of the family that *instruction* belongs to, by its key words; of several, the one that is named first."""
+    """The family whose keyword comes first in *instruction*; None if there is no keyword."""
     rest = _NAMED.sub(r"\1", instruction)
     found = [(match.start(), name) for cue, name in _CUES if (match := cue.search(rest))]
     if not found and _SIGN.search(instruction):
@@ -34,5 +34,5 @@ def classify(instruction: str) -> str | None:
 
 
 def applicable(facts: Facts) -> list[Family]:
-    """Families that fit a picture with *facts*, in a fixed order."""
+    """Families that apply to a picture with *facts*, in a fixed order."""
     return [family for family in FAMILIES.values() if family.applies(facts)]

@@ -1,4 +1,4 @@
-"""Backdrops: the place, its time of day and its weather, without any of the things that are counted."""
+"""Backdrops: the setting, time of day and weather, without countable things."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 from PIL import Image
 
 from mminstruct.microworld.catalogue import CANVAS, SETTINGS
-from mminstruct.microworld.pen import FINE, RGB, Brush, blend
-from mminstruct.microworld.places import GROUNDS, HORIZON, PLACES
+from mminstruct.microworld.drawing.canvas import FINE, RGB, Brush, blend
+from mminstruct.microworld.drawing.places import GROUNDS, HORIZON, PLACES
 
 _SIDE = CANVAS * FINE
 _WHITE: RGB = (250, 250, 250)
@@ -24,11 +24,11 @@ _GREYS: dict[str, tuple[RGB, float]] = {
 _LIGHTS: dict[str, tuple[RGB, float]] = {
     "night": ((18, 26, 78), 0.46), "evening": ((196, 84, 60), 0.26), "dull": ((110, 116, 128), 0.16),
 }  # fmt: skip
-"""What colours everything on the ground, and how strongly; by time of day, or under a grey sky."""
+"""Colour of the light on the ground and its strength (0 to 1), by time of day; ``dull`` under a grey sky."""
 
 
 def backdrop(setting: str, time: str | None, weather: str | None, rng: random.Random) -> Image.Image:
-    """The place without things on it.
+    """Draw the backdrop of a scene.
 
     Returns:
         RGB image of ``CANVAS`` by ``CANVAS`` pixels.

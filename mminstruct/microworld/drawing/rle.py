@@ -1,4 +1,4 @@
-"""Run-length encoding of masks as COCO and SA-1B write it (``maskApi.c`` of pycocotools), in numpy alone."""
+"""Run-length encoding of masks in the format of COCO and SA-1B (``maskApi.c`` of pycocotools), using only numpy."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Rle(TypedDict):
     size: list[int]
     """Height and width."""
     counts: str
-    """Lengths of runs down the columns, background first, five bits a character."""
+    """Run lengths in column-major order, background first, five bits per character."""
 
 
 def encode(mask: Mask) -> Rle:
-    """Compress a mask of height by width; from the third run on the difference to the run before last is stored."""
+    """Encode a mask of shape (height, width). Run k > 2, counted from 0, is stored as its difference to run k - 2."""
     flat = np.concatenate(([False], np.asarray(mask, dtype=bool).ravel(order="F"), [False]))
     edges = np.flatnonzero(flat[1:] != flat[:-1])
     runs = np.diff(np.concatenate(([0], edges, [mask.size])))
@@ -40,10 +40,10 @@ def encode(mask: Mask) -> Rle:
 
 
 def decode(rle: Rle) -> Mask:
-    """The mask of height by width.
+    """Decode to a mask of shape (height, width).
 
     Raises:
-        ValueError: When the runs do not add up to the size.
+        ValueError: If the runs do not add up to the size.
     """
     runs: list[int] = []
     value = shift = 0

@@ -1,4 +1,4 @@
-"""Where every thing of a scene goes, so that the relation is true and everything can be counted."""
+"""Places the things of a scene so that its relation holds and everything can be counted."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mminstruct.microworld.catalogue import CANVAS
-from mminstruct.microworld.pen import FINE, Pen, tint
-from mminstruct.microworld.places import HORIZON
+from mminstruct.microworld.drawing.canvas import FINE, Pen, tint
+from mminstruct.microworld.drawing.places import HORIZON
+from mminstruct.microworld.drawing.things import DRAWINGS
 from mminstruct.microworld.scene import Group, Scene
-from mminstruct.microworld.things import DRAWINGS
 
 FACTORS = {"small": 1.0, "medium": 1.6, "large": 2.4}
-"""How much larger than the small one a thing is."""
+"""Scale factors relative to a small thing."""
 _MARGIN = 3
-_FEWEST = 0.6
-"""Share of a thing that must stay visible for it to be counted."""
-_TRIES = 10
-_ONE_WAY = ("sleeping", "parked", "singing")
-"""Actions with a letter or a note that would be mirrored."""
+_LEAST_VISIBLE = 0.6
+"""Share of a thing that must stay visible so that people can count it."""
+_ATTEMPTS = 10
+_NOT_MIRRORED = ("sleeping", "parked", "singing")
+"""Actions drawn with a letter or a note, which must not be mirrored."""
 
 _OPAQUE = [0] * 128 + [255] * 128
 
@@ -31,13 +31,13 @@ Mask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sprite:
-    """A drawn thing, cropped to what is drawn."""
+    """A drawn thing, cropped to its bounding box."""
 
     image: Image.Image
     """RGBA."""
     mask: Mask
     top: tuple[int, int, int] | None
-    """Surface to stand on: left, right and level in pixels of the sprite."""
+    """Surface on which other things can stand: left, right and y, in sprite pixels."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -51,7 +51,7 @@ class Sprite:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
-    """One instance at its place: the upper left corner of its sprite, and how near it is (greater is nearer)."""
+    """A placed instance: upper left corner of its sprite, and depth (greater is nearer)."""
 
     group: int
     sprite: Sprite
@@ -67,7 +67,7 @@ class Placed:
 
 
 def sprite(group: Group, style: str, scale: float, variant: int) -> Sprite:
-    """Draw one thing of *group*; *scale* varies it a little, *variant* (0 to 15) chooses a person's looks."""
+    """Draw one thing of *group*; *scale* varies its size, *variant* (0 to 15) selects a person's skin and hair."""
     drawing = DRAWINGS[group.kind]
     factor = drawing.scale * FACTORS[group.size] * scale
     pen = Pen(drawing.width, drawing.height, factor, style)
@@ -86,22 +86,23 @@ def arrange(scene: Scene, sprites: list[Sprite], rng: random.Random) -> list[Pla
     """Place every instance of every group.
 
     Returns:
-        Instances in the order of the groups; the best of several tries where things hide each other.
+        Instances in the order of the groups, from the attempt in which the most hidden instance is most visible.
     """
     best: list[Placed] = []
     best_seen = -1.0
-    for _ in range(_TRIES):
-        placed = _Try(scene, sprites, rng).run()
+    for _ in range(_ATTEMPTS):
+        placed = _Attempt(scene, sprites, rng).run()
         seen = min(visible_shares(placed))
         if seen > best_seen:
             best, best_seen = placed, seen
-        if seen >= _FEWEST + 0.12 or (seen >= _FEWEST - 0.1 and any(r.name == "behind" for r in scene.relations)):
+        hides_on_purpose = any(relation.name == "behind" for relation in scene.relations)
+        if seen >= _LEAST_VISIBLE + (-0.1 if hides_on_purpose else 0.12):
             break
     return best
 
 
 def visible_shares(placed: list[Placed]) -> list[float]:
-    """What share of each instance nothing nearer hides, 0 to 1."""
+    """The share of each instance that no nearer instance hides, 0 to 1."""
     shares = []
     for this in placed:
         free = this.sprite.mask.copy()
@@ -118,7 +119,7 @@ def visible_shares(placed: list[Placed]) -> list[float]:
     return shares
 
 
-class _Try:
+class _Attempt:
     """One attempt to place everything."""
 
     def __init__(self, scene: Scene, sprites: list[Sprite], rng: random.Random) -> None:
@@ -152,7 +153,7 @@ class _Try:
         return sorted(self.placed, key=lambda p: p.group)
 
     def _put(self, group: int, sprite: Sprite, x: float, base: float, depth: float | None = None) -> Placed:
-        """Put a sprite with the middle of its lower edge at a point, moved into the canvas where it would stick out."""
+        """Place a sprite with the middle of its lower edge at (*x*, *base*), or as near as the canvas allows."""
         width, height = sprite.size
         left = min(max(_MARGIN, int(x - width / 2)), CANVAS - _MARGIN - width)
         upper = min(max(_MARGIN, int(base) - height), CANVAS - _MARGIN - height)
@@ -163,14 +164,14 @@ class _Try:
 
     def _turned(self, group: int) -> Sprite:
         its = self.scene.groups[group]
-        if its.kind == "sign" or its.action in _ONE_WAY or self.rng.random() < 0.5:
+        if its.kind == "sign" or its.action in _NOT_MIRRORED or self.rng.random() < 0.5:
             return self.sprites[group]
         if group not in self.mirrors:
             self.mirrors[group] = self.sprites[group].mirrored()
         return self.mirrors[group]
 
     def _rows(self, group: int) -> tuple[float, float]:
-        """Highest and lowest row on which a thing of the group may stand."""
+        """Highest and lowest row for the lower edge of a thing of the group."""
         its, height = self.scene.groups[group], self.sprites[group].size[1]
         if its.action == "flying":
             return height + 4, max(height + 8, HORIZON + 6)
@@ -180,7 +181,7 @@ class _Try:
         return min(max(height + 6, HORIZON + 34 if height < 60 else HORIZON + 44), lowest - 4), lowest
 
     def _split(self, subject: int, target: int) -> float:
-        """A column between the subjects' and the targets' centres, leaving room in proportion to their bulk."""
+        """A column that separates the subjects' centres from the targets', so that each side suits their areas."""
         (ws, hs), (wt, ht) = self.sprites[subject].size, self.sprites[target].size
         bulk_s = ws * hs * self.scene.groups[subject].count
         bulk_t = wt * ht * self.scene.groups[target].count
@@ -189,7 +190,7 @@ class _Try:
         return low + (high - low) * min(0.85, max(0.15, share + self.rng.uniform(-0.12, 0.12)))
 
     def _free(self, group: int, span: tuple[float, float]) -> None:
-        """Put one thing where it hides and is hidden least, its centre within *span*."""
+        """Place one thing where it overlaps others least, its centre within *span*."""
         sprite = self._turned(group)
         width, height = sprite.size
         low = max(width / 2 + _MARGIN, span[0])
@@ -216,7 +217,7 @@ class _Try:
         return cost
 
     def _on(self, subject: int, target: int) -> None:
-        """The subjects stand on the target's upper surface."""
+        """Place the subjects on the target's upper surface."""
         sprite, count = self.sprites[target], self.scene.groups[subject].count
         rider = self.sprites[subject]
         top, bottom = self._rows(target)
@@ -233,7 +234,7 @@ class _Try:
             self.placed[-1] = dataclasses.replace(thing, grounded=False)
 
     def _under(self, subject: int, target: int) -> None:
-        """The subject stands below the target: between legs, beside a trunk, or on the ground below a balloon."""
+        """Place the subject below the target: between legs, beside a trunk, or on the ground below a balloon."""
         kind, turned = self.scene.groups[target].kind, self._turned(target)
         low = self._turned(subject)
         width = turned.size[0]
@@ -254,7 +255,7 @@ class _Try:
             self._put(subject, low, x, y1 - 1, over.depth + 0.1)
 
     def _behind(self, subject: int, target: int) -> None:
-        """The target hides a part of each subject, never half of it."""
+        """Place the target so that it hides a part of each subject, less than half."""
         front, count = self._turned(target), self.scene.groups[subject].count
         width = front.size[0]
         reach = max(self.sprites[subject].size[0] * 0.6, 6.0) + width / 2
