@@ -204,7 +204,7 @@ def _lmms(given: argparse.Namespace) -> int:
 
 def _lmms_task(given: argparse.Namespace) -> int:
     from mminstruct.bench import lmms
-    from mminstruct.config import conf
+    from mminstruct.conf_files import conf
 
     prompt = (conf() / "prompts" / "judge.md").read_text(encoding="utf-8")
     folder = lmms.task(given.run, given.to, prompt, max_tokens=given.max_tokens)

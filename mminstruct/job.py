@@ -38,6 +38,7 @@ def run(command: str, words: list[str]) -> int:
     """
     import hydra
 
+    from mminstruct import conf_files
     from mminstruct import config as configuration
 
     configuration.register()
@@ -63,7 +64,7 @@ def run(command: str, words: list[str]) -> int:
                 given = [f"hydra.sweep.dir={scratch}", *given]
             options = [word for word in words if not _overrides_a_value(word)]
             sys.argv = [f"mminstruct {command}", *options, *given]
-            hydra.main(version_base="1.3", config_path=str(configuration.conf()), config_name=COMMANDS[command])(job)()
+            hydra.main(version_base="1.3", config_path=str(conf_files.conf()), config_name=COMMANDS[command])(job)()
     except Exception as error:
         if whole:
             raise

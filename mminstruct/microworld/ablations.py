@@ -45,13 +45,14 @@ def load(url: str) -> tuple[MMInstruct, Any]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    from mminstruct import conf_files
     from mminstruct import config as configuration
 
     facts = Store(url).config()
     if facts is None:
         raise FileNotFoundError(f"{url} has no config.yaml: give the folder of a run that `mminstruct build` made")
     configuration.register()
-    with initialize_config_dir(str(configuration.conf()), version_base="1.3"):
+    with initialize_config_dir(str(conf_files.conf()), version_base="1.3"):
         config = OmegaConf.merge(compose("build", ["recipe=mm_instruct"]), facts["config"])
     made_from, run = configuration.build(cast(Any, config))
     for name, facts in manifests(run.recipe).items():

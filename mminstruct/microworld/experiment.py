@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mminstruct import conf_files
 from mminstruct import config as configuration
 from mminstruct.engine.train import train as run_training
 from mminstruct.microworld import contest, shards
@@ -132,7 +133,7 @@ def train(out: Path, base: str, data: Path, steps: int, overrides: Sequence[str]
 
     configuration.register()
     words = [f"out={out}", f"base.model={base}", f"data.path={data}", f"train.optim.steps={steps}", *overrides]
-    with initialize_config_dir(str(configuration.conf()), version_base="1.3"):
+    with initialize_config_dir(str(conf_files.conf()), version_base="1.3"):
         config = configuration.train(compose("train", ["experiment=gain", *words]))
     return Path(run_training(config, lambda said: print(f"{out.name}: {said}", flush=True), configuration.commit()))
 
