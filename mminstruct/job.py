@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
 """Exit codes: an error (`status`: data is damaged or row counts are wrong), a bad configuration, failed units
-(`status`: units failed or are left), a halt (key, budget). For a signal, its number is added to the last (Ctrl-C: 130)."""
+(`status`: units failed or are left), a halt (key, budget). A signal gives 128 + its number (Ctrl-C: 130)."""
 COMMANDS = {"build": "build", "plan": "build", "bench": "bench", "serve": "serve", "train": "train"}
 """Commands whose configuration Hydra composes, and the file in conf/ that each starts from."""
 _SWEEP = {"-m", "--multirun"}
