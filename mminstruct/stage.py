@@ -137,15 +137,45 @@ Transform = Callable[..., Made | Iterator[tuple[str, Made]] | Iterator[Rows]]
 a source is called with its shard's name and yields ``Rows``, one for each part."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Typical tokens of one call to a model. Tokens of an image depend on the model and are not included."""
+
+    input: int
+    output: int = 0
+    cached: int = 0
+    """Of the input, tokens that the server finds in its prefix cache."""
+
+
 @dataclass(kw_only=True)
 class Stage:
-    """Base of all stages: fields are configuration; class variables are the contract."""
+    """Base of all stages: fields are configuration; class variables are the contract.
+
+    ``call_tokens``, ``core_seconds``, ``fan``, ``asks`` and ``most`` serve only the estimate of ``plan images=N``; no
+    fingerprint covers them.
+    """
 
     reads: ClassVar[dict[str, Read]]
     writes: ClassVar[pa.Schema]
     takes: ClassVar[str | tuple[str, str]]
     """Column of the first input that is accounted for: each of its values is kept or dropped, none twice. A pair where
     the output has another name for it: (column of the input, column of the output)."""
+    call_tokens: ClassVar[Tokens | None] = None
+    """Of a stage with a model; None: not declared."""
+    core_seconds: ClassVar[float | None] = None
+    """Of a stage without a model: seconds of one CPU core for a row; None: not declared."""
+
+    def fan(self) -> float:
+        """Rows that one row becomes where none is dropped."""
+        return 1.0
+
+    def asks(self) -> float:
+        """Calls to each of its models for one row."""
+        return self.fan()
+
+    def most(self) -> int | None:
+        """Most rows that later stages take from this one, however many come in; None: no limit."""
+        return None
 
     def wired(self, wires: Mapping[str, Read | None]) -> Self:
         """A copy of this stage that reads *wires* first, then its class's other inputs.
