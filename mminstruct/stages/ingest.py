@@ -85,6 +85,8 @@ class Ingest(Stage):
     reads: ClassVar[dict[str, Read]] = {}
     writes: ClassVar[pa.Schema] = schemas.INGEST
     takes: ClassVar[str] = "member"
+    core_seconds = 0.06
+    """0.03 s was measured for JPEGs of 2250 x 1500 pixels and 0.15 MB; those of SA-1B have 0.4 to 1 MB."""
 
     def __post_init__(self) -> None:
         self._listed: tuple[Place, dict[str, Shard]] | None = None
