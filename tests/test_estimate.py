@@ -198,7 +198,7 @@ def test_every_stage_of_every_recipe_declares_what_plan_needs(recipe: str, name:
     if holds_a_model(stage):
         assert stage.call_tokens is not None
     else:
-        seconds = stage.core_seconds or configuration.rates().get("seconds", {}).get(name)
+        seconds = stage.core_seconds or conf_files.rates().get("seconds", {}).get(name)
         assert seconds is not None
         assert seconds > 0
 
@@ -206,7 +206,7 @@ def test_every_stage_of_every_recipe_declares_what_plan_needs(recipe: str, name:
 @pytest.mark.parametrize("recipe", [world.recipe("images"), world.bench("run")], ids=lambda one: type(one).__name__)
 def test_plan_lacks_nothing_but_the_speed_of_models(recipe: Recipe) -> None:
     encoder = {"tflop": 1.0, "evidence": "a test"}
-    rates = {**configuration.rates(), "models": dict.fromkeys(("scripted", "player", "referee"), encoder)}
+    rates = {**conf_files.rates(), "models": dict.fromkeys(("scripted", "player", "referee"), encoder)}
     bill = estimate(recipe, GPU, 100, rates)
     known = [cost for segment in bill.segments for group in segment for cost in group]
     missing = {cost.table: cost.how for cost in known if cost.seconds is None}
@@ -261,7 +261,7 @@ MODEL = {"mine": {"active": 1.0, "decode": 10, "evidence": "a test"}}
 
 def mine(first: Silent, images: int = 10, **rates: Any) -> dict[str, Cost]:
     recipe = Mine(count=Count(), first=first, second=After())
-    bill = estimate(recipe, GPU, images, {**configuration.rates(), "models": MODEL, **rates})
+    bill = estimate(recipe, GPU, images, {**conf_files.rates(), "models": MODEL, **rates})
     return {cost.table: cost for segment in bill.segments for group in segment for cost in group}
 
 
@@ -299,7 +299,7 @@ def test_a_stage_with_several_models_costs_the_sum_of_them() -> None:
         "remote": Player(name="other", backend="openai", options=price),
         "given": Player(name="", answers="answers.jsonl"),
     }
-    bill = estimate(recipe, GPU, 10, {**configuration.rates(), "models": MODEL})
+    bill = estimate(recipe, GPU, 10, {**conf_files.rates(), "models": MODEL})
     costs = {cost.table: cost for segment in bill.segments for group in segment for cost in group}
     tokens = recipe.respond.call_tokens
     assert tokens is not None
