@@ -15,7 +15,7 @@ from mminstruct import deletion, files, lease
 from mminstruct.engine.local import Local
 from mminstruct.files import Files, Unreachable, below, info
 from mminstruct.run import FailedUnits, Run, claim, execute
-from mminstruct.sources.place import look
+from mminstruct.sources.listing import list_path
 from mminstruct.stage import Halt
 from mminstruct.status import as_json, standing, unsound
 from mminstruct.store import Store
@@ -81,7 +81,7 @@ def test_what_is_forbidden_is_not_absent() -> None:
         lambda: store.read_many("folder", ["a.json", "b.json"]),
         lambda: info(store.fs, store.root),
         lambda: below(store.fs, store.root),
-        lambda: look("faulty://runs/forbidden"),
+        lambda: list_path("faulty://runs/forbidden"),
     ):
         with pytest.raises(
             Unreachable, match=r"cannot (read|list|look at) faulty:///?runs/forbidden.*\(4 attempts\); "
@@ -121,7 +121,7 @@ def test_a_folder_of_a_source_that_cannot_be_listed_is_an_error(
 
     monkeypatch.setattr(os, "scandir", forbidden)
     with pytest.raises(Unreachable, match=r"inner.*let this account read, write and list"):
-        look(str(tmp_path))
+        list_path(str(tmp_path))
 
 
 def test_a_full_disk_is_an_error_with_the_file_and_leaves_nothing_half_written(

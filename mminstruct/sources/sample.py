@@ -115,7 +115,7 @@ class _Group:
     size: int = 0
 
 
-class Gather:
+class SampleAssembler:
     """Brings images and sidecars of a shard together, in whatever order they come, in bounded memory.
 
     Every image candidate becomes a sample or a drop. Every sidecar goes with its image, is a drop (``no_image``), or is
