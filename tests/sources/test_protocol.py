@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+from mminstruct import config
 from mminstruct.engine.local import Local
 from mminstruct.recipe import RecipeError, check
 from mminstruct.run import Run, claim, execute
@@ -70,9 +72,8 @@ def test_shards_and_their_facts_are_the_same_each_time_and_in_order(collection: 
 def test_facts_change_with_any_file_that_decides_the_rows_of_a_shard(collection: tuple[Collection, Path]) -> None:
     expected, folder = collection
     stage = Ingest(path=str(folder), name="collection", group=2, layout=expected.layout)
-    for number, (shard, name) in enumerate(
-        (shard.name, name) for shard in source_of(expected, folder).shards() for name in shard.read_from
-    ):
+    names = [(shard.name, name) for shard in source_of(expected, folder).shards() for name in shard.read_from]
+    for number, (shard, name) in enumerate(names):
         before = {facts["shard"]: facts for facts in stage.shards().values()}
         os.utime(folder / name, (number, number))
         after = {facts["shard"]: facts for facts in stage.shards().values()}
@@ -156,6 +157,14 @@ def test_a_broken_shard_of_it_fails_by_its_name(package: Path, zips: Path) -> No
         ingest(Ingest(path=str(zips), layout=ZIPS), "0.zip")
 
 
+def test_it_is_named_on_the_command_line(package: Path, zips: Path, tmp_path: Path) -> None:
+    words = [f"out={tmp_path / 'run'}", f"source={zips}", f"recipe.ingest.layout={ZIPS}"]
+    config.register()
+    with initialize_config_dir(str(config.conf()), version_base="1.3"):
+        made, _ = config.build(compose("build", config.opened("build", words)))
+    assert list(made.recipe.ingest.shards()) == ["0.zip", "1.zip"]
+
+
 def test_which_source_reads_is_part_of_the_identity(package: Path, zips: Path) -> None:
     ours, theirs = identity(Ingest(path=str(zips))), identity(Ingest(path=str(zips), layout=ZIPS))
     assert {key for key in ours if ours[key] != theirs[key]} == {"layout"}
@@ -164,7 +173,7 @@ def test_which_source_reads_is_part_of_the_identity(package: Path, zips: Path) -
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        ("zip", r"layout=zip: take one of auto, tar, folder, parquet, urls, or your own source as package\.module:Class"),
+        ("zip", r"zip: take one of auto, tar, folder, parquet, urls, or your own source as package\.module:Class"),
         ("no_package.zips:ZipSource", "there is no module no_package: install it, or add its folder to PYTHONPATH"),
         ("my_package.zip:ZipSource", r"there is no module my_package\.zip: install it"),
         ("my_package.zips:Zips", r"module my_package\.zips has no Zips; sources in it: ZipSource"),
