@@ -209,7 +209,7 @@ def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
             images, reference = talk.images, reference or answer
         else:
             images = conversation.images({**entry, "image": str(image) if isinstance(image, int) else image})
-    except conversation.Unsound as error:
+    except conversation.InvalidRow as error:
         return Drop(name, error.reason, repair(str(error)))
     if len(images) > 1:
         return Drop(name, "several_images", f"{len(images)} images: a question has one")

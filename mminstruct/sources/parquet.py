@@ -34,12 +34,12 @@ _ROWS, _BATCH_BYTES = 256, 64 << 20
 _BUFFER = 4 << 20
 """Bytes of a column read ahead."""
 _PLENTY, _RATIO = 128 << 20, 16
-"""Bytes that any column of a row group may unpack to; beyond them, how many times its packed size. JPEG, PNG and WebP
-do not pack further."""
+"""A column of a row group may unpack to this many bytes, or to this many times its packed size if that is more. JPEG,
+PNG and WebP cannot be packed further."""
 _VALUES = 1 << 24
-"""Values of one column in one row group."""
+"""Most values of one column in one row group."""
 _LIST = 1000
-"""Images of one row: a list of a million references to one value is a file of 400 bytes."""
+"""Most images of one row: a file of 400 bytes can hold a list of a million references to one value."""
 _INLINE = re.compile(rb"\s*data:image/[\w.+-]+;base64,", re.I)
 
 
@@ -179,7 +179,7 @@ def _samples(
 
 
 def decoded(text: bytes) -> bytes | None:
-    """The bytes that base64 *text* stands for, white space or ``data:image/...;base64,`` around it or not."""
+    """The bytes in base64 *text*, which may have white space and the prefix ``data:image/...;base64,``."""
     try:
         return base64.b64decode(b"".join(_INLINE.sub(b"", text, count=1).split()), validate=True)
     except binascii.Error:
@@ -187,7 +187,7 @@ def decoded(text: bytes) -> bytes | None:
 
 
 def _rows(file: Any, name: str, columns: list[str]) -> Iterator[tuple[pa.Array, int, dict[str, Any] | BadRow]]:
-    """For each row the first of *columns* as an array, its place in that, and the other columns as a dictionary."""
+    """For each row: the first of *columns* as an array, the row's index in it, the other columns as a dictionary."""
     facts = open_parquet(file, name).metadata
     leaves = [facts.schema.column(place) for place in range(facts.num_columns)]
     places = [place for place, leaf in enumerate(leaves) if leaf.path.split(".")[0] in columns]
@@ -216,7 +216,7 @@ def _rows(file: Any, name: str, columns: list[str]) -> Iterator[tuple[pa.Array, 
 
 
 def _values(array: pa.Array, place: int, most: int) -> Iterator[tuple[bytes | int | None, str | None]]:
-    """Bytes and path of each image at *place* of *array*; of one of more than *most* bytes its size, and no copy."""
+    """Bytes and path of each image at *place* of *array*; the size instead of the bytes if it exceeds *most*."""
     kind = array.type
     if array.slice(place, 1).null_count:
         yield None, None
