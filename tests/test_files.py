@@ -137,7 +137,7 @@ def test_a_full_disk_is_an_error_with_the_file_and_leaves_nothing_half_written(
         monkeypatch.undo()
         claim(run)
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(Halt, match=r"count/shard-00000: cannot write .*shard-00000-0000\..*make room"):
+        with pytest.raises(Halt, match=r"count/shard-00000: cannot write .*shard-00000-0000\..*free some space"):
             execute(run, Local())
 
 

@@ -126,8 +126,8 @@ def _check_end(stream: _Stream) -> None:
     fits = any(stream.at % record == 0 and zeros <= record + _BLOCK for record in _RECORDS)
     if zeros > _RECORD + _BLOCK and not fits:
         raise ShardError(
-            f"{stream.shard} holds nothing but zeros from byte {start}, more than the end of an archive: only a part of it"
-            f" was written; {_AGAIN} (records of a whole archive have 10 KiB, tar's default, or 64 KiB to 1 MiB)"
+            f"{stream.shard} holds nothing but zeros from byte {start}, more than the end of an archive: only a part of"
+            f" it was written; {_AGAIN} (records of a whole archive have 10 KiB, tar's default, or 64 KiB to 1 MiB)"
         )
     if zeros < 2 * _BLOCK:
         raise ShardError(f"{stream.shard} is cut at byte {stream.at}, in the zero blocks that end an archive: {_AGAIN}")
