@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from mminstruct import plugin
 from mminstruct.sources.archive import TarSource
 from mminstruct.sources.folder import FolderSource
 from mminstruct.sources.listing import TABLES, TARS, UNFINISHED, Listing, unfinished
@@ -35,35 +35,17 @@ def source_class(layout: str) -> type[ImageSource]:
     Raises:
         ValueError: no such entry, module or class, or the class is no complete ``ImageSource``.
     """
-    module, colon, name = layout.partition(":")
-    if not colon:
+    if not plugin.is_outside(layout):
         if layout in LAYOUTS:
             return LAYOUTS[layout]
         known = ", ".join(("auto", *LAYOUTS))
         raise ValueError(f"layout={layout}: take one of {known}, or your own source as package.module:Class")
-    if not (module and name):
-        raise ValueError(f"layout={layout}: name it as package.module:Class")
-    try:
-        imported = importlib.import_module(module)
-    except Exception as error:  # a user's module may raise anything
-        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
-            said = f"there is no module {error.name}: install it, or add its folder to PYTHONPATH"
-        else:
-            said = f"module {module} cannot be imported ({type(error).__name__}: {error})"
-        raise ValueError(f"layout={layout}: {said}") from error
-    found = getattr(imported, name, None)
-    if found is None:
-        there = ", ".join(one for one, _ in inspect.getmembers(imported, _is_source)) or "none"
-        raise ValueError(f"layout={layout}: module {module} has no {name}; sources in it: {there}")
+    found = plugin.load(layout, "layout")
     if not (inspect.isclass(found) and issubclass(found, ImageSource)):
-        raise ValueError(f"layout={layout}: {name} is no subclass of mminstruct.sources.ImageSource")
+        raise ValueError(f"layout={layout} is no subclass of mminstruct.sources.ImageSource")
     if missing := sorted(found.__abstractmethods__):
-        raise ValueError(f"layout={layout}: {name} does not implement {', '.join(missing)}")
+        raise ValueError(f"layout={layout} does not implement {', '.join(missing)}")
     return found
-
-
-def _is_source(value: Any) -> bool:
-    return inspect.isclass(value) and issubclass(value, ImageSource) and not inspect.isabstract(value)
 
 
 def choose(layout: str, listing: Listing, options: Options) -> ImageSource:
