@@ -30,8 +30,9 @@ from mminstruct.checks import check_pools
 from mminstruct.engine.config import EngineConfig, PoolConfig, check_placement, pools
 from mminstruct.engine.serve import Service
 from mminstruct.export.mix import Mix
+from mminstruct.models.backends import BACKENDS, load
 from mminstruct.models.connection import Settings
-from mminstruct.models.model import EXTRAS, Model
+from mminstruct.models.model import Model
 from mminstruct.recipes import RECIPES
 from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.match import Match
@@ -310,8 +311,9 @@ def _(folder: Path) -> None:
 
 @proves("Model.backend")
 def _(folder: Path) -> None:
-    modules = {backend: Model(name="m", backend=backend)._backend().__name__.rpartition(".")[2] for backend in EXTRAS}
-    assert modules == {backend: "judges" if backend == "oracle" else backend for backend in EXTRAS}
+    for name, backend in BACKENDS.items():
+        kinds = {load(path) for path in (backend.chat, backend.embed) if path}
+        assert {kind.__module__.rpartition(".")[2] for kind in kinds} == {"judges" if name == "oracle" else name}
 
 
 @proves("Settings.json")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import difflib
-import importlib
 import importlib.resources
 import json
 from dataclasses import dataclass
@@ -14,24 +13,12 @@ from typing import Any, Literal, Protocol, cast, get_args
 import numpy as np
 
 from mminstruct import content
+from mminstruct.models.backends import BACKENDS, Backend, find, load
 from mminstruct.prompts import Message
 from mminstruct.stage import files, fingerprint, runtime
 
 MICRO = "micro:"
 """Names that start so mean embedded weights: ``micro:llm``, ``micro:captioner``, ``micro:clip``, ``micro:embedder``."""
-
-EXTRAS = {"vllm": "cluster", "openai": "", "transformers": "cpu", "open_clip": "cpu", "cogvlm": "cpu", "oracle": ""}
-"""Backends, and the extra of this package that installs each."""
-NEEDS = {"cogvlm": "torch", "oracle": "mminstruct.microworld"}
-"""Backends that are called otherwise than the module that they need."""
-
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "transformers": ("batch_size", "chat_template", "context", "device", "dtype", "threads", "trust_remote_code"),
-    "open_clip": ("batch_size", "cache_dir", "decoders", "device", "precision", "text_batch_size", "threads"),
-    "cogvlm": ("batch_size", "device", "dtype", "template", "threads", "tokenizer", "tokenizer_revision"),
-    "oracle": ("threads", "truth"),
-}
-"""Options of the backends that would not notice an unknown one; vllm and openai refuse it themselves."""
 
 Finish = Literal["stop", "length", "filtered", "error"]
 
@@ -99,8 +86,8 @@ def weights(name: str, model: Any = None) -> str:
     Hidden names do not count: hubs keep notes of downloads there. Names that only a server knows are not looked for on
     this disk.
     """
-    served = getattr(model, "backend", "") in ("openai", "oracle")
-    if served or not name or name.startswith(MICRO) or not Path(name).is_dir():
+    remote = isinstance(model, Model) and model.remote
+    if remote or not name or name.startswith(MICRO) or not Path(name).is_dir():
         return name
     return str(content.look(name, hidden=False))
 
@@ -165,11 +152,17 @@ class Model:
         """What loaders take: a folder for embedded weights, the name for all else."""
         return str(self.folder()) if self.name.startswith(MICRO) else self.name
 
+    @property
+    def remote(self) -> bool:
+        """Whether *name* is known elsewhere (to a server, to the drawn world) and never a local path."""
+        return self.backend in BACKENDS and BACKENDS[self.backend].remote
+
     def unknown(self) -> list[str]:
-        """What names neither a backend nor an option of it, one line each: it would change nothing."""
-        if self.backend not in EXTRAS:
-            return [f"{self.name}: backend {self.backend!r} is not one of {', '.join(EXTRAS)}"]
-        known = OPTIONS.get(self.backend, ())
+        """One line for an unknown backend, or for each unknown option of it; these would have no effect."""
+        try:
+            known = find(self.backend).options
+        except ValueError as error:
+            return [f"{self.name}: {error}"]
         found = []
         for key in self.options if known else {}:
             if key not in known:
@@ -179,21 +172,32 @@ class Model:
         return found
 
     def chat(self) -> Chat:
-        """Load the model, or connect to it."""
-        return cast(Chat, self._backend().Chatter(self))
+        """Load the model, or connect to it.
+
+        Raises:
+            ValueError: for a backend that does not chat, or an option that it does not know.
+        """
+        backend = self._backend()
+        if backend.chat is None:
+            raise ValueError(f"{self.name}: backend {self.backend} does not chat")
+        return cast(Chat, load(backend.chat)(self))
 
     def embed(self) -> Embed:
-        """Load the encoder."""
-        backend = self._backend()
-        if not hasattr(backend, "Encoder"):
-            raise ValueError(f"{self.name}: backend {self.backend} embeds nothing; take transformers or open_clip")
-        return cast(Embed, backend.Encoder(self))
+        """Load the encoder.
 
-    def _backend(self) -> Any:
+        Raises:
+            ValueError: for a backend that does not embed, or an option that it does not know.
+        """
+        backend = self._backend()
+        if backend.embed is None:
+            able = " or ".join(name for name, one in BACKENDS.items() if one.embed)
+            raise ValueError(f"{self.name}: backend {self.backend} does not embed; take {able}")
+        return cast(Embed, load(backend.embed)(self))
+
+    def _backend(self) -> Backend:
         if unknown := self.unknown():
             raise ValueError("\n".join(unknown))
-        place = "microworld.judges" if self.backend == "oracle" else f"models.{self.backend}"
-        return importlib.import_module(f"mminstruct.{place}")
+        return find(self.backend)
 
 
 def with_image(messages: list[Message], image: bytes) -> list[Message]:
