@@ -80,7 +80,7 @@ def test_a_backend_outside_of_the_package_chats(mine: str) -> None:
     assert model.chat().chat(rows("a", "b"), seeds=[3, 4]) == [Reply("A 3 7", "stop"), Reply("B 4 7", "stop")]
     with pytest.raises(ValueError, match="does not embed; take transformers or open_clip"):
         model.embed()
-    with pytest.raises(ValueError, match="Echo has no options .*soft"):
+    with pytest.raises(ValueError, match=r"Echo has no options .*soft"):
         Model(name="any", backend=f"{mine}:Echo", options={"soft": True}).chat()
 
 
