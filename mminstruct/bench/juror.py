@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mminstruct.models.model import Model
-from mminstruct.models.structured import Unfit, values
+from mminstruct.models.structured import InvalidJson, values
 from mminstruct.stage import prompt
 from mminstruct.text.reply import spoken
 
@@ -118,7 +118,7 @@ def _read(
                 found.append((read(keys[key]), _reason(keys)))
             rest.append(text[place:start])
             place = end
-    except Unfit:
+    except InvalidJson:
         return None, None
     outside = "\n".join([*rest, text[place:]])
     if re.search(rf"[\"']{key}[\"']\s*:", outside, re.IGNORECASE):  # JSON that is broken, or was cut

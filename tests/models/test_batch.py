@@ -18,7 +18,7 @@ from tests.models.server import Answer, Endpoint, Request, error, say
 
 
 class BatchHouse:
-    """OpenAI's files and batches, answered out of order; subclasses spoil it."""
+    """OpenAI's files and batches, answered out of order; subclasses add faults."""
 
     polls = 1
     """Times that a batch is still in progress when asked for."""
@@ -87,10 +87,10 @@ class BatchHouse:
 
 
 @contextlib.contextmanager
-def chatter(endpoint: Endpoint, purse: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
+def chatter(endpoint: Endpoint, ledger: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
     batch = {"poll": 0.01, **options.pop("batch", {})}
     options = {"mode": "batch", "batch": batch, "price": PRICE, "retries": {"backoff": 0.02, "patience": 1}, **options}
-    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), purse=purse)
+    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), budget=ledger)
     try:
         yield made
     finally:
@@ -101,7 +101,7 @@ TEXTS = [str(i) for i in range(20)]
 REPLIES = [f"re: {i}" for i in range(20)]
 
 
-def test_answers_out_of_order_find_their_rows_at_half_the_price() -> None:
+def test_batch_answers_out_of_order_are_matched_to_their_rows_at_half_the_price() -> None:
     house, ledger = BatchHouse(), Ledger()
     with Endpoint(house) as endpoint, chatter(endpoint, ledger) as made, unit() as work:
         replies = ask(made, *TEXTS)
@@ -114,7 +114,7 @@ def test_answers_out_of_order_find_their_rows_at_half_the_price() -> None:
     assert "seed" in first["body"]
 
 
-def test_missing_torn_foreign_and_repeated_lines_lose_and_double_nothing() -> None:
+def test_missing_torn_foreign_and_repeated_lines_lose_and_duplicate_no_reply() -> None:
     class Careless(BatchHouse):
         def answers(self, lines: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
             good = [self.answer(line) for line in lines]
@@ -133,7 +133,7 @@ def test_missing_torn_foreign_and_repeated_lines_lose_and_double_nothing() -> No
     assert work.calls == 20
 
 
-def test_failed_lines_are_sorted_into_again_never_and_filtered() -> None:
+def test_failed_lines_are_retried_failed_or_filtered_by_their_error() -> None:
     class Failing(BatchHouse):
         def answers(self, lines: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
             good, bad = [], []
@@ -164,7 +164,7 @@ def test_failed_lines_are_sorted_into_again_never_and_filtered() -> None:
     assert len(house.bought) == len(set(house.bought)) == 17
 
 
-def test_an_expired_batch_gives_what_it_has_and_the_rest_is_asked_for_again() -> None:
+def test_an_expired_batch_gives_what_it_has_and_the_rest_is_requested_again() -> None:
     class Slow(BatchHouse):
         def finish(self, batch: dict[str, Any]) -> None:
             super().finish(batch)
@@ -181,7 +181,7 @@ def test_an_expired_batch_gives_what_it_has_and_the_rest_is_asked_for_again() ->
     assert len(house.bought) == 20
 
 
-def test_a_batch_that_brings_nothing_back_is_not_collected_for_ever() -> None:
+def test_a_batch_without_any_answer_is_not_retried_for_ever() -> None:
     class Forgetful(BatchHouse):
         def answers(self, lines: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
             return super().answers(lines if len(self.batches) > 1 else [])
@@ -193,7 +193,7 @@ def test_a_batch_that_brings_nothing_back_is_not_collected_for_ever() -> None:
 
 
 @pytest.mark.parametrize("journal_survives", [True, False])
-def test_a_batch_that_was_submitted_before_a_crash_is_collected_not_bought_again(journal_survives: bool) -> None:
+def test_a_batch_submitted_before_a_crash_is_collected_and_not_paid_again(journal_survives: bool) -> None:
     class Hanging(BatchHouse):
         polls = 10**9
 
@@ -210,7 +210,7 @@ def test_a_batch_that_was_submitted_before_a_crash_is_collected_not_bought_again
     assert len(house.batches) == 1
 
 
-def test_a_batch_that_was_collected_before_a_crash_costs_nothing_more() -> None:
+def test_a_batch_collected_before_a_crash_costs_nothing_more() -> None:
     house, shelf = BatchHouse(), Shelf()
     with Endpoint(house) as endpoint:
         for _ in range(2):
@@ -262,7 +262,7 @@ def test_repairs_go_into_one_batch_of_their_own() -> None:
     assert sizes == [20, 10]
 
 
-def test_a_batch_the_endpoint_refuses_stops_the_run_with_its_words() -> None:
+def test_a_batch_that_the_endpoint_refuses_stops_the_run_with_its_message() -> None:
     class Refusing(BatchHouse):
         def finish(self, batch: dict[str, Any]) -> None:
             data = [{"code": "model_not_found", "message": "m takes no batches", "line": 1, "param": None}]
@@ -276,7 +276,7 @@ def test_a_batch_the_endpoint_refuses_stops_the_run_with_its_words() -> None:
         ask(made, *TEXTS)
 
 
-def test_a_full_queue_is_waited_for() -> None:
+def test_a_full_queue_is_retried_until_there_is_room() -> None:
     class Full(BatchHouse):
         def finish(self, batch: dict[str, Any]) -> None:
             if len(self.batches) < 3:

@@ -83,7 +83,7 @@ def test_an_error_of_our_own_that_holds_the_key_is_raised_without_it(monkeypatch
 
 
 @pytest.mark.parametrize("bad", ["sk-with a-blank-in-it", "sk-with\nline-end", "sk-wíth-an-accent"])
-def test_a_key_that_no_header_can_hold_is_refused_by_the_name_of_its_variable(
+def test_a_key_that_no_header_can_hold_is_refused_and_its_variable_named(
     bad: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CANARY_API_KEY", bad)
@@ -98,9 +98,9 @@ def test_a_key_that_no_header_can_hold_is_refused_by_the_name_of_its_variable(
         ({"key_env": "NOT_SET_API_KEY"}, "NOT_SET_API_KEY"),
         ({"key_env": CANARY}, "NAME of a set environment variable"),
         ({"key_env": "hf_abcdefabcdefabcdef"}, "NAME of a set environment variable"),
-        ({"url": f"http://user:{CANARY}@localhost/v1"}, "never goes into url"),
-        ({"url": f"http://localhost/v1?key={CANARY}"}, "never goes into url"),
-        ({"url": "localhost:8000"}, "no such address"),
+        ({"url": f"http://user:{CANARY}@localhost/v1"}, "must not be in url"),
+        ({"url": f"http://localhost/v1?key={CANARY}"}, "must not be in url"),
+        ({"url": "localhost:8000"}, "and this one is not"),
         ({"options": {"concurency": {}}}, "did you mean concurrency"),
         ({"options": {"budget": {"eur": 5}}}, "no 'eur'"),
         ({"options": {"mode": "later"}}, "live or batch"),
@@ -116,7 +116,7 @@ def test_settings_that_cannot_work_are_refused_without_repeating_a_key(change: d
     assert "hf_abc" not in str(refused.value)
 
 
-def test_azure_is_asked_on_its_own_paths_with_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_azure_gets_requests_on_its_own_paths_with_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_TEST_KEY", "azure-key")
     with Endpoint(echo) as endpoint:
         url = endpoint.url.removesuffix("/v1")
