@@ -38,8 +38,8 @@ class Backend:
     """Python package that it needs; None: nothing beyond the core dependencies."""
     extra: str | None = None
     """Extra of this package that installs *package*."""
-    options: tuple[str, ...] | None = None
-    """Keys of ``model.options``; None: the class checks them."""
+    options: tuple[str, ...] = ()
+    """Keys of ``model.options``; empty: the class checks them."""
     remote: bool = False
     """The model's name is never a local path, and its revision cannot be pinned."""
     continuous: bool = False

@@ -129,13 +129,13 @@ class Settings:
 
 def _group(kind: type[_T], given: Mapping[str, Any], where: str) -> _T:
     """*given* as a dataclass of numbers."""
-    numbers = {item.name: type(item.default) for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    _check_keys(given, list(numbers), where)
+    kinds: dict[str, Any] = {item.name: type(item.default) for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    _check_keys(given, list(kinds), where)
     read = {}
     for name, value in given.items():
         try:
-            read[name] = numbers[name](value)
-        except (TypeError, ValueError):
+            read[name] = kinds[name](value)
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{where}.{name} is a number, not {value!r}") from None
     return kind(**read)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mminstruct.models import faults
+from mminstruct.models.connection import Settings
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
 from tests.models.asking import PRICE, QUICK, Shelf, ask, unit
@@ -106,6 +107,10 @@ def test_a_key_that_no_header_can_hold_is_refused_and_its_variable_named(
         ({"options": {"mode": "later"}}, "live or batch"),
         ({"options": {"finish": {"done": "yes"}}}, "stop, length or filtered"),
         ({"options": {"megabytes": 0}}, "above 0"),
+        ({"options": {"retries": {"attempts": "many"}}}, "retries.attempts is a number, not 'many'"),
+        ({"options": {"concurrency": {"max": None}}}, "concurrency.max is a number, not None"),
+        ({"options": {"batch": {"requests": float("inf")}}}, "batch.requests is a number, not inf"),
+        ({"options": {"batch": {"polls": 1}}}, "options.batch has no 'polls'; did you mean poll"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_without_repeating_a_key(change: dict[str, Any], said: str) -> None:
@@ -114,6 +119,14 @@ def test_settings_that_cannot_work_are_refused_without_repeating_a_key(change: d
         Chatter(model)
     assert CANARY not in str(refused.value)
     assert "hf_abc" not in str(refused.value)
+
+
+def test_concurrency_starts_at_its_maximum_where_that_is_small() -> None:
+    first = [
+        Settings.of(Model(name="m", backend="openai", options={"concurrency": given})).concurrency.start
+        for given in ({}, {"max": 4}, {"max": 400}, {"start": 2, "max": 4})
+    ]
+    assert first == [16, 4, 16, 2]
 
 
 def test_azure_gets_requests_on_its_own_paths_with_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
