@@ -23,7 +23,7 @@ from mminstruct.stages.caption import Caption
 from mminstruct.stages.ingest import Ingest
 from mminstruct.store import Store
 from tests import world
-from tests.models.asking import PRICE, Shelf, ask, chatter, unit
+from tests.models.asking import PRICE, MemoryJournal, ask, chatter, unit
 from tests.models.server import Answer, Capacity, Endpoint, Request, echo, say
 from tests.spending_run import buy, work
 from tests.stages.doubles import prompt_text
@@ -99,12 +99,12 @@ def test_a_killed_process_counts_with_all_it_had_claimed_and_one_that_ended_a_un
 
 
 def test_a_budget_holds_across_resumption_and_raising_it_goes_on_without_buying_twice(tmp_path: Path) -> None:
-    shelf = Shelf()
+    journal = MemoryJournal()
     options = {"price": PRICE, "body": {"max_tokens": 5}, "budget": {"usd": 0.5}}
 
     def attempt(store: Store) -> tuple[Ledger, list[str]]:
         ledger = Ledger(store)  # a new process has a new one
-        with chatter(endpoint, **options) as made, unit(shelf) as work:
+        with chatter(endpoint, **options) as made, unit(journal) as work:
             work.budget = ledger
             try:
                 return ledger, [reply.text for reply in ask(made, *map(str, range(100)))]
@@ -116,7 +116,7 @@ def test_a_budget_holds_across_resumption_and_raising_it_goes_on_without_buying_
             attempt(Store(str(tmp_path)))
         bought = len(endpoint.requests)
         assert 20 <= bought <= 25, "2 cents each"
-        assert len(shelf.replies) == bought
+        assert len(journal.replies) == bought
         with pytest.raises(BudgetExceeded):
             attempt(Store(str(tmp_path)))
         assert len(endpoint.requests) <= 25, "what earlier processes spent counts"

@@ -21,7 +21,7 @@ COLOURS = {
 }  # fmt: skip
 
 
-class Shelf:
+class MemoryJournal:
     """A journal in memory."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ def chatter(endpoint: Endpoint, ledger: Ledger | None = None, **options: Any) ->
 
 
 @contextlib.contextmanager
-def unit(journal: Shelf | None = None) -> Iterator[Unit]:
+def unit(journal: MemoryJournal | None = None) -> Iterator[Unit]:
     work = Unit(table="caption", key="p0", journal=journal)
     token = UNIT.set(work)
     try:

@@ -21,7 +21,7 @@ from mminstruct.models.capped import lines
 from mminstruct.models.faults import EndpointError, TooLarge
 from tests.models.asking import PRICE, ask, chatter
 from tests.models.server import Answer, Endpoint, Request, echo, say
-from tests.models.test_batch import BatchHouse
+from tests.models.test_batch import BatchServer
 from tests.models.test_batch import chatter as batch_chatter
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +107,7 @@ def test_a_redirect_is_not_followed_and_its_target_gets_nothing() -> None:
 # Files of a batch
 
 
-class Large(BatchHouse):
+class Large(BatchServer):
     """One answer of 20 kB among others."""
 
     def answer(self, line: dict[str, Any], status: int = 200, body: dict[str, Any] | None = None) -> str:

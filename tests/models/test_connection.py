@@ -14,7 +14,7 @@ from mminstruct.models import faults
 from mminstruct.models.connection import Settings
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
-from tests.models.asking import PRICE, QUICK, Shelf, ask, unit
+from tests.models.asking import PRICE, QUICK, MemoryJournal, ask, unit
 from tests.models.server import Answer, Endpoint, Request, echo, error, say
 
 CANARY = "sk-canary-5d41402abc4b2a76b9719d911017c592"
@@ -41,12 +41,12 @@ def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
         }
         return texts.get(request.asked) or echo(request)
 
-    shelf, seen = Shelf(), io.StringIO()
+    journal, seen = MemoryJournal(), io.StringIO()
     with Endpoint(script) as endpoint:
         options = {"retries": QUICK, "price": PRICE}
         model = Model(name="m", backend="openai", url=endpoint.url, key_env="CANARY_API_KEY", options=options)
         made = Chatter(model)
-        with unit(shelf) as work:
+        with unit(journal) as work:
             print(ask(made, "good", "bad", "fail", "html", "echo", "refuse", "part", "finish"), file=seen)
             print(work, made.statistics(), file=seen)
             for stops in ("away", "deny"):
@@ -59,7 +59,7 @@ def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
         made.close()
     out, err = capfd.readouterr()
     everything = "\n".join(
-        [seen.getvalue(), json.dumps(shelf.replies), repr(model), repr(vars(made)), caplog.text, out, err]
+        [seen.getvalue(), json.dumps(journal.replies), repr(model), repr(vars(made)), caplog.text, out, err]
     )
     assert "key is refused" in everything
     assert "your key is ***" in everything

@@ -9,7 +9,7 @@ import pytest
 
 from mminstruct.models.model import Model, Reply, with_image
 from mminstruct.models.openai import Chatter
-from tests.models.asking import PRICE, Shelf, ask, chatter, rows, unit
+from tests.models.asking import PRICE, MemoryJournal, ask, chatter, rows, unit
 from tests.models.server import Answer, Capacity, Endpoint, Request, echo, say
 
 # Replies
@@ -100,19 +100,19 @@ def test_a_paid_reply_is_never_paid_twice_after_a_crash() -> None:
     class Crash(BaseException):
         pass
 
-    class Dying(Shelf):
+    class Dying(MemoryJournal):
         def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
             if len(self.replies) == 7:
                 raise OSError("no space left on device")
             super().put(replies)
 
-    shelf = Dying()
+    journal = Dying()
     with Endpoint(echo) as endpoint:
         one = {"concurrency": {"start": 1, "max": 1}, "price": PRICE}
-        with chatter(endpoint, **one) as made, unit(shelf), pytest.raises(OSError, match="no space"):
+        with chatter(endpoint, **one) as made, unit(journal), pytest.raises(OSError, match="no space"):
             ask(made, *map(str, range(10)))
-        kept = Shelf()
-        kept.replies = dict(shelf.replies)
+        kept = MemoryJournal()
+        kept.replies = dict(journal.replies)
         before = len(endpoint.requests)
         with chatter(endpoint, **one) as made, unit(kept) as work:
             replies = ask(made, *map(str, range(10)))
@@ -123,18 +123,18 @@ def test_a_paid_reply_is_never_paid_twice_after_a_crash() -> None:
 
 
 def test_a_reply_is_in_the_journal_before_it_is_returned() -> None:
-    shelf = Shelf()
-    with Endpoint(echo) as endpoint, chatter(endpoint, price=PRICE) as made, unit(shelf):
+    journal = MemoryJournal()
+    with Endpoint(echo) as endpoint, chatter(endpoint, price=PRICE) as made, unit(journal):
         ask(made, "a")
-        (kept,) = shelf.replies.values()
+        (kept,) = journal.replies.values()
         assert kept["text"] == "re: a"
         ask(made, "a")
     assert len(endpoint.requests) == 1
 
 
 def test_another_seed_or_temperature_is_another_request() -> None:
-    shelf = Shelf()
-    with Endpoint(echo) as endpoint, unit(shelf):
+    journal = MemoryJournal()
+    with Endpoint(echo) as endpoint, unit(journal):
         for seed, temperature in ((1, 0.0), (2, 0.0), (1, 0.5)):
             model = Model(
                 name="m", backend="openai", url=endpoint.url, temperature=temperature, options={"price": PRICE}
@@ -142,11 +142,11 @@ def test_another_seed_or_temperature_is_another_request() -> None:
             made = Chatter(model)
             made.chat(rows("a"), seeds=[seed])
             made.close()
-    assert len(endpoint.requests) == len(shelf.replies) == 3
+    assert len(endpoint.requests) == len(journal.replies) == 3
 
 
 def test_replies_that_cost_nothing_are_not_journaled() -> None:
-    shelf = Shelf()
-    with Endpoint(echo) as endpoint, chatter(endpoint) as made, unit(shelf):
+    journal = MemoryJournal()
+    with Endpoint(echo) as endpoint, chatter(endpoint) as made, unit(journal):
         ask(made, "a")
-    assert not shelf.replies
+    assert not journal.replies

@@ -14,11 +14,11 @@ import pytest
 
 from benchmarks import journal as benchmark
 from mminstruct.models.recorder import Recorder
-from tests.models.asking import PRICE, Shelf, ask, chatter, unit
+from tests.models.asking import PRICE, MemoryJournal, ask, chatter, unit
 from tests.models.server import Endpoint, echo
 
 
-class Slow(Shelf):
+class Slow(MemoryJournal):
     """A journal whose disk blocks until it is released, and may be full."""
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class Slow(Shelf):
         super().put(replies)
 
 
-async def puts(recorder: Recorder, shelf: Slow, names: str) -> list[asyncio.Task[None]]:
+async def puts(recorder: Recorder, journal: Slow, names: str) -> list[asyncio.Task[None]]:
     """The first reply, whose write has begun when this returns, and those that arrived after it."""
     tasks = [asyncio.create_task(recorder.put(names[0], {"n": 0}))]
-    await asyncio.to_thread(shelf.writing.wait, 30)
+    await asyncio.to_thread(journal.writing.wait, 30)
     tasks += [asyncio.create_task(recorder.put(name, {"n": n})) for n, name in enumerate(names[1:], 1)]
     await asyncio.sleep(0.05)
     return tasks
@@ -48,24 +48,24 @@ async def puts(recorder: Recorder, shelf: Slow, names: str) -> list[asyncio.Task
 
 def test_replies_that_arrive_while_a_group_is_written_form_the_next_one() -> None:
     async def run() -> Slow:
-        shelf = Slow()
-        tasks = await puts(Recorder(shelf), shelf, "abcd")
+        journal = Slow()
+        tasks = await puts(Recorder(journal), journal, "abcd")
         assert not any(task.done() for task in tasks), "nobody goes on before his reply is safe"
-        shelf.go_on.set()
+        journal.go_on.set()
         await asyncio.gather(*tasks)
-        return shelf
+        return journal
 
-    shelf = asyncio.run(run())
-    assert shelf.groups == [["a"], ["b", "c", "d"]]
-    assert sorted(shelf.replies) == ["a", "b", "c", "d"]
+    journal = asyncio.run(run())
+    assert journal.groups == [["a"], ["b", "c", "d"]]
+    assert sorted(journal.replies) == ["a", "b", "c", "d"]
 
 
 def test_a_group_that_cannot_be_written_fails_all_its_replies_and_not_the_next_group() -> None:
     async def run() -> list[BaseException | None]:
-        shelf = Slow()
-        shelf.full = True
-        tasks = await puts(Recorder(shelf), shelf, "abc")
-        shelf.go_on.set()
+        journal = Slow()
+        journal.full = True
+        tasks = await puts(Recorder(journal), journal, "abc")
+        journal.go_on.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     first, *others = asyncio.run(run())
@@ -75,28 +75,28 @@ def test_a_group_that_cannot_be_written_fails_all_its_replies_and_not_the_next_g
 
 def test_a_reply_is_written_even_if_its_caller_is_cancelled() -> None:
     async def run() -> Slow:
-        shelf = Slow()
-        tasks = await puts(Recorder(shelf), shelf, "ab")
+        journal = Slow()
+        tasks = await puts(Recorder(journal), journal, "ab")
         tasks[1].cancel()
-        shelf.go_on.set()
+        journal.go_on.set()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while len(shelf.groups) < 2:
+        while len(journal.groups) < 2:
             await asyncio.sleep(0.01)
-        return shelf
+        return journal
 
     assert sorted(asyncio.run(run()).replies) == ["a", "b"]
 
 
 def test_a_request_keeps_its_slot_until_its_reply_is_journaled() -> None:
-    shelf = Slow()
+    journal = Slow()
     four = {"concurrency": {"start": 4, "max": 4}, "price": PRICE}
-    with Endpoint(echo) as endpoint, chatter(endpoint, **four) as made, unit(shelf):
-        threading.Timer(1.0, shelf.go_on.set).start()
+    with Endpoint(echo) as endpoint, chatter(endpoint, **four) as made, unit(journal):
+        threading.Timer(1.0, journal.go_on.set).start()
         threading.Timer(0.8, lambda: sent.append(len(endpoint.requests))).start()
         sent: list[int] = []
         ask(made, *map(str, range(20)))
     assert sent == [4], "the endpoint had answered four, and none of them was safe"
-    assert len(shelf.replies) == 20
+    assert len(journal.replies) == 20
 
 
 @pytest.mark.slow
