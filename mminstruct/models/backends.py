@@ -15,15 +15,16 @@ A backend is a class that is constructed with a ``Model`` and has the methods of
         def images(self, images) -> np.ndarray:
 
 ``models.model`` documents the methods. Workers receive the import path only, so the module must be importable on
-every node: installed, or on PYTHONPATH. The driver imports it too, to check it before a run starts.
+every node: installed, on PYTHONPATH, or in the current folder. The driver imports it, too, to check it.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
 from dataclasses import dataclass
 from typing import Any
+
+from mminstruct import plugin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ def find(name: str) -> Backend:
     """
     if name in BACKENDS:
         return BACKENDS[name]
-    if ":" not in name:
+    if not plugin.is_outside(name):
         near = difflib.get_close_matches(name, BACKENDS, n=1)
         hint = f"did you mean {near[0]}?" if near else "for your own, give my_package.my_module:MyBackend"
         raise ValueError(f"backend {name!r} is not one of {', '.join(BACKENDS)}; {hint}")
@@ -88,34 +89,19 @@ def find(name: str) -> Backend:
     chats, embeds = _has(kind, "chat"), _has(kind, "texts", "images")
     if not isinstance(kind, type) or not (chats or embeds):
         raise ValueError(
-            f"backend {name} is not a class with the method chat, or with texts and images; mminstruct.models.backends"
+            f"backend={name} is not a class with the method chat, or with texts and images; mminstruct.models.backends"
             " documents them"
         )
     return Backend(chat=name if chats else None, embed=name if embeds else None)
 
 
 def load(path: str) -> Any:
-    """The attribute at *path*, ``module:name``.
+    """The class at an import path.
 
     Raises:
-        ValueError: where the module cannot be imported or lacks the name.
+        ValueError: if it cannot be imported.
     """
-    where, _, name = path.partition(":")
-    try:
-        module = importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{where}.".startswith(f"{error.name}."):
-            raise ValueError(f"backend {path}: {where} needs {error.name}, which is not installed") from error
-        raise ValueError(
-            f"backend {path}: there is no module {error.name}; install its package, or add its folder to PYTHONPATH,"
-            " on the driver and on every node"
-        ) from error
-    except Exception as error:  # the module runs the user's code
-        raise ValueError(f"backend {path}: importing {where} failed: {type(error).__name__}: {error}") from error
-    if not hasattr(module, name):
-        near = difflib.get_close_matches(name, vars(module), n=1)
-        raise ValueError(f"backend {path}: {where} has no {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
-    return getattr(module, name)
+    return plugin.load(path, "backend")
 
 
 def _has(kind: Any, *methods: str) -> bool:
