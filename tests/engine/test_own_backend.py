@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.data import Ray
 from mminstruct.engine.local import Local
 from mminstruct.models.model import Model
@@ -79,6 +79,6 @@ def test_a_backend_from_outside_of_the_package_answers_on_every_engine(
     assert sorted(set(local)) == [f"any says {number}" for number in range(8)]
     root = str(Path(__file__).parents[2])
     environment = {"env_vars": {"PYTHONPATH": f"{tmp_path}:{root}"}}
-    pools = Pool(workers=2, cpus=0.25, env=environment)
-    assert texts(tmp_path / "ray", Ray(EngineConfig(pool=pools))) == local
+    pool = PoolConfig(workers=2, cpus=0.25, env=environment)
+    assert texts(tmp_path / "ray", Ray(EngineConfig(pool=pool))) == local
     del sys.modules["backend_of_mine"]
