@@ -305,10 +305,10 @@ class Journal(Protocol):
         ...
 
 
-class Purse(Protocol):
-    """Money of a run, shared by all its processes; see ``spending.Ledger``."""
+class Budget(Protocol):
+    """What a run spends, shared by all its processes; see ``spending.Ledger``."""
 
-    def reserve(self, cost: float, *, budget: float | None) -> bool: ...
+    def reserve(self, cost: float, *, limit: float | None) -> bool: ...
 
     def settle(self, reserved: float, cost: float) -> None: ...
 
@@ -332,7 +332,7 @@ class Unit:
     table: str
     key: str
     journal: Journal | None = None
-    purse: Purse | None = None
+    budget: Budget | None = None
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0

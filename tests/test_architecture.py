@@ -29,7 +29,6 @@ HEAVY = (
     "ray",
     "faiss",
     "sklearn",
-    "cuml",
     "cupy",
     "openai",
     "datasets",

@@ -30,8 +30,9 @@ from mminstruct.checks import check_pools
 from mminstruct.engine.config import EngineConfig, PoolConfig, check_placement, pools
 from mminstruct.engine.serve import Service
 from mminstruct.export.mix import Mix
+from mminstruct.models.backends import BACKENDS, load
 from mminstruct.models.connection import Settings
-from mminstruct.models.model import EXTRAS, Model
+from mminstruct.models.model import Model
 from mminstruct.recipes import RECIPES
 from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.match import Match
@@ -64,7 +65,7 @@ ELSEWHERE = {
     "EngineConfig.gpu": "test_estimate.py::test_a_models_time_is_tokens_read_and_written_over_its_rates",
     "EngineConfig.autoscale": "engine/test_cluster.py::test_a_node_taken_away_half_way_changes_no_byte",
     "Build.fail_on_error": "test_cli.py::test_failed_units_have_exit_code_3_and_are_named",
-    "Settings.mode": "models/test_batch.py::test_answers_out_of_order_find_their_rows_at_half_the_price",
+    "Settings.mode": "models/test_batch.py::test_batch_answers_out_of_order_are_matched_to_their_rows_at_half_the_price",
     "Source.repeat": "export/test_mix.py::test_rows_may_be_repeated_where_that_is_allowed",
     "Train.trackers": "engine/test_train.py::test_checkpoints_and_the_model_live_on_a_bucket_too",
     "Training.tune_llm": "training/test_llava.py::"
@@ -79,7 +80,7 @@ ELSEWHERE = {
 """Switches that a test outside of this file proves."""
 
 UNPROVED = {
-    "cuvs and cuml of Cluster.backend": "they need a GPU",
+    "cuvs of Cluster.backend": "it needs a GPU",
     "flash_attention_2 of Training.attention": "it needs a GPU",
     "wandb and mlflow of Train.trackers": "they are not installed with the tests",
     "the kernels behind Training.liger": "they need Triton and a GPU: proved is that the model is handed to them",
@@ -265,12 +266,12 @@ def _(folder: Path) -> None:
     used: Counter[str] = Counter()
     points_ND = np.eye(4, dtype=np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("numpy", "sklearn"):
+        for name in ("numpy", "faiss"):
             fit = kmeans_fits.FITS[name]
             patch.setitem(
                 kmeans_fits.FITS, name, lambda *a, fit=fit, name=name, **k: used.update([name]) or fit(*a, **k)
             )
-        for name in ("numpy", "sklearn"):
+        for name in ("numpy", "faiss"):
             before = used.copy()
             Cluster(k=2, backend=name)._fit(list("abcd"), points_ND)
             assert set(used - before) == {name}
@@ -310,8 +311,9 @@ def _(folder: Path) -> None:
 
 @proves("Model.backend")
 def _(folder: Path) -> None:
-    modules = {backend: Model(name="m", backend=backend)._backend().__name__.rpartition(".")[2] for backend in EXTRAS}
-    assert modules == {backend: "judges" if backend == "oracle" else backend for backend in EXTRAS}
+    for name, backend in BACKENDS.items():
+        kinds = {load(path) for path in (backend.chat, backend.embed) if path}
+        assert {kind.__module__.rpartition(".")[2] for kind in kinds} == {"judges" if name == "oracle" else name}
 
 
 @proves("Settings.json")

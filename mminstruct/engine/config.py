@@ -151,6 +151,6 @@ def check_placement(config: EngineConfig, recipe: Recipe) -> None:
 
 
 def _gpus(model: Model) -> int:
-    """GPUs of one replica; none for an endpoint."""
+    """GPUs of one replica; none for a remote model."""
     sizes = [int(model.options.get(f"{how}_parallel_size", 1)) for how in ("tensor", "pipeline")]
-    return 0 if model.backend == "openai" else sizes[0] * sizes[1]
+    return 0 if model.remote else sizes[0] * sizes[1]

@@ -27,7 +27,7 @@ from mminstruct.microworld.oracle import judge_answer
 from mminstruct.microworld.quality import statements
 from mminstruct.microworld.scene import Scene
 from mminstruct.models.model import Model, Reply, Sampling
-from mminstruct.models.transcript import spent
+from mminstruct.models.transcript import count_usage
 from mminstruct.prompts import Message
 from mminstruct.text import words
 
@@ -68,7 +68,7 @@ class Chatter:
         sampling: Sampling | None = None,
     ) -> list[Reply]:
         """A verdict or a grade as JSON for each transcript of ``judge_oracle`` or ``rubric_oracle``."""
-        return spent([self._reply(turns, seed) for turns, seed in zip(messages, seeds, strict=True)])
+        return count_usage([self._reply(turns, seed) for turns, seed in zip(messages, seeds, strict=True)])
 
     def _reply(self, messages: list[Message], seed: int) -> Reply:
         try:

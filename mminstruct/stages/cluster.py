@@ -30,9 +30,9 @@ class Cluster(Stage):
     """Points that the centroids are fitted on, chosen by content; None: all."""
     seed: int = 0
     backend: str = runtime("auto")
-    """cuvs, cuml, torch, faiss, sklearn or numpy; auto: the best that is installed and has its device."""
+    """cuvs, torch, faiss or numpy; auto: the first that is installed and has its device."""
     ranks: int = runtime(1)
-    """Workers that fit together, each as ``engine.pools.cluster`` says; more than one with backend torch or cuml."""
+    """Workers that fit together, each as ``engine.pools.cluster`` says; more than one needs backend torch."""
 
     reads = {"embed": whole("instruction_id", "embedding"), "instruct": whole("instruction_id")}
     writes = schemas.CLUSTER
