@@ -342,10 +342,10 @@ def _trained(**fields: Any) -> Train:
 
 @proves("Training.precision")
 def _(folder: Path) -> None:
-    from mminstruct.training import zero
+    from mminstruct.training import deepspeed
 
     made = [
-        zero.settings(_trained(precision=name), 1, gpu=gpu)["bf16"]["enabled"]
+        deepspeed.settings(_trained(precision=name), 1, gpu=gpu)["bf16"]["enabled"]
         for name in training.PRECISIONS for gpu in (False, True)
     ]  # fmt: skip
     assert dict(zip(training.PRECISIONS, zip(made[::2], made[1::2], strict=True), strict=True)) == {
@@ -355,11 +355,13 @@ def _(folder: Path) -> None:
 
 @proves("Zero.stage", "Zero.offload")
 def _(folder: Path) -> None:
-    from mminstruct.training import zero
+    from mminstruct.training import deepspeed
 
-    stages = [zero.settings(_trained(zero=Zero(stage=n)), 1, gpu=True)["zero_optimization"]["stage"] for n in range(4)]
+    stages = [
+        deepspeed.settings(_trained(zero=Zero(stage=n)), 1, gpu=True)["zero_optimization"]["stage"] for n in range(4)
+    ]
     assert stages == [0, 1, 2, 3]
-    made = [zero.settings(_trained(zero=Zero(offload=to)), 1, gpu=True) for to in training.OFFLOADS]
+    made = [deepspeed.settings(_trained(zero=Zero(offload=to)), 1, gpu=True) for to in training.OFFLOADS]
     moved = [[key for key in one["zero_optimization"] if key.startswith("offload")] for one in made]
     assert moved == [[], ["offload_optimizer"], ["offload_optimizer", "offload_param"]]
     assert [one["optimizer"]["params"]["torch_adam"] for one in made] == [True, False, False]

@@ -1,4 +1,4 @@
-"""How a run is carried out: never part of what it makes."""
+"""Configuration of the engine: how a run is executed. It never changes the tables."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ class Pool:
     """The workers of one stage, or of a fused segment."""
 
     workers: int = 1
-    """Actors; fixed, since a pool that may grow can starve what feeds it."""
+    """Actors. The number is fixed: a pool that grows can take the resources of the stage that feeds it."""
     cpus: float = 1.0
     gpus: float = 0.0
-    """Of each worker; a tensor-parallel replica has as many as its ``tensor_parallel_size``."""
+    """Of each worker; a tensor-parallel replica needs ``tensor_parallel_size`` of them."""
     in_flight: int = 2
-    """Units that one worker has in hand at once, so that writing and computing overlap."""
+    """Units that one worker executes concurrently, so that writing and computing overlap."""
     memory_gb: float = 0.0
-    """Heap that each worker reserves; 0 reserves none."""
+    """Memory that each worker reserves; 0 reserves none."""
     resources: dict[str, float] = field(default_factory=dict)
-    """Custom resources, to place workers on a kind of node."""
+    """Ray custom resources, to place workers on certain nodes."""
     env: dict[str, Any] = field(default_factory=dict)
     """Ray runtime environment of the workers, such as ``{py_executable: /opt/cuml/bin/python}``."""
 
 
 @dataclass(kw_only=True)
 class EngineConfig:
-    """Which engine, and its pools."""
+    """The engine and its pools."""
 
     kind: str = "ray"
     """ray, or local: a loop in this process, for debugging."""
     address: str | None = None
     """Of a running cluster; None joins the one that RAY_ADDRESS names (ray job submit sets it), or starts one here."""
     cpus: int | None = None
-    """Of a cluster started here; None takes the machine's."""
+    """Of a cluster started here; None takes all of the machine."""
     autoscale: bool = False
-    """Whether the cluster grows when asked: pools that want more than it has then wait for nodes, not refused."""
+    """Whether the cluster can grow: pools larger than the cluster then wait for nodes instead of being refused."""
     gpu: str = ""
-    """Kind of the GPUs, by its name in conf/rates.yaml (H100); only plan looks at it."""
+    """GPU model, by its name in conf/rates.yaml (H100); used by plan only."""
     gpu_usd: float | None = None
-    """Price of one GPU for an hour, US dollars; None takes that of conf/rates.yaml."""
+    """US dollars for one GPU hour; None takes the price of conf/rates.yaml."""
     fused: bool = False
-    """One pool for a whole segment instead of one for each stage: on few cores, where every worker pays its imports."""
+    """One pool per segment instead of one per stage: for few cores, where the imports of each worker cost much."""
     retries: int = 3
-    """How often a worker may die at a unit before that counts as failed. The first death does not count, since any unit
-    then in hand may be the cause: from then on it is tried alone."""
+    """How often a unit may kill its worker before it fails. The first death does not count, since any concurrent unit
+    may be the cause; each of them is then retried alone."""
     pool: Pool = field(default_factory=Pool)
-    """For stages (or fused segments) that pools does not name."""
+    """Default for stages (or fused segments) that are missing in pools."""
     pools: dict[str, Pool] = field(default_factory=dict)
-    """By stage; a fused segment goes by the name of its first stage."""
+    """By stage; a fused segment has the name of its first stage."""
 
 
 def pools(config: EngineConfig, recipe: Recipe) -> list[list[tuple[list[str], Pool]]]:
-    """For each segment of *recipe* the pools that run side by side in it, each with the tables that it works on."""
+    """For each segment of *recipe*, its concurrent pools, each with the tables that it makes."""
     return [side_by_side(config, recipe, tables) for tables in segments(recipe)]
 
 
 def side_by_side(config: EngineConfig, recipe: Recipe, tables: list[str]) -> list[tuple[list[str], Pool]]:
-    """The pools of one segment, each with its tables: one table a pool, or fused."""
+    """The pools of one segment, each with its tables: one table per pool, or fused."""
     groups = [[name] for name in tables]
     if config.fused:
         groups = [tables[:1], tables[1:]] if len(tables) > 1 and fans_out(recipe, tables[0]) else [tables]
@@ -73,18 +73,18 @@ def side_by_side(config: EngineConfig, recipe: Recipe, tables: list[str]) -> lis
 
 
 def fans_out(recipe: Recipe, table: str) -> bool:
-    """Whether a unit of *table* makes several parts: so do sources, and stages of only whole reads."""
+    """Whether a unit of *table* makes several parts: true for sources, and for stages with only whole reads."""
     return all(read.mode == "whole" for read in recipe.stages()[table].reads.values())
 
 
 def check_placement(config: EngineConfig, recipe: Recipe) -> None:
-    """Refuse an unknown engine, and GPU workers that could not hold their model's tensor-parallel replica.
+    """Check the engine's name, and that GPU workers have enough GPUs for their model.
 
     Raises:
-        ValueError: naming the first such pool.
+        ValueError: the engine is unknown, or a pool has too few GPUs for each worker.
     """
     if config.kind not in KINDS:
-        raise ValueError(f"engine.kind={config.kind}: take {' or '.join(KINDS)}")
+        raise ValueError(f"engine.kind={config.kind}: must be {' or '.join(KINDS)}")
     stages = recipe.stages()
     for group, pool in (item for segment in pools(config, recipe) for item in segment):
         for name in group:
@@ -98,11 +98,11 @@ def check_placement(config: EngineConfig, recipe: Recipe) -> None:
 
 
 def register_resolvers() -> None:
-    """Let conf/engine follow the models: ``${gpus:answerer}`` and ``${replicas:8,answerer}``.
+    """Register ``${gpus:answerer}`` and ``${replicas:8,answerer}``, with which conf/engine follows the models.
 
-    The first is how many GPUs one worker of that role needs: none for an endpoint, else its tensor and pipeline
-    parallel sizes multiplied. The second is how many such workers 8 GPUs hold; 1 for an endpoint, whose client has many
-    requests in flight by itself.
+    ``gpus`` is the number of GPUs for one worker of a role: 0 for an endpoint, else tensor times pipeline size.
+    ``replicas`` is the number of such workers that 8 GPUs hold; 1 for an endpoint, whose client keeps many requests in
+    flight itself.
     """
 
     def gpus(role: str, *, _root_: DictConfig) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mminstruct.models.kmeans_fits import FITS, SPREAD, Fit, nearest, spread
-from mminstruct.stage import Crew
+from mminstruct.stage import WorkerGroup
 
 BACKENDS = ("cuvs", "cuml", "torch", "faiss", "sklearn", "numpy")
 """Best first where a GPU is. The first two need one; without one, torch comes after scikit-learn."""
@@ -46,7 +46,7 @@ def kmeans(
     iterations: int = 25,
     restarts: int = 1,
     backend: str = "auto",
-    crew: Crew | None = None,
+    crew: WorkerGroup | None = None,
 ) -> Clusters:
     """Lloyd's algorithm from k-means++ seeds; of *restarts*, the one with the lowest inertia.
 

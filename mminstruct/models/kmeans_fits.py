@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mminstruct.stage import Crew
+from mminstruct.stage import WorkerGroup
 
 Fit = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """Points ``(N, D)``, first centroids ``(K, D)`` and a number of iterations to better centroids ``(K, D)``."""
@@ -165,7 +165,7 @@ FITS: dict[str, Fit] = {
 }
 
 
-def spread(backend: str, crew: Crew) -> Fit:
+def spread(backend: str, crew: WorkerGroup) -> Fit:
     """A fit by all of *crew*, each with its share of the points: torch over gloo or NCCL, cuML over NCCL."""
     rank_of, meeting_at = SPREAD[backend]
 

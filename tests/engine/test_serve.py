@@ -26,7 +26,8 @@ import pytest
 from starlette.requests import Request
 
 from mminstruct.engine.config import Pool
-from mminstruct.engine.serve import Replica, Service, serve
+from mminstruct.engine.replica import Replica
+from mminstruct.engine.serve import Service, serve
 from mminstruct.microworld.render import render
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.models.model import Model, Reply, with_image
@@ -190,7 +191,7 @@ def test_other_faults_are_the_servers_and_say_no_more_than_they_should(error: Ex
 def test_bodies_that_are_no_json_or_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = replica(echo)
     assert asyncio.run(call(made, "/v1/chat/completions", b"{"))[0] == 400
-    monkeypatch.setattr("mminstruct.engine.bodies.LARGEST", 10)
+    monkeypatch.setattr("mminstruct.engine.bodies.MAX_BYTES", 10)
     assert asyncio.run(call(made, "/v1/chat/completions", body()))[0] == 413
 
 
@@ -206,27 +207,27 @@ def slowly(pieces: list[bytes], path: str = "/v1/chat/completions") -> Request:
 
 
 def test_a_body_that_stops_coming_is_given_up_and_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mminstruct.engine.bodies.PAUSE", 0.1)
+    monkeypatch.setattr("mminstruct.engine.bodies.IDLE_TIMEOUT", 0.1)
     made, chat = replica(echo)
     answer = asyncio.run(made(slowly([b'{"model"', b": "])))
     assert (answer.status_code, answer.headers["connection"]) == (408, "close")
-    assert b"10 bytes did" in bytes(answer.body)
-    assert made._bodies._held == 0
+    assert b"10 bytes were received" in bytes(answer.body)
+    assert made._bodies._buffered == 0
     assert not chat.calls
 
 
 def test_a_body_that_drips_for_ever_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mminstruct.engine.bodies.SLOWEST", 0.1)
+    monkeypatch.setattr("mminstruct.engine.bodies.TOTAL_TIMEOUT", 0.1)
     made, _ = replica(echo)
     assert asyncio.run(made(slowly([b"["] * 3))).status_code == 408
 
 
 def test_bodies_that_are_too_much_together_are_refused_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mminstruct.engine.bodies.HELD", 10)
+    monkeypatch.setattr("mminstruct.engine.bodies.MAX_BUFFERED", 10)
     made, _ = replica(echo)
     answer = asyncio.run(made(slowly([b"x" * 8, b"x" * 8])))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-    assert made._bodies._held == 0
+    assert made._bodies._buffered == 0
 
 
 def test_half_sent_requests_take_no_place_from_whole_ones() -> None:

@@ -12,7 +12,7 @@ from mminstruct.cli import main
 from mminstruct.engine.train import line, train
 from mminstruct.stage import Halt
 from mminstruct.store import Store
-from mminstruct.training import watch
+from mminstruct.training import tracking
 from mminstruct.training.config import Train, Workers, Zero
 from tests.models import tiny
 from tests.training import sets
@@ -39,7 +39,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def losses(config: Train) -> list[float]:
-    return [row["loss"] for row in watch.read(Store(config.out + "/train")) if "loss" in row]
+    return [row["loss"] for row in tracking.read(Store(config.out + "/train")) if "loss" in row]
 
 
 def settings(tmp_path: Path, llava: Path, name: str) -> Train:

@@ -18,7 +18,7 @@ from typing import Any
 
 from mminstruct.stage import Halt
 from mminstruct.store import Store
-from mminstruct.training import checkpoint, loop, watch, zero
+from mminstruct.training import checkpoint, deepspeed, loop, tracking
 from mminstruct.training.config import Lora, Train, Zero
 from mminstruct.training.prepare import prepare
 from tests.training import sets
@@ -43,7 +43,7 @@ def run(config: Train, rank: int, until: int | None = None) -> list[dict[str, An
     with contextlib.suppress(Killed):
         loop.fit(config, stop)
     dist.barrier()
-    return watch.read(Store(config.out + "/train"))
+    return tracking.read(Store(config.out + "/train"))
 
 
 def flip(file: Path, place: int | None = None) -> None:
@@ -188,7 +188,7 @@ def main(rank: int, folder: Path, model: Path) -> None:
         poisoned(model, folder / "poison")
     made = together(rank, folder, model)
     dist.barrier()
-    zero.leave()
+    deepspeed.shutdown()
     if rank:
         return
     os.environ["WORLD_SIZE"] = "1"

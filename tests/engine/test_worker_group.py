@@ -23,7 +23,7 @@ from mminstruct.engine.data import Ray
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.run import Engine, FailedUnits, Run, claim, execute
-from mminstruct.stage import Crew, Made, Rows, Stage, Transform, content_id, part, runtime
+from mminstruct.stage import Made, Rows, Stage, Transform, WorkerGroup, content_id, part, runtime
 from mminstruct.stages.cluster import Cluster
 
 POINTS = 400
@@ -76,17 +76,17 @@ def where(error: str) -> tuple[int, str]:
 
 @dataclass(kw_only=True)
 class Told(Cluster):
-    """Writes down who its crew are; or all of them fail, each in its own way."""
+    """Writes down who its group are; or all of them fail, each in its own way."""
 
     file: str = runtime("")
     errors: list[str] = runtime(factory=lambda: ["", ""])
 
     @contextmanager
-    def _crew(self) -> Iterator[Crew | None]:
-        with super()._crew() as crew:
-            if crew:
-                Path(self.file).write_text(json.dumps(crew(where, [(error,) for error in self.errors])))
-            yield crew
+    def _group(self) -> Iterator[WorkerGroup | None]:
+        with super()._group() as group:
+            if group:
+                Path(self.file).write_text(json.dumps(group(where, [(error,) for error in self.errors])))
+            yield group
 
 
 @dataclass(kw_only=True)
