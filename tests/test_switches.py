@@ -446,7 +446,7 @@ def test_a_word_that_no_backend_knows_is_refused_before_anything_is_loaded(field
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"tune_vision": True, "lora": Lora(r=8)}, "train.tune_vision=true does nothing beside train.lora.r"),
+        ({"tune_vision": True, "lora": Lora(r=8)}, "train.tune_vision=true has no effect with train.lora.r"),
         ({"tune_llm": False, "lora": Lora(r=8)}, "train.tune_llm=false, but train.lora.r adapts the language model"),
         ({"template": "v2"}, "train.template=v2: take v1, plain, own, or Jinja text"),
     ],

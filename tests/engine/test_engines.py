@@ -1,4 +1,4 @@
-"""Both engines, on stages that do nothing: same bytes, whatever the workers."""
+"""Both engines, with stages that do nothing: the same bytes with any workers."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def test_a_twin_of_a_worker_thought_dead_disturbs_nobody(tmp_path: Path, monkeyp
     work = late.workers[0].work
 
     def overtaken(key: str) -> Event:
-        assert early._attempt(early.workers[0], key).fresh  # Ray sent the unit again, and there it ended first
+        assert early._attempt(
+            early.workers[0], key
+        ).fresh  # Ray sent the unit again, and the second attempt finished first
         return work(key)
 
     monkeypatch.setattr(late.workers[0], "work", overtaken)

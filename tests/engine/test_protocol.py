@@ -28,15 +28,15 @@ def read(given: Any, *, grammar: bool = True) -> protocol.ChatRequest:
     return protocol.chat_request(given, name="m", sampling=OURS, grammar=grammar)
 
 
-def test_a_request_says_how_its_reply_is_drawn_and_the_model_says_the_rest() -> None:
+def test_a_request_overrides_the_models_sampling() -> None:
     asked = read(body(temperature=0.5, seed=2**40 + 3))
     assert (asked.sampling, asked.seed) == (Sampling(0.5, 1.0, 64), 3)
     assert read(body(max_tokens=3, max_completion_tokens=5)).sampling.max_tokens == 5
     assert read(body(user="me", stream=False, n=1, stop=None, presence_penalty=0.0)).sampling == OURS
-    assert len({read(body()).seed for _ in range(20)}) > 1, "without a seed every request is another"
+    assert len({read(body()).seed for _ in range(20)}) > 1, "without a seed each request gets a random one"
 
 
-def test_images_travel_as_they_came() -> None:
+def test_images_are_passed_on_unchanged() -> None:
     given = with_image([{"role": "user", "content": "look"}], b"\x89PNG")
     assert read(body(messages=given)).messages == given
 
@@ -76,7 +76,7 @@ def test_images_travel_as_they_came() -> None:
         (body(response_format={"type": "json_schema", "json_schema": {}}), "response_format.json_schema.schema", "required"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_refused_by_name(given: Any, param: str | None, said: str) -> None:
+def test_an_invalid_request_is_refused_with_the_path_of_the_field(given: Any, param: str | None, said: str) -> None:
     with pytest.raises(RequestError) as refused:
         read(given)
     told = refused.value.body()["error"]
@@ -115,7 +115,7 @@ def test_any_body_at_all_is_read_or_refused(fields: dict[str, Any], messages: An
         (Reply("", "error", error="broken image: OSError"), None),
     ],
 )
-def test_a_request_that_has_no_answer_is_told_so_as_openai_does(reply: Reply, code: str | None) -> None:
+def test_a_reply_that_is_an_error_becomes_openais_error(reply: Reply, code: str | None) -> None:
     with pytest.raises(RequestError) as refused:
         protocol.completion(reply, "m")
     assert (refused.value.status, refused.value.code) == (400, code)

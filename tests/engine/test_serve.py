@@ -44,7 +44,7 @@ TOKEN = "a-token-of-the-test"
 
 
 class Chat:
-    """A model that a function plays."""
+    """A model that calls a function."""
 
     def __init__(self, play: Any) -> None:
         self.play, self.calls = play, []  # type: ignore[var-annotated]
@@ -90,7 +90,7 @@ def echo(messages: Any) -> Reply:
 def test_requests_that_come_while_a_batch_is_computed_make_the_next_and_get_their_own_replies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # a warning that asks Ray Serve about the replica, and here is none
+    # this check asks Ray Serve for the replica's context, which does not exist here
     monkeypatch.setattr(
         "ray.serve.batching._BatchQueue._warn_if_max_batch_size_exceeds_max_ongoing_requests", lambda _: None
     )
@@ -196,7 +196,7 @@ def test_bodies_that_are_no_json_or_too_large_are_refused(monkeypatch: pytest.Mo
 
 
 def slowly(pieces: list[bytes], path: str = "/v1/chat/completions") -> Request:
-    """A request whose body comes in *pieces*, and then no more."""
+    """A request whose body stops after *pieces*."""
 
     async def receive() -> dict[str, Any]:
         if not pieces:
@@ -253,7 +253,7 @@ def test_more_requests_than_the_model_and_its_queue_take_get_429() -> None:
     async def talk() -> list[int]:
         made, _ = replica(slow, requests=2)
         asked = [asyncio.create_task(call(made, "/v1/chat/completions", body())) for _ in range(6)]
-        await asyncio.wait(asked, timeout=30, return_when=asyncio.FIRST_COMPLETED)  # whoever is refused does not wait
+        await asyncio.wait(asked, timeout=30, return_when=asyncio.FIRST_COMPLETED)  # a refused request does not wait
         free.set()
         return sorted([(await task)[0] for task in asked])
 
@@ -283,7 +283,7 @@ def test_an_embedder_embeds_and_does_not_chat() -> None:
     assert asyncio.run(call(made, "/v1/embeddings", {"model": "m", "input": [1]}))[0] == 400
 
 
-# The whole: the command, Ray Serve, vLLM on two ranks, HTTP
+# End to end: the command, Ray Serve, vLLM on two ranks, HTTP
 
 
 PROMPTS = [f"Describe {count} {colour} {thing}." for count in ("one", "two") for colour in ("red", "blue", "green", "grey")
@@ -292,7 +292,7 @@ PROMPTS = [f"Describe {count} {colour} {thing}." for count in ("one", "two") for
 
 @contextmanager
 def serving(folder: Path, *words: str) -> Iterator[str]:
-    """``mminstruct serve`` in a process of its own; the address that it says."""
+    """Run ``mminstruct serve`` in a subprocess; yields the address that it prints."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -317,7 +317,7 @@ def serving(folder: Path, *words: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The embedded Mixtral by vLLM, its weights on two ranks."""
+    """The embedded Mixtral on vLLM, with weights on two ranks."""
     words = (
         "role=answerer", "models.answerer.backend=vllm", "pool.cpus=2", "name=answers",
         "+models.answerer.options.tensor_parallel_size=2", "+models.answerer.options.max_model_len=512",
@@ -336,13 +336,13 @@ def test_replies_over_http_from_two_ranks_are_those_of_transformers_in_process(
     there = Chatter(Model(name="answers", backend="openai", url=served, key_env="SERVE_TEST_TOKEN", max_tokens=24))
     got = there.chat([[turn(text)] for text in PROMPTS], seeds=[0] * len(PROMPTS))  # type: ignore[misc]
     same = sum(one == other for one, other in zip(got, here, strict=True))
-    assert same >= len(PROMPTS) - 1, "two ranks add in another order, so that a near tie may fall otherwise; once"
+    assert same >= len(PROMPTS) - 1, "two ranks sum in another order, so one near tie may be decided differently"
     assert len({reply.text for reply in got}) > 10
     hot = Chatter(
         Model(name="answers", backend="openai", url=served, key_env="SERVE_TEST_TOKEN", max_tokens=24, temperature=1.0)
     )
     twice = [hot.chat([[turn(PROMPTS[0])]] * 4, seeds=[1, 2, 3, 4]) for _ in range(2)]  # type: ignore[list-item]
-    assert twice[0] == twice[1], "a seed is a reply"
+    assert twice[0] == twice[1], "equal seeds give equal replies"
     assert len({reply.text for reply in twice[0]}) > 1
     form = {
         "type": "object",
@@ -374,7 +374,7 @@ def test_openais_own_client_understands_all_that_is_said(served: str) -> None:
 
 @pytest.fixture(scope="module")
 def embedding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The embedded embedder, with places for two requests."""
+    """The embedded embedder, for two concurrent requests."""
     with serving(tmp_path_factory.mktemp("embedder"), "role=embedder", "requests=2") as url:
         yield url
 

@@ -1,4 +1,4 @@
-"""Training as users start it: on Ray, on a bucket, by the command, swept."""
+"""Training as users start it: on Ray, to an object store, by the command, as a sweep."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.training import sets
 
 
 class DiesOnce:
-    """Kills the worker that has done three steps first, as a node that is gone."""
+    """Kills the first worker that has completed three steps, as if its node had died."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -102,7 +102,7 @@ def test_the_command_sweeps_and_a_finished_run_is_left_as_it_is(
     assert main(one) == 0
     assert models[0].stat().st_mtime_ns == before
     assert main([*one, "seed=4"]) == 2
-    assert "begun otherwise: seed changed" in capsys.readouterr().err
+    assert "started with other settings: seed changed" in capsys.readouterr().err
 
 
 def test_workers_that_could_never_all_start_are_refused(tmp_path: Path, llava: Path, ray_here: None) -> None:

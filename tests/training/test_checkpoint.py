@@ -1,4 +1,4 @@
-"""A checkpoint is loaded when each of its bytes is as it was written, and nothing in it can run."""
+"""A checkpoint is loaded only if every byte is unchanged, and nothing in it can run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.training.two_workers import flip, plant
 
 
 class Alone(Rank):
-    """One worker, without a process group."""
+    """A single worker without a process group."""
 
     def __init__(self) -> None:
         super().__init__(index=0, world=1, local=0)
@@ -106,7 +106,7 @@ def test_a_pickle_that_runs_a_command_is_refused_by_name_though_its_digest_is_ri
         torch.load(folder / "mp_rank_00_model_states.pt", weights_only=False)  # as DeepSpeed calls it
     assert not (tmp_path / "ran").exists()
     torch.load(folder / "mp_rank_00_model_states.pt", weights_only=False)
-    assert (tmp_path / "ran").exists()  # so it would have run
+    assert (tmp_path / "ran").exists()  # so the command works
 
 
 def test_states_that_are_split_are_converted_for_another_number_of_workers(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_states_that_are_split_are_converted_for_another_number_of_workers(tmp_p
 
     assert resumed("zero_pp_rank_0_optim_states.pt").needs_conversion(1)
     assert not resumed("zero_pp_rank_0_optim_states.pt").needs_conversion(2)
-    assert not resumed("mp_rank_00_model_states.pt").needs_conversion(1)  # ZeRO-0: all have all
+    assert not resumed("mp_rank_00_model_states.pt").needs_conversion(1)  # ZeRO-0: every worker holds all states
 
 
 def test_receipts_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""ZeRO on two workers: what they learn, what they survive, what they leave."""
+"""ZeRO on two workers: losses, recovery from failures, the saved model."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_model_left_is_the_model_learned(trained: Trained, llava: Path, run:
     held_out = [row["eval_loss"] for row in made[run] if "eval_loss" in row][-1]
     assert loss == pytest.approx(held_out, rel=1e-4)
     before, after = load_file(llava / "model.safetensors"), load_file(left / "model.safetensors")
-    assert before.keys() == after.keys()  # llava-hf's layout, which vLLM knows
+    assert before.keys() == after.keys()  # llava-hf's layout, as vLLM requires
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert not [name for name in changed if "vision_tower" in name]
     assert [name for name in changed if "multi_modal_projector" in name]
