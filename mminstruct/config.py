@@ -27,7 +27,7 @@ from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.checksum import seal_text
 from mminstruct.engine.config import KINDS, EngineConfig, check_placement, register_resolvers
-from mminstruct.engine.serve import Service
+from mminstruct.engine.service import Service
 from mminstruct.models.model import Model
 from mminstruct.readers import text
 from mminstruct.recipe import Recipe, check, holders

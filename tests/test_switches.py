@@ -27,7 +27,7 @@ from mminstruct import schemas
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.engine.config import EngineConfig, Pool, check_placement, pools
-from mminstruct.engine.serve import Service
+from mminstruct.engine.service import Service
 from mminstruct.export.mix import Mix
 from mminstruct.models.connection import Settings
 from mminstruct.models.model import EXTRAS, Model
@@ -399,7 +399,7 @@ def _(folder: Path) -> None:
     went: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "prepare", lambda config, commit: {"data": {}})
-        patch.setattr(module, "_alone", lambda config, hook: went.append("local"))
+        patch.setattr(module, "_in_process", lambda config, hook: went.append("local"))
         patch.setattr(module, "_on_ray", lambda config, hook: went.append("ray"))
         for kind in ("local", "ray"):
             module.train(Train(out=str(folder / kind), workers=Workers(kind=kind)), say=lambda line: None)
@@ -408,11 +408,11 @@ def _(folder: Path) -> None:
 
 @proves("Workers.gpu")
 def _(folder: Path) -> None:
-    from mminstruct.engine.train import _fits
+    from mminstruct.engine.train import _check_resources
 
-    _fits(Train(out="out", workers=Workers(gpu=False)), {"CPU": 4})
+    _check_resources(Train(out="out", workers=Workers(gpu=False)), {"CPU": 4})
     with pytest.raises(ValueError, match="wants 1 GPUs, the cluster has 0"):
-        _fits(Train(out="out", workers=Workers(gpu=True)), {"CPU": 4})
+        _check_resources(Train(out="out", workers=Workers(gpu=True)), {"CPU": 4})
 
 
 @pytest.mark.parametrize("trusted", [True, False])

@@ -49,7 +49,7 @@ class Ray:
             for number, (names, pool) in enumerate(side_by_side(self.config, run.recipe, tables))
         ]
         if not self.config.autoscale:
-            _fits(groups, ray.cluster_resources())
+            _check_resources(groups, ray.cluster_resources())
         data = ray.data.from_items([{"key": key, "events": "[]"} for key in keys], override_num_blocks=len(keys))
         for names, pool in groups:
             data = data.flat_map(
@@ -72,7 +72,7 @@ class Ray:
                 for event in json.loads(row["events"]):
                     yield _event(event)
         except ray.exceptions.RayError as error:
-            raise _plain(error) from error
+            raise _one_line(error) from error
         finally:
             for table in map(run.table, tables):
                 with suppress(OSError):  # it is missing, or a worker of an earlier attempt still writes to it
@@ -90,14 +90,14 @@ def connect(config: EngineConfig) -> bool:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it warns every user about actors with arguments
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
-        _answers(address)
+        _check_address(address)
         ray.init(address=address, log_to_driver=False)
     else:
         ray.init(num_cpus=config.cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
     return True
 
 
-def _plain(error: Exception) -> Exception:
+def _one_line(error: Exception) -> Exception:
     """Ray's error as one line that names the cause; an error in our own code stays unchanged.
 
     Args:
@@ -112,7 +112,7 @@ def _plain(error: Exception) -> Exception:
     return OSError(f"Ray: {type(cause).__name__}: {said[:500]}; its logs are in /tmp/ray/session_latest/logs")
 
 
-def _answers(address: str) -> None:
+def _check_address(address: str) -> None:
     """Check that something listens at *address*: Ray would retry for minutes and warn at each attempt.
 
     Raises:
@@ -143,7 +143,7 @@ def end_agents() -> None:
                     agent.kill()
 
 
-def _fits(groups: list[tuple[list[str], Pool]], there: dict[str, float]) -> None:
+def _check_resources(groups: list[tuple[list[str], Pool]], there: dict[str, float]) -> None:
     """Raise ValueError if the pools can never all start: Ray would wait forever without a message."""
     for name, attribute in (("CPU", "cpus"), ("GPU", "gpus")):
         wanted = sum(pool.workers * getattr(pool, attribute) for _, pool in groups)

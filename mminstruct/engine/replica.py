@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mminstruct.engine import bodies, protocol
 from mminstruct.engine.protocol import ChatRequest, RequestError
-from mminstruct.engine.serve import Service, token
+from mminstruct.engine.service import Service, token
 from mminstruct.models.model import Model, Reply
 from mminstruct.stage import Halt, WorkerFault
 

@@ -19,7 +19,7 @@ from mminstruct.store import Store
 from mminstruct.terminal import say as to_terminal
 from mminstruct.training import deepspeed, loop, tracking
 from mminstruct.training.config import Train
-from mminstruct.training.data import counted
+from mminstruct.training.data import summary
 from mminstruct.training.prepare import done, prepare
 
 Say = Callable[[str], None]
@@ -41,14 +41,14 @@ def train(config: Train, say: Say = to_terminal, commit: str | None = None, afte
     with lease.hold(config.out + "/train"):
         manifest = prepare(config, commit)
         for name, facts in manifest["data"].items():
-            say(f"data.{'path' if name == 'train' else name}: {counted(facts)}")
+            say(f"data.{'path' if name == 'train' else name}: {summary(facts)}")
         if not done(config):
             with _Progress(config, say):
-                (_alone if config.workers.kind == "local" else _on_ray)(config, after_step)
+                (_in_process if config.workers.kind == "local" else _on_ray)(config, after_step)
     return f"{config.out}/train/{loop.MODEL}"
 
 
-def _alone(config: Train, after_step: loop.Hook | None) -> None:
+def _in_process(config: Train, after_step: loop.Hook | None) -> None:
     """Train in this process."""
     import tempfile
 
@@ -72,7 +72,7 @@ def _on_ray(config: Train, after_step: loop.Hook | None) -> None:
     workers = config.workers
     began = connect(EngineConfig(address=workers.address))
     try:
-        _fits(config, ray.cluster_resources())
+        _check_resources(config, ray.cluster_resources())
         logging.getLogger("ray.train").setLevel(logging.ERROR)
         store = Store(config.out + "/train")
         trainer = TorchTrainer(
@@ -97,7 +97,7 @@ def _on_ray(config: Train, after_step: loop.Hook | None) -> None:
             trainer.fit()
         except Exception as error:
             raise OSError(
-                f"training stopped: {_reason(error)}; the same command resumes from the last checkpoint"
+                f"training stopped: {_last_line(error)}; the same command resumes from the last checkpoint"
             ) from error
         finally:
             for name in store.names():
@@ -120,7 +120,7 @@ def _work(given: dict[str, Any]) -> None:
         Store(config.out + "/train").write(json.dumps({"error": str(halt)}).encode(), loop.HALT)
 
 
-def _fits(config: Train, there: dict[str, float]) -> None:
+def _check_resources(config: Train, there: dict[str, float]) -> None:
     """Raise ValueError if the workers can never all start: Ray would wait forever."""
     workers = config.workers
     for name, each in (("CPU", workers.cpus), ("GPU", 1.0 if workers.gpu else 0.0)):
@@ -131,7 +131,7 @@ def _fits(config: Train, there: dict[str, float]) -> None:
             )
 
 
-def _reason(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     """The last line of a worker's error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -85,7 +85,7 @@ class Checkpoint:
             raise ValueError(f"{COMPLETE} is truncated, or has no digests") from error
 
 
-def found(store: Store) -> tuple[list[Checkpoint], dict[str, str]]:
+def completed(store: Store) -> tuple[list[Checkpoint], dict[str, str]]:
     """Complete checkpoints, newest first; and the reason for each whose receipt cannot be read."""
     complete: list[Checkpoint] = []
     unreadable: dict[str, str] = {}
@@ -124,7 +124,7 @@ def newest(store: Store, rank: Rank) -> Resumed | None:
     Raises:
         Halt: there are checkpoints, and all are damaged.
     """
-    complete, lost = found(store)
+    complete, lost = completed(store)
     for one in complete:
         folder = Path(store.path(FOLDER)) if store.local else _fetch(store, one, rank)
         faults = _faults(one, folder / one.name, rank, everyone=store.local)
@@ -223,7 +223,7 @@ def save(engine: Any, store: Store, step: int, *, keep: int, rank: Rank) -> None
         rank.barrier()
     if rank.index == 0:
         store.write(Checkpoint(name, step, rank.world, files).as_json(), FOLDER, name, COMPLETE)
-        for old in [one.name for one in found(store)[0]][keep:]:
+        for old in [one.name for one in completed(store)[0]][keep:]:
             _remove(store, old)
     rank.barrier()
 

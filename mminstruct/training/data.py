@@ -103,11 +103,11 @@ def read(path: str, images: str | None) -> tuple[pa.Table, dict[str, Any]]:
         "beside": {name: found for name in _BESIDE if (found := _beside(fs, f"{os.path.dirname(place)}/{name}"))},
     }
     if not table.num_rows:
-        raise ValueError(f"data {path}: no row to train on; {counted(facts) if dropped else 'the file is empty'}")
+        raise ValueError(f"data {path}: no row to train on; {summary(facts) if dropped else 'the file is empty'}")
     return table, facts
 
 
-def counted(facts: Mapping[str, Any]) -> str:
+def summary(facts: Mapping[str, Any]) -> str:
     """A line with the counts of kept and dropped rows, and an example of each reason."""
     said = [f"{facts['kept']} of {facts['taken']} conversations"]
     for reason, count in sorted(facts["dropped"].items()):

@@ -232,7 +232,7 @@ class _Run:
         mine = [n for b, s in zip(micros, sums, strict=True) if not math.isfinite(s.item()) for n in b.names]
         bad = [name for names in self.rank.gather(mine) for name in names]
         all_of_it = [name for names in self.rank.gather([n for b in micros for n in b.names]) for name in names]
-        kept = [one.step for one in checkpoint.found(self.store)[0]]
+        kept = [one.step for one in checkpoint.completed(self.store)[0]]
         since = f"the checkpoint of step {kept[0]} is kept" if kept else "there is no checkpoint yet"
         raise Halt(
             f"the {what} of step {self.step + 1} is not finite; rows: {', '.join(bad or all_of_it)}; {since}."

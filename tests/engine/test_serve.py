@@ -27,7 +27,8 @@ from starlette.requests import Request
 
 from mminstruct.engine.config import Pool
 from mminstruct.engine.replica import Replica
-from mminstruct.engine.serve import Service, serve
+from mminstruct.engine.serve import serve
+from mminstruct.engine.service import Service
 from mminstruct.microworld.render import render
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.models.model import Model, Reply, with_image

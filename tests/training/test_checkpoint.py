@@ -11,7 +11,7 @@ import pytest
 
 from mminstruct.stage import Halt
 from mminstruct.store import Store
-from mminstruct.training.checkpoint import Checkpoint, File, Resumed, _tensors_only, found, newest
+from mminstruct.training.checkpoint import Checkpoint, File, Resumed, _tensors_only, completed, newest
 from mminstruct.training.rank import Rank
 from tests.training.two_workers import flip, plant
 
@@ -121,6 +121,6 @@ def test_states_that_are_split_are_converted_for_another_number_of_workers(tmp_p
 def test_receipts_are_read_as_they_were_written(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     write(store, 100)
-    (one,), unreadable = found(store)
+    (one,), unreadable = completed(store)
     assert Checkpoint.from_json(one.as_json()) == one
     assert not unreadable

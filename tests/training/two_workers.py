@@ -159,7 +159,7 @@ def alone(folder: Path, model: Path) -> dict[str, Any]:
     except OSError as error:
         made["full"] = str(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    made["left"] = [one.name for one in checkpoint.found(Store(str(folder / "full" / "train")))[0]]
+    made["left"] = [one.name for one in checkpoint.completed(Store(str(folder / "full" / "train")))[0]]
     made["after full"] = run(full, 0)
     return made
 
