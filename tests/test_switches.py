@@ -448,7 +448,7 @@ def test_a_word_that_no_backend_knows_is_refused_before_anything_is_loaded(field
     [
         ({"tune_vision": True, "lora": Lora(r=8)}, "train.tune_vision=true has no effect with train.lora.r"),
         ({"tune_llm": False, "lora": Lora(r=8)}, "train.tune_llm=false, but train.lora.r adapts the language model"),
-        ({"template": "v2"}, "train.template=v2: take v1, plain, own, or Jinja text"),
+        ({"template": "v2"}, "train.template=v2: must be one of v1, plain, own, or Jinja text"),
     ],
 )
 def test_what_would_do_nothing_in_training_is_refused(fields: dict[str, Any], said: str) -> None:

@@ -185,7 +185,7 @@ def check(config: Train) -> None:
             (t.zero.stage not in (0, 1, 2, 3), f"train.zero.stage={t.zero.stage}: must be 0, 1, 2 or 3"),
             (
                 t.zero.offload not in OFFLOADS,
-                f"train.zero.offload={t.zero.offload}: must be among {', '.join(OFFLOADS)}",
+                f"train.zero.offload={t.zero.offload}: must be one of {', '.join(OFFLOADS)}",
             ),
             (t.zero.offload == "all" and t.zero.stage != 3, "train.zero.offload=all needs train.zero.stage=3"),
             (t.zero.offload != "none" and t.zero.stage == 0, "train.zero.offload needs train.zero.stage=1 or more"),
@@ -222,7 +222,7 @@ def check(config: Train) -> None:
             (not set(config.trackers) <= set(TRACKERS), f"trackers: may only contain {', '.join(TRACKERS)}"),
             (
                 t.template not in TEMPLATES and "{" not in t.template,
-                f"train.template={t.template}: must be {', '.join(TEMPLATES)}, or Jinja text",
+                f"train.template={t.template}: must be one of {', '.join(TEMPLATES)}, or Jinja text",
             ),
             (t.template == "plain" and t.tune_llm, "train.template=plain is for stage 1: set train.tune_llm=false"),
         )
