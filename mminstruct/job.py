@@ -113,10 +113,10 @@ def _came_out(command: str, out: str) -> str:
     """A run's result so far, in a few words."""
     from mminstruct.status import standing
     from mminstruct.store import Store
-    from mminstruct.training import watch
+    from mminstruct.training import tracking
 
     if command == "train":
-        rows = watch.read(Store(out + "/train"))
+        rows = tracking.read(Store(out + "/train"))
         last = [next((f"{said} {row[key]:.4f}" for row in reversed(rows) if key in row), "") for key, said in
                 (("loss", "loss"), ("eval_loss", "held out"))]  # fmt: skip
         return ", ".join(filter(None, last))

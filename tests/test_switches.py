@@ -28,7 +28,7 @@ from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.checks import check_pools
 from mminstruct.engine.config import EngineConfig, PoolConfig, check_placement, pools
-from mminstruct.engine.serve import Service
+from mminstruct.engine.service import Service
 from mminstruct.export.mix import Mix
 from mminstruct.models.backends import BACKENDS, load
 from mminstruct.models.connection import Settings
@@ -345,10 +345,10 @@ def _trained(**fields: Any) -> Train:
 
 @proves("Training.precision")
 def _(folder: Path) -> None:
-    from mminstruct.training import zero
+    from mminstruct.training import deepspeed
 
     made = [
-        zero.settings(_trained(precision=name), 1, gpu=gpu)["bf16"]["enabled"]
+        deepspeed.settings(_trained(precision=name), 1, gpu=gpu)["bf16"]["enabled"]
         for name in training.PRECISIONS for gpu in (False, True)
     ]  # fmt: skip
     assert dict(zip(training.PRECISIONS, zip(made[::2], made[1::2], strict=True), strict=True)) == {
@@ -358,11 +358,13 @@ def _(folder: Path) -> None:
 
 @proves("Zero.stage", "Zero.offload")
 def _(folder: Path) -> None:
-    from mminstruct.training import zero
+    from mminstruct.training import deepspeed
 
-    stages = [zero.settings(_trained(zero=Zero(stage=n)), 1, gpu=True)["zero_optimization"]["stage"] for n in range(4)]
+    stages = [
+        deepspeed.settings(_trained(zero=Zero(stage=n)), 1, gpu=True)["zero_optimization"]["stage"] for n in range(4)
+    ]
     assert stages == [0, 1, 2, 3]
-    made = [zero.settings(_trained(zero=Zero(offload=to)), 1, gpu=True) for to in training.OFFLOADS]
+    made = [deepspeed.settings(_trained(zero=Zero(offload=to)), 1, gpu=True) for to in training.OFFLOADS]
     moved = [[key for key in one["zero_optimization"] if key.startswith("offload")] for one in made]
     assert moved == [[], ["offload_optimizer"], ["offload_optimizer", "offload_param"]]
     assert [one["optimizer"]["params"]["torch_adam"] for one in made] == [True, False, False]
@@ -400,7 +402,7 @@ def _(folder: Path) -> None:
     went: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "prepare", lambda config, commit: {"data": {}})
-        patch.setattr(module, "_alone", lambda config, hook: went.append("local"))
+        patch.setattr(module, "_in_process", lambda config, hook: went.append("local"))
         patch.setattr(module, "_on_ray", lambda config, hook: went.append("ray"))
         for kind in ("local", "ray"):
             module.train(Train(out=str(folder / kind), workers=Workers(kind=kind)), say=lambda line: None)
@@ -409,11 +411,11 @@ def _(folder: Path) -> None:
 
 @proves("Workers.gpu")
 def _(folder: Path) -> None:
-    from mminstruct.engine.train import _fits
+    from mminstruct.engine.train import _check_resources
 
-    _fits(Train(out="out", workers=Workers(gpu=False)), {"CPU": 4})
+    _check_resources(Train(out="out", workers=Workers(gpu=False)), {"CPU": 4})
     with pytest.raises(ValueError, match="wants 1 GPUs, the cluster has 0"):
-        _fits(Train(out="out", workers=Workers(gpu=True)), {"CPU": 4})
+        _check_resources(Train(out="out", workers=Workers(gpu=True)), {"CPU": 4})
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -447,9 +449,9 @@ def test_a_word_that_no_backend_knows_is_refused_before_anything_is_loaded(field
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"tune_vision": True, "lora": Lora(r=8)}, "train.tune_vision=true does nothing beside train.lora.r"),
+        ({"tune_vision": True, "lora": Lora(r=8)}, "train.tune_vision=true has no effect with train.lora.r"),
         ({"tune_llm": False, "lora": Lora(r=8)}, "train.tune_llm=false, but train.lora.r adapts the language model"),
-        ({"template": "v2"}, "train.template=v2: take v1, plain, own, or Jinja text"),
+        ({"template": "v2"}, "train.template=v2: must be one of v1, plain, own, or Jinja text"),
     ],
 )
 def test_what_would_do_nothing_in_training_is_refused(fields: dict[str, Any], said: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mminstruct.models.kmeans_fits import FITS, Fit, nearest, spread
-from mminstruct.stage import Crew
+from mminstruct.stage import WorkerGroup
 
 BACKENDS = ("cuvs", "torch", "faiss", "numpy")
 """In the order of preference with a GPU, which cuvs needs; without a GPU, faiss comes before torch."""
@@ -45,7 +45,7 @@ def kmeans(
     iterations: int = 25,
     restarts: int = 1,
     backend: str = "auto",
-    crew: Crew | None = None,
+    group: WorkerGroup | None = None,
 ) -> Clusters:
     """Lloyd's algorithm from k-means++ seeds; the best of *restarts* by inertia.
 
@@ -56,7 +56,7 @@ def kmeans(
         iterations: Upper limit; backends stop at convergence.
         restarts: Seedings to try.
         backend: One of ``BACKENDS``, or ``auto``: the first that is installed and has its device.
-        crew: Processes that fit together, each on a share of the points; needs backend torch.
+        group: Processes that fit together, each on a share of the points; needs backend torch.
 
     Raises:
         ValueError: for rows that are not finite or zero, by number; for no points; for a backend that is unknown or
@@ -65,9 +65,9 @@ def kmeans(
     points_ND = np.ascontiguousarray(points_ND, np.float32)
     _check(points_ND, k)
     name = backend_for(backend)
-    if crew is not None and name != "torch":
+    if group is not None and name != "torch":
         raise ValueError(f"k-means backend {name} runs in one process; for several, use torch")
-    fit = FITS[name] if crew is None else spread(crew)
+    fit = FITS[name] if group is None else spread(group)
     distinct = len(np.unique(points_ND, axis=0)) if len(points_ND) <= 4 * k else k + 1
     best: Clusters | None = None
     for restart in range(max(1, restarts)):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mminstruct.stage import Crew
+from mminstruct.stage import WorkerGroup
 
 Fit = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """From points ``(N, D)``, first centroids ``(K, D)`` and a number of iterations to centroids ``(K, D)``."""
@@ -128,16 +128,18 @@ def _cuvs(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.nd
 FITS: dict[str, Fit] = {"cuvs": _cuvs, "torch": _torch, "faiss": _faiss, "numpy": _numpy}
 
 
-def spread(crew: Crew) -> Fit:
-    """A fit by all processes of *crew*, each with its share of the points: torch over NCCL, or gloo without GPUs."""
+def spread(group: WorkerGroup) -> Fit:
+    """A fit by all processes of *group*, each with its share of the points: torch over NCCL, or gloo without GPUs."""
 
     def fit(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-        store = TCPStore(crew.address, 0, None, is_master=True, wait_for_workers=False)  # open until all are done
-        meeting = (crew.address, store.port)
-        shares = np.array_split(points_ND, crew.size)
-        made = crew(_rank, [(meeting, rank, crew.size, some, first_KD, iterations) for rank, some in enumerate(shares)])
+        store = TCPStore(group.address, 0, None, is_master=True, wait_for_workers=False)  # open until all are done
+        meeting = (group.address, store.port)
+        shares = np.array_split(points_ND, group.size)
+        made = group(
+            _rank, [(meeting, rank, group.size, some, first_KD, iterations) for rank, some in enumerate(shares)]
+        )
         return np.asarray(made[0])
 
     return fit

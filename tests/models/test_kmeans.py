@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 from mminstruct.models import kmeans as module
 from mminstruct.models import kmeans_fits
 from mminstruct.models.kmeans import Clusters, backend_for, kmeans, plus_plus
-from mminstruct.stage import Crew
+from mminstruct.stage import WorkerGroup
 
 CPU = [name for name in module.BACKENDS if name != "cuvs"]
 HERE = [name for name in module.BACKENDS if name in CPU or module._runs(name)]
@@ -140,7 +140,7 @@ def test_what_cannot_be_clustered_is_refused() -> None:
     with pytest.raises(ValueError, match="not one of auto"):
         backend_for("spark")
     with pytest.raises(ValueError, match="numpy runs in one process; for several, use torch"):
-        kmeans(np.ones((3, 4), np.float32), 1, seed=0, backend="numpy", crew=cast(Crew, "two"))
+        kmeans(np.ones((3, 4), np.float32), 1, seed=0, backend="numpy", group=cast(WorkerGroup, "two"))
 
 
 @pytest.mark.parametrize(

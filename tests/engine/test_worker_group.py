@@ -1,4 +1,4 @@
-"""Workers lent to a unit that is too much for one, in an environment of their own."""
+"""Workers lent to one unit, in their own environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mminstruct.engine.data import Ray
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.run import Engine, FailedUnits, Run, claim, execute
-from mminstruct.stage import Crew, Made, Rows, Stage, Transform, content_id, part, runtime
+from mminstruct.stage import Made, Rows, Stage, Transform, WorkerGroup, content_id, part, runtime
 from mminstruct.stages.cluster import Cluster
 
 POINTS = 400
@@ -51,7 +51,7 @@ class Written(Stage):
 
 @dataclass(kw_only=True)
 class Near(Stage):
-    """Embeddings about a few centres."""
+    """Embeddings near a few centres."""
 
     reads = {"instruct": part("instruction_id")}
     writes = schemas.EMBED
@@ -68,7 +68,7 @@ class Near(Stage):
         return embed
 
 
-def where(error: str) -> tuple[int, str]:
+def whereabouts(error: str) -> tuple[int, str]:
     if error:
         raise ArithmeticError(error)
     return os.getpid(), sys.prefix
@@ -76,17 +76,17 @@ def where(error: str) -> tuple[int, str]:
 
 @dataclass(kw_only=True)
 class Told(Cluster):
-    """Writes down who its crew are; or all of them fail, each in its own way."""
+    """Records process and environment of its worker group, or makes each worker raise its own error."""
 
     file: str = runtime("")
     errors: list[str] = runtime(factory=lambda: ["", ""])
 
     @contextmanager
-    def _crew(self) -> Iterator[Crew | None]:
-        with super()._crew() as crew:
-            if crew:
-                Path(self.file).write_text(json.dumps(crew(where, [(error,) for error in self.errors])))
-            yield crew
+    def _group(self) -> Iterator[WorkerGroup | None]:
+        with super()._group() as group:
+            if group:
+                Path(self.file).write_text(json.dumps(group(whereabouts, [(error,) for error in self.errors])))
+            yield group
 
 
 @dataclass(kw_only=True)
@@ -106,7 +106,7 @@ def clusters(folder: Path, engine: Engine, **fields: Any) -> pa.Table:
 
 @pytest.fixture
 def other_python(tmp_path: Path) -> Path:
-    """An environment that lies elsewhere and borrows what is installed in this one."""
+    """A virtual environment that uses the packages installed in this one."""
     folder = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     inside = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
@@ -115,7 +115,7 @@ def other_python(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_two_workers_in_an_environment_of_their_own_find_the_clusters_that_one_finds(
+def test_two_workers_in_another_environment_find_the_same_clusters_as_one(
     tmp_path: Path, other_python: Path, ray_here: None
 ) -> None:
     alone = clusters(tmp_path / "alone", Local())
@@ -138,6 +138,6 @@ def test_what_went_wrong_in_another_worker_is_told_in_its_words(tmp_path: Path, 
         )
 
 
-def test_an_engine_of_one_process_refuses_to_lend_any(tmp_path: Path) -> None:
+def test_an_engine_with_one_process_cannot_lend_workers(tmp_path: Path) -> None:
     with pytest.raises(FailedUnits, match=r"cluster\.ranks=2: this engine has one process"):
         clusters(tmp_path, Local(), ranks=2)

@@ -1,4 +1,4 @@
-"""DeepSpeed: its configuration from ours, and a model under its engine."""
+"""DeepSpeed's configuration, made from ours, and its engine. Imports of ``deepspeed`` below are the package's."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from typing import Any
 from mminstruct.training.config import Train
 
 
-def quiet() -> None:
-    """Before DeepSpeed is imported: no banners, and on CPU none of its operators, each a compilation of 40 s."""
+def setup(*, gpu: bool) -> None:
+    """Import DeepSpeed without its log output, and join the process group.
+
+    On CPU its operators are switched off, since compiling one takes 40 s.
+    """
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if _gpu() else "cpu")
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
-    # DeepSpeed's own calls, a line each step
+    # DeepSpeed's own calls cause one in each step
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     if not _gpu():
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # gloo does it
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # gloo is used instead
+    deepspeed.init_distributed(dist_backend="nccl" if gpu else "gloo", verbose=False)
 
 
-def leave() -> None:
-    """End the process group, so that this process can found another; DeepSpeed would go on with the old one."""
+def shutdown() -> None:
+    """Destroy the process group, also in DeepSpeed, which would else keep using it after a new one is created."""
     import deepspeed.comm.comm
     import torch.distributed as dist
 
@@ -44,8 +48,8 @@ def _gpu() -> bool:
 def settings(config: Train, accumulation: int, *, gpu: bool, universal: bool = False) -> dict[str, Any]:
     """DeepSpeed's configuration.
 
-    No ``train_batch_size``: weights may be split before DeepSpeed knows how many workers there are, and it would check
-    the product against one.
+    It has no ``train_batch_size``: transformers may partition the weights before DeepSpeed knows the number of workers,
+    and DeepSpeed would then check the product against one worker.
     """
     t, optim = config.train, config.train.optim
     zero: dict[str, Any] = {"stage": t.zero.stage}
@@ -68,11 +72,11 @@ def settings(config: Train, accumulation: int, *, gpu: bool, universal: bool = F
         "betas": list(optim.betas),
         "eps": 1e-8,
         "weight_decay": optim.weight_decay,
-        "torch_adam": t.zero.offload == "none",  # PyTorch's own needs no compiler; offloaded states need DeepSpeed's
+        "torch_adam": t.zero.offload == "none",  # PyTorch's needs no compiler; offloaded states need DeepSpeed's
     }
     if gpu and t.zero.offload == "none":
         adam["fused"] = True
-    made: dict[str, Any] = {
+    ours: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": t.micro_batch,
         "gradient_accumulation_steps": accumulation,
         "gradient_clipping": optim.clip,
@@ -83,34 +87,35 @@ def settings(config: Train, accumulation: int, *, gpu: bool, universal: bool = F
         "checkpoint": {"load_universal": universal},
         "steps_per_print": 10**9,
     }
-    return _over(made, t.zero.options)
+    return _merge(ours, t.zero.options)
 
 
 def half(config: Train, *, gpu: bool) -> bool:
-    """Whether weights are bf16 (states of the optimizer are fp32 in any case)."""
+    """Whether weights are bf16; optimizer states are always fp32."""
     return config.train.precision == "bf16" or (config.train.precision == "auto" and gpu)
 
 
-def _over(mine: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    both = {key: mine[key] for key in mine.keys() & more.keys()}
-    merged = {key: _over(old, dict(more[key])) for key, old in both.items() if isinstance(old, dict)}
-    return {**mine, **more, **merged}
+def _merge(ours: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """*more* laid over *ours*, recursively."""
+    both = {key: ours[key] for key in ours.keys() & more.keys()}
+    merged = {key: _merge(old, dict(more[key])) for key, old in both.items() if isinstance(old, dict)}
+    return {**ours, **more, **merged}
 
 
-def start(model: Any, groups: list[dict[str, Any]], made: dict[str, Any]) -> Any:
-    """The engine of *model*, whose *groups* learn.
+def start(model: Any, groups: list[dict[str, Any]], configuration: dict[str, Any]) -> Any:
+    """The engine that trains the parameters *groups* of *model*.
 
     Raises:
         ValueError: DeepSpeed refuses the configuration.
     """
     import deepspeed
 
-    engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=made)
+    engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=configuration)
     return engine
 
 
 def gathered(engine: Any, stage: int, *, learned_only: bool) -> dict[str, Any] | None:
-    """All weights on worker 0, split ones gathered, and None on the others; every worker must call it."""
+    """All weights on worker 0, with partitions gathered, and None on the others; every worker must call it."""
     import torch.distributed as dist
 
     if stage == 3:
