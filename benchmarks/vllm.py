@@ -22,11 +22,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from lab.teach.exam import WORLD
+from lab.teach.llm import render_prompt
 from mminstruct.microworld import lessons
 from mminstruct.microworld.families import FAMILIES
 from mminstruct.microworld.scene import draw_scene
-from mminstruct.microworld.teach_exam import WORLD
-from mminstruct.microworld.teach_llm import render_prompt
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message
 

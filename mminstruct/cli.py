@@ -86,7 +86,7 @@ def main(words: Sequence[str] | None = None) -> int:
     quality.add_argument("--truth", nargs="+", default=[], metavar="DIR", help="folders that `microworld` wrote")
     quality.add_argument("--json", action="store_true")
     quality.add_argument("--no-models", action="store_true", help="leave out what needs the run's CLIP and answerer")
-    quality.add_argument("--ablations", metavar="FILE", help="a page of microworld.ablations, to follow the report")
+    quality.add_argument("--ablations", metavar="FILE", help="a page of lab.ablations, to follow the report")
     given = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = globals()[f"_{given.command.replace('-', '_')}"]
     try:
@@ -222,7 +222,7 @@ def _microworld(given: argparse.Namespace) -> int:
 
 
 def _microworld_report(given: argparse.Namespace) -> int:
-    from mminstruct.microworld import report
+    from mminstruct.quality import report
     from mminstruct.readers import text
 
     found = report.report(given.run, given.truth, models=not given.no_models)

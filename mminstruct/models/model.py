@@ -190,7 +190,7 @@ class Model:
     def _backend(self) -> Any:
         if unknown := self.unknown():
             raise ValueError("\n".join(unknown))
-        place = "microworld.judges" if self.backend == "oracle" else f"models.{self.backend}"
+        place = "quality.judges" if self.backend == "oracle" else f"models.{self.backend}"
         return importlib.import_module(f"mminstruct.{place}")
 
 

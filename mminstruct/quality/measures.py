@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from mminstruct import schemas
 from mminstruct.microworld.claims import contradictions, read_answer
 from mminstruct.microworld.families import FAMILIES, applicable, classify
-from mminstruct.microworld.known import Tables, Truth
 from mminstruct.microworld.language import Facts, facts_of, read_facts
 from mminstruct.microworld.oracle import (
     ATTRIBUTES,
@@ -30,6 +29,7 @@ from mminstruct.microworld.oracle import (
     judge_summary,
 )
 from mminstruct.models.model import Embed
+from mminstruct.quality.truth import Tables, Truth
 
 _RESAMPLES = 2000
 _TOP1_IMAGES = 256

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from lab.teach.llm import lesson_values, render_prompt
+from lab.teach.words import coded, load_tokenizer
 from mminstruct.microworld.oracle import judge_answer, judge_fuse, judge_instruction, judge_pair, judge_summary
 from mminstruct.microworld.scene import Scene, draw_scene
-from mminstruct.microworld.teach_llm import lesson_values, render_prompt
-from mminstruct.microworld.teach_words import coded, load_tokenizer
 
 WORLD = 1000
 """Seed of the world that the exam is drawn from."""

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mminstruct.microworld import contest, experiment, shards
-from mminstruct.microworld.experiment import Asked
+from lab import contest, gain
+from lab.gain import Asked
+from mminstruct.microworld import shards
 from mminstruct.microworld.families import FAMILIES, applicable, classify
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.scene import draw_scene
@@ -34,11 +35,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> list[Asked]:
-    return experiment.exam(tmp_path_factory.mktemp("exam"), 40)
+    return gain.exam(tmp_path_factory.mktemp("exam"), 40)
 
 
 def test_both_trainings_share_their_questions_and_only_one_has_the_built_set(built: Path, tmp_path: Path) -> None:
-    data = experiment.write(tmp_path, built, 10)
+    data = gain.write(tmp_path, built, 10)
     base, vqa, both = (json.loads((data / f"{name}.json").read_text()) for name in ("base", "vqa", "set"))
     assert len(vqa) == 10
     assert len(base) == 20
@@ -65,7 +66,7 @@ def test_a_model_that_is_right_wins_and_one_that_is_mute_loses(asked: list[Asked
         one.wanted or FAMILIES[str(classify(one.text))].write(facts_of(one.scene), random.Random(0), one.text)
         for one in asked
     ]
-    found = experiment.measures(asked, {"base": right, "vqa": ["" for _ in asked], "set": right})
+    found = gain.measures(asked, {"base": right, "vqa": ["" for _ in asked], "set": right})
     value = {(one.stage, one.name): one.value for one in found}
     for name, share in (("set", 1.0), ("vqa", 0.0)):
         assert value[name, "instruction followed (form)"] == pytest.approx(share, abs=0.05)
@@ -86,7 +87,7 @@ def test_an_answer_of_the_right_form_that_is_false_beats_none_and_loses_to_a_tru
         said[name] = [text for line in lines for text in (line["text"].split("\n")[0], "")]
     mute = ["" for _ in asked]
     for vqa, better in ((mute, said["false"]), (said["false"], said["true"])):
-        found = experiment.measures(asked, {"vqa": vqa, "set": better})
+        found = gain.measures(asked, {"vqa": vqa, "set": better})
         wins = next(one for one in found if (one.stage, one.name) == ("set against vqa", "wins of those decided"))
         assert wins.value > 0.8
         assert wins.n > 20
@@ -98,7 +99,7 @@ def test_the_experiment_trains_twice_from_one_base_and_ends_in_a_table(
 ) -> None:
     words = ["--set", str(built), "--work", str(tmp_path), "--scenes", "12", "--base-steps", "2", "--steps", "2",
              "--questions", "4", "train.optim.batch=8", *ALONE]  # fmt: skip
-    assert experiment.main(words) == 0
+    assert gain.main(words) == 0
     table = capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text())
     assert {row["stage"] for row in result} >= {"base", "vqa", "set", "set against vqa"}
@@ -111,5 +112,5 @@ def test_the_experiment_trains_twice_from_one_base_and_ends_in_a_table(
     manifest = json.loads((tmp_path / "set/train/manifest.json").read_text())
     assert manifest["data"]["train"]["kept"] == 24
     (tmp_path / "result.json").unlink()
-    assert experiment.main(words) == 0  # what is trained is not trained again
+    assert gain.main(words) == 0  # what is trained is not trained again
     assert json.loads((tmp_path / "result.json").read_text()) == result

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks.judges import CONTESTANTS, bench
+from lab import contest
 from mminstruct.bench.sets import answers
-from mminstruct.microworld import contest
 from mminstruct.microworld.oracle import judge_answer
 from mminstruct.microworld.shards import truth
 from mminstruct.models.model import Model, Reply

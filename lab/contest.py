@@ -1,7 +1,7 @@
 """A drawn benchmark: scenes, a question about each, and given answers whose share of right ones is known.
 
     contest.write(folder, 500, {"strong": 0.85, "weak": 0.55})
-    python -m mminstruct.microworld.contest --questions 240 --seed 2000 --to DIR      # questions alone, for models
+    python -m lab.contest --questions 240 --seed 2000 --to DIR      # questions alone, for models
 
 The files are in the form that MM-Instruct published its own in: JSON lines, joined by ``question_id``.
 """
@@ -15,12 +15,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lab.variants import half_wrong
 from mminstruct.microworld import language, shards
 from mminstruct.microworld.families import Family, applicable
 from mminstruct.microworld.language import facts_of, read_facts
 from mminstruct.microworld.oracle import judge_answer
 from mminstruct.microworld.scene import Scene
-from mminstruct.microworld.variants import half_wrong
 
 _TRIES = 8
 
@@ -80,7 +80,7 @@ def _answer(family: Family, text: str, scene: Scene, chance: random.Random, *, r
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="mminstruct.microworld.contest", description="Draw a benchmark's questions.")
+    parser = argparse.ArgumentParser(prog="lab.contest", description="Draw a benchmark's questions.")
     parser.add_argument("--questions", type=int, required=True)
     parser.add_argument("--seed", type=int, default=5000, help="of the scenes: a world that no contestant learned from")
     parser.add_argument("--to", type=Path, required=True)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mminstruct.microworld.teach_loop import Learner, Losses, precision, quick_attention, teach
-from mminstruct.microworld.teach_pictures import LOCAL, PATCH, SIDE, WHOLE, Pictures
+from lab.teach.loop import Learner, Losses, precision, quick_attention, teach
+from lab.teach.pictures import LOCAL, PATCH, SIDE, WHOLE, Pictures
 
 WIDTH = 192
 BATCH = 64

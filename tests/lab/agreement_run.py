@@ -1,6 +1,6 @@
 """What ``test_agreement`` has a process of its own do: vLLM binds the threads and memory of its whole process.
 
-Called as ``python -m tests.microworld.agreement_run``; prints one JSON object as the last line: replies by model.
+Called as ``python -m tests.lab.agreement_run``; prints one JSON object as the last line: replies by model.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import io
 import json
 import random
 
+from lab.teach.captioner import PROMPT
+from lab.teach.llm import ROLES, lesson_values, render_prompt
 from mminstruct.microworld.render import render
 from mminstruct.microworld.scene import draw_scene
-from mminstruct.microworld.teach_captioner import PROMPT
-from mminstruct.microworld.teach_llm import ROLES, lesson_values, render_prompt
 from mminstruct.models.model import Model, with_image
 from mminstruct.prompts import Message
 from mminstruct.prompts import render as render_chat

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.teach.exam import WATCHED, WORLD
+from lab.teach.loop import Learner, Losses, quick_attention, teach
+from lab.teach.pictures import PATCH, SIDE, Pictures
+from lab.teach.vision import WIDTH, draw_rows, scaled, vision_config
+from lab.teach.words import load_tokenizer
 from mminstruct.microworld import language
 from mminstruct.microworld.families import FAMILIES
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.scene import draw_scene
-from mminstruct.microworld.teach_exam import WATCHED, WORLD
-from mminstruct.microworld.teach_loop import Learner, Losses, quick_attention, teach
-from mminstruct.microworld.teach_pictures import PATCH, SIDE, Pictures
-from mminstruct.microworld.teach_vision import WIDTH, draw_rows, scaled, vision_config
-from mminstruct.microworld.teach_words import load_tokenizer
 
 BATCH = 40
 LAYERS = 4

@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mminstruct.microworld import known as truths
-from mminstruct.microworld import planted, quality
 from mminstruct.microworld.families import FAMILIES, applicable
-from mminstruct.microworld.known import Tables, Truth
 from mminstruct.microworld.language import facts_of, read_facts
 from mminstruct.microworld.oracle import judge_answer
-from mminstruct.microworld.quality import Measure, share
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message, render
+from mminstruct.quality import injected_faults, measures
+from mminstruct.quality import truth as truths
+from mminstruct.quality.measures import Measure, share
+from mminstruct.quality.truth import Tables, Truth
 from mminstruct.stage import seed
 from mminstruct.text.rules import RULES, Context
 
@@ -67,19 +67,19 @@ def report(url: str, truth: Sequence[str] = (), *, models: bool = True) -> Repor
         )
     clip = _model(tables, "clip") if models else None
     answerer = _model(tables, "answerer") if models else None
-    measures = [
-        *quality.caption(tables, known),
-        *quality.fuse(tables, known),
-        *quality.instruct(tables, known),
-        *quality.cluster(tables),
-        *quality.match(tables, known, clip.embed() if clip else None),
-        *quality.answer(tables, known),
+    found = [
+        *measures.caption(tables, known),
+        *measures.fuse(tables, known),
+        *measures.instruct(tables, known),
+        *measures.cluster(tables),
+        *measures.match(tables, known, clip.embed() if clip else None),
+        *measures.answer(tables, known),
         *(new_wordings(tables, known, answerer) if answerer else ()),
         *filtering(tables, known),
-        *quality.whole(tables, known),
-        *quality.by_kind(tables, known),
+        *measures.whole(tables, known),
+        *measures.by_kind(tables, known),
     ]
-    return Report(url, len(judged), sorted({scene.seed for scene in judged}), measures)
+    return Report(url, len(judged), sorted({scene.seed for scene in judged}), found)
 
 
 def _model(tables: Tables, role: str) -> Model | None:
@@ -110,7 +110,7 @@ def new_wordings(tables: Tables, known: Truth, answerer: Model, count: int = WOR
     for (key, instruction), reply in zip(asked, replies, strict=True):
         scene = known[key].scene
         form.append((judge_answer(reply.text, instruction, scene).format_ok and reply.finish == "stop", 1))
-        tally = quality.statements(reply.text, facts_of(scene, place=True), instruction)
+        tally = measures.statements(reply.text, facts_of(scene, place=True), instruction)
         true.append((tally.right, tally.said))
     return [
         *share("answer", "verifier passes (format), wordings never trained on, no exemplars", form, 0.95),
@@ -132,15 +132,15 @@ def filtering(tables: Tables, known: Truth) -> list[Measure]:
     config = dict(manifest["config"]) if manifest else {}
     rules = [name for name in config.get("rules", list(RULES)) if name in RULES]
     own = [(answer, context) for _, answer, context in right]
-    good = own if len(own) >= ENOUGH else planted.drawn_answers(400)
-    samples = planted.plant(planted.with_limits(good, config), rules)
+    good = own if len(own) >= ENOUGH else injected_faults.drawn_answers(400)
+    samples = injected_faults.plant(injected_faults.with_limits(good, config), rules)
     found: list[Measure] = []
     for name in rules:
-        found += share("filter", f"{name}: precision", planted.precision(samples, name), 0.98)
-        found += share("filter", f"{name}: recall", planted.recall(samples, name), 0.95)
-    for name, (rule, _) in planted.HARD.items():
+        found += share("filter", f"{name}: precision", injected_faults.precision(samples, name), 0.98)
+        found += share("filter", f"{name}: recall", injected_faults.recall(samples, name), 0.95)
+    for name, (rule, _) in injected_faults.HARD.items():
         if rule in rules:
-            found += share("filter", f"{name}: recall", planted.recall(samples, name))
+            found += share("filter", f"{name}: recall", injected_faults.recall(samples, name))
     kept = {row["pair_id"] for row in tables.rows("filter", "pair_id")}
     if kept:
         found += share("filter", "right answers of the run kept", ((pair in kept, 1) for pair, _, _ in right), 0.98)

@@ -21,14 +21,14 @@ import random
 from pathlib import Path
 from typing import Any
 
-from mminstruct.microworld.known import Truth, truth
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.oracle import judge_answer
-from mminstruct.microworld.quality import statements
 from mminstruct.microworld.scene import Scene
 from mminstruct.models.model import Model, Reply, Sampling
 from mminstruct.models.transcript import spent
 from mminstruct.prompts import Message
+from mminstruct.quality.measures import statements
+from mminstruct.quality.truth import Truth, truth
 from mminstruct.text import words
 
 SURE = 2.0

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lab.teach.loop import Learner, Losses, teach
 from mminstruct.microworld.families import FAMILIES, Split, classify
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.lessons import seed_instructions
 from mminstruct.microworld.scene import draw_scene
-from mminstruct.microworld.teach_loop import Learner, Losses, teach
 
 WIDTH = 96
 LENGTH = 64
@@ -116,7 +116,7 @@ def train(folder: Path, work: Path, minutes: float, device: str = "cpu", resume:
 
     Supervised contrastive learning (Khosla et al. 2020): wordings of one family attract, all others repel.
     """
-    from mminstruct.microworld.teach_words import load_tokenizer
+    from lab.teach.words import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     model = build(len(tokenizer)).to(device)
@@ -152,7 +152,7 @@ def examined(folder: Path, device: str = "cpu") -> dict[str, float]:
     """Scores of the saved embedder in *folder*."""
     from transformers import AutoModel
 
-    from mminstruct.microworld.teach_words import load_tokenizer
+    from lab.teach.words import load_tokenizer
 
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
     with torch.inference_mode():

@@ -16,8 +16,8 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.microworld import language
 from mminstruct.microworld.catalogue import COLOURS
-from mminstruct.microworld.known import truth
 from mminstruct.microworld.reading import COUNTS, NOUNS
+from mminstruct.quality.truth import truth
 from mminstruct.recipe import check, manifests
 from mminstruct.recipes import MMInstruct
 from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole

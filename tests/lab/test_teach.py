@@ -15,12 +15,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from mminstruct.microworld import teach, teach_llm, teach_loop, teach_vision, teach_words
+from lab.teach import __main__ as teach
+from lab.teach import llm as teach_llm
+from lab.teach import loop as teach_loop
+from lab.teach import vision as teach_vision
+from lab.teach import words as teach_words
+from lab.teach.loop import Learner, precision, share_of
+from lab.teach.loop import teach as run
+from lab.teach.pictures import GRID, LOCAL, PATCH, SIDE, WHOLE, drawn, pictures, seen
 from mminstruct.microworld.catalogue import KINDS
 from mminstruct.microworld.scene import draw_scene
-from mminstruct.microworld.teach_loop import Learner, precision, share_of
-from mminstruct.microworld.teach_loop import teach as run
-from mminstruct.microworld.teach_pictures import GRID, LOCAL, PATCH, SIDE, WHOLE, drawn, pictures, seen
 
 
 @pytest.fixture(scope="module")

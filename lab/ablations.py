@@ -1,6 +1,6 @@
 """What each choice of the recipe is worth: a run built again with one thing changed, on the same scenes.
 
-    python -m mminstruct.microworld.ablations RUN --to DIR
+    python -m lab.ablations RUN --to DIR
 
 Every variant is a run of its own in ``DIR``; tables that a change leaves untouched are taken over from ``RUN``.
 """
@@ -18,15 +18,15 @@ from typing import Any, cast
 
 import numpy as np
 
+from lab.variants import AGAIN, PAPER_K, TrueCaption, variants
 from mminstruct import schemas
 from mminstruct.config import engine as make_engine
 from mminstruct.job import leave
 from mminstruct.microworld.families import FAMILIES, classify
-from mminstruct.microworld.known import Tables, Truth, truth, truth_folders
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.oracle import judge_answer, judge_pair
-from mminstruct.microworld.quality import share, statements
-from mminstruct.microworld.variants import AGAIN, PAPER_K, TrueCaption, variants
+from mminstruct.quality.measures import share, statements
+from mminstruct.quality.truth import Tables, Truth, truth, truth_folders
 from mminstruct.recipe import differences, manifests
 from mminstruct.recipes import MMInstruct
 from mminstruct.run import Run, claim, execute
@@ -196,7 +196,7 @@ def page(outcomes: Sequence[Outcome], images: int, recipe: MMInstruct) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Build what is missing of every variant and write ``ablations.md`` and ``ablations.json`` into the folder."""
-    parser = argparse.ArgumentParser(prog="python -m mminstruct.microworld.ablations", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.ablations", description=__doc__)
     parser.add_argument("run")
     parser.add_argument("--to", required=True, metavar="DIR")
     parser.add_argument("--truth", nargs="+", default=[], metavar="DIR", help="folders that `microworld` wrote")

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
+from lab.teach.loop import Learner, Losses, quick_attention, teach
+from lab.teach.words import coded, load_tokenizer, make_tokenizer
 from mminstruct.microworld import lessons
 from mminstruct.microworld.families import Split
 from mminstruct.microworld.scene import Scene, draw_scene
-from mminstruct.microworld.teach_loop import Learner, Losses, quick_attention, teach
-from mminstruct.microworld.teach_words import coded, load_tokenizer, make_tokenizer
 from mminstruct.prompts import Message, render
 
 TOKENS = 4096

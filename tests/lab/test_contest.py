@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lab import contest
 from mminstruct.bench.sets import answers
-from mminstruct.microworld import contest, families
-from mminstruct.microworld.known import truth
+from mminstruct.microworld import families
 from mminstruct.microworld.oracle import judge_answer
+from mminstruct.quality.truth import truth
 from mminstruct.stage import content_id
 
 SHARES = {"all": 1.0, "half": 0.5, "none": 0.0}

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from mminstruct.microworld import planted
 from mminstruct.microworld.families import classify
-from mminstruct.microworld.planted import FAULTS, HARD, Sample
+from mminstruct.quality import injected_faults as planted
+from mminstruct.quality.injected_faults import FAULTS, HARD, Sample
 from mminstruct.text.rules import RULES, Context
 
 

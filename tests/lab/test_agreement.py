@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.microworld import agreement_run
+from tests.lab import agreement_run
 
 
 @pytest.mark.slow
@@ -18,7 +18,7 @@ def test_greedy_replies_of_vllm_and_transformers_are_the_same_for_99_of_100_prom
     tmp_path: Path,
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.microworld.agreement_run"],
+        [sys.executable, "-m", "tests.lab.agreement_run"],
         cwd=Path(__file__).parents[2],
         env=os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"},
         stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """Teach the microworld's tiny real models, examine them, ship them.
 
-``python -m mminstruct.microworld.teach all --minutes 60 --work DIR`` teaches all four anew, with ``--resume`` from the
+``python -m lab.teach all --minutes 60 --work DIR`` teaches all four anew, with ``--resume`` from the
 checkpoints in ``DIR`` or else from the shipped weights (CLIP from its tower alone). ``--ship`` puts what ``DIR`` holds
 where ``micro:`` names are looked up, ``--check`` holds the shipped files against their manifests and examines them.
 """
@@ -19,18 +19,16 @@ from typing import Any
 
 import torch
 
-from mminstruct.microworld import (
-    teach_captioner,
-    teach_clip,
-    teach_embedder,
-    teach_exam,
-    teach_llm,
-    teach_pictures,
-    teach_vision,
-)
-from mminstruct.microworld.teach_pictures import Pictures, pictures
+from lab.teach import captioner as teach_captioner
+from lab.teach import clip as teach_clip
+from lab.teach import embedder as teach_embedder
+from lab.teach import exam as teach_exam
+from lab.teach import llm as teach_llm
+from lab.teach import pictures as teach_pictures
+from lab.teach import vision as teach_vision
+from lab.teach.pictures import Pictures, pictures
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[2] / "mminstruct" / "microworld" / "weights"
 MODELS = ("llm", "embedder", "captioner", "clip")
 LESSONS = ("llm", "embedder", "vision", "captioner", "clip")
 SHARES = {"llm": 0.4, "embedder": 0.05, "vision": 0.25, "captioner": 0.2, "clip": 0.1}
@@ -42,7 +40,7 @@ LIMIT = 25_000_000
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; the exit code, 1 where a check fails."""
-    parser = argparse.ArgumentParser(prog="mminstruct.microworld.teach", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="lab.teach", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("lesson", nargs="?", choices=(*LESSONS, "all"), help="what to teach")
     parser.add_argument("--minutes", type=float, default=20.0, help="how long, in all")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

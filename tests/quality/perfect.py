@@ -13,7 +13,7 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.microworld import language
 from mminstruct.microworld.families import FAMILIES, applicable
-from mminstruct.microworld.known import Known
+from mminstruct.quality.truth import Known
 from mminstruct.stage import Drop, instruction_id, pair_id
 from mminstruct.store import Receipt, Store
 from mminstruct.text.rules import RULES

@@ -8,13 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from lab import ablations, variants
+from lab.ablations import differs, outcome, page
 from mminstruct import schemas
-from mminstruct.microworld import ablations, report, shards, variants
-from mminstruct.microworld import known as truths
-from mminstruct.microworld.ablations import differs, outcome, page
+from mminstruct.microworld import shards
 from mminstruct.microworld.language import caption
 from mminstruct.microworld.oracle import Tally, judge_caption
 from mminstruct.microworld.scene import draw_scene
+from mminstruct.quality import report
+from mminstruct.quality import truth as truths
 from mminstruct.recipe import manifests
 from mminstruct.recipes import MMInstruct
 from mminstruct.stage import Made
@@ -31,7 +33,7 @@ from mminstruct.stages.instruct import Instruct
 from mminstruct.stages.match import Match
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
-from tests.microworld.perfect import PerfectRun
+from tests.quality.perfect import PerfectRun
 from tests.stages.doubles import Scripted, dataset, prompt_text
 
 

@@ -1,6 +1,6 @@
 """MM-Instruct's claim in small: does training on a built set make a model follow instructions better than VQA alone?
 
-    python -m mminstruct.microworld.experiment --set runs/demo-llava --work runs/gain
+    python -m lab.gain --set runs/demo-llava --work runs/gain
 
 From one base, the microworld's captioner (a tower, and a language model that learned captions alone) after a course of
 captions and short answers, two models are trained for as many steps: ``vqa`` on short-answer questions alone, ``set``
@@ -18,15 +18,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import contest
 from mminstruct import config as configuration
 from mminstruct.engine.train import train as run_training
-from mminstruct.microworld import contest, shards
-from mminstruct.microworld.known import truth
+from mminstruct.microworld import shards
 from mminstruct.microworld.language import caption, facts_of, short_questions
 from mminstruct.microworld.oracle import Tally, bootstrap, judge_answer
-from mminstruct.microworld.quality import Measure, share, statements
 from mminstruct.microworld.scene import Scene, draw_scene
 from mminstruct.models.model import Model, with_image
+from mminstruct.quality.measures import Measure, share, statements
+from mminstruct.quality.truth import truth
 from mminstruct.stage import seed
 
 SHORT = "Answer the question using a single word or phrase."
@@ -53,7 +54,7 @@ class Asked:
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="mminstruct.microworld.experiment",
+        prog="lab.gain",
         description=(__doc__ or "").split("\n")[0],
         epilog="More words are overrides of each training, as `mminstruct train` takes them: workers.kind=local ...",
     )

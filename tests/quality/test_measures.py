@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from mminstruct import cli
-from mminstruct.microworld import known as truths
-from mminstruct.microworld import quality, report, shards
+from mminstruct.microworld import shards
 from mminstruct.microworld.catalogue import COLOURS, KINDS
 from mminstruct.microworld.families import FAMILIES, applicable
-from mminstruct.microworld.known import Tables
 from mminstruct.microworld.language import facts_of
-from mminstruct.microworld.quality import Measure, share, statements
+from mminstruct.quality import measures as quality
+from mminstruct.quality import report
+from mminstruct.quality import truth as truths
+from mminstruct.quality.measures import Measure, share, statements
+from mminstruct.quality.truth import Tables
 from mminstruct.stage import Drop
 from mminstruct.text.rules import RULES
-from tests.microworld.perfect import PerfectRun, Row
+from tests.quality.perfect import PerfectRun, Row
 
 
 @pytest.fixture(scope="module")

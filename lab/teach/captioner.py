@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mminstruct.microworld import language, teach_vision
+from lab.teach import vision as teach_vision
+from lab.teach.exam import WATCHED, WORLD
+from lab.teach.loop import Learner, Losses, quick_attention, teach
+from lab.teach.pictures import GRID, PATCH, SIDE, Pictures
+from lab.teach.vision import WIDTH, Seeing, draw_rows, scaled, vision_config, weighed
+from lab.teach.words import IMAGE, load_tokenizer
+from mminstruct.microworld import language
 from mminstruct.microworld.oracle import Tally, judge_caption
 from mminstruct.microworld.scene import draw_scene
-from mminstruct.microworld.teach_exam import WATCHED, WORLD
-from mminstruct.microworld.teach_loop import Learner, Losses, quick_attention, teach
-from mminstruct.microworld.teach_pictures import GRID, PATCH, SIDE, Pictures
-from mminstruct.microworld.teach_vision import WIDTH, Seeing, draw_rows, scaled, vision_config, weighed
-from mminstruct.microworld.teach_words import IMAGE, load_tokenizer
 from mminstruct.prompts import render
 
 PROMPT = Path(__file__).parents[2] / "conf" / "prompts" / "caption.md"
