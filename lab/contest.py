@@ -1,9 +1,9 @@
-"""A drawn benchmark: scenes, a question about each, and given answers whose share of right ones is known.
+"""A drawn benchmark: scenes, a question about each, and answers of which a known share is true.
 
     contest.write(folder, 500, {"strong": 0.85, "weak": 0.55})
-    python -m lab.contest --questions 240 --seed 2000 --to DIR      # questions alone, for models
+    python -m lab.contest --questions 240 --seed 2000 --to DIR      # questions only
 
-The files are in the form that MM-Instruct published its own in: JSON lines, joined by ``question_id``.
+The files have the format of MM-Instruct's own benchmark: JSON lines, joined by ``question_id``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def write(folder: str | Path, questions: int, contestants: Mapping[str, float], 
     """Draw *questions* scenes and write ``images/``, ``_truth/``, ``questions.json`` and ``answers/NAME.json``.
 
     Args:
-        folder: Where to.
-        questions: How many, each of a family of instructions that fits its scene, in a wording of the test split.
-        contestants: Share of answers that are true of the scene, by name; the others are written from a description
-            in which about half of the nouns, colours and numbers are changed, as a model's would be that sees badly.
+        folder: Target.
+        questions: Number of scenes; each question is of a family that applies to its scene, in a test wording.
+        contestants: Share of true answers by name. The others are written from a description in which about half of
+            the nouns, colours and numbers are changed, to imitate a model with poor vision.
         seed: Of scenes and answers.
     """
     folder = shards.write_coco(folder, range(questions), seed)
@@ -45,7 +45,7 @@ def write(folder: str | Path, questions: int, contestants: Mapping[str, float], 
         family = chance.choice(applicable(truth))
         text = family.instruction(truth, chance, "test")
         sentences = re.findall(r"[^.]+\.", language.caption(scene))
-        more = ["\n" + "".join(sentences[:size]).strip() for size in (1, 3)]  # true, and of some length
+        more = ["\n" + "".join(sentences[:size]).strip() for size in (1, 3)]  # true; they make answers longer
         asked.append(
             {
                 "question_id": number,
@@ -67,7 +67,7 @@ def write(folder: str | Path, questions: int, contestants: Mapping[str, float], 
 
 
 def _answer(family: Family, text: str, scene: Scene, chance: random.Random, *, right: bool) -> str:
-    """An answer of one of the family's styles that is wrong of the scene, unless *right* or none of a few tries is."""
+    """An answer in one of the family's styles; false unless *right*, or unless none of a few tries is false."""
     truth = facts_of(scene, place=True)
     if not right:
         for _ in range(_TRIES):
@@ -80,9 +80,9 @@ def _answer(family: Family, text: str, scene: Scene, chance: random.Random, *, r
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="lab.contest", description="Draw a benchmark's questions.")
+    parser = argparse.ArgumentParser(prog="python -m lab.contest", description="Draw a benchmark's questions.")
     parser.add_argument("--questions", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=5000, help="of the scenes: a world that no contestant learned from")
+    parser.add_argument("--seed", type=int, default=5000, help="of scenes that no contestant was trained on")
     parser.add_argument("--to", type=Path, required=True)
     given = parser.parse_args(words)
     folder = write(given.to, given.questions, {}, seed=given.seed)

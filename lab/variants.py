@@ -1,4 +1,4 @@
-"""Recipes with one thing changed, and the two stages that only such recipes have."""
+"""Recipes with one thing changed, and the stages that only these recipes have."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ from mminstruct import schemas
 from mminstruct.microworld import language
 from mminstruct.microworld.catalogue import COLOURS
 from mminstruct.microworld.reading import COUNTS, NOUNS
-from mminstruct.quality.truth import truth
+from mminstruct.quality.truth import read_truth
 from mminstruct.recipe import check, manifests
 from mminstruct.recipes import MMInstruct
 from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
 
 PAPER_K = 300
-"""The paper's k, whose place the k of the run under test takes; other k are scaled with it."""
-
-
+"""The paper's k. The k of the run under test stands for it, and other k are scaled likewise."""
 AGAIN = "as built, seed + "
-"""How the names of variants begin in which nothing but the seed is another one: what chance alone does."""
+"""Prefix of variants that change only the seed; they show the effect of chance."""
 SEEDS = (1, 2, 3)
 
 
 @dataclass(kw_only=True)
 class RawBank(Stage):
-    """No clustering: the bank is all distinct raw instructions, as they are."""
+    """No clustering: the bank is all distinct raw instructions, unchanged."""
 
     reads = {"instruct": whole("instruction_id", "instruction")}
     writes = schemas.SUMMARIZE
@@ -80,7 +78,7 @@ class HalfWrong(Stage):
 
 @dataclass(kw_only=True)
 class TrueCaption(Stage):
-    """A captioner without a fault: captions written from the truth."""
+    """Captions written from the truth, as a perfect captioner would write them."""
 
     folders: list[str]
     """Folders that ``mminstruct microworld`` wrote."""
@@ -90,7 +88,7 @@ class TrueCaption(Stage):
     takes = "image_id"
 
     def load(self) -> Transform:
-        known = truth([Path(folder) for folder in self.folders])
+        known = read_truth([Path(folder) for folder in self.folders])
 
         def caption(ingest: pa.Table) -> Made:
             rows: list[dict[str, Any] | Drop] = []
@@ -110,7 +108,7 @@ _NAMED = re.compile(
 
 
 def half_wrong(caption: str, image_id: str) -> str:
-    """*caption* with about half of its nouns, colours and numbers replaced, the same word always by the same other."""
+    """*caption* with about half of its nouns, colours and numbers replaced, each word always by the same other one."""
     rng = random.Random(f"half wrong {image_id}")
     others: dict[str, str] = {}
 
@@ -132,10 +130,11 @@ def half_wrong(caption: str, image_id: str) -> str:
 
 
 def variants(recipe: MMInstruct, folders: Sequence[Path]) -> dict[str, MMInstruct]:
-    """Recipes with one thing changed, by what it is; the run's own recipe is not among them.
+    """Recipes with one thing changed, by name; those that equal the run's own recipe are left out.
 
     Args:
-        folders: Where the truth of the run's images is.
+        recipe: Of the run.
+        folders: Folders with the truth of the run's images.
     """
     found: dict[str, MMInstruct] = {}
 

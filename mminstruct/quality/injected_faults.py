@@ -1,7 +1,7 @@
-"""Faults planted into good answers: how many of them each filter rule finds, and how often it is right.
+"""Faults injected into good answers, to measure precision and recall of each filter rule.
 
-The faults are worded as models word them; whoever wrote them knew the rules, so what the rules find of them is what
-they are meant to find, and no measure of faults that nobody thought of.
+The faults imitate the wording of models. Their authors knew the rules, so recall here shows that a rule finds what it
+is meant to find; it does not estimate recall on unforeseen faults.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from mminstruct.microworld.scene import draw_scene
 from mminstruct.text.rules import RULES, Context
 
 Fault = Callable[[str, Context, random.Random], str | None]
-"""Gives the answer with the fault in it, or None where such an answer cannot have it."""
+"""Returns the answer with the fault in it, or None where the fault does not fit this answer."""
 _OTHER_WORLD = 7_000_003
-"""Seed of the world that good answers are drawn from where a run has too few."""
+"""Seed of the world that good answers are drawn from where a run has too few of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer as the filter sees it, and the fault that was planted in it, if any."""
+    """One answer as the filter sees it."""
 
     answer: str
     context: Context
-    planted: str | None
+    injected: str | None
+    """Name of its fault; None in a good answer."""
     found: str | None
-    """The first rule that found something."""
+    """First rule that dropped it."""
 
 
 _REFUSALS = (
@@ -94,7 +95,7 @@ def _leaked(answer: str, context: Context, rng: random.Random) -> str:
     kind = rng.randrange(4)
     if kind == 0:
         return f"{answer}{rng.choice(_TOKENS)}"
-    if kind == 1:  # the answer goes on with the next example of its prompt
+    if kind == 1:  # the answer continues with another example of its prompt
         return f"{answer}\n\nImage: {context.description}\nAnswer: {answer}"
     if kind == 2:
         return f"Instruction: {context.instruction}\n\nImage: {context.description}\nAnswer: {answer}"
@@ -102,7 +103,7 @@ def _leaked(answer: str, context: Context, rng: random.Random) -> str:
 
 
 def _looped(answer: str, context: Context, rng: random.Random) -> str:
-    """Ends in its last line or sentence again and again, or in a few of its words."""
+    """Repeats the last line or sentence, or a few of its words, at the end."""
     between = "\n" if "\n" in answer else " "
     last = answer.strip().split("\n")[-1] if "\n" in answer else re.split(r"(?<=[.!?])\s+", answer.strip())[-1]
     if rng.random() < 0.5:
@@ -124,7 +125,7 @@ def _rambling(answer: str, context: Context, rng: random.Random) -> str:
 
 
 def _cut(answer: str, context: Context, rng: random.Random) -> str | None:
-    """Prose of 20 words and more, or a JSON object, that stops where it goes on."""
+    """Cuts prose of at least 20 words, or a JSON object, before its end."""
     text = answer.strip()
     if text.startswith("{"):
         return text[: int(len(text) * rng.uniform(0.5, 0.95))].rstrip("}").rstrip()
@@ -136,7 +137,7 @@ def _cut(answer: str, context: Context, rng: random.Random) -> str | None:
 
 
 def _cut_short(answer: str, context: Context, rng: random.Random) -> str | None:
-    """Verse, a list, a table or a short text that stops where it goes on: few words stand in its last line."""
+    """Cuts the last line of verse, a list, a table or a short text."""
     text = answer.strip()
     last = text.rsplit("\n", 1)[-1].split(" ")
     places = [n for n in range(2, min(14, len(last) - 1)) if last[n - 1][-1:].isalnum()]
@@ -167,13 +168,13 @@ FAULTS: dict[str, Fault] = {
     "url": _appended(_URLS),
     "pii": _appended(_PEOPLE),
 }
-"""A planter for each rule, by the rule's name."""
+"""A fault for each rule, by the rule's name."""
 HARD: dict[str, tuple[str, Fault]] = {"cut in verse, lists and short texts": ("cut", _cut_short)}
-"""Faults that a rule leaves alone by design, since good answers look the same: what it costs, by name."""
+"""Rule and fault by name: faults that a rule ignores by design, since good answers can look the same."""
 
 
 def drawn_answers(count: int) -> list[tuple[str, Context]]:
-    """Good answers from the families' own writers, of scenes and wordings that nothing was trained on."""
+    """Good answers that the families write themselves, for scenes and wordings that no model was trained on."""
     found = []
     for index in range(count):
         values, text = lessons.answer_example(
@@ -183,34 +184,34 @@ def drawn_answers(count: int) -> list[tuple[str, Context]]:
     return found
 
 
-def plant(good: Sequence[tuple[str, Context]], rules: Sequence[str], each: int = 100, seed: int = 0) -> list[Sample]:
-    """Every answer of *good* as it is, and up to *each* of them with each fault, as *rules* in turn judge them."""
+def inject(good: Sequence[tuple[str, Context]], rules: Sequence[str], each: int = 100, seed: int = 0) -> list[Sample]:
+    """Every answer of *good* unchanged, and up to *each* of them with each fault, as *rules* judge them in order."""
     samples = [_judged(answer, context, None, rules) for answer, context in good]
     for name, fault in [*FAULTS.items(), *((name, fault) for name, (_, fault) in HARD.items())]:
         rng = random.Random(f"plant {name} {seed}")
-        planted = 0
+        injected = 0
         for answer, context in rng.sample(list(good), len(good)):
-            bad = fault(answer, context, rng) if planted < each else None
+            bad = fault(answer, context, rng) if injected < each else None
             if bad is not None:
-                planted += 1
+                injected += 1
                 samples.append(_judged(bad, context, name, rules))
     return samples
 
 
-def _judged(answer: str, context: Context, planted: str | None, rules: Sequence[str]) -> Sample:
+def _judged(answer: str, context: Context, injected: str | None, rules: Sequence[str]) -> Sample:
     found = next((name for name in rules if RULES[name](answer, context) is not None), None)
-    return Sample(answer, context, planted, found)
+    return Sample(answer, context, injected, found)
 
 
 def precision(samples: Iterable[Sample], rule: str) -> list[tuple[bool, int]]:
-    """Of what *rule* was the first to find, whether it has just that fault."""
-    return [(sample.planted == rule, 1) for sample in samples if sample.found == rule and sample.planted not in HARD]
+    """For each sample that *rule* was the first to drop, whether it has that fault."""
+    return [(sample.injected == rule, 1) for sample in samples if sample.found == rule and sample.injected not in HARD]
 
 
 def recall(samples: Iterable[Sample], fault: str) -> list[tuple[bool, int]]:
-    """Of the answers with *fault*, whether the rule for it was the first to find something."""
+    """For each sample with *fault*, whether the rule for it was the first to drop it."""
     rule = HARD[fault][0] if fault in HARD else fault
-    return [(sample.found == rule, 1) for sample in samples if sample.planted == fault]
+    return [(sample.found == rule, 1) for sample in samples if sample.injected == fault]
 
 
 def with_limits(contexts: Iterable[tuple[str, Context]], config: dict[str, object]) -> list[tuple[str, Context]]:

@@ -1,13 +1,13 @@
-"""Judges that know the truth, and judges with planted faults: what a benchmark's statistics must find.
+"""Judge models that know the truth, some with injected faults, to test a benchmark's statistics.
 
-They are a backend, ``oracle``, so that they take the way of every judge: a prompt (``judge_oracle``, ``rubric_oracle``,
-which give the facts as JSON), a reply, its reading. The name says which:
+They are the backend ``oracle``, so they run like any other judge: a prompt (``judge_oracle`` or ``rubric_oracle``,
+which give the facts as JSON), a reply, its parsing. The model's name selects the behaviour:
 
-- ``oracle``: by the truth of the scene: better is what is right in every respect; of two that are not, what has the
-  form that was asked for; then what says the larger share of true things;
-- ``oracle:right=0.8``: right with that chance, else one of the two other verdicts;
-- ``oracle:first=0.3``: with that chance the answer shown first, else by the truth; 1: always A;
-- ``oracle:longer=1.5``: by the truth, as the log-odds of 2 for the better answer, and 1.5 for each doubling of length.
+- ``oracle``: judges by the truth of the scene. The better answer is the one that is right in every respect; if neither
+  or both are, the one with the requested form; then the one with the larger share of true statements;
+- ``oracle:right=0.8``: gives the true verdict with this probability, else one of the two others;
+- ``oracle:first=0.3``: prefers the answer shown first with this probability, else judges by the truth;
+- ``oracle:longer=1.5``: draws the verdict from log-odds: 2 for the better answer, plus 1.5 for each doubling of length.
 
 ``options.truth`` lists the folders that ``mminstruct microworld`` wrote.
 """
@@ -22,41 +22,42 @@ from pathlib import Path
 from typing import Any
 
 from mminstruct.microworld.language import facts_of
-from mminstruct.microworld.oracle import judge_answer
+from mminstruct.microworld.oracle import judge_answer, statements
 from mminstruct.microworld.scene import Scene
 from mminstruct.models.model import Model, Reply, Sampling
 from mminstruct.models.transcript import spent
 from mminstruct.prompts import Message
-from mminstruct.quality.measures import statements
-from mminstruct.quality.truth import Truth, truth
+from mminstruct.quality.truth import Truth, read_truth
 from mminstruct.text import words
 
 SURE = 2.0
-"""Log-odds with which the judge that likes length finds the better of two answers of one length."""
-PLANTED = ("right", "first", "longer")
+"""Log-odds of the better of two answers of equal length, for ``longer``."""
+FAULTS = ("right", "first", "longer")
 
 
 class Chatter:
-    """``Chat`` of a judge; see the module."""
+    """The ``Chat`` of a judge."""
 
     def __init__(self, model: Model) -> None:
-        kind, _, planted = model.name.partition(":")
-        self.fault, _, amount = planted.partition("=")
-        if kind != "oracle" or (planted and self.fault not in PLANTED):
+        kind, _, fault = model.name.partition(":")
+        self.fault, _, amount = fault.partition("=")
+        if kind != "oracle" or (fault and self.fault not in FAULTS):
             raise ValueError(
-                f"{model.name}: the backend oracle has oracle, and oracle:FAULT=X with {', '.join(PLANTED)}"
+                f"{model.name} is no model of the backend oracle: take oracle, or oracle:FAULT=X where FAULT is one of "
+                f"{', '.join(FAULTS)}"
             )
         try:
-            self.amount = float(amount or "nan") if planted else 0.0
+            self.amount = float(amount or "nan") if fault else 0.0
         except ValueError:
             self.amount = math.nan
         if math.isnan(self.amount) or (self.fault in ("right", "first") and not 0 <= self.amount <= 1):
-            raise ValueError(f"{model.name}: say how much, as in oracle:right=0.8; chances are from 0 to 1")
+            raise ValueError(f"{model.name}: give the fault a number, as in oracle:right=0.8; probabilities are 0 to 1")
         folders = model.options.get("truth") or []
-        self.known: Truth = truth([Path(folder) for folder in ([folders] if isinstance(folders, str) else folders)])
-        if not self.known:
+        folders = [folders] if isinstance(folders, str) else folders
+        self.truth: Truth = read_truth([Path(folder) for folder in folders])
+        if not self.truth:
             raise ValueError(
-                f"{model.name}: options.truth lists the folders of the scenes: mminstruct microworld --to DIR"
+                f"{model.name}: options.truth is empty; list folders that `mminstruct microworld --to DIR` wrote"
             )
 
     def chat(
@@ -73,20 +74,20 @@ class Chatter:
     def _reply(self, messages: list[Message], seed: int) -> Reply:
         try:
             asked = json.loads(messages[-1]["content"])
-            scene = self.known[asked["image_id"]].scene
+            scene = self.truth[asked["image_id"]].scene
         except (TypeError, ValueError, KeyError) as error:
-            said = f"no scene {error}" if isinstance(error, KeyError) else f"{error}: give it prompt: judge_oracle"
-            return Reply("", "error", error=f"the oracle cannot tell: {said}")
+            why = f"no scene {error}" if isinstance(error, KeyError) else f"{error}; set its prompt to judge_oracle"
+            return Reply("", "error", error=f"the oracle cannot judge: {why}")
         if "answer" in asked:
             (right, form, share), problems = _worth(asked["answer"], asked["question"], scene)
             grade = 10 if right else 4 + round(4 * share) if form else 1 + round(2 * share)
-            return _said({"reason": problems, "grade": grade})
+            return _reply({"reason": problems, "grade": grade})
         (first, one), (second, two) = (_worth(asked[name], asked["question"], scene) for name in ("first", "second"))
         truly = "A" if first > second else "B" if first < second else "neither"
         reason = f"first: {one}; second: {two}"
-        return _said({"reason": reason, "verdict": self._planted(truly, asked, random.Random(seed))})
+        return _reply({"reason": reason, "verdict": self._verdict(truly, asked, random.Random(seed))})
 
-    def _planted(self, truly: str, asked: dict[str, str], chance: random.Random) -> str:
+    def _verdict(self, truly: str, asked: dict[str, str], chance: random.Random) -> str:
         if self.fault == "right" and chance.random() >= self.amount:
             return chance.choice([verdict for verdict in ("A", "B", "neither") if verdict != truly])
         if self.fault == "first" and chance.random() < self.amount:
@@ -100,13 +101,13 @@ class Chatter:
 
 @functools.lru_cache(maxsize=1 << 14)  # an answer is judged in both orders, and by several judges
 def _worth(answer: str, question: str, scene: Scene) -> tuple[tuple[bool, bool, float], str]:
-    """What is compared: right in every respect, in the form asked for, share of true statements; and the faults."""
+    """Key to compare answers by (all right, form right, share of true statements), and what is wrong."""
     verdict = judge_answer(answer, question, scene)
     said = statements(answer, facts_of(scene, place=True), question)
-    share = max(0, said.right) / said.said if said.said else 0.0
+    share = said.right / said.said if said.said else 0.0
     return (verdict.ok, verdict.format_ok, share), "; ".join(verdict.problems) or "nothing is wrong"
 
 
-def _said(reply: dict[str, Any]) -> Reply:
+def _reply(reply: dict[str, Any]) -> Reply:
     text = json.dumps(reply)
     return Reply(text, "stop", tokens_in=1, tokens_out=len(text.split()))

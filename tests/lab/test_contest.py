@@ -11,7 +11,7 @@ from lab import contest
 from mminstruct.bench.sets import answers
 from mminstruct.microworld import families
 from mminstruct.microworld.oracle import judge_answer
-from mminstruct.quality.truth import truth
+from mminstruct.quality.truth import read_truth
 from mminstruct.stage import content_id
 
 SHARES = {"all": 1.0, "half": 0.5, "none": 0.0}
@@ -27,7 +27,7 @@ def asked(folder: Path) -> list[dict[str, str]]:
 
 
 def test_every_question_is_about_an_image_whose_truth_is_known_and_can_be_asked_of_it(folder: Path) -> None:
-    known, rows = truth([folder]), asked(folder)
+    known, rows = read_truth([folder]), asked(folder)
     assert len(rows) == len(known) == 60
     for row in rows:
         scene = known[content_id((folder / "images" / row["image"]).read_bytes())].scene
@@ -36,7 +36,7 @@ def test_every_question_is_about_an_image_whose_truth_is_known_and_can_be_asked_
 
 
 def test_answers_are_true_of_the_scene_as_often_as_is_planted(folder: Path) -> None:
-    known, rows = truth([folder]), asked(folder)
+    known, rows = read_truth([folder]), asked(folder)
     scenes = [known[content_id((folder / "images" / row["image"]).read_bytes())].scene for row in rows]
     for name, share in SHARES.items():
         given = answers(str(folder / "answers" / f"{name}.json"), None)
@@ -60,4 +60,4 @@ def test_the_same_numbers_draw_the_same_contest_and_another_seed_another(folder:
 def test_the_command_draws_questions_for_models_to_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     contest.main(["--questions", "3", "--seed", "7", "--to", str(tmp_path / "world")])
     assert "3 questions in" in capsys.readouterr().out
-    assert len(asked(tmp_path / "world")) == len(truth([tmp_path / "world"])) == 3
+    assert len(asked(tmp_path / "world")) == len(read_truth([tmp_path / "world"])) == 3

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab import contest, gain
-from lab.gain import Asked
+from lab.gain import Question
 from mminstruct.microworld import shards
 from mminstruct.microworld.families import FAMILIES, applicable, classify
 from mminstruct.microworld.language import facts_of
@@ -34,7 +34,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> list[Asked]:
+def asked(tmp_path_factory: pytest.TempPathFactory) -> list[Question]:
     return gain.exam(tmp_path_factory.mktemp("exam"), 40)
 
 
@@ -50,8 +50,8 @@ def test_both_trainings_share_their_questions_and_only_one_has_the_built_set(bui
     assert all((data / row["image"]).is_file() for row in base + both)
 
 
-def test_the_exam_is_about_scenes_and_in_wordings_that_nobody_learned(asked: list[Asked]) -> None:
-    told = [one for one in asked if one.wanted is None]
+def test_the_exam_is_about_scenes_and_in_wordings_that_nobody_learned(asked: list[Question]) -> None:
+    told = [one for one in asked if one.expected is None]
     assert len(told) == len(asked) - len(told) == 40
     assert {one.scene.seed for one in asked} == {2500}
     for one in told:
@@ -61,9 +61,9 @@ def test_the_exam_is_about_scenes_and_in_wordings_that_nobody_learned(asked: lis
             assert one.text != taught
 
 
-def test_a_model_that_is_right_wins_and_one_that_is_mute_loses(asked: list[Asked]) -> None:
+def test_a_model_that_is_right_wins_and_one_that_is_mute_loses(asked: list[Question]) -> None:
     right = [
-        one.wanted or FAMILIES[str(classify(one.text))].write(facts_of(one.scene), random.Random(0), one.text)
+        one.expected or FAMILIES[str(classify(one.text))].write(facts_of(one.scene), random.Random(0), one.text)
         for one in asked
     ]
     found = gain.measures(asked, {"base": right, "vqa": ["" for _ in asked], "set": right})
@@ -78,7 +78,7 @@ def test_a_model_that_is_right_wins_and_one_that_is_mute_loses(asked: list[Asked
 
 
 def test_an_answer_of_the_right_form_that_is_false_beats_none_and_loses_to_a_true_one(
-    asked: list[Asked], tmp_path: Path
+    asked: list[Question], tmp_path: Path
 ) -> None:
     contest.write(tmp_path, 40, {"false": 0.0, "true": 1.0}, seed=2500)
     said = {}

@@ -1,10 +1,10 @@
-"""A run without a fault: every text is written from the truth, so that each planted fault shows in its own measure."""
+"""A run without a fault: every text is written from the truth, so that each injected fault lowers its own measure."""
 
 from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.microworld import language
 from mminstruct.microworld.families import FAMILIES, applicable
-from mminstruct.quality.truth import Known
+from mminstruct.quality.truth import ImageTruth
+from mminstruct.recipes import MMInstruct
 from mminstruct.stage import Drop, instruction_id, pair_id
 from mminstruct.store import Receipt, Store
 from mminstruct.text.rules import RULES
@@ -23,16 +24,16 @@ Row = dict[str, Any]
 
 @dataclass
 class PerfectRun:
-    """Rows of all tables, to be spoilt before ``write``."""
+    """Rows of all tables, to be changed before ``write``."""
 
     source: Path
-    known: dict[str, Known]
+    known: dict[str, ImageTruth]
     rows: dict[str, list[Row]] = field(default_factory=dict)
     drops: dict[str, list[Drop]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rng = random.Random(0)
-        tables: dict[str, list[Row]] = {name: [] for name in schemas.TABLES}
+        tables: dict[str, list[Row]] = {field.name: [] for field in fields(MMInstruct)}
         seen: dict[str, list[str]] = {}
         for key, known in self.known.items():
             said = language.caption(known.scene)
@@ -64,16 +65,24 @@ class PerfectRun:
 
     def write(self, folder: Path) -> str:
         store = Store(str(folder))
-        for name, schema in schemas.TABLES.items():
+        for order, (name, rows) in enumerate(self.rows.items()):
             config = {"ingest": {"path": str(self.source)}, "filter": {"rules": list(RULES)}}.get(name, {})
-            store.write(json.dumps({"config": config}).encode(), name, "manifest.json")
-            rows = [{**{column.name: _nothing(column) for column in schema}, **row} for row in self.rows[name]]
+            store.write(json.dumps({"config": config, "order": order}).encode(), name, "manifest.json")
             table, drops = store.table(name), self.drops.get(name, [])
-            part = table.put("part-0000", pa.Table.from_pylist(rows, schema=schema))
+            part = table.put("part-0000", _table(rows, schemas.TABLES.get(name)))
             reasons = {drop.reason: 1 for drop in drops}
             table.commit(Receipt(key="part-0000", parts=[part], taken=0, kept=0, dropped=reasons,
                                  drops=table.put_drops("part-0000", drops)))  # fmt: skip
         return str(folder)
+
+
+def _table(rows: list[Row], schema: pa.Schema | None) -> pa.Table:
+    """*rows* with the columns of *schema*; a table of another recipe has those of its rows."""
+    if schema is None or any(column not in schema.names for row in rows for column in row):
+        return pa.Table.from_pylist(rows)
+    return pa.Table.from_pylist(
+        [{**{column.name: _nothing(column) for column in schema}, **row} for row in rows], schema=schema
+    )
 
 
 def _nothing(column: pa.Field) -> Any:

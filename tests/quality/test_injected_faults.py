@@ -5,19 +5,19 @@ import random
 import pytest
 
 from mminstruct.microworld.families import classify
-from mminstruct.quality import injected_faults as planted
+from mminstruct.quality import injected_faults
 from mminstruct.quality.injected_faults import FAULTS, HARD, Sample
 from mminstruct.text.rules import RULES, Context
 
 
 @pytest.fixture(scope="module")
 def good() -> list[tuple[str, Context]]:
-    return planted.drawn_answers(150)
+    return injected_faults.drawn_answers(150)
 
 
 @pytest.fixture(scope="module")
 def samples(good: list[tuple[str, Context]]) -> list[Sample]:
-    return planted.plant(good, list(RULES), each=40)
+    return injected_faults.inject(good, list(RULES), each=40)
 
 
 def rate(counts: list[tuple[bool, int]]) -> float:
@@ -30,35 +30,35 @@ def test_every_rule_has_a_fault_of_its_own() -> None:
     assert all(rule in RULES for rule, _ in HARD.values())
 
 
-def test_the_rules_find_what_is_planted_and_leave_good_answers_alone(samples: list[Sample]) -> None:
-    assert [sample for sample in samples if sample.planted is None and sample.found] == []
+def test_the_rules_find_what_is_injected_and_leave_good_answers_alone(samples: list[Sample]) -> None:
+    assert [sample for sample in samples if sample.injected is None and sample.found] == []
     for name in RULES:
-        assert rate(planted.recall(samples, name)) > 0.8, name
-        assert rate(planted.precision(samples, name)) > 0.9, name
+        assert rate(injected_faults.recall(samples, name)) > 0.8, name
+        assert rate(injected_faults.precision(samples, name)) > 0.9, name
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_that_sees_nothing_has_no_recall_and_one_that_is_left_out_is_not_found(
     name: str, good: list[tuple[str, Context]]
 ) -> None:
-    samples = planted.plant(good[:60], [rule for rule in RULES if rule != name], each=10)
-    assert rate(planted.recall(samples, name)) == 0
-    assert planted.precision(samples, name) == []
+    samples = injected_faults.inject(good[:60], [rule for rule in RULES if rule != name], each=10)
+    assert rate(injected_faults.recall(samples, name)) == 0
+    assert injected_faults.precision(samples, name) == []
 
 
 def test_a_rule_that_fires_at_everything_loses_its_precision(
     good: list[tuple[str, Context]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(RULES, "url", lambda answer, context: "an address")
-    samples = planted.plant(good[:60], ["url"], each=10)
-    assert rate(planted.recall(samples, "url")) == 1
-    assert rate(planted.precision(samples, "url")) < 0.2
+    samples = injected_faults.inject(good[:60], ["url"], each=10)
+    assert rate(injected_faults.recall(samples, "url")) == 1
+    assert rate(injected_faults.precision(samples, "url")) < 0.2
 
 
-def test_planting_is_the_same_every_time_and_draws_wordings_of_known_families(
+def test_injecting_is_the_same_every_time_and_draws_wordings_of_known_families(
     good: list[tuple[str, Context]],
 ) -> None:
-    assert planted.plant(good[:20], ["cut"], each=3) == planted.plant(good[:20], ["cut"], each=3)
+    assert injected_faults.inject(good[:20], ["cut"], each=3) == injected_faults.inject(good[:20], ["cut"], each=3)
     assert all(classify(context.instruction) for _, context in good)
 
 
@@ -75,5 +75,7 @@ def test_a_cut_ends_where_the_sentence_goes_on(good: list[tuple[str, Context]]) 
 
 
 def test_the_limits_of_the_runs_own_filter_are_kept() -> None:
-    [(_, context)] = planted.with_limits(planted.drawn_answers(1), {"min_words": 7, "languages": ["de"], "rules": []})
+    [(_, context)] = injected_faults.with_limits(
+        injected_faults.drawn_answers(1), {"min_words": 7, "languages": ["de"], "rules": []}
+    )
     assert (context.min_words, context.languages, context.max_words) == (7, ("de",), 1000)

@@ -1,4 +1,4 @@
-"""Judges that know the truth, and judges with planted faults: what they say, and that a benchmark finds the faults."""
+"""Judges that know the truth, and judges with injected faults: what they say, and that a benchmark finds the faults."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def test_a_planted_fault_shows_in_the_verdicts_as_often_as_is_planted(
 
 
 def test_a_judge_that_is_none_is_refused_and_says_what_there_is(drawn: Path, tmp_path: Path) -> None:
-    for name, said in [("oracel", "the backend oracle has oracle"), ("oracle:bias=1", "right, first, longer"),
-                       ("oracle:right", "say how much"), ("oracle:right=80", "chances are from 0 to 1"),
-                       ("oracle:longer=very", "say how much")]:  # fmt: skip
+    for name, said in [("oracel", "no model of the backend oracle"), ("oracle:bias=1", "right, first, longer"),
+                       ("oracle:right", "give the fault a number"), ("oracle:right=80", "probabilities are 0 to 1"),
+                       ("oracle:longer=very", "give the fault a number")]:  # fmt: skip
         with pytest.raises(ValueError, match=said):
             judge(drawn, name).chat()
     with pytest.raises(ValueError, match=r"options\.truth"):
@@ -116,7 +116,7 @@ def test_what_the_oracle_was_not_asked_in_its_own_words_is_an_error_and_no_verdi
     ):
         (reply,) = judge(drawn).chat().chat([[{"role": "user", "content": content}]], seeds=[0])
         assert (reply.text, reply.finish) == ("", "error")
-        assert "the oracle cannot tell" in str(reply.error)
+        assert "the oracle cannot judge" in str(reply.error)
 
 
 @pytest.mark.slow

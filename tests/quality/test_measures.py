@@ -5,21 +5,28 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
 from mminstruct import cli
+from mminstruct.checksum import seal_text
 from mminstruct.microworld import shards
 from mminstruct.microworld.catalogue import COLOURS, KINDS
 from mminstruct.microworld.families import FAMILIES, applicable
 from mminstruct.microworld.language import facts_of
-from mminstruct.quality import measures as quality
-from mminstruct.quality import report
-from mminstruct.quality import truth as truths
-from mminstruct.quality.measures import Measure, share, statements
-from mminstruct.quality.truth import Tables
+from mminstruct.microworld.oracle import statements
+from mminstruct.models.model import Model
+from mminstruct.quality.measure import Measure, share
+from mminstruct.quality.measures import MEASURES, measured
+from mminstruct.quality.measures.answers import by_kind, filtering
+from mminstruct.quality.measures.instructions import match
+from mminstruct.quality.run import JudgedRun
+from mminstruct.quality.truth import read_truth
 from mminstruct.stage import Drop
+from mminstruct.store import Store
 from mminstruct.text.rules import RULES
 from tests.quality.perfect import PerfectRun, Row
 
@@ -31,33 +38,31 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def perfect(world: Path) -> PerfectRun:
-    return PerfectRun(world, truths.truth([world]))
+    return PerfectRun(world, read_truth([world]))
 
 
 @pytest.fixture(scope="module")
 def faultless(perfect: PerfectRun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measure]:
-    return measured(perfect, tmp_path_factory.mktemp("faultless"))
+    return measures_of(perfect, tmp_path_factory.mktemp("faultless"))
 
 
-def measured(run: PerfectRun, folder: Path) -> dict[str, Measure]:
-    tables, known = Tables(run.write(folder / "run")), run.known
-    measures = [
-        *quality.caption(tables, known),
-        *quality.fuse(tables, known),
-        *quality.instruct(tables, known),
-        *quality.cluster(tables),
-        *quality.match(tables, known),
-        *quality.answer(tables, known),
-        *quality.whole(tables, known),
-    ]
-    return {f"{measure.stage}: {measure.name}": measure for measure in measures}
+def measures_of(run: PerfectRun, folder: Path) -> dict[str, Measure]:
+    judged = judged_run(run, folder)
+    titles = ("caption", "fuse", "instruct", "cluster", "summarize", "match", "answer", "whole")
+    found = [measure for title in titles for measure in MEASURES[title].measure(judged)]
+    return {f"{measure.stage}: {measure.name}": measure for measure in found}
+
+
+def judged_run(run: PerfectRun, folder: Path) -> JudgedRun:
+    return JudgedRun(run.write(folder / "run"), run.known)
 
 
 def test_a_run_without_a_fault_has_full_marks_in_everything(faultless: dict[str, Measure]) -> None:
     for name, measure in faultless.items():
         if name != "match: ... a random one of the bank would":
             assert measure.value == 1.0, name
-            assert measure.low in (None, 1.0)
+            assert measure.high is None or measure.high == pytest.approx(1.0)
+            assert measure.low is None or measure.low < 1.0  # a sample without a fault is no certainty
     stages = {measure.stage for measure in faultless.values()}
     assert stages == {"caption", "fuse", "instruct", "cluster", "summarize", "match", "answer", "whole"}
 
@@ -212,7 +217,7 @@ def test_a_fault_lowers_the_measure_that_it_should_and_no_other_that_is_aimed_at
     spoil, expected = FAULTS[fault]
     run = copy.deepcopy(perfect)
     spoil(run)
-    found = measured(run, tmp_path)
+    found = measures_of(run, tmp_path)
     aimed = {name for name, measure in faultless.items() if measure.aim is not None}
     assert {name for name in aimed if found[name].value < faultless[name].value} == expected
 
@@ -220,13 +225,15 @@ def test_a_fault_lowers_the_measure_that_it_should_and_no_other_that_is_aimed_at
 def test_right_answers_that_the_filter_lost_are_told(perfect: PerfectRun, tmp_path: Path) -> None:
     run = copy.deepcopy(perfect)
     run.rows["filter"] = run.rows["filter"][1:]
-    found = {m.name: m for m in report.filtering(Tables(run.write(tmp_path / "run")), run.known)}
+    found = {m.name: m for m in filtering(judged_run(run, tmp_path))}
     kept = found["right answers of the run kept"]
     assert kept.value == pytest.approx(1 - 1 / kept.n)
     assert {f"{rule}: recall" for rule in RULES} <= set(found)
 
 
-def test_chance_and_the_plain_nearest_are_told_beside_the_matched_ones(perfect: PerfectRun, tmp_path: Path) -> None:
+def test_chance_and_the_plain_nearest_are_told_beside_the_matched_ones(
+    perfect: PerfectRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bank = [row["instruction"] for row in perfect.rows["summarize"]]
     haiku = FAMILIES["haiku"].general
 
@@ -239,7 +246,9 @@ def test_chance_and_the_plain_nearest_are_told_beside_the_matched_ones(perfect: 
         def images(self, images: list[bytes]) -> np.ndarray:
             return np.array([[1.0, 0.0]] * len(images), np.float32)
 
-    found = {m.name: m.value for m in quality.match(Tables(perfect.write(tmp_path / "run")), perfect.known, Nearest())}
+    run = judged_run(perfect, tmp_path)
+    monkeypatch.setattr(run, "model", lambda table: SimpleNamespace(embed=Nearest))
+    found = {m.name: m.value for m in match(run)}
     scenes = [facts_of(known.scene, place=True) for known in perfect.known.values()]
     plants = sum(FAMILIES["haiku"].applies(facts) for facts in scenes)
     assert found["... the plain nearest would"] == plants / len(scenes)
@@ -254,7 +263,7 @@ def test_answers_are_told_by_kind_with_the_weakest_first(perfect: PerfectRun, tm
     spoilt = [row for row in run.rows["answer"] if row["answer"].startswith("{")]
     for row in spoilt:
         row["answer"] = "No."
-    first, *others = quality.by_kind(Tables(run.write(tmp_path / "run")), run.known)
+    first, *others = by_kind(judged_run(run, tmp_path))
     assert (first.name, first.value, first.n) == ("json_objects: right answers", 0.0, len(spoilt))
     assert {measure.value for measure in others} == {1.0}
 
@@ -269,6 +278,20 @@ def test_the_interval_grows_where_what_is_counted_stands_and_falls_together() ->
     assert together.low is not None
     assert together.high is not None
     assert 2 * (apart.high - apart.low) < together.high - together.low
+
+
+def test_the_interval_encloses_the_share_and_narrows_with_more_values() -> None:
+    [few] = share("stage", "name", [(n % 2, 1) for n in range(100)])
+    [many] = share("stage", "name", [(n % 2, 1) for n in range(1000)])
+    assert few.value == 0.5
+    assert few.low is not None
+    assert few.high is not None
+    assert many.low is not None
+    assert many.high is not None
+    assert 0.38 < few.low < 0.45 < 0.55 < few.high < 0.62
+    assert many.high - many.low < (few.high - few.low) / 2
+    [one] = share("stage", "name", [(1, 1)])
+    assert (one.value, one.low, one.high, one.interval) == (1.0, None, None, "")
 
 
 def test_nothing_counted_is_no_measure() -> None:
@@ -294,6 +317,7 @@ def test_the_command_prints_a_page_and_json_and_says_what_is_missing(
     page = capsys.readouterr().out
     assert "| caption | images that got a caption | 1.000 |" in page
     assert "aims are met; without those of the filter, " in page
+    assert "\nNo measure: ingest, embed, exemplify, export." in page
     assert "The scenes are of world 4242; " in page
     assert cli.main(["microworld-report", run, "--no-models", "--json", "--truth", str(perfect.source)]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -302,4 +326,38 @@ def test_the_command_prints_a_page_and_json_and_says_what_is_missing(
     assert cli.main(["microworld-report", run, "--no-models", "--truth", str(tmp_path)]) == 1
     assert "scenes.jsonl is missing" in capsys.readouterr().err
     assert cli.main(["microworld-report", str(tmp_path / "nowhere"), "--no-models"]) == 1
-    assert "ingest/manifest.json" in capsys.readouterr().err
+    assert "no run here" in capsys.readouterr().err
+
+
+def test_a_run_of_another_recipe_is_measured_where_its_tables_allow_and_told_what_is_not(
+    perfect: PerfectRun, tmp_path: Path
+) -> None:
+    other = copy.deepcopy(perfect)
+    for name in ("cluster", "summarize", "select"):  # no bank, so nothing that looks instructions up in it
+        del other.rows[name]
+    other.rows["verify"] = [{"image_id": key, "verdict": "yes"} for key in other.known]
+    found, unmeasured = measured(judged_run(other, tmp_path))
+    assert {measure.stage for measure in found} == {"caption", "fuse", "instruct"}
+    assert {line.partition(" ")[0] for line in unmeasured} == {
+        "ingest", "embed", "match", "exemplify", "answer", "filter", "export", "verify", "by",
+    }  # fmt: skip
+    assert "match (needs summarize.instruction_id, summarize.instruction)" in unmeasured
+
+
+def test_a_table_of_the_same_name_with_other_columns_is_not_measured(perfect: PerfectRun, tmp_path: Path) -> None:
+    other = copy.deepcopy(perfect)
+    other.rows["fuse"] = [{"image_id": key, "text": "A dog."} for key in other.known]
+    found, unmeasured = measured(judged_run(other, tmp_path))
+    assert {"fuse", "instruct", "answer"}.isdisjoint(measure.stage for measure in found)
+    assert "fuse (needs fuse.description)" in unmeasured
+    assert {"caption", "match", "whole", "by kind"} <= {measure.stage for measure in found}
+
+
+def test_the_model_of_a_measure_is_the_one_that_made_the_table(perfect: PerfectRun, tmp_path: Path) -> None:
+    url = perfect.write(tmp_path / "run")
+    config = {"models": {"eye": {"name": "micro:clip"}}, "recipe": {"match": {"model": "${models.eye}"}}}
+    Store(url).write(seal_text(yaml.safe_dump({"config": config})), "config.yaml")
+    run = JudgedRun(url, perfect.known, models=True)
+    assert run.model("match") == Model(name="micro:clip")
+    assert run.model("answer") is None
+    assert JudgedRun(url, perfect.known).model("match") is None
