@@ -1,4 +1,4 @@
-"""Teach the captioner: a LLaVA of the taught tower, a projector and a Llama of three layers."""
+"""Trains the captioner: a LLaVA of the trained vision tower, a projector and a Llama of three layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lab.teach import vision as teach_vision
+from lab.teach import vision
 from lab.teach.exam import WATCHED, WORLD
 from lab.teach.loop import Learner, Losses, quick_attention, teach
 from lab.teach.pictures import GRID, PATCH, SIDE, Pictures
@@ -25,9 +25,9 @@ from mminstruct.prompts import render
 PROMPT = Path(__file__).parents[2] / "conf" / "prompts" / "caption.md"
 BATCH = 24
 SEEN = GRID * GRID + 1
-"""Image tokens: every patch, and the one that stands for the whole."""
-_TOLD = 0.1
-"""How much what patches show counts beside the caption, while the tower learns with its reader."""
+"""Image tokens: one for each patch, and the class token."""
+_PATCH_WEIGHT = 0.1
+"""Weight of the tower's patch losses relative to the caption loss, while tower and text model train together."""
 
 
 def build(tokenizer: Any) -> Any:
@@ -63,7 +63,7 @@ def build(tokenizer: Any) -> Any:
 
 
 def make_processor(tokenizer: Any) -> Any:
-    """Pads a picture to a square and brings it to the size the tower knows; puts in as many tokens as it sees."""
+    """A processor that pads pictures to squares, resizes them to SIDE, and inserts one token per patch."""
     from transformers import LlavaProcessor
     from transformers.models.llava.image_processing_llava import LlavaImageProcessor
 
@@ -85,7 +85,7 @@ def make_processor(tokenizer: Any) -> Any:
 
 
 def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Token ids of the caption prompt before the image and behind it."""
+    """Token ids of the caption prompt before and after the image."""
     messages: list[Any] = list(render(PROMPT.read_text("utf-8")))
     messages[-1]["content"] = [{"type": "image"}, {"type": "text", "text": messages[-1]["content"]}]
     ids = tokenizer(
@@ -96,7 +96,7 @@ def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 class Reading:
-    """What a batch of captions costs, without the detours of ``generate`` and of padding masks."""
+    """Losses of a batch of captions, computed without ``generate`` and padding masks."""
 
     def __init__(self, model: Any, tokenizer: Any, pictures: Pictures, seed: int = 0) -> None:
         self.model, self.pictures, self.tokenizer = model, pictures, tokenizer
@@ -107,7 +107,7 @@ class Reading:
         ]
 
     def features(self, rows: np.ndarray[Any, Any]) -> Tensor:
-        """What the tower makes of pictures: (n, SEEN, width)."""
+        """States of the tower: (n, SEEN, width)."""
         inner = self.model.model
         pixels = scaled(self.pictures.pixels[rows], inner.multi_modal_projector.linear_1.weight.device)
         return inner.vision_tower(pixel_values=pixels).last_hidden_state  # type: ignore[no-any-return]
@@ -132,10 +132,10 @@ class Reading:
         )
         scores = self.model.lm_head(states[:, at:][learned]).float()
         caption = F.cross_entropy(scores, said[learned])
-        return {**told, "loss": caption + _TOLD * told.get("loss", 0.0), "caption": caption}
+        return {**told, "loss": caption + _PATCH_WEIGHT * told.get("loss", 0.0), "caption": caption}
 
     def captions(self, rows: Sequence[int], at_once: int = 50) -> list[str]:
-        """Greedy captions of the pictures in *rows*, as transformers makes them."""
+        """Greedy captions of the pictures in *rows*, by transformers' ``generate``."""
         image = self.model.config.image_token_index
         said: list[str] = []
         for start in range(0, len(rows), at_once):
@@ -148,7 +148,7 @@ class Reading:
 
 
 def judged(texts: Sequence[str], seed: int, start: int = 0) -> dict[str, float]:
-    """Precision and recall by aspect of captions of scenes from *start* on, and the share of perfect ones."""
+    """Precision and recall by aspect of captions of the scenes from *start* on, and the share of perfect captions."""
     sums: dict[str, Tally] = {}
     perfect = 0
     for index, text in enumerate(texts, start):
@@ -162,10 +162,10 @@ def judged(texts: Sequence[str], seed: int, start: int = 0) -> dict[str, float]:
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write model, bfloat16 from now on, and processor to *folder* with the tensor names of ``llava-hf`` checkpoints.
+    """Convert *model* to bfloat16; write it and its processor to *folder* with the tensor names of ``llava-hf``.
 
-    A LLaVA built from its configuration is saved by transformers 5 without the level ``vision_model``, and vLLM then
-    finds no tower.
+    transformers 5 saves a LLaVA that was built from its configuration without the level ``vision_model``, and then vLLM
+    does not find the tower.
     """
     from safetensors.torch import load_file, save_file
 
@@ -182,17 +182,17 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def tower_of(folder: Path) -> Any:
-    """The vision tower of the saved captioner in *folder*, as ``teach_vision`` saves it."""
+    """The vision tower of the saved captioner in *folder*, in the format of ``vision.train``."""
     from transformers import LlavaForConditionalGeneration
 
-    tower = teach_vision.build()
+    tower = vision.build()
     captioner = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     tower.load_state_dict(captioner.model.vision_tower.state_dict())
     return tower
 
 
-def _told(tower: Any, checkpoint: Path) -> Seeing | None:
-    """*tower* with the heads that *checkpoint* of ``teach_vision`` has for it; None where there is no such file."""
+def _with_heads(tower: Any, checkpoint: Path) -> Seeing | None:
+    """*tower* with its heads from *checkpoint* of ``vision.train``; None where there is no such file."""
     if not checkpoint.exists():
         return None
     seeing = Seeing(tower)
@@ -204,10 +204,10 @@ def _told(tower: Any, checkpoint: Path) -> Seeing | None:
 def train(
     work: Path, minutes: float, pictures: Pictures, held_out: Pictures, device: str = "cpu", resume: bool = False
 ) -> dict[str, float]:
-    """Teach from the tower in ``work/vision`` and save to ``work/captioner``.
+    """Train with the tower in ``work/vision`` and save to ``work/captioner``.
 
-    The tower stays as it is at first. Resumed beside ``work/vision.pt``, it learns on with its reader, and is told as
-    before what patches show.
+    The tower is frozen at first. With *resume* and a ``work/vision.pt``, it trains together with the text model and
+    keeps its patch losses.
     """
     from transformers import CLIPVisionModel
 
@@ -218,8 +218,8 @@ def train(
     model.model.vision_tower.load_state_dict(CLIPVisionModel.from_pretrained(work / "vision").state_dict())
     attention = quick_attention() if device == "cpu" else "sdpa"
     model.set_attn_implementation(attention)
-    # a tower that learns with a reader that cannot read yet forgets: Muon's steps are long however small the gradient
-    model.seeing = _told(model.model.vision_tower, work / "vision.pt") if resume else None
+    # An untrained text model would destroy the tower: Muon's steps are long however small the gradient is.
+    model.seeing = _with_heads(model.model.vision_tower, work / "vision.pt") if resume else None
     model.model.vision_tower.requires_grad_(model.seeing is not None)
     learner = Learner(model.to(device), rate=1e-3 if resume else 2e-3, slow="vision_tower")
     reading, unseen = Reading(model, tokenizer, pictures), Reading(model, tokenizer, held_out, WATCHED)
@@ -240,7 +240,7 @@ def train(
 
 
 def examined(folder: Path, held_out: Pictures, device: str = "cpu", number: int = 100) -> dict[str, float]:
-    """Scores of the saved captioner in *folder* on the first *number* pictures of the exam's world."""
+    """Scores of the captioner in *folder* on the first *number* pictures of the exam's world."""
     from transformers import LlavaForConditionalGeneration
 
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().to(device)

@@ -1,7 +1,7 @@
-"""Teach CLIP: pictures close to their captions and to the instructions that suit them.
+"""Trains CLIP to embed pictures close to their captions and to instructions that apply to them.
 
-The tower is the taught one, cut to its first layers; the text side is open_clip's own. What is saved is a folder that
-``open_clip`` opens with ``local-dir:``, tokenizer included.
+The image tower is the first layers of the trained vision tower, the text tower is open_clip's own. The saved folder
+includes the tokenizer; ``open_clip`` opens it with ``local-dir:``.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ BATCH = 40
 LAYERS = 4
 CONTEXT = 48
 SUITED = 4.0
-"""How much likelier an instruction about something special in the picture should be than one that fits any picture."""
+"""Target probability of an instruction about a thing in the picture, relative to one that fits any picture."""
 
 _PARTS = {"attn.out_proj": "self_attn.out_proj", "ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1",
           "mlp.c_proj": "mlp.fc2"}  # fmt: skip
-"""Parts of a layer, as open_clip and as transformers call them."""
+"""Parts of a layer: open_clip's name, transformers' name."""
 
 Batch = tuple[np.ndarray[Any, Any], Tensor, Tensor, Tensor]
 
 
 def config(vocabulary: int) -> dict[str, Any]:
-    """What ``open_clip_config.json`` holds."""
+    """Contents of ``open_clip_config.json``."""
     return {
         "model_cfg": {
             "embed_dim": 128,
@@ -62,7 +62,7 @@ def config(vocabulary: int) -> dict[str, Any]:
 
 
 def opened(tower: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of transformers' vision tower under open_clip's names."""
+    """Tensors of transformers' vision tower under open_clip's names."""
     named: dict[str, Tensor] = {
         "conv1.weight": tower["embeddings.patch_embedding.weight"],
         "class_embedding": tower["embeddings.class_embedding"],
@@ -79,7 +79,7 @@ def opened(tower: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Pairing(nn.Module):
-    """Tower and open_clip model; the tower stands in for the visual layers of the latter until it is saved."""
+    """An open_clip model whose visual layers are replaced by *tower* until it is saved."""
 
     def __init__(self, tower: Any, clip: Any) -> None:
         super().__init__()
@@ -107,19 +107,19 @@ class Pairing(nn.Module):
 
 
 def suits(facts: Any) -> list[float]:
-    """How likely each family's instruction should be for a picture with *facts*; sums to 1."""
+    """Target probability of each family's instruction for a picture with *facts*; sums to 1."""
     wanted = [(1.0 if f.topic == "any" else SUITED) if f.applies(facts) else 0.0 for f in FAMILIES.values()]
     return [share / sum(wanted) for share in wanted]
 
 
 class Texts:
-    """Token ids of what is said with the pictures of a world."""
+    """Token ids of captions and instructions for the pictures of a world."""
 
     def __init__(self, tokenizer: Any, seed: int) -> None:
         self.tokenizer, self.seed = tokenizer, seed
 
     def ids(self, texts: list[str]) -> Tensor:
-        """(n, CONTEXT), each closed by the end token, at which open_clip takes the vector."""
+        """(n, CONTEXT). Each text ends with the end token, whose state open_clip uses as the embedding."""
         rows = [[*ids[: CONTEXT - 1], 1] for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
         return torch.tensor([row + [2] * (CONTEXT - len(row)) for row in rows])
 
@@ -133,12 +133,12 @@ class Texts:
 def matched(
     seen: Tensor, texts: Callable[[list[str]], Tensor], seed: int, temperature: float = 0.02
 ) -> dict[str, float]:
-    """How well the unit vectors *seen*, of scenes 0, 1 ... of world *seed*, find their texts.
+    """Retrieval scores of the unit vectors *seen*, of scenes 0, 1, ... of world *seed*.
 
     Returns:
-        ``suits``: how often an instruction drawn by softmax over the ten nearest suits the picture; ``special``: how
-        often it is, besides, about something that not every picture holds; both for the general wordings and,
-        ``_new``, for ones that no training saw. ``caption_first``: how often the own caption is nearest of all.
+        ``suits``: how often an instruction drawn by softmax over the ten nearest applies to the picture; ``special``:
+        how often it also is about a thing that not every picture has; both for the general wordings and, with ``_new``,
+        for wordings that no training saw. ``caption_first``: how often a picture's own caption is the nearest one.
     """
     facts = [facts_of(draw_scene(index, seed)) for index in range(len(seen))]
     suit = torch.tensor([[f.applies(fact) for f in FAMILIES.values()] for fact in facts])
@@ -160,7 +160,7 @@ def matched(
 def train(
     work: Path, minutes: float, pictures: Pictures, held_out: Pictures, device: str = "cpu", resume: bool = False
 ) -> dict[str, float]:
-    """Teach from the tower in ``work/vision`` and save to ``work/clip``."""
+    """Train with the tower in ``work/vision`` and save to ``work/clip``."""
     from open_clip.model import CLIP
     from transformers import CLIPVisionModel
 
@@ -212,7 +212,7 @@ def train(
 
 
 def examined(folder: Path, held_out: Pictures, device: str = "cpu", number: int = 100) -> dict[str, float]:
-    """Scores of the saved CLIP in *folder*, opened by open_clip, on the first *number* pictures of the exam's world."""
+    """Scores of the CLIP in *folder*, opened by open_clip, on the first *number* pictures of the exam's world."""
     import open_clip
 
     clip, _ = open_clip.create_model_from_pretrained(f"local-dir:{folder}", device=device)
@@ -232,7 +232,7 @@ def examined(folder: Path, held_out: Pictures, device: str = "cpu", number: int 
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Write *tokenizer* so that it closes every text by itself, as open_clip expects of it."""
+    """Write *tokenizer* with a post-processor that appends the end token, as open_clip expects."""
     from tokenizers.processors import TemplateProcessing
 
     inner = tokenizer.backend_tokenizer

@@ -1,4 +1,4 @@
-"""Teach the microworld's text embedder: a BERT of two layers that puts wordings of one task close together."""
+"""Trains the text embedder: a BERT of two layers that embeds wordings of one task close together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mminstruct.microworld.scene import draw_scene
 
 WIDTH = 96
 LENGTH = 64
-"""Longest instruction, in tokens."""
+"""Maximum tokens of an instruction."""
 TEMPERATURE = 0.1
 EACH = 6
 """Instructions of each family in a batch."""
@@ -44,7 +44,7 @@ def build(vocabulary: int) -> Any:
 
 
 def ids_of(tokenizer: Any, texts: Sequence[str], rng: random.Random | None = None) -> tuple[Tensor, Tensor]:
-    """Token ids and mask, both (texts, longest); with *rng* one token in seven is left out."""
+    """Token ids and mask, both (texts, longest); with *rng*, each token is left out with probability 0.15."""
     rows = [ids[:LENGTH] for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
     if rng:
         rows = [[token for token in row if rng.random() > 0.15] or row for row in rows]
@@ -54,7 +54,7 @@ def ids_of(tokenizer: Any, texts: Sequence[str], rng: random.Random | None = Non
 
 
 def embed(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the token states that are no padding, at length one: (texts, width), fp32."""
+    """Mean of the token states without padding, normalised to unit length: (texts, width), fp32."""
     device = model.device
     states = model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state.float()
     weight = mask.to(device)[:, :, None].float()
@@ -62,9 +62,9 @@ def embed(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def instructions(rng: random.Random, split: Split, each: int, seed: int, indices: range) -> tuple[list[str], list[int]]:
-    """*each* instructions of every family, half of them about a thing in a scene of *indices* in world *seed*.
+    """*each* instructions of every family, for scenes in *indices* of world *seed*; and the index of their family.
 
-    In training a quarter of them are the seed instructions of the family, where it has some.
+    In training, a quarter of them are seed instructions of the family, if it has any.
     """
     texts, families = [], []
     seeds = [(text, classify(text)) for text in seed_instructions()] if split == "train" else []
@@ -85,11 +85,11 @@ def instructions(rng: random.Random, split: Split, each: int, seed: int, indices
 
 
 def purity(model: Any, tokenizer: Any, seed: int = 1000) -> dict[str, float]:
-    """Share of instructions about unseen scenes that are nearest to the centre of their own family.
+    """Share of instructions about unseen scenes that are nearest to the centroid of their own family.
 
     Returns:
-        ``purity``: wordings as in training; ``purity_new``: wordings that no training saw, among themselves;
-        ``purity_to_known``: such wordings held against the centres of the known ones.
+        ``purity``: for training wordings; ``purity_new``: for wordings that no training saw, with their own centroids;
+        ``purity_to_known``: for these, with the centroids of training wordings.
     """
     rng = random.Random(f"purity {seed}")
     known, own = instructions(rng, "train", 12, seed, range(2000))
@@ -112,9 +112,9 @@ def purity(model: Any, tokenizer: Any, seed: int = 1000) -> dict[str, float]:
 
 
 def train(folder: Path, work: Path, minutes: float, device: str = "cpu", resume: bool = False) -> Any:
-    """Teach with the tokenizer in *folder* and save model and tokenizer to ``work/embedder``.
+    """Train with the tokenizer in *folder* and save model and tokenizer to ``work/embedder``.
 
-    Supervised contrastive learning (Khosla et al. 2020): wordings of one family attract, all others repel.
+    Supervised contrastive loss (Khosla et al. 2020); wordings of one family are the positives.
     """
     from lab.teach.words import load_tokenizer
 
@@ -149,7 +149,7 @@ def train(folder: Path, work: Path, minutes: float, device: str = "cpu", resume:
 
 
 def examined(folder: Path, device: str = "cpu") -> dict[str, float]:
-    """Scores of the saved embedder in *folder*."""
+    """Scores of the embedder in *folder*."""
     from transformers import AutoModel
 
     from lab.teach.words import load_tokenizer

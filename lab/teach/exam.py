@@ -1,4 +1,4 @@
-"""Examine the microworld's models on scenes and wordings that none of them was taught with."""
+"""Exam of the language model, on scenes and wordings that it was not trained on."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mminstruct.microworld.oracle import judge_answer, judge_fuse, judge_instruc
 from mminstruct.microworld.scene import Scene, draw_scene
 
 WORLD = 1000
-"""Seed of the world that the exam is drawn from."""
+"""Seed of the exams' world."""
 WATCHED = 2000
-"""Seed of the world that progress is watched on while a model is taught."""
+"""Seed of the validation world, for scores during training."""
 
 
 def exam(folder: Path, number: int = 40, device: str = "cpu") -> dict[str, float]:
-    """Share of good replies of the language model in *folder*, greedy, by role; *number* scenes each.
+    """Share of good greedy replies of the language model in *folder*, by role; *number* scenes for each.
 
-    ``answer0`` has no example in its prompt and ``answer3`` three. Instructions are worded as in training, since that
-    is what the pipeline's own instructor and summariser write; ``_new`` marks wordings that no training saw.
+    ``answer0`` has no example in its prompt, ``answer3`` has three. Instructions have training wordings, which the
+    pipeline's instructor and summarizer write too; ``_new`` marks wordings that no training saw.
     """
     from transformers import AutoModelForCausalLM
 
@@ -58,7 +58,7 @@ def exam(folder: Path, number: int = 40, device: str = "cpu") -> dict[str, float
 
 
 def judge(role: str, values: dict[str, Any], reply: str, scene: Scene) -> dict[str, bool]:
-    """What the oracle says of a *reply* to the prompt of *role* with *values*."""
+    """The oracle's verdict on a *reply* to the prompt of *role* with *values*."""
     if role in ("fuse", "fuse_capsfusion"):
         return {"ok": judge_fuse(reply, values["caption"], values["alt_text"], scene).ok}
     if role == "instruct":
@@ -72,7 +72,7 @@ def judge(role: str, values: dict[str, Any], reply: str, scene: Scene) -> dict[s
 
 @torch.inference_mode()
 def answers(model: Any, tokenizer: Any, prompts: Sequence[list[int]], at_once: int = 20) -> list[str]:
-    """Greedy replies to token ids, padded on the left in batches of about equal length."""
+    """Greedy replies to prompts of token ids, in left-padded batches of similar length."""
     replies = [""] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
     for start in range(0, len(order), at_once):

@@ -1,4 +1,4 @@
-"""Teach the microworld's language model: a Mixtral of four experts, on the very prompts that the stages send."""
+"""Trains the language model, a Mixtral of four experts, on the prompts that the stages send."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ from mminstruct.microworld.scene import Scene, draw_scene
 from mminstruct.prompts import Message, render
 
 TOKENS = 4096
-"""Tokens of a batch, padding included."""
+"""Tokens of a batch, including padding."""
 PROMPT_SHARE = 0.06
-"""Share of prompt tokens that are learned too: copying shows there first."""
+"""Share of prompt tokens that also get a loss; copying is learned there first."""
 
 PROMPTS = Path(__file__).parents[2] / "conf" / "prompts"
 ROLES = {"fuse": 22, "fuse_capsfusion": 4, "instruct": 26, "summarize": 4, "answer": 36, "exemplify": 8}
-"""How often each prompt is taught: fuse is mostly copying word for word, which every other role needs too."""
+"""Weights of the prompts. fuse is mostly verbatim copying, which every other role needs too."""
 COPIES = 0.08
-"""Share of lessons that only ask to repeat a row of chance tokens: the quickest way to learn exact copying.
-A model that goes on knows it."""
+"""Extra lessons, as a share, that only repeat random tokens: the fastest way to learn exact copying. Not on resume."""
 
 Coded = tuple[list[int], list[int]]
 
 
 def build(vocabulary: int) -> Any:
-    """A Mixtral with 5.4 million parameters, 3 million of them at work for a token."""
+    """A Mixtral with 5.4 million parameters, 3 million of them active per token."""
     from transformers import MixtralConfig, MixtralForCausalLM
 
     config = MixtralConfig(
@@ -63,7 +62,7 @@ def build(vocabulary: int) -> Any:
 
 
 def packed(pairs: Sequence[Coded], tokens: int = TOKENS) -> Iterator[list[Coded]]:
-    """Batches of alike length: rows times the longest row is at most *tokens*."""
+    """Batches of pairs of similar length; rows times the longest row is at most *tokens*."""
     batch: list[Coded] = []
     for pair in sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1])):
         if batch and (len(batch) + 1) * (len(pair[0]) + len(pair[1])) > tokens:
@@ -75,7 +74,7 @@ def packed(pairs: Sequence[Coded], tokens: int = TOKENS) -> Iterator[list[Coded]
 
 
 def tensors(batch: Sequence[Coded], rng: random.Random, prompt_share: float = PROMPT_SHARE) -> tuple[Tensor, Tensor]:
-    """Token ids and labels, both (rows, longest); labels already stand where they are foretold, -100 is not learned."""
+    """Token ids and labels, both (rows, longest). Labels are shifted to where they are predicted; -100 has no loss."""
     longest = max(len(prompt) + len(target) for prompt, target in batch)
     ids, labels = torch.full((len(batch), longest), 2), torch.full((len(batch), longest), -100)
     for row, (prompt, target) in enumerate(batch):
@@ -88,7 +87,7 @@ def tensors(batch: Sequence[Coded], rng: random.Random, prompt_share: float = PR
 
 
 class Lessons(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches of lessons on scenes that nobody is tested on."""
+    """Endless batches of lessons on training scenes."""
 
     def __init__(self, folder: Path, start: int = 0, pool: int = 2048, copies: float = COPIES) -> None:
         self.folder, self.start, self.pool, self.copies = folder, start, pool, copies
@@ -115,7 +114,7 @@ def _copy(vocabulary: int, rng: random.Random) -> Coded:
 def lesson_values(
     role: str, scene: Scene, rng: random.Random, split: Split, shots: int = 0
 ) -> tuple[dict[str, Any], str]:
-    """What a stage puts into the prompt of *role* for *scene*, and the answer wished for."""
+    """Variables of the prompt of *role* for *scene*, and the target answer."""
     if role in ("fuse", "fuse_capsfusion"):
         values: dict[str, Any] = lessons.fuse_example(scene, rng)
         return values, values.pop("target")
@@ -141,7 +140,7 @@ def _prompt(role: str) -> str:
 
 
 def training_lessons(rng: random.Random) -> Iterator[tuple[list[Message], str]]:
-    """Chats and answers without end, on scenes 0 to 99,999 of world 0."""
+    """Endless chats and target answers, on scenes 0 to 99,999 of world 0."""
     roles, weights = zip(*ROLES.items(), strict=True)
     while True:
         role = rng.choices(roles, weights)[0]
@@ -151,14 +150,14 @@ def training_lessons(rng: random.Random) -> Iterator[tuple[list[Message], str]]:
 
 
 def cost_of(model: Any) -> Any:
-    """Cross-entropy of the labelled tokens, and Mixtral's price for experts that idle."""
+    """Cross-entropy of the labelled tokens, plus Mixtral's load-balancing loss."""
     from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
     def cost(batch: tuple[Tensor, Tensor]) -> Losses:
         device = model.lm_head.weight.device
         ids, labels = batch[0].to(device), batch[1].to(device)
         out = model.model(input_ids=ids, output_router_logits=True)
-        learned = labels.view(-1) != -100  # a softmax over every token would cost as much as two layers
+        learned = labels.view(-1) != -100  # a softmax over all tokens would cost as much as two layers
         logits = model.lm_head(out.last_hidden_state.reshape(-1, model.config.hidden_size)[learned]).float()
         loss = F.cross_entropy(logits, labels.view(-1)[learned])
         balance = load_balancing_loss_func(tuple(r.float() for r in out.router_logits), 4, 2)
@@ -168,7 +167,7 @@ def cost_of(model: Any) -> Any:
 
 
 def tokenizer_for(folder: Path) -> Any:
-    """The tokenizer in *folder*; where there is none, one is learned from lessons and captions, and saved there."""
+    """The tokenizer in *folder*; if there is none, one is trained on lessons and saved there."""
     if not (folder / "tokenizer.json").exists():
         rng = random.Random("words")
         chats = itertools.islice(training_lessons(rng), 20_000)
@@ -178,7 +177,7 @@ def tokenizer_for(folder: Path) -> Any:
 
 
 def train(work: Path, minutes: float, device: str = "cpu", resume: bool = False) -> dict[str, float]:
-    """Teach, and save model and tokenizer to ``work/llm``; what going on needs is ``work/llm.pt``."""
+    """Train; save model and tokenizer to ``work/llm`` and the checkpoint to ``work/llm.pt``."""
     tokenizer = tokenizer_for(work / "llm")
     model = build(len(tokenizer)).to(device)
     if resume:

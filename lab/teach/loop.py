@@ -1,8 +1,8 @@
-"""The loop that every teacher of the microworld's models runs: weights of a fast precision compute, full ones learn.
+"""The training loop of all models: forward and backward in a fast precision, updates in fp32.
 
-Matrices learn by Muon (Jordan 2024: momentum made orthogonal by Newton-Schulz steps, scaled to the root mean square of
-Adam's updates as in Liu et al. 2025), everything else by Adam. A budget in minutes decides how long; the learning rate
-follows the share of it that is spent.
+Matrices are updated by Muon (Jordan 2024: momentum orthogonalised by Newton-Schulz steps, scaled to the root mean
+square of Adam's updates as in Liu et al. 2025), other parameters by Adam. Training ends after a time in minutes; the
+learning rate depends on the share of it that has passed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 Losses = dict[str, Tensor]
-"""What a batch costs, by name; ``loss`` is what is learned, the others are only recorded."""
+"""Losses of a batch by name; ``loss`` is minimised, the others are only recorded."""
 
 _BY_ADAM = ("embed", "lm_head", "gate.weight", "class_embedding", "head", "projection", "token_embedding", "logit")
-"""Parts of names of matrices that are no maps between hidden states: Muon would flatten what makes them differ."""
+"""Parts of names of matrices that do not map between hidden states; Muon would equalise their rows."""
 
 
 def precision(device: str | torch.device = "cpu") -> torch.dtype:
-    """bfloat16 where *device* multiplies it in hardware, else float32.
+    """bfloat16 where *device* has hardware for it, else float32.
 
     A Zen 3 core without it makes 1.2 GFLOP/s in bfloat16 and 57 in float32; a Zen 5 core with it 490 and 110.
     """
@@ -34,7 +34,7 @@ def precision(device: str | torch.device = "cpu") -> torch.dtype:
 
 
 def _orthogonal(matrices: Tensor) -> Tensor:
-    """Nearest half-orthogonal matrices, roughly: singular values end between 0.7 and 1.2. Shape (n, rows, columns)."""
+    """Approximate nearest semi-orthogonal matrices, singular values 0.7 to 1.2. Shape (n, rows, columns)."""
     x = matrices.to(precision(matrices.device))
     tall = x.shape[-2] > x.shape[-1]
     if tall:
@@ -48,13 +48,13 @@ def _orthogonal(matrices: Tensor) -> Tensor:
 
 
 class Learner:
-    """Trains *model* in the ``precision`` of its device while fp32 copies of its parameters take the steps.
+    """Optimizer of *model*, which computes in the ``precision`` of its device; updates go to fp32 copies.
 
     Args:
-        model: on its device; it is brought to that precision.
-        rate: peak learning rate, for Muon and Adam alike.
-        decay: weight decay of matrices.
-        slow: part of the names of parameters that learn at a quarter of the rate.
+        model: On its device; converted to that precision.
+        rate: Peak learning rate of Muon and Adam.
+        decay: Weight decay of matrices.
+        slow: Part of the names of parameters that have a quarter of the rate.
     """
 
     def __init__(self, model: nn.Module, rate: float = 4e-3, decay: float = 0.02, slow: str | None = None) -> None:
@@ -74,7 +74,7 @@ class Learner:
 
     @torch.no_grad()
     def step(self, share: float) -> None:
-        """Take one step with *share* of the peak rate, and forget the gradients; one that is not finite is skipped."""
+        """Update with *share* of the peak rate and clear the gradients; non-finite gradients are skipped."""
         self.steps += 1
         alike: dict[tuple[int, ...], list[tuple[str, Tensor]]] = {}
         for name, p in self.named:
@@ -105,14 +105,14 @@ class Learner:
             p.copy_(self.full[name])
 
     def save(self, path: Path) -> None:
-        """Write everything that going on needs, whole or not at all."""
+        """Write a checkpoint atomically."""
         state = {"full": self.full, "first": self.first, "second": self.second, "steps": self.steps}
         torch.save(state, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
-        """Go on from *path*; names that it lacks, or holds in another shape, keep what they have."""
+        """Load the checkpoint *path*. Parameters that it lacks, or has in another shape, stay as they are."""
         state = torch.load(path, map_location=next(iter(self.full.values())).device, weights_only=True)
         self.steps = state["steps"]
         for kept in ("full", "first", "second"):
@@ -123,7 +123,7 @@ class Learner:
 
 
 def share_of(progress: float, warm: float = 0.02, hold: float = 0.4) -> float:
-    """Share of the peak rate at *progress* (0 to 1): up, level, then straight down to nothing."""
+    """Share of the peak rate at *progress* (0 to 1): warmup, constant, then linear decay to 0."""
     return min(progress / warm, 1.0) if progress < hold else max(0.0, (1 - progress) / (1 - hold))
 
 
@@ -138,14 +138,20 @@ def teach(
     report: Callable[[], dict[str, float]] | None = None,
     resume: bool = False,
 ) -> list[dict[str, float]]:
-    """Teach for *minutes*; a row a minute goes to ``work/name.jsonl``, what going on needs to ``work/name.pt``.
+    """Train for *minutes*. Each minute, write a row to ``work/name.jsonl`` and a checkpoint to ``work/name.pt``.
 
     Args:
-        learner: holds the model.
-        batches: endless, from the number of steps that were taken before; loading them counts.
-        cost: losses of a batch, with a graph behind ``loss``.
-        report: scores to record beside the losses, five times in all.
-        resume: start from ``work/name.pt`` where it is there.
+        learner: Model and optimizer.
+        batches: From the number of earlier steps to an endless iterator; time to load a batch counts.
+        cost: Losses of a batch; ``loss`` has a graph.
+        minutes: Training time.
+        name: Of the files.
+        work: Folder of the files.
+        report: Scores to record with the losses, five times in all.
+        resume: Whether to start from ``work/name.pt`` if it exists.
+
+    Returns:
+        The rows.
     """
     checkpoint, curve = work / f"{name}.pt", []
     if resume and checkpoint.exists():
@@ -197,10 +203,11 @@ def _write(path: Path, row: dict[str, float]) -> dict[str, float]:
 
 
 def quick_attention() -> str:
-    """Register, and name, the attention that learns fastest on a CPU here; elsewhere PyTorch's own is better.
+    """Register an attention that trains faster on a CPU than PyTorch's own, and return its name.
 
-    Two batched products and a softmax in bfloat16 take a third of the time of the fused kernel's backward at the
-    lengths of these models (100 to 300 tokens). Causal where the module is; it knows no padding, so pad on the right.
+    Two batched products and a softmax in bfloat16 take a third of the time of the fused kernel's backward pass at the
+    lengths of these models (100 to 300 tokens). It is causal where the module is. It has no padding mask, so pad on
+    the right.
     """
     from transformers import AttentionInterface
 

@@ -1,4 +1,4 @@
-"""Pictures to teach from, drawn once at training size, and what every patch of them shows."""
+"""Training pictures, drawn once at the size of the models' input, and labels of every patch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mminstruct.microworld.scene import Scene, draw_scene
 from mminstruct.readers.image import load
 
 SIDE = 192
-"""Side of a picture as the models see it, in pixels."""
+"""Side of a model's input, in pixels."""
 PATCH = 16
 """Side of a patch, in pixels."""
 GRID = SIDE // PATCH
@@ -33,41 +33,41 @@ LOCAL: dict[str, tuple[str | None, ...]] = {
     "word": (None, *WORDS),
     "role": (None, *(f"{name} {end}" for name in RELATIONS for end in ("subject", "target"))),
 }
-"""What can be said of the group that a patch shows."""
+"""Classes of the group that a patch shows, by head."""
 WHOLE: dict[str, tuple[str | None, ...]] = {
     "setting": tuple(SETTINGS),
     "time": (None, *TIMES),
     "weather": (None, *WEATHERS),
 }
-"""What can be said of the whole picture."""
+"""Classes of the whole picture, by head."""
 _COVERED = 0.15
-"""Share of a patch that a thing must cover for the patch to show it."""
+"""Least share of a patch that a thing covers if the patch shows it."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """*n* pictures with their truth, as arrays in files that are mapped into memory."""
+    """*n* pictures and their labels, as memory-mapped arrays."""
 
     pixels: Bytes
     """(n, SIDE, SIDE, 3)."""
     owners: Bytes
     """(n, GRID * GRID): 0 for the backdrop, g + 1 where a patch shows group g."""
     centres: Bytes
-    """(n, GRID * GRID): 1 where the middle of what is visible of a thing lies."""
+    """(n, GRID * GRID): 1 at the centre of the visible part of a thing."""
     groups: Bytes
-    """(n, 4, len(LOCAL)): places of the groups' values in ``LOCAL``."""
+    """(n, 4, len(LOCAL)): class indices of the groups."""
     wholes: Bytes
-    """(n, len(WHOLE)): places of the values in ``WHOLE``."""
+    """(n, len(WHOLE)): class indices of the picture."""
 
     def __len__(self) -> int:
         return len(self.pixels)
 
 
 def seen(scene: Scene) -> tuple[Bytes, Bytes, Bytes, Bytes, Bytes]:
-    """Draw *scene* and tell what its patches show: one row of each array of ``Pictures``."""
+    """One row of each array of ``Pictures``, for *scene*."""
     drawn = render(scene)
     image = drawn.image
-    if scene.index % 4:  # shards hold JPEG
+    if scene.index % 4:  # most shards hold JPEG
         packed = io.BytesIO()
         image.save(packed, "JPEG", quality=70 + scene.index % 29)
         image = load(packed.getvalue())
@@ -102,8 +102,8 @@ def _seen(pair: tuple[int, int]) -> tuple[Bytes, Bytes, Bytes, Bytes, Bytes]:
     return seen(draw_scene(*pair))
 
 
-def pictures(folder: Path, count: int, seed: int = 0, workers: int = 2, start: int = 0) -> Pictures:
-    """Scenes *start* to *start* + *count* - 1 of world *seed*, drawn where *folder* does not hold them yet."""
+def drawn_once(folder: Path, count: int, seed: int = 0, workers: int = 2, start: int = 0) -> Pictures:
+    """Scenes *start* to *start* + *count* - 1 of world *seed*, from files in *folder*, which are drawn if missing."""
     here = folder / f"{SIDE}-{PATCH}-{seed}-{start}-{count}"
     if not here.exists():
         new = here.with_suffix(".new")
@@ -116,7 +116,7 @@ def pictures(folder: Path, count: int, seed: int = 0, workers: int = 2, start: i
 
 
 def drawn(count: int, seed: int) -> Pictures:
-    """The first *count* scenes of world *seed*, drawn here and now and kept in memory."""
+    """The first *count* scenes of world *seed*, drawn now and kept in memory."""
     rows = [seen(draw_scene(index, seed)) for index in range(count)]
     return Pictures(*(np.stack(part) for part in zip(*rows, strict=True)))
 

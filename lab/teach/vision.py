@@ -1,8 +1,8 @@
-"""Teach the eye: a CLIP vision tower that learns from the true masks what every patch shows.
+"""Trains a CLIP vision tower to classify what every patch shows, with labels from the true masks.
 
-A model of this size cannot find out from captions alone, in an hour on two cores, what a dog is. It can when every
-patch is told its group's kind, colour, size, action, number, word and part in a relation. The heads that learn this
-are thrown away; captioner and CLIP start from the tower.
+A model of this size does not learn from captions alone, in an hour on two cores, what a dog looks like. It does with
+labels for every patch: its group's kind, colour, size, action, number, word and role in a relation. Captioner and CLIP
+start from the tower; its classification heads are discarded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lab.teach.pictures import LOCAL, PATCH, SIDE, WHOLE, Pictures
 WIDTH = 192
 BATCH = 64
 KEPT = 56
-"""Patches of a picture that are looked at in three of four batches; the fourth has all patches of fewer pictures."""
+"""Patches of a picture used in three of four batches; the fourth has all patches of a third of the pictures."""
 
 
 def build() -> Any:
@@ -48,23 +48,23 @@ def vision_config() -> Any:
 
 
 def scaled(pixels: np.ndarray[Any, Any], device: Any = "cpu") -> Tensor:
-    """(n, side, side, 3) bytes as (n, 3, side, side) from -1 to 1, in the ``precision`` of *device*."""
+    """(n, side, side, 3) bytes to (n, 3, side, side), -1 to 1, in the ``precision`` of *device*."""
     return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).to(precision(device)).div_(127.5).sub_(1)
 
 
 class Seeing(nn.Module):
-    """The tower with a linear head for everything that can be said of a patch or a picture."""
+    """The tower with a linear classification head for each property of a patch or a picture."""
 
     def __init__(self, tower: Any) -> None:
         super().__init__()
         self.tower = tower
         self.norm = nn.LayerNorm(WIDTH)
         sizes = {"centre": 2, **{name: len(values) for name, values in (LOCAL | WHOLE).items()}}
-        sizes["kind"] += 1  # nothing but the backdrop
+        sizes["kind"] += 1  # class 0 is the backdrop
         self.heads = nn.ModuleDict({name: nn.Linear(WIDTH, size) for name, size in sizes.items()})
 
     def states(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Normed states (n, 1 + patches, width), the whole first; of the patches in *keep* (n, k) alone where given."""
+        """Normalised states (n, 1 + patches, width), class token first; only of the patches *keep* (n, k) if given."""
         inner = self.tower
         parts = inner.embeddings(images)
         if keep is not None:
@@ -75,11 +75,14 @@ class Seeing(nn.Module):
     def pairs(
         self, pictures: Pictures, rows: np.ndarray[Any, Any], kept: int | None = None, states: Tensor | None = None
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Scores and truths by head, for the pictures in *rows*.
+        """Logits and labels by head, for the pictures in *rows*.
 
-        With *kept*, only so many patches of each are looked at, those that show things first: most show the backdrop,
-        and a tower learns from a third of the patches three times as fast. *states* are what the tower has made of all
-        patches already.
+        Args:
+            pictures: All pictures.
+            rows: Indices of pictures.
+            kept: Number of patches to use of each picture, those that show things first. Most patches show the
+                backdrop, and training on a third of them is three times as fast.
+            states: States of all patches, if they are already computed.
         """
         device = self.norm.weight.device
         owners = torch.from_numpy(pictures.owners[rows]).long().to(device)
@@ -103,23 +106,23 @@ class Seeing(nn.Module):
         pairs |= {name: (self.heads[name](whole), wholes[:, n]) for n, name in enumerate(WHOLE)}
         signs = its[:, list(LOCAL).index("word")] > 0
         scores, truth = pairs["word"]
-        if bool(signs.any()):  # few patches are of signs, and what they say is hard to learn
+        if bool(signs.any()):  # few patches show signs, and words are hard to learn
             pairs["word"] = (scores[signs], truth[signs])
         return pairs
 
 
 WEIGHTS = {"kind": 2.0, "count": 1.5, "word": 0.7}
-"""How much a head counts; 1 where not named."""
+"""Loss weights of heads; 1 for the others."""
 
 
 def weighed(pairs: dict[str, tuple[Tensor, Tensor]]) -> Losses:
-    """Cross-entropy of every head, and as ``loss`` their weighted sum."""
+    """Cross-entropy of every head; ``loss`` is their weighted sum."""
     parts = {name: F.cross_entropy(scores.float(), truth) for name, (scores, truth) in pairs.items()}
     return {"loss": sum((WEIGHTS.get(n, 1.0) * p for n, p in parts.items()), torch.zeros(())), **parts}
 
 
 def draw_rows(count: int, size: int, seed: int) -> Iterator[np.ndarray[Any, Any]]:
-    """Rows of batches: every picture once an epoch, sorted within a batch as files are read."""
+    """Row indices of batches: every picture once per epoch, sorted within a batch for sequential reads."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(count)
@@ -133,7 +136,7 @@ def _batches(count: int, seed: int) -> Iterator[tuple[np.ndarray[Any, Any], int 
 
 
 def accuracy(model: Seeing, pictures: Pictures) -> dict[str, float]:
-    """Share of patches, or pictures, that every head gets right; ``thing`` is kind where there is a thing."""
+    """Accuracy of every head over patches or pictures; ``thing`` is ``kind`` over patches that show a thing."""
     right: dict[str, list[Tensor]] = {}
     for at in range(0, len(pictures), 64):
         for name, (scores, truth) in model.pairs(pictures, np.arange(at, min(at + 64, len(pictures)))).items():
@@ -147,7 +150,7 @@ def accuracy(model: Seeing, pictures: Pictures) -> dict[str, float]:
 def train(
     work: Path, minutes: float, pictures: Pictures, held_out: Pictures, device: str = "cpu", resume: bool = False
 ) -> dict[str, float]:
-    """Teach, and save the tower to ``work/vision``."""
+    """Train, and save the tower to ``work/vision``."""
     tower = build()
     if resume:
         tower.load_state_dict(type(tower).from_pretrained(work / "vision").state_dict())

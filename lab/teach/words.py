@@ -1,4 +1,4 @@
-"""The tokenizer that all models of the microworld share, and its chat template."""
+"""The tokenizer of all embedded models, and its chat template."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}ASSISTANT:\n{% endif %}"
 )
-"""Role, line break, text, line break. An answer follows its line break directly, so that prompt and answer are
-tokenised apart as they are together: the byte-level splitter never joins a line break and a letter."""
+"""Role, line break, text, line break. The byte-level pre-tokenizer never joins a line break and a letter, so prompt and
+answer have the same tokens whether they are tokenised together or separately."""
 
 
 def make_tokenizer(texts: Iterable[str]) -> Any:
-    """Byte-level BPE learned from *texts*; no text is unknown to it. No token is added to a text by itself."""
+    """Byte-level BPE trained on *texts*; it encodes any text, and adds no special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -61,7 +61,7 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def coded(tokenizer: Any, messages: Sequence[Any], target: str) -> tuple[list[int], list[int]]:
-    """Token ids of a chat up to where the answer starts, and of the answer with the token that ends it."""
+    """Token ids of the prompt, and of the answer with its end token."""
     prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     return ids, tokenizer(target, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]

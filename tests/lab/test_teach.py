@@ -15,14 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from lab.teach import __main__ as teach
-from lab.teach import llm as teach_llm
-from lab.teach import loop as teach_loop
-from lab.teach import vision as teach_vision
-from lab.teach import words as teach_words
+from lab.teach import llm, loop, vision, weights, words
 from lab.teach.loop import Learner, precision, share_of
 from lab.teach.loop import teach as run
-from lab.teach.pictures import GRID, LOCAL, PATCH, SIDE, WHOLE, drawn, pictures, seen
+from lab.teach.pictures import GRID, LOCAL, PATCH, SIDE, WHOLE, drawn, drawn_once, seen
 from mminstruct.microworld.catalogue import KINDS
 from mminstruct.microworld.scene import draw_scene
 
@@ -30,21 +26,21 @@ from mminstruct.microworld.scene import draw_scene
 @pytest.fixture(scope="module")
 def tokenizer():
     rng = random.Random(1)
-    lessons = teach_llm.training_lessons(rng)
-    return teach_words.make_tokenizer(target for _, target in (next(lessons) for _ in range(200)))
+    lessons = llm.training_lessons(rng)
+    return words.make_tokenizer(target for _, target in (next(lessons) for _ in range(200)))
 
 
 def test_a_prompt_and_its_answer_are_tokenised_apart_as_they_are_together(tokenizer):
-    for role in teach_llm.ROLES:
-        values, target = teach_llm.lesson_values(role, draw_scene(3), random.Random(role), "train")
-        messages = teach_llm.render_prompt(role, values)
-        prompt, answer = teach_words.coded(tokenizer, messages, target)
+    for role in llm.ROLES:
+        values, target = llm.lesson_values(role, draw_scene(3), random.Random(role), "train")
+        messages = llm.render_prompt(role, values)
+        prompt, answer = words.coded(tokenizer, messages, target)
         whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": target}], tokenize=False)
         assert prompt + answer == tokenizer(whole.rstrip("\n"), add_special_tokens=False)["input_ids"]
 
 
 def test_a_chat_starts_with_the_first_token_once(tokenizer):
-    prompt, _ = teach_words.coded(tokenizer, [{"role": "user", "content": "Hello"}], "Yes.")
+    prompt, _ = words.coded(tokenizer, [{"role": "user", "content": "Hello"}], "Yes.")
     assert prompt.count(tokenizer.bos_token_id) == 1
     assert prompt[0] == tokenizer.bos_token_id
 
@@ -56,22 +52,22 @@ def test_any_text_survives_the_tokenizer(tokenizer):
 
 def test_only_answers_and_a_share_of_the_prompt_are_learned():
     batch = [([0, 7, 8, 9], [10, 11, 1]), ([0, 7], [10, 1])]
-    ids, labels = teach_llm.tensors(batch, random.Random(0), prompt_share=0.0)
+    ids, labels = llm.tensors(batch, random.Random(0), prompt_share=0.0)
     assert ids.tolist() == [[0, 7, 8, 9, 10, 11, 1], [0, 7, 10, 1, 2, 2, 2]]
     assert labels.tolist() == [[-100, -100, -100, 10, 11, 1, -100], [-100, 10, 1, -100, -100, -100, -100]]
-    _, labels = teach_llm.tensors(batch, random.Random(0), prompt_share=1.0)
+    _, labels = llm.tensors(batch, random.Random(0), prompt_share=1.0)
     assert labels[0].tolist() == [7, 8, 9, 10, 11, 1, -100]
 
 
 def test_batches_hold_every_lesson_and_no_more_tokens_than_allowed():
     pairs = [([0] * n, [1]) for n in range(1, 60)]
-    batches = list(teach_llm.packed(pairs, tokens=200))
+    batches = list(llm.packed(pairs, tokens=200))
     assert sorted(len(prompt) for batch in batches for prompt, _ in batch) == list(range(1, 60))
     assert all(len(batch) * max(len(p) + len(t) for p, t in batch) <= 200 for batch in batches)
 
 
 def test_lessons_are_repeatable_and_of_the_taught_world():
-    first, second = (teach_llm.training_lessons(random.Random(5)) for _ in range(2))
+    first, second = (llm.training_lessons(random.Random(5)) for _ in range(2))
     assert [next(first) for _ in range(20)] == [next(second) for _ in range(20)]
 
 
@@ -85,7 +81,7 @@ def test_the_learning_rate_rises_stays_and_falls_to_nothing():
 
 def test_a_learner_learns_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
     ticks = itertools.count()
-    monkeypatch.setattr(teach_loop, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 10))  # 300 steps a minute
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 10))  # 300 steps a minute
     torch.manual_seed(0)
     inputs = torch.randn(256, 16)
     truth = (inputs[:, :4].sum(1) > 0).long()
@@ -138,38 +134,38 @@ def test_patches_show_the_groups_that_the_masks_hold():
 
 
 def test_pictures_in_files_are_the_pictures_drawn(tmp_path):
-    filed, here = pictures(tmp_path, 3, seed=7, workers=1), drawn(3, 7)
+    filed, here = drawn_once(tmp_path, 3, seed=7, workers=1), drawn(3, 7)
     for name in ("pixels", "owners", "centres", "groups", "wholes"):
         assert np.array_equal(getattr(filed, name), getattr(here, name))
 
 
 def test_what_is_shipped_is_what_was_examined():
-    assert teach.check(teach.WEIGHTS, examine=False) == []
-    size = sum(path.stat().st_size for path in teach.WEIGHTS.rglob("*") if path.is_file())
-    assert size <= teach.LIMIT
+    assert weights.check(weights.WEIGHTS, examine=False) == []
+    size = sum(path.stat().st_size for path in weights.WEIGHTS.rglob("*") if path.is_file())
+    assert size <= weights.LIMIT
 
 
 def test_what_is_shipped_sees_pictures_of_the_size_that_is_taught():
     captioner, clip = (
-        json.loads((teach.WEIGHTS / name).read_text())
+        json.loads((weights.WEIGHTS / name).read_text())
         for name in ("captioner/config.json", "clip/open_clip_config.json")
     )
-    for vision in (captioner["vision_config"], clip["model_cfg"]["vision_cfg"]):
-        assert (vision["image_size"], vision["patch_size"]) == (SIDE, PATCH)
+    for tower in (captioner["vision_config"], clip["model_cfg"]["vision_cfg"]):
+        assert (tower["image_size"], tower["patch_size"]) == (SIDE, PATCH)
 
 
 def test_a_changed_missing_or_added_file_is_found(tmp_path: Path):
-    for model in teach.MODELS:
+    for model in weights.MODELS:
         folder = tmp_path / model
         folder.mkdir()
         (folder / "weights").write_bytes(model.encode())
-        (folder / teach.MANIFEST).write_text(json.dumps({"files": teach.hashes(folder), "scores": {}}))
-    assert teach.check(tmp_path, examine=False) == []
+        (folder / weights.MANIFEST).write_text(json.dumps({"files": weights.hashes(folder), "scores": {}}))
+    assert weights.check(tmp_path, examine=False) == []
     (tmp_path / "llm" / "weights").write_bytes(b"other")
     (tmp_path / "clip" / "more").write_bytes(b"")
     (tmp_path / "captioner" / "weights").unlink()
-    (tmp_path / "embedder" / teach.MANIFEST).unlink()
-    problems = teach.check(tmp_path, examine=False)
+    (tmp_path / "embedder" / weights.MANIFEST).unlink()
+    problems = weights.check(tmp_path, examine=False)
     assert len(problems) == 4
     for word in ("llm/weights", "clip/more", "captioner/weights", "embedder/manifest.json"):
         assert any(word in problem for problem in problems)
@@ -178,15 +174,15 @@ def test_a_changed_missing_or_added_file_is_found(tmp_path: Path):
 def test_going_on_starts_from_what_is_shipped_and_keeps_what_is_there(tmp_path: Path):
     (tmp_path / "llm").mkdir()
     (tmp_path / "llm" / "mine").write_text("kept")
-    teach.begin(tmp_path, teach.WEIGHTS)
+    weights.begin(tmp_path, weights.WEIGHTS)
     assert [path.name for path in (tmp_path / "llm").iterdir()] == ["mine"]
     for model in ("embedder", "captioner", "clip"):
-        assert teach.hashes(tmp_path / model) == teach.hashes(teach.WEIGHTS / model)
-        assert not (tmp_path / model / teach.MANIFEST).exists()
-        shipped = json.loads((teach.WEIGHTS / model / teach.MANIFEST).read_text())
+        assert weights.hashes(tmp_path / model) == weights.hashes(weights.WEIGHTS / model)
+        assert not (tmp_path / model / weights.MANIFEST).exists()
+        shipped = json.loads((weights.WEIGHTS / model / weights.MANIFEST).read_text())
         assert json.loads((tmp_path / "settings.json").read_text()).items() >= shipped["lessons"].items()
         assert [json.loads(row) for row in (tmp_path / f"{model}.jsonl").open()] == shipped["curve"]
-    tower = teach_vision.build()
+    tower = vision.build()
     tower.load_state_dict(type(tower).from_pretrained(tmp_path / "vision").state_dict())
     whole = load_file(tmp_path / "captioner" / "model.safetensors")
     assert torch.equal(
@@ -196,19 +192,19 @@ def test_going_on_starts_from_what_is_shipped_and_keeps_what_is_there(tmp_path: 
 
 
 def test_a_model_that_was_not_taught_again_is_neither_examined_nor_shipped_again(tmp_path: Path, monkeypatch):
-    shutil.copytree(teach.WEIGHTS, tmp_path / "weights")
+    shutil.copytree(weights.WEIGHTS, tmp_path / "weights")
     before = {path: path.read_bytes() for path in (tmp_path / "weights").rglob("*.json")}
-    teach.begin(tmp_path / "work", tmp_path / "weights")
+    weights.begin(tmp_path / "work", tmp_path / "weights")
     examined = []
-    monkeypatch.setattr(teach, "scores", lambda model, *_: examined.append(model) or {"right": 0.5})
-    teach.ship(tmp_path / "work", tmp_path / "weights")
+    monkeypatch.setattr(weights, "scores", lambda model, *_: examined.append(model) or {"right": 0.5})
+    weights.ship(tmp_path / "work", tmp_path / "weights")
     assert examined == []
     assert {path: path.read_bytes() for path in (tmp_path / "weights").rglob("*.json")} == before
     with (tmp_path / "work" / "clip" / "more").open("w") as file:
         file.write("changed")
-    teach.ship(tmp_path / "work", tmp_path / "weights")
+    weights.ship(tmp_path / "work", tmp_path / "weights")
     assert examined == ["clip"]
-    assert json.loads((tmp_path / "weights" / "clip" / teach.MANIFEST).read_text())["scores"] == {"right": 0.5}
+    assert json.loads((tmp_path / "weights" / "clip" / weights.MANIFEST).read_text())["scores"] == {"right": 0.5}
 
 
 def test_half_precision_is_for_processors_that_multiply_it(monkeypatch):
