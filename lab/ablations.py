@@ -211,7 +211,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if given.true_captions:
         recipe.caption = cast(Any, TrueCaption(folders=[str(folder) for folder in folders]))
     built_again = bool(given.true_captions or given.parts)
-    parts = sorted(base_run.store.table("ingest").parts())[: given.parts]
+    parts = base_run.parts("ingest")[: given.parts]
     chosen = {"as built": recipe} | {
         name: one
         for name, one in variants(recipe, folders).items()

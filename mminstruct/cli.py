@@ -80,13 +80,13 @@ def main(words: Sequence[str] | None = None) -> int:
     world.add_argument("--start", type=int, default=0, help="index of the first scene")
     world.add_argument("--per-shard", type=int, default=128)
     quality = commands.add_parser(
-        "microworld-report", help="how good each stage of a run is, against the truth of its scenes"
+        "microworld-report", help="measure each stage of a run against the truth of its scenes"
     )
     quality.add_argument("run")
     quality.add_argument("--truth", nargs="+", default=[], metavar="DIR", help="folders that `microworld` wrote")
     quality.add_argument("--json", action="store_true")
-    quality.add_argument("--no-models", action="store_true", help="leave out what needs the run's CLIP and answerer")
-    quality.add_argument("--ablations", metavar="FILE", help="a page of lab.ablations, to follow the report")
+    quality.add_argument("--no-models", action="store_true", help="skip measures that load the run's models")
+    quality.add_argument("--ablations", metavar="FILE", help="page of `python -m lab.ablations` to append")
     given = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = globals()[f"_{given.command.replace('-', '_')}"]
     try:

@@ -81,11 +81,11 @@ class Chatter:
         if "answer" in asked:
             (right, form, share), problems = _worth(asked["answer"], asked["question"], scene)
             grade = 10 if right else 4 + round(4 * share) if form else 1 + round(2 * share)
-            return _reply({"reason": problems, "grade": grade})
+            return _json_reply({"reason": problems, "grade": grade})
         (first, one), (second, two) = (_worth(asked[name], asked["question"], scene) for name in ("first", "second"))
         truly = "A" if first > second else "B" if first < second else "neither"
         reason = f"first: {one}; second: {two}"
-        return _reply({"reason": reason, "verdict": self._verdict(truly, asked, random.Random(seed))})
+        return _json_reply({"reason": reason, "verdict": self._verdict(truly, asked, random.Random(seed))})
 
     def _verdict(self, truly: str, asked: dict[str, str], chance: random.Random) -> str:
         if self.fault == "right" and chance.random() >= self.amount:
@@ -108,6 +108,6 @@ def _worth(answer: str, question: str, scene: Scene) -> tuple[tuple[bool, bool, 
     return (verdict.ok, verdict.format_ok, share), "; ".join(verdict.problems) or "nothing is wrong"
 
 
-def _reply(reply: dict[str, Any]) -> Reply:
+def _json_reply(reply: dict[str, Any]) -> Reply:
     text = json.dumps(reply)
     return Reply(text, "stop", tokens_in=1, tokens_out=len(text.split()))

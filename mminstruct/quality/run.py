@@ -42,6 +42,10 @@ class RunTables:
                 found[name] = pq.read_schema(table.open(part))
         return found
 
+    def parts(self, name: str) -> list[str]:
+        """Keys of the parts of a table, in order."""
+        return list(self.store.table(name).parts())
+
     def dataset(self, name: str, only: frozenset[str] | None = None) -> ds.Dataset:
         """A table that has parts; *only* the parts with these keys if given."""
         return self.store.table(name).dataset(self.schemas[name], only)
