@@ -120,11 +120,11 @@ def script(out: Path, data: Path, steps: int) -> None:
 
 def data(folder: Path) -> Path:
     """Conversations about drawn scenes: captions, short answers."""
-    from mminstruct.microworld import experiment
+    from lab import gain
 
     (folder / "none").mkdir(parents=True)
     (folder / "none" / "train.json").write_text("[]")
-    return experiment.write(folder / "data", folder / "none", 96) / "base.json"
+    return gain.write(folder / "data", folder / "none", 96) / "base.json"
 
 
 def main() -> None:

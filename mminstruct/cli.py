@@ -91,8 +91,8 @@ def main(words: Sequence[str] | None = None) -> int:
     quality.add_argument("run")
     quality.add_argument("--truth", nargs="+", default=[], metavar="DIR", help="folders written by `microworld`")
     quality.add_argument("--json", action="store_true")
-    quality.add_argument("--no-models", action="store_true", help="skip measures that need the run's CLIP and answerer")
-    quality.add_argument("--ablations", metavar="FILE", help="a page of ablations to append to the report")
+    quality.add_argument("--no-models", action="store_true", help="skip measures that load the run's models")
+    quality.add_argument("--ablations", metavar="FILE", help="page of `python -m lab.ablations` to append")
     given = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = globals()[f"_{given.command.replace('-', '_')}"]
     try:
@@ -230,7 +230,7 @@ def _microworld(given: argparse.Namespace) -> int:
 
 
 def _microworld_report(given: argparse.Namespace) -> int:
-    from mminstruct.microworld import report
+    from mminstruct.quality import report
     from mminstruct.readers import text
 
     found = report.report(given.run, given.truth, models=not given.no_models)

@@ -69,7 +69,7 @@ BACKENDS: dict[str, Backend] = {
         extra="cpu",
         options=("batch_size", "device", "dtype", "template", "threads", "tokenizer", "tokenizer_revision"),
     ),
-    "oracle": Backend(chat="mminstruct.microworld.judges:Chatter", options=("threads", "truth"), remote=True),
+    "oracle": Backend(chat="mminstruct.quality.judges:Chatter", options=("threads", "truth"), remote=True),
 }
 
 
