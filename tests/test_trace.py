@@ -162,7 +162,7 @@ def test_a_members_name_in_two_shards_is_refused_with_both_images(run: Path) -> 
 def test_an_unknown_id_is_one_line_and_exit_code_1(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trace", str(run), "0123456789abcdef"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("mminstruct trace: 0123456789abcdef: no table of this run knows it")
+    assert said.startswith("mminstruct trace: 0123456789abcdef: no table of this run has this id")
     assert said.count("\n") == 1
 
 

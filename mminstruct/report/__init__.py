@@ -52,4 +52,4 @@ def as_text(url: str) -> str:
     found = facts(url)
     if benchmark(url):
         return "\n\n".join(part for part in (result.as_text(found), lmms.as_text(found["standard"])) if part)
-    return f"{status.as_text(status.standing(url))}\n\n{build.as_text(found)}"
+    return f"{status.as_text(status.table_statuses(url))}\n\n{build.as_text(found)}"

@@ -15,7 +15,7 @@ from mminstruct import schemas
 from mminstruct.bench.kinds import KINDS, kind_of
 from mminstruct.report import drawing
 from mminstruct.report.page import duration, picture, render
-from mminstruct.status import standing
+from mminstruct.status import table_statuses
 from mminstruct.store import Store
 
 SAMPLES = 12
@@ -34,12 +34,12 @@ def facts(url: str) -> dict[str, Any]:
         FileNotFoundError: where there is no run.
     """
     store = Store(url)
-    standings = standing(url)
+    statuses = table_statuses(url)
     stages = []
-    for stands in standings:
-        receipts = store.table(stands.table).receipts().values()
-        stages.append(asdict(stands) | {"calls": sum(receipt.calls for receipt in receipts)})
-    made = {stands.table for stands in standings if stands.rows}
+    for status in statuses:
+        receipts = store.table(status.table).receipts().values()
+        stages.append(asdict(status) | {"calls": sum(receipt.calls for receipt in receipts)})
+    made = {status.table for status in statuses if status.rows}
     found = {
         "run": url,
         "about": _about(store),

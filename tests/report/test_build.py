@@ -30,7 +30,14 @@ def test_every_row_that_left_is_on_the_page_with_its_reason_and_what_it_cost(run
     assert found["total"] == {"seconds": 92.0, "calls": 2, "tokens": 1200, "cost": 0.25}
     assert (found["pairs"], found["kinds"]) == (2, {"poetry": 2})
     said = read(build.page(run))
-    for text in ("ingest: 1 × truncated", "image file is truncated", "$0.25", "1,200", "66.7% of 3", "All sums close."):
+    for text in (
+        "ingest: 1 × truncated",
+        "image file is truncated",
+        "$0.25",
+        "1,200",
+        "66.7% of 3",
+        "All row counts add up.",
+    ):
         assert text in said.text, text
     assert said.tags["img"] == 2
     assert "A blue one." in said.text
@@ -41,12 +48,12 @@ def test_what_failed_and_what_does_not_close_is_said_first(run: str) -> None:
     Store(run).table("filter").fail("c-0000", "ValueError: no such model", "Traceback ...")
     said = read(build.page(run)).text
     assert "filter/c-0000 failed: ValueError: no such model" in said
-    assert "All sums close." in said
+    assert "All row counts add up." in said
     file = Path(run, "ingest", "_receipts", "a-0000.json")
     file.write_bytes(seal(unseal(file.read_bytes(), "", "") | {"taken": 9}))
     said = read(build.page(run)).text
     assert "ingest/a-0000: 9 in, but 6 neither kept nor dropped" in said[: said.index("Rows, stage by stage")]
-    assert "All sums close." not in said
+    assert "All row counts add up." not in said
 
 
 def test_the_command_writes_the_page_and_tells_the_tables(
@@ -79,7 +86,7 @@ def test_a_run_that_has_only_begun_has_a_page(run: str) -> None:
 
 def test_a_difference_between_two_tables_is_explained_on_the_page(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = "embed: 2 in, of 3 rows of instruct: rows with the same instruction_id in each part count once"
-    standings = build.standing(run)
-    standings[1].remarks.append(told)
-    monkeypatch.setattr(build, "standing", lambda url: standings)
+    statuses = build.table_statuses(run)
+    statuses[1].remarks.append(told)
+    monkeypatch.setattr(build, "table_statuses", lambda url: statuses)
     assert told in read(build.page(run)).text
