@@ -86,14 +86,17 @@ _IDS = ("id", "parent", "member")
 """Tags of columns that hold ids; a column's name is the kind of its ids."""
 
 
-def trace(url: str, wanted: str) -> Trace:
-    """Follow *wanted*: a full id, or at least its first 4 hex digits, or the name of a member of a shard.
+def trace(run: RunReader | str, wanted: str) -> Trace:
+    """Follow *wanted* through a run or the run at an URL.
+
+    Args:
+        wanted: A full id, at least its first 4 hex digits, or the name of a member of a shard.
 
     Raises:
         FileNotFoundError: there is no run.
         LookupError: no table and no drop has the id, or it fits several.
     """
-    run = RunReader(url)
+    run = RunReader(run) if isinstance(run, str) else run
     dropped = [{"table": name, **row} for name, table in run.items() for row in table.dropped()]
     kind, id_ = identify(run, wanted, dropped)
     found = Trace(id=id_, kind=kind)

@@ -108,7 +108,7 @@ def _of_part(run: RunReader, root: TableReader, key: str, most: int) -> list[Sam
 
 
 def _add(found: dict[str, Sample], table: TableReader, key: str, kind: str, kinds: set[str]) -> None:
-    """Add what part *key* of a table says about the images *found*; *kind* names their id, *kinds* all ids of the run."""
+    """Add what part *key* of a table says about the images *found*, by id; *kinds* are all id columns of the run."""
     own, spoken = table.tagged("id"), [name for name in table.tagged("text") if _conversation(table, name)]
     plain = [name for name in table.tagged("text") if name not in spoken]
     within = [(column, inner) for inner in sorted(kinds) for column in table.lists(inner)]
