@@ -118,7 +118,7 @@ def _effect(run: RunReader, found: dict[str, Deleted]) -> tuple[int, int, int]:
     turns = {column: kinds for column, kinds in turns.items() if kinds}
 
     def is_gone(values: pa.Array) -> np.ndarray:
-        return pc.is_in(values, value_set=gone).to_numpy(zero_copy_only=False)
+        return np.asarray(pc.is_in(values, value_set=gone).to_numpy(zero_copy_only=False))
 
     for batch in table.dataset().to_batches(columns=[*own, *turns]):
         out, some = np.zeros(batch.num_rows, bool), np.zeros(batch.num_rows, bool)

@@ -74,7 +74,8 @@ def picture_column(table: TableReader) -> str | None:
 
 def encoded(value: Any) -> bytes | None:
     """The image in a cell of a ``picture_column``."""
-    return value["bytes"] if isinstance(value, dict) else value
+    data: bytes | None = value["bytes"] if isinstance(value, dict) else value
+    return data
 
 
 def texts(row: dict[str, Any], columns: Iterable[str]) -> dict[str, str]:
