@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import mminstruct
 from mminstruct import report
@@ -77,7 +78,7 @@ def test_every_snippet_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monk
     runs.build(str(tmp_path / "runs" / "demo"), ["A red square.", "A blue one."])
     (tmp_path / "images").mkdir()
     for name, size in (("wide", (64, 48)), ("tall", (48, 64))):
-        (tmp_path / "images" / f"{name}.jpg").write_bytes(runs.jpeg(size=size))
+        Image.linear_gradient("L").convert("RGB").resize(size).save(tmp_path / "images" / f"{name}.jpg")
     monkeypatch.chdir(tmp_path)
     page = types.ModuleType("library_page")
     monkeypatch.setitem(sys.modules, page.__name__, page)

@@ -122,10 +122,10 @@ def _reasons(store: Store, stages: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 def _bank(run: RunReader) -> dict[str, Any]:
     """The rows that stand for groups, with how often each is used, and their uses by kind of task."""
-    bank = next((table for table in run.values() if table.tagged("group") and table.tagged("id", "text")), None)
-    bank = bank if bank is not None and bank.tagged("id") and bank.tagged("text") and bank.num_rows else None
+    tables = [table for table in run.values() if table.num_rows]
+    bank = next((one for one in tables if all(one.tagged(tag) for tag in ("group", "id", "text"))), None)
     kind = bank.tagged("id")[0] if bank is not None else ""
-    uses = [table for table in run.values() if table.tagged("id") and kind in table.tagged("parent") and table.num_rows]
+    uses = [table for table in tables if table.tagged("id") and kind in table.tagged("parent")]
     if bank is None or not uses:
         return {"pairs_of": None, "pairs": 0, "bank": [], "kinds": {}}
     used: Counter[str] = Counter()
