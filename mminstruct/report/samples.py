@@ -17,7 +17,7 @@ _ABOUT = ("domain", "kind", "split")
 
 
 @dataclass
-class Made:
+class Derived:
     """What was made for an image under one id: an image-instruction pair, a dialogue."""
 
     id: str
@@ -45,7 +45,7 @@ class Sample:
     """Texts that came with the image, by column."""
     texts: dict[str, str] = field(default_factory=dict)
     """Texts that were made of the image alone, by column."""
-    made: list[Made] = field(default_factory=list)
+    made: list[Derived] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
 
 
@@ -127,7 +127,7 @@ def _add(found: dict[str, Sample], table: TableReader, key: str, kind: str, kind
             continue
         made = next((one for one in sample.made if one.id == row[own[0]]), None)
         if made is None:
-            sample.made.append(made := Made(row[own[0]]))
+            sample.made.append(made := Derived(row[own[0]]))
         made.texts |= texts(row, plain)
         made.parents |= {name: row[name] for name in parents if row[name]}
         made.about |= {name: str(row[name]) for name in about if row[name]}
@@ -163,7 +163,7 @@ def _pixels(root: TableReader, key: str, kind: str, ids: list[str]) -> dict[str,
     return {row[kind]: encoded(row[name]) for row in wanted.to_pylist()}
 
 
-def _name_parents(run: RunReader, made: list[Made]) -> None:
+def _name_parents(run: RunReader, made: list[Derived]) -> None:
     """Put the texts of the rows that something was made from before its own."""
     for kind in sorted({kind for one in made for kind in one.parents}):
         ids = sorted({one.parents[kind] for one in made if kind in one.parents})
