@@ -113,13 +113,13 @@ def _status(given: argparse.Namespace) -> int:
     from mminstruct import deletion, status
     from mminstruct.store import Store
 
-    standings = status.standing(given.run, verify=given.verify)
-    say(status.as_json(standings) if given.json else status.as_text(standings))
-    if status.unsound(standings):
+    statuses = status.table_statuses(given.run, verify=given.verify)
+    say(status.as_json(statuses) if given.json else status.as_text(statuses))
+    if status.all_faults(statuses):
         return job.EXIT_ERROR
     if not given.json and (gone := deletion.as_text(Store(given.run))):
         say(gone)
-    return job.EXIT_FAILED if status.incomplete(standings) else 0
+    return job.EXIT_FAILED if status.incomplete(statuses) else 0
 
 
 def _trace(given: argparse.Namespace) -> int:

@@ -76,7 +76,15 @@ def test_no_word_names_a_stage_that_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["mminstruct.cli", "mminstruct.config", "mminstruct.trace", "mminstruct.export", "mminstruct.engine.data"]
+    "module",
+    [
+        "mminstruct.cli",
+        "mminstruct.config",
+        "mminstruct.library",
+        "mminstruct.trace",
+        "mminstruct.export",
+        "mminstruct.engine.data",
+    ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"

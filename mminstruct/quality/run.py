@@ -7,48 +7,36 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from mminstruct.models.model import Model
 from mminstruct.quality.truth import Truth
-from mminstruct.status import tables
-from mminstruct.store import Store
+from mminstruct.reader import RunReader
 
 
 class RunTables:
-    """Tables of the run at *url*, with the schemas that their own Parquet files have."""
+    """Tables of the run at *url*.
+
+    Raises:
+        FileNotFoundError: where the folder is no run.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.store = Store(url)
+        self.reader = RunReader(url)
 
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
-        """By table, in the order of the recipe.
-
-        Raises:
-            FileNotFoundError: where the folder is no run.
-        """
-        return tables(self.store)
+        """By table, in the order of the recipe."""
+        return {name: table.manifest for name, table in self.reader.items()}
 
     @cached_property
     def schemas(self) -> dict[str, pa.Schema]:
         """Schemas of the tables that have at least one part, in the order of the recipe."""
-        found = {}
-        for name in self.manifests:
-            table = self.store.table(name)
-            for part in list(table.parts().values())[:1]:
-                found[name] = pq.read_schema(table.open(part))
-        return found
+        return {name: table.schema for name, table in self.reader.items() if table.table.parts()}
 
     def parts(self, name: str) -> list[str]:
         """Keys of the parts of a table, in order."""
-        return list(self.store.table(name).parts())
-
-    def dataset(self, name: str, only: frozenset[str] | None = None) -> ds.Dataset:
-        """A table that has parts; *only* the parts with these keys if given."""
-        return self.store.table(name).dataset(self.schemas[name], only)
+        return list(self.reader[name].table.parts())
 
     def rows(
         self, name: str, *columns: str, only: frozenset[str] | None = None, where: pc.Expression | None = None
@@ -56,11 +44,11 @@ class RunTables:
         """Rows of a table, in memory; none where it has no parts yet."""
         if name not in self.schemas:
             return []
-        return list(self.dataset(name, only).to_table(columns=list(columns), filter=where).to_pylist())
+        return list(self.reader[name].dataset(only).to_table(columns=list(columns), filter=where).to_pylist())
 
     def dropped(self, name: str) -> list[dict[str, Any]]:
         """Rows that left at a stage: id, reason, detail."""
-        return list(self.store.table(name).dropped())
+        return list(self.reader[name].dropped())
 
     def sources(self) -> list[str]:
         """Paths that the run's source tables were read from."""
@@ -91,7 +79,7 @@ class JudgedRun(RunTables):
         """The model that *table* was made with; None where models are not to be loaded, or the run names none."""
         from omegaconf import OmegaConf
 
-        facts = self.store.config() if self.models else None
+        facts = self.reader.store.config() if self.models else None
         if facts is None:
             return None
         fields = OmegaConf.select(OmegaConf.create(facts["config"]), f"recipe.{table}.model")

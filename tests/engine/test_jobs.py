@@ -19,7 +19,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from mminstruct.status import standing
+from mminstruct.status import table_statuses
 from tests.conftest import SMALL
 from tests.engine.nodes import free_ports
 
@@ -103,9 +103,9 @@ def test_a_submitted_job_builds_on_the_cluster_with_its_words_intact(
         "+engine.pool.env.env_vars.WHO=${models.captioner.name}", f"+engine.pool.env.env_vars.SAID={said}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    stands = {one.table: one for one in standing(str(tmp_path / "run"))}
-    assert stands["export"].units == stands["filter"].units
-    assert not any(one.left or one.faults for one in stands.values())
+    status = {one.table: one for one in table_statuses(str(tmp_path / "run"))}
+    assert status["export"].units == status["filter"].units
+    assert not any(one.left or one.faults for one in status.values())
     composed = OmegaConf.create(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["config"])
     words = OmegaConf.to_container(composed.engine.pool.env, resolve=True)
     assert words == {"env_vars": {"WHO": "micro:captioner", "SAID": SAID}}

@@ -1,4 +1,4 @@
-"""Finds what in a run is not as it was written: files against receipts, receipts against each other. Reads only."""
+"""Finds damage in a run: compares files with receipts, and receipts with each other. Reads only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mminstruct import deletion, spending
 from mminstruct.checksum import Damaged, unseal
 from mminstruct.store import Part, Receipt, Store, Table
 
-DAMAGED_COPY = "is damaged: the original could not be restored from it"
+DAMAGED_COPY = "is damaged, so the original could not be restored from it"
 
 
-def spoilt(table: Table, receipts: dict[str, Receipt], verify: bool) -> list[str]:
-    """Parts that are not as their receipts say: by their sizes, or (*verify*) by all that is in them."""
+def damaged_parts(table: Table, receipts: dict[str, Receipt], verify: bool) -> list[str]:
+    """Parts that differ from their receipts: in size or, with *verify*, in any byte."""
     sizes = table.store.sizes(table.name)
 
     def look(one: tuple[str, Part]) -> str | None:
@@ -42,8 +42,8 @@ def spoilt(table: Table, receipts: dict[str, Receipt], verify: bool) -> list[str
         return [fault for fault in (pool.map(look, every) if verify else map(look, every)) if fault]
 
 
-def miscounted(table: Table, receipts: dict[str, Receipt]) -> list[str]:
-    """Units whose receipt says other drops than lie in ``_dropped``."""
+def wrong_drops(table: Table, receipts: dict[str, Receipt]) -> list[str]:
+    """Units whose receipt counts other drops than its file in ``_dropped`` holds."""
     faults = []
     for key, receipt in receipts.items():
         try:
@@ -57,18 +57,18 @@ def miscounted(table: Table, receipts: dict[str, Receipt]) -> list[str]:
     return faults
 
 
-def compared(
+def compare_input(
     name: str, taken: int, facts: dict[str, Any], done: set[str], parts: dict[str, dict[str, Part]], store: Store | None
 ) -> tuple[list[str], list[str]]:
-    """What a table took, against the rows of the table that it reads: rows of one id count once.
+    """Compare the rows that a table took with the rows of its input; rows with the same id count once.
 
     Args:
-        done: its units that have a receipt.
-        parts: of each table.
-        store: counts the different ids, too; None: take the numbers as they are.
+        done: Keys of its units with a receipt.
+        parts: Parts of each table.
+        store: Where to count distinct ids; None skips that count.
 
     Returns:
-        Lines that explain the numbers, and faults.
+        Remarks that explain the numbers, and faults.
     """
     source, takes = next(iter(facts["inputs"]), None), facts.get("takes")
     if source is None or not done:
@@ -84,15 +84,15 @@ def compared(
     if store is not None and takes is not None:
         try:
             found = _distinct(store.table(source), came, takes, whole)
-        except OSError:  # reported by ``spoilt``, which looks at the file itself
+        except OSError:  # ``damaged_parts`` reports the file
             return notes, []
         if found != taken:
-            return notes, [f"{name}: {taken} in, but {source} has {found} different {takes}{each}"]
+            return notes, [f"{name}: {taken} in, but {source} has {found} distinct {takes}{each}"]
     return notes, []
 
 
-def copies(table: Table, receipts: dict[str, Receipt]) -> list[str]:
-    """Damaged copies of the manifest and of receipts: nothing is lost as long as the originals are whole."""
+def damaged_copies(table: Table, receipts: dict[str, Receipt]) -> list[str]:
+    """Damaged copies of the manifest and of receipts; remarks, since the originals are intact."""
     found = table.store.read_many(f"{table.name}/_copies", ["manifest.json"])
     receipts_there = table.store.names(table.name, "_copies", "_receipts")
     found |= {
@@ -116,15 +116,15 @@ def copies(table: Table, receipts: dict[str, Receipt]) -> list[str]:
 
 
 def _distinct(table: Table, parts: list[Part], column: str, whole: bool) -> int:
-    """Different values of a column, in all parts together or in each."""
+    """Number of distinct values of a column: over all parts, or summed over each part."""
     columns = [pq.read_table(table.open(part), columns=[column])[column].cast(pa.string()) for part in parts]
     if whole:
         return len(pc.unique(pa.chunked_array([chunk for some in columns for chunk in some.chunks], pa.string())))
     return sum(len(pc.unique(some)) for some in columns)
 
 
-def beside(store: Store) -> list[str]:
-    """Files of the run that belong to no table and are not what was written."""
+def run_files(store: Store) -> list[str]:
+    """Damage to files that belong to no table: configuration, tombstones, budget claims."""
 
     def spent() -> None:
         for name, data in store.read_many(spending.FOLDER, store.names(spending.FOLDER)).items():
