@@ -8,6 +8,7 @@ from mminstruct.recipe import Recipe
 from mminstruct.stages.answer import Answer
 from mminstruct.stages.caption import Caption
 from mminstruct.stages.cluster import Cluster
+from mminstruct.stages.decide import Decide
 from mminstruct.stages.embed import Embed
 from mminstruct.stages.exemplify import Exemplify
 from mminstruct.stages.export import Export
@@ -17,8 +18,10 @@ from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.instruct import Instruct
 from mminstruct.stages.judge import Judge
 from mminstruct.stages.match import Match
+from mminstruct.stages.merge import Merge
 from mminstruct.stages.pick import Pick
 from mminstruct.stages.respond import Respond
+from mminstruct.stages.review import Review
 from mminstruct.stages.score import Score
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
@@ -39,7 +42,10 @@ class MMInstruct(Recipe):
     exemplify: Exemplify
     answer: Answer
     filter: Filter
+    decide: Decide
+    review: Review
     select: Select
+    merge: Merge
     export: Export
 
 
