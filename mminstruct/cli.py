@@ -64,10 +64,10 @@ def main(words: Sequence[str] | None = None) -> int:
     task.add_argument("--max-tokens", type=int, default=1024, help="cap of every answer")
     export = commands.add_parser("export", help="write the dataset in a trainer's format")
     export.add_argument("run")
-    _written(export, required=True)
+    _written(export, words, required=True)
     mix = commands.add_parser("mix", help="write one dataset out of several sources, by weight or count")
     mix.add_argument("file", help="YAML: sources, each with a path (docs/export.md)")
-    _written(mix, default="llava")
+    _written(mix, words, default="llava")
     delete = commands.add_parser("delete", help="leave images, pairs or instructions out of every later export")
     delete.add_argument("run")
     delete.add_argument("ids", nargs="+", metavar="ID", help="whole ids; @FILE reads them from a file, one a line")
@@ -131,10 +131,14 @@ def _export(given: argparse.Namespace) -> int:
     return 0
 
 
-def _written(parser: argparse.ArgumentParser, **format: Any) -> None:
-    """What export and mix have in common."""
-    formats = ("hf", "llava", "sharegpt", "swift", "webdataset", "openai-batch")
-    parser.add_argument("--format", choices=formats, **format)
+def _written(parser: argparse.ArgumentParser, words: Sequence[str], **format: Any) -> None:
+    """What export and mix have in common; only they load the table of formats."""
+    if words[:1] not in (["export"], ["mix"]):
+        return
+    from mminstruct.export import FORMATS
+
+    named = f"{', '.join(FORMATS)}, or a module of yours: my_package.my_format"
+    parser.add_argument("--format", metavar="FORMAT", help=named, **format)
     parser.add_argument("--to", required=True)
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--model", help="openai-batch: who the requests are for")
