@@ -236,7 +236,10 @@ def table(heads: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
     """Lines of a Markdown table, and an empty one."""
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in body:
-        cells = [f"{cell:,}" if isinstance(cell, int) else markdown(str(cell)) for cell in row]
+        cells = [
+            f"{cell:,}" if isinstance(cell, int) else markdown(cell if isinstance(cell, str) else str(cell))
+            for cell in row
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
