@@ -138,7 +138,7 @@ def _written(parser: argparse.ArgumentParser, words: Sequence[str], **format: An
     from mminstruct.export import FORMATS
 
     named = f"{', '.join(FORMATS)}, or a module of yours: my_package.my_format"
-    parser.add_argument("--format", metavar="FORMAT", help=named, **format)
+    parser.add_argument("--format", metavar="FORMAT", type=_format, help=named, **format)
     parser.add_argument("--to", required=True)
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--model", help="openai-batch: who the requests are for")
@@ -146,6 +146,16 @@ def _written(parser: argparse.ArgumentParser, words: Sequence[str], **format: An
     parser.add_argument("--template", help="chat template: v1, plain or Jinja text; by default the tokenizer's own")
     parser.add_argument("--max-length", type=int, default=2048, help="tokens")
     parser.add_argument("--image-tokens", type=int, default=576, help="what an image becomes")
+
+
+def _format(name: str) -> str:
+    from mminstruct.export import ExportError, format_of
+
+    try:
+        format_of(name)
+    except ExportError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
 
 
 def _to(given: argparse.Namespace) -> dict[str, Any]:
