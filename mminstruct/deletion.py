@@ -104,7 +104,7 @@ def as_text(store: Store) -> str:
 def inherit(store: Store, base: Store) -> None:
     """Copy the deletions of a run whose tables are reused."""
     for name in base.names(_FOLDER):
-        store.bring(base, _FOLDER, name)
+        store.copy_from(base, _FOLDER, name)
 
 
 def _effect(run: RunReader, found: dict[str, Deleted]) -> tuple[int, int, int]:

@@ -148,7 +148,7 @@ def test_failed_units_have_exit_code_3_and_are_named(
     [
         (TableStatus("filter", units=2, taken=7, kept=0, dropped={"dark": 2, "small": 5}),
          "\nThe cause: filter kept none of 7 rows (5 x small, 2 x dark)"),
-        (TableStatus("filter", units=2), "\nNothing came into filter: is there an image in source=?"),
+        (TableStatus("filter", units=2), "\nfilter got no rows: is there an image in source=?"),
         (TableStatus("filter", units=2, taken=7, kept=1), ""),
         (TableStatus("filter"), ""),
     ],
@@ -257,7 +257,7 @@ def test_control_c_is_one_line_and_exit_code_130(build: Callable[..., int], tmp_
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "mminstruct build: stopped; the same command goes on from here"
+    assert said.splitlines()[-1] == "mminstruct build: stopped; the same command continues from here"
     assert "Traceback" not in said
 
 
