@@ -13,7 +13,7 @@ Error:
       RunError (RuntimeError)            a run that stopped
         FailedUnits, UnitError           units that failed
         Halt                             nothing can continue: Held, BudgetExceeded, EndpointError
-        WorkerFault                      a worker that is broken
+        WorkerFault, EngineDead          a worker that is broken
       ExportError (ValueError)           an export that cannot be written
       MissingTable (KeyError)            a table that the run does not have
       ModelError                         a request or a reply of a model that cannot be used
