@@ -21,7 +21,7 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe
-from mminstruct.stage import Made, Stage, Transform, made, part, role
+from mminstruct.stage import Stage, StageOutput, Transform, output, part, role
 from mminstruct.stages.ingest import Ingest
 
 TITLE = schemas.table(
@@ -42,11 +42,11 @@ class Title(Stage):
     kind = "text"
     reads = {"ingest": part("image_id", "alt_text")}
     writes = TITLE
-    takes = "image_id"
+    row_key = "image_id"
 
     def load(self) -> Transform:
-        def title(ingest: pa.Table) -> Made:
-            return made(TITLE, ({"image_id": key, "title": self.model.name} for key in ingest["image_id"].to_pylist()))
+        def title(ingest: pa.Table) -> StageOutput:
+            return output(TITLE, ({"image_id": key, "title": self.model.name} for key in ingest["image_id"].to_pylist()))
 
         return title
 
