@@ -6,11 +6,11 @@
         prompt: str = prompt("caption")                     # a prompt's text; the file's name in YAML
         reads = {"ingest": part("image_id", "image")}       # comes with every unit
         writes = schemas.CAPTION
-        takes = "image_id"
+        row_key = "image_id"
 
         def load(self) -> Transform:                        # on the worker, once
             captioner = self.model.chat()
-            def caption(ingest: pa.Table) -> Made: ...      # pure: one part in, one part out
+            def caption(ingest: pa.Table) -> StageOutput: ...      # pure: one part in, one part out
             return caption
 
 A stage gets its inputs as keyword arguments. A ``part`` input is a ``pa.Table`` that comes with every unit. A ``whole``

@@ -145,14 +145,15 @@ def _bank(run: RunReader) -> dict[str, Any]:
 
 
 def _coverage(run: RunReader) -> dict[str, Any] | None:
-    """Rows by domain and kind in the last table that has both columns; None where no table has."""
+    """Rows by domain and kind in the last table with both columns; None where all rows are alike, or no table has."""
     table = next((one for one in reversed(_with(run, "domain", "kind")) if one.num_rows), None)
-    if table is None:
-        return None
     counts: Counter[tuple[str, str]] = Counter()
-    for batch in table.dataset().to_batches(columns=["domain", "kind"]):
-        counts.update(zip(batch["domain"].to_pylist(), batch["kind"].to_pylist(), strict=True))
-    domains, kinds = (sorted({key[place] or "none" for key in counts}) for place in (0, 1))
+    for batch in table.dataset().to_batches(columns=["domain", "kind"]) if table is not None else ():
+        pairs = zip(batch["domain"].to_pylist(), batch["kind"].to_pylist(), strict=True)
+        counts.update((domain or "none", kind or "none") for domain, kind in pairs)
+    if table is None or len(counts) < 2:
+        return None
+    domains, kinds = (sorted({key[place] for key in counts}) for place in (0, 1))
     cells = [[counts[domain, kind] for kind in kinds] for domain in domains]
     return {"table": table.name, "domains": domains, "kinds": kinds, "rows": cells}
 

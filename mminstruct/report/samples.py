@@ -169,9 +169,14 @@ def _name_parents(run: RunReader, made: list[Derived]) -> None:
         ids = sorted({one.parents[kind] for one in made if kind in one.parents})
         said: dict[str, dict[str, str]] = {}
         for table in run.values():
-            columns = [name for name in table.tagged("text") if not _conversation(table, name)]
-            if kind in table.tagged("id") and columns and table.table.parts():
-                for row in table.to_arrow([kind, *columns], pc.field(kind).isin(ids)).to_pylist():
-                    said.setdefault(row[kind], {}).update(texts(row, columns))
+            plain = [name for name in table.tagged("text") if not _conversation(table, name)]
+            if kind in table.tagged("id") and plain and table.table.parts():
+                for row in table.to_arrow([kind, *plain], pc.field(kind).isin(ids)).to_pylist():
+                    said.setdefault(row[kind], {}).update(texts(row, plain))
         for one in made:
             one.texts = said.get(one.parents.get(kind, ""), {}) | one.texts
+    for one in made:
+        columns: dict[str, str] = {}
+        for name, text in one.texts.items():
+            columns.setdefault(text, name)  # a question may be in several tables
+        one.texts = {name: text for text, name in columns.items()}

@@ -131,6 +131,9 @@ def test_coverage_is_shown_where_a_table_has_domains_and_kinds(tmp_path: Path, r
     }  # fmt: skip
     said = read(build.page(store.url))
     assert "ocr, short: 2" in said.titles
+    alike = begin(tmp_path / "alike", "ask", COVERED, order=0)
+    put(alike, "ask", COVERED, [{"question_id": "0", "domain": "", "kind": "short", "question": "Why?"}])
+    assert build.facts(alike.url)["coverage"] is None
     assert "Question 1?" in said.text
     assert said.tags["img"] == 0
 

@@ -16,6 +16,8 @@ from mminstruct.stage import Drop
 from mminstruct.status.trace import as_text, trace
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Store
+from tests.store.test_reader import begin
+from tests.store.test_reader import put as put_rows
 
 IMAGES = ["aaaa000000000001", "aaaa000000000002", "bbbb000000000003"]
 RAW = ["cccc000000000001", "cccc000000000002"]
@@ -259,3 +261,22 @@ def test_a_dropped_row_without_a_table_is_named_as_its_stage_names_it(run: Path)
     file.write_text(json.dumps(json.loads(file.read_text()) | {"takes": "page"}))
     put(run, "caption", [], [Drop("page 7", "blank")], unit="b-0000")
     assert (trace(str(run), "page 7").kind, trace(str(run), "broken.jpg").kind) == ("page", "member")
+
+
+def test_a_dialogue_that_has_the_column_of_its_pairs_is_reached_from_each_of_them(tmp_path: Path) -> None:
+    turns = pa.list_(pa.struct([pa.field("pair_id", pa.string())]))
+    talk = schemas.table(
+        "Dialogues.", schemas.column("pair_id", pa.string(), "", tag="id"), schemas.column("turns", turns, "")
+    )
+    store = begin(tmp_path, "talk", talk, order=0)
+    rows = {"1234000000000001": PAIRS[:2], PAIRS[2]: PAIRS[2:]}
+    put_rows(
+        store,
+        "talk",
+        talk,
+        [{"pair_id": id_, "turns": [{"pair_id": one} for one in held]} for id_, held in rows.items()],
+    )
+    other = schemas.table("Pairs.", schemas.column("pair_id", pa.string(), "", tag="id"))
+    put_rows(begin(tmp_path, "pair", other, order=1), "pair", other, [{"pair_id": one} for one in PAIRS])
+    assert [row["pair_id"] for row in trace(str(tmp_path), PAIRS[1]).rows["talk"]] == ["1234000000000001"]
+    assert [row["pair_id"] for row in trace(str(tmp_path), PAIRS[2]).rows["talk"]] == [PAIRS[2]]
