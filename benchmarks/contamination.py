@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from mminstruct.microworld.render import render
+from mminstruct.microworld.drawing.render import render
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.models.model import Model
 from mminstruct.readers.container import BadImage

@@ -20,7 +20,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mminstruct.microworld import lessons
+import yaml
+
+from mminstruct.microworld.families import lessons
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.text.leaks import leak
 from mminstruct.text.refusal import refusal
@@ -28,6 +30,11 @@ from mminstruct.text.reply import spoken
 from tests.text.replies import BUS, FOUND, PASSES, REFUSALS, TAKEN_OFF
 from tests.text.test_rules import GOOD
 
+SEEDS = [
+    text
+    for texts in yaml.safe_load((Path(__file__).parents[1] / "conf" / "seeds.yaml").read_text("utf-8")).values()
+    for text in texts
+]
 SITE = Path(sysconfig.get_paths()["purelib"])
 Text = tuple[str, str]
 """What was asked, and the answer."""
@@ -45,7 +52,7 @@ def world(scenes: int) -> Iterator[Text]:
         scene, rng = draw_scene(number, 1000), random.Random(f"replies {number}")
         yield "", lessons.caption_example(scene)
         yield "", str(lessons.fuse_example(scene, rng)["target"])
-        yield "", lessons.instruct_example(scene, rng, "train")[1]
+        yield "", lessons.instruct_example(scene, rng, "train", SEEDS)[1]
         values, answer = lessons.answer_example(scene, rng, "train")
         yield values["instruction"], answer
 
@@ -106,7 +113,7 @@ def main() -> None:
     options = parser.parse_args()
     print("| good texts | n | found | kinds |\n|---|---|---|---|")
     alarms("the embedded world", world(options.scenes))
-    alarms("shipped instructions", (("", text) for text in lessons.seed_instructions()))
+    alarms("shipped instructions", (("", text) for text in SEEDS))
     alarms("written answers", iter([*PASSES, *GOOD]))
     alarms("documentation and licences", paragraphs(options.docs))
     alarms("translations", translations())

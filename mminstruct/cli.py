@@ -1,4 +1,4 @@
-"""The command ``mminstruct``: its words, and what each command that Hydra does not compose does."""
+"""The command line: argument parsing, and the commands that Hydra does not configure."""
 
 from __future__ import annotations
 
@@ -15,64 +15,70 @@ from mminstruct.terminal import say
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if words is None else words)
     if words and words[0] in job.COMMANDS:
         return job.run(words[0], words[1:])
     said = "Image collections into visual instruction-tuning sets."
     parser = argparse.ArgumentParser(prog="mminstruct", description=said)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("build", help="make every table of a recipe, or go on where it stopped (build --help)")
+    commands.add_parser("build", help="build every table of a recipe, or continue a build (build --help)")
     commands.add_parser("bench", help="contestants answer questions, judges compare the answers (bench --help)")
-    commands.add_parser("plan", help="what build with the same words would do, and what it costs")
-    commands.add_parser("serve", help="a role's model behind an OpenAI-compatible endpoint (serve --help)")
-    commands.add_parser("train", help="tune a LLaVA on an export (train --help)")
-    status = commands.add_parser("status", help="units done, failed, left; sums; reasons")
+    commands.add_parser("plan", help="show what the same build command would do, or estimate its cost (images=N)")
+    commands.add_parser("serve", help="serve a role's model at an OpenAI-compatible endpoint (serve --help)")
+    commands.add_parser("train", help="fine-tune a LLaVA on an export (train --help)")
+    status = commands.add_parser("status", help="units done, failed and left; row counts; reasons of drops")
     status.add_argument("run")
     status.add_argument("--json", action="store_true")
-    status.add_argument("--verify", action="store_true", help="read every byte and compare it with what was written")
+    status.add_argument("--verify", action="store_true", help="read every byte and compare checksums")
     trace = commands.add_parser("trace", help="follow an image, an instruction or a pair through every table")
     trace.add_argument("run")
-    trace.add_argument("id", help="an id, its first digits, or a member's name")
+    trace.add_argument("id", help="an id, its first 4 or more digits, or a file name inside a shard")
     trace.add_argument("--json", action="store_true")
-    report = commands.add_parser("report", help="a page of a build or a benchmark: counts, samples, intervals")
+    report = commands.add_parser(
+        "report", help="write a page about a build or a benchmark: counts, samples, confidence intervals"
+    )
     report.add_argument("run")
     report.add_argument("--to", metavar="FILE", help="the page; by default report.html in the run")
-    report.add_argument("--json", action="store_true", help="its facts on the terminal instead of its tables")
-    power = commands.add_parser("bench-power", help="questions a benchmark needs, and what so many can tell")
+    report.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    power = commands.add_parser(
+        "bench-power", help="how many questions a benchmark needs, or how precise a number of questions is"
+    )
     goal = power.add_mutually_exclusive_group(required=True)
-    goal.add_argument("--questions", type=int, help="what so many tell")
-    goal.add_argument("--half-width", type=float, help="needed for an interval of +- so much (0.05: five points)")
-    goal.add_argument("--difference", type=float, help="needed to find a win rate so far from 0.5")
+    goal.add_argument("--questions", type=int, help="show the precision of this number of questions")
+    goal.add_argument("--half-width", type=float, help="questions for an interval of +- this (0.05: five points)")
+    goal.add_argument("--difference", type=float, help="questions to detect a win rate this far from 0.5")
     power.add_argument("--ties", type=float, default=0.25, help="share of questions tied")
-    power.add_argument("--per-instruction", type=float, default=1, help="questions that share an instruction")
-    power.add_argument("--icc", type=float, default=0, help="correlation of those, 0 to 1")
-    power.add_argument("--power", type=float, default=0.8, help="chance to find the difference")
-    lmms = commands.add_parser("lmms", help="standard benchmarks by lmms-eval on a served model, into a run's tables")
+    power.add_argument("--per-instruction", type=float, default=1, help="number of questions that share an instruction")
+    power.add_argument("--icc", type=float, default=0, help="intraclass correlation of these questions, 0 to 1")
+    power.add_argument("--power", type=float, default=0.8, help="probability of detecting the difference")
+    lmms = commands.add_parser(
+        "lmms", help="run lmms-eval's standard benchmarks on a served model and store the results in a run"
+    )
     lmms.add_argument("run")
     lmms.add_argument("--tasks", required=True, help="comma-separated: pope,mme,... or lmms-eval's own names; or all")
-    lmms.add_argument("--url", required=True, help="of the OpenAI-compatible endpoint, to /v1")
-    lmms.add_argument("--model", required=True, help="as the endpoint calls it")
-    lmms.add_argument("--python", required=True, help="interpreter of lmms-eval's environment")
+    lmms.add_argument("--url", required=True, help="base URL of the OpenAI-compatible endpoint, ending in /v1")
+    lmms.add_argument("--model", required=True, help="name of the model at the endpoint")
+    lmms.add_argument("--python", required=True, help="Python interpreter of lmms-eval's environment")
     lmms.add_argument("--key-env", metavar="NAME", help="environment variable with the endpoint's key")
-    lmms.add_argument("--include", metavar="DIR", help="folder of more tasks")
+    lmms.add_argument("--include", metavar="DIR", help="folder with more tasks")
     lmms.add_argument("--limit", type=int, help="only the first so many samples of each task")
-    lmms.add_argument("--keep", metavar="DIR", help="for the files that lmms-eval writes: results, every sample")
+    lmms.add_argument("--keep", metavar="DIR", help="folder for the files that lmms-eval writes")
     task = commands.add_parser("lmms-task", help="write a benchmark's questions as a task folder for lmms-eval")
     task.add_argument("run")
     task.add_argument("--to", required=True)
-    task.add_argument("--max-tokens", type=int, default=1024, help="cap of every answer")
+    task.add_argument("--max-tokens", type=int, default=1024, help="longest answer, tokens")
     export = commands.add_parser("export", help="write the dataset in a trainer's format")
     export.add_argument("run")
     _written(export, words, required=True)
-    mix = commands.add_parser("mix", help="write one dataset out of several sources, by weight or count")
+    mix = commands.add_parser("mix", help="write one dataset from several sources, by weight or count")
     mix.add_argument("file", help="YAML: sources, each with a path (docs/export.md)")
     _written(mix, words, default="llava")
-    delete = commands.add_parser("delete", help="leave images, pairs or instructions out of every later export")
+    delete = commands.add_parser("delete", help="exclude images, pairs or instructions from every later export")
     delete.add_argument("run")
     delete.add_argument("ids", nargs="+", metavar="ID", help="whole ids; @FILE reads them from a file, one a line")
     delete.add_argument("--reason", required=True)
-    world = commands.add_parser("microworld", help="draw a world of scenes with their ground truth")
+    world = commands.add_parser("microworld", help="draw synthetic scenes with their ground truth")
     world.add_argument("--images", type=int, required=True)
     world.add_argument("--seed", type=int, default=1000)
     world.add_argument("--layout", choices=("sa1b", "datacomp", "coco"), default="datacomp")
@@ -80,13 +86,13 @@ def main(words: Sequence[str] | None = None) -> int:
     world.add_argument("--start", type=int, default=0, help="index of the first scene")
     world.add_argument("--per-shard", type=int, default=128)
     quality = commands.add_parser(
-        "microworld-report", help="how good each stage of a run is, against the truth of its scenes"
+        "microworld-report", help="measure each stage of a run against the ground truth of its scenes"
     )
     quality.add_argument("run")
-    quality.add_argument("--truth", nargs="+", default=[], metavar="DIR", help="folders that `microworld` wrote")
+    quality.add_argument("--truth", nargs="+", default=[], metavar="DIR", help="folders written by `microworld`")
     quality.add_argument("--json", action="store_true")
-    quality.add_argument("--no-models", action="store_true", help="leave out what needs the run's CLIP and answerer")
-    quality.add_argument("--ablations", metavar="FILE", help="a page of microworld.ablations, to follow the report")
+    quality.add_argument("--no-models", action="store_true", help="skip measures that load the run's models")
+    quality.add_argument("--ablations", metavar="FILE", help="page of `python -m lab.ablations` to append")
     given = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = globals()[f"_{given.command.replace('-', '_')}"]
     try:
@@ -107,13 +113,13 @@ def _status(given: argparse.Namespace) -> int:
     from mminstruct import deletion, status
     from mminstruct.store import Store
 
-    standings = status.standing(given.run, verify=given.verify)
-    say(status.as_json(standings) if given.json else status.as_text(standings))
-    if status.unsound(standings):
+    statuses = status.table_statuses(given.run, verify=given.verify)
+    say(status.as_json(statuses) if given.json else status.as_text(statuses))
+    if status.all_faults(statuses):
         return job.EXIT_ERROR
     if not given.json and (gone := deletion.as_text(Store(given.run))):
         say(gone)
-    return job.EXIT_FAILED if status.incomplete(standings) else 0
+    return job.EXIT_FAILED if status.incomplete(statuses) else 0
 
 
 def _trace(given: argparse.Namespace) -> int:
@@ -132,7 +138,7 @@ def _export(given: argparse.Namespace) -> int:
 
 
 def _written(parser: argparse.ArgumentParser, words: Sequence[str], **format: Any) -> None:
-    """What export and mix have in common; only they load the table of formats."""
+    """Add the arguments that export and mix share; only these two commands load the table of formats."""
     if words[:1] not in (["export"], ["mix"]):
         return
     from mminstruct.export import FORMATS
@@ -141,11 +147,13 @@ def _written(parser: argparse.ArgumentParser, words: Sequence[str], **format: An
     parser.add_argument("--format", metavar="FORMAT", type=_format, help=named, **format)
     parser.add_argument("--to", required=True)
     parser.add_argument("--overwrite", action="store_true")
-    parser.add_argument("--model", help="openai-batch: who the requests are for")
-    parser.add_argument("--tokenizer", help="of the model to be trained: rows are measured, label masks proved")
-    parser.add_argument("--template", help="chat template: v1, plain or Jinja text; by default the tokenizer's own")
+    parser.add_argument("--model", help="openai-batch: name of the model in the requests")
+    parser.add_argument(
+        "--tokenizer", help="tokenizer of the model to be trained: measures row lengths and checks label masks"
+    )
+    parser.add_argument("--template", help="chat template: v1, plain or Jinja text; default: the tokenizer's own")
     parser.add_argument("--max-length", type=int, default=2048, help="tokens")
-    parser.add_argument("--image-tokens", type=int, default=576, help="what an image becomes")
+    parser.add_argument("--image-tokens", type=int, default=576, help="tokens of one image")
 
 
 def _format(name: str) -> str:
@@ -159,7 +167,7 @@ def _format(name: str) -> str:
 
 
 def _to(given: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of export and mix, as both functions take them."""
+    """The shared arguments of export and mix, as these functions take them."""
     from mminstruct.export.proof import Target
 
     target = None
@@ -218,7 +226,7 @@ def _lmms(given: argparse.Namespace) -> int:
 
 def _lmms_task(given: argparse.Namespace) -> int:
     from mminstruct.bench import lmms
-    from mminstruct.config import conf
+    from mminstruct.conf_files import conf
 
     prompt = (conf() / "prompts" / "judge.md").read_text(encoding="utf-8")
     folder = lmms.task(given.run, given.to, prompt, max_tokens=given.max_tokens)
@@ -236,7 +244,7 @@ def _microworld(given: argparse.Namespace) -> int:
 
 
 def _microworld_report(given: argparse.Namespace) -> int:
-    from mminstruct.microworld import report
+    from mminstruct.quality import report
     from mminstruct.readers import text
 
     found = report.report(given.run, given.truth, models=not given.no_models)

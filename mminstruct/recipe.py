@@ -1,4 +1,4 @@
-"""A recipe: stages in order, checked against each other before anything runs.
+"""A recipe: an ordered list of stages that are checked against each other before anything runs.
 
     @dataclass(kw_only=True)
     class MMInstruct(Recipe):
@@ -6,7 +6,7 @@
         caption: Caption
         ...
 
-Order is the order of fields, and a field's name is its table's name.
+The order of fields is the order of stages, and a field's name is the name of its table.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import difflib
 import importlib.util
 import inspect
 import re
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -24,20 +25,21 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from mminstruct import prompts
-from mminstruct.models.model import EXTRAS, NEEDS, Model
+from mminstruct.models.backends import find
+from mminstruct.models.model import Model
 from mminstruct.stage import Read, Stage, fingerprint, identity, keys
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot run; each line says where and how to mend it."""
+    """A recipe cannot run. Each line names one fault and how to fix it."""
 
 
 @dataclass(kw_only=True)
 class Recipe:
-    """Base of all recipes."""
+    """Base class of all recipes."""
 
     wires: ClassVar[Mapping[str, Mapping[str, Read | None]]] = {}
-    """By stage, the inputs that this recipe connects otherwise than the stage's class does (``Stage.wired``)."""
+    """By stage, the inputs that differ from those of the stage's class (see ``Stage.wired``)."""
     title: ClassVar[str] = ""
     """Name of the method, for the cards of datasets."""
     paper: ClassVar[str] = ""
@@ -50,7 +52,7 @@ class Recipe:
     """Tags of the Hub; ``synthetic`` says that models wrote the texts."""
 
     def stages(self) -> dict[str, Stage]:
-        """Stages by table name, in order, each with the inputs that it has in this recipe."""
+        """Stages by table name, in order, each with its inputs in this recipe."""
         found: dict[str, Stage] = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {name: stage.wired(self.wires[name]) if name in self.wires else stage for name, stage in found.items()}
 
@@ -60,21 +62,34 @@ class Recipe:
         return {**facts, "tags": list(self.tags)}
 
     def check(self) -> None:
-        """Raise ValueError where one stage names what another does not have."""
+        """Raise ValueError if stages do not fit together."""
+
+
+def stage_types(recipe: type[Recipe]) -> dict[str, type[Stage]]:
+    """The classes of a recipe's stages, by table name, in order."""
+    hints = typing.get_type_hints(recipe)
+    return {item.name: hints[item.name] for item in dataclasses.fields(recipe)}
+
+
+def roles(*recipes: type[Recipe]) -> dict[str, str | None]:
+    """The roles of models in the stages of *recipes*, and for each the role whose model it has by default."""
+    stages = [stage for recipe in recipes for stage in stage_types(recipe).values()]
+    found = [item.metadata for stage in stages for item in dataclasses.fields(stage) if "role" in item.metadata]
+    return {metadata["role"]: metadata["like"] for metadata in found}
 
 
 def inputs(stage: Stage) -> dict[str, tuple[str, Read]]:
-    """What *stage* reads: argument name -> (table, how)."""
+    """Inputs of *stage*: argument name -> (table, how it is read)."""
     return {name: (read.of or name, read) for name, read in stage.reads.items()}
 
 
 def primary(stage: Stage) -> str | None:
-    """The table whose parts are this stage's units; None for sources and for stages of only whole reads."""
+    """The table whose parts are this stage's units; None for sources and for stages that read only whole tables."""
     return next((table for table, read in inputs(stage).values() if read.mode == "part"), None)
 
 
 def sources(recipe: Recipe) -> dict[str, str]:
-    """Table -> the source whose part keys it has; a table of a stage that reads only whole tables has its own."""
+    """Table -> the source that its part keys come from. A stage that reads only whole tables has keys of its own."""
     found: dict[str, str] = {}
     for name, stage in recipe.stages().items():
         first = primary(stage)
@@ -83,15 +98,14 @@ def sources(recipe: Recipe) -> dict[str, str]:
 
 
 def check(recipe: Recipe, installed: bool = True) -> None:
-    """Refuse what cannot run.
+    """Check a recipe before it runs.
 
     Args:
-        installed: Whether the models' backends have to be here; not where a run is only reckoned.
+        installed: Whether the models' backends must be installed; False where a run is only estimated.
 
     Raises:
-        RecipeError: one line for each fault: an unknown table or column, a prompt variable that no one fills in,
-            a path where nothing lies, a backend or an option of one that
-            there is none of, a missing extra, a stage's own complaint.
+        RecipeError: One line for each fault: an unknown table or column, an unknown prompt variable, a path that does
+            not exist, an unknown backend or backend option, a missing package, a fault that a stage reports itself.
     """
     faults: list[str] = []
     written: dict[str, pa.Schema] = {}
@@ -118,11 +132,12 @@ def check(recipe: Recipe, installed: bool = True) -> None:
                         faults.append(f"{where}.{field.name}: {error}")
             unknown = holder.unknown() if isinstance(holder, Model) else []
             faults += [f"{where}: {line}" for line in unknown]
-            needs = NEEDS.get(holder.backend, holder.backend) if isinstance(holder, Model) and not unknown else None
-            if installed and needs is not None and importlib.util.find_spec(needs) is None:
+            backend = find(holder.backend) if isinstance(holder, Model) and not unknown else None
+            if installed and backend and backend.package and importlib.util.find_spec(backend.package) is None:
+                extra = f"[{backend.extra}]" if backend.extra else ""
                 faults.append(
-                    f"{where} is reached by {holder.backend}, which is not installed:"
-                    f" pip install 'mminstruct[{EXTRAS.get(holder.backend, 'cpu')}]'"
+                    f"{where} needs the backend {holder.backend}, which is not installed:"
+                    f" pip install 'mminstruct{extra}'"
                 )
         faults += [f"{name}: {line}" for line in _misfits(stage)]
         try:
@@ -139,7 +154,7 @@ def check(recipe: Recipe, installed: bool = True) -> None:
 
 
 def _misfits(stage: Stage) -> list[str]:
-    """Where the stage's inputs are not those that its ``load`` takes."""
+    """Differences between the whole tables that a stage reads and the arguments of its ``load``."""
     takes = inspect.signature(stage.load).parameters.values()
     if any(one.kind is one.VAR_KEYWORD for one in takes):
         return []
@@ -153,7 +168,7 @@ def _misfits(stage: Stage) -> list[str]:
 
 
 def _keyed(name: str, stage: Stage, complaint: str) -> str:
-    """A stage's *complaint* with the whole key that mends it, as the command line takes it."""
+    """A stage's *complaint* with the full configuration key, as it is written on the command line."""
     if complaint.startswith(f"{name}."):
         return f"recipe.{complaint}"
     key = re.match(r"(\w+)(?=[=, ])", complaint)
@@ -162,7 +177,7 @@ def _keyed(name: str, stage: Stage, complaint: str) -> str:
 
 
 def holders(where: str, holder: Any) -> Iterator[tuple[str, Any]]:
-    """*holder*, and the dataclasses in its fields and in mappings there, each with its place: ``judge.judges.x``."""
+    """*holder* and all dataclasses in its fields and mappings, each with its key: ``judge.judges.x``."""
     yield where, holder
     for field in dataclasses.fields(holder):
         value = getattr(holder, field.name)
@@ -190,9 +205,9 @@ def _near(word: str, known: Any) -> str:
 
 
 def segments(recipe: Recipe) -> list[list[str]]:
-    """Tables grouped so that a unit can stream through a group; between groups everything waits.
+    """Groups of tables that a unit passes through without waiting. All units of a group end before the next begins.
 
-    A group ends where a stage needs a whole table of it, or where its units are other than the group's.
+    A group ends before a stage that reads a whole table of it, or that has other units.
     """
     groups: list[list[str]] = []
     units = sources(recipe)
@@ -208,9 +223,10 @@ def segments(recipe: Recipe) -> list[list[str]]:
 
 
 def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """What decides each table: its stage's configuration, its schema, and the fingerprints of what it reads.
+    """Manifest of each table: its stage's configuration, its schema, and the fingerprints of its inputs.
 
-    ``paths`` says where a source's data was when the run was begun; it is in no fingerprint.
+    ``paths`` (where a source's data was when the run began) and ``arrow`` (the schema with its tags, base64 of Arrow's
+    IPC format) are not part of the fingerprint.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, stage in recipe.stages().items():
@@ -223,7 +239,7 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
         found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
         found[name]["takes"] = _row_key(stage)
         found[name]["recipe"] = recipe.about()
-        found[name]["arrow"] = base64.b64encode(stage.writes.serialize()).decode()  # the schema with its tags
+        found[name]["arrow"] = base64.b64encode(stage.writes.serialize()).decode()
         fields = [item.name for item in dataclasses.fields(stage) if item.metadata.get("where")]
         if fields:
             found[name]["paths"] = {field: getattr(stage, field) for field in fields}
@@ -231,14 +247,14 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
 
 
 def _row_key(stage: Stage) -> str:
-    """The accounted column, by the name that the table which is read has for it."""
+    """The column that identifies rows, as the input table names it."""
     column, _ = keys(stage)
     names = next((read.names for read in stage.reads.values()), {})
     return next((theirs for theirs, ours in names.items() if ours == column), column)
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Where two manifests' configurations differ: ``model.name: 'a' -> 'b'``."""
+    """Differences between the configurations of two manifests: ``model.name: 'a' -> 'b'``."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         lines: list[str] = []
         for key in sorted({*old, *new}):

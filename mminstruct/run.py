@@ -1,4 +1,4 @@
-"""One run: a recipe bound to a folder. Claims the folder, knows what is done, drives an engine over what is left."""
+"""Runs a recipe in a folder: claims the folder, finds the units that are left, and has an engine execute them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DriftError", "Engine", "Event", "FailedUnits", "Run", "claim", "exec
 
 
 class DriftError(ValueError):
-    """The folder at *url* holds what this recipe would not make; each line names what changed and how to go on."""
+    """The folder at *url* was made by another recipe. Each line names a difference and how to continue."""
 
     def __init__(self, said: str, url: str) -> None:
         super().__init__(said)
@@ -25,12 +25,12 @@ class DriftError(ValueError):
 
 
 class FailedUnits(RuntimeError):
-    """More units failed than may; the run stopped before a stage that needs all of them."""
+    """Too many units failed. The run stopped before a stage that needs all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A unit that is over: its receipt, or what went wrong; *fresh* if it was done just now."""
+    """A unit that has ended, with its receipt or its error; *fresh* if this process executed it."""
 
     table: str
     key: str
@@ -40,26 +40,26 @@ class Event:
 
 
 class Engine(Protocol):
-    """Does the units of a segment."""
+    """Executes a segment's units."""
 
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
-        """Push *keys*, units of the first table, through *tables*; one event for every unit, in any order."""
+        """Process *keys*, units of the first table, through all *tables*; yields one event per unit, in any order."""
         ...
 
 
 def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[str, list[str]]:
-    """Claim the run's folder for its recipe; reuse units of *base* that this recipe would make in the same way.
+    """Claim the run's folder for its recipe, and copy the units of *base* that this recipe would make identically.
 
     Args:
-        units: as ``execute`` will get it.
+        units: The value that ``execute`` will get.
 
     Returns:
-        Table name to keys of the units taken over from *base*.
+        Table name -> keys of the units copied from *base*.
 
     Raises:
-        DriftError: the folder holds what this recipe would not make; each line names a field and both values, or the
-            table whose inputs are others now.
-        lease.Held: another process works on this folder.
+        DriftError: The folder was made by another recipe. Each line names a field with both values, or a table whose
+            inputs changed.
+        lease.Held: Another process works on this folder.
     """
     with lease.hold(run.url):
         wanted = manifests(run.recipe)
@@ -73,7 +73,7 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
             for receipt in found[name].brought.values():
                 drops = [f"_dropped/{receipt.drops}"] if receipt.drops else []
                 for file in [*(part.file for part in receipt.parts), *drops]:
-                    ours.bring(Store(str(base)), name, file)
+                    ours.copy_from(Store(str(base)), name, file)
                 ours.table(name).commit(receipt)
             if base is not None and not found[name].not_brought:
                 _bring_calls(ours, Store(base), name)
@@ -83,7 +83,7 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
 
 
 def _bring_calls(ours: Store, theirs: Store, name: str) -> None:
-    """Copy the paid replies of units that the other run did not finish; a copy, since journals are appended to."""
+    """Copy the paid replies of units that the other run did not finish. Not a link: journals are appended to."""
     for key in theirs.names(name, "_calls"):
         if ours.table(name).receipt(key) is None:
             for file in theirs.names(name, "_calls", key):
@@ -95,14 +95,14 @@ _NOT_FIELDS = ("it reads ", "schema ", "stage ")
 
 
 def refuse(run: Run, found: Mapping[str, State]) -> None:
-    """Raise DriftError where a table is not what this recipe would make; ``plan`` prints the same words."""
+    """Raise DriftError if a table differs from what this recipe makes; ``plan`` prints the same message."""
     lines = [(name, line) for name, state in found.items() for line in state.differs]
     direct = [(name, line) for name, line in lines if not line.startswith("it reads ")] or lines
     faults = [f"{name}: {line}" if line.startswith(_NOT_FIELDS) else f"recipe.{name}.{line}" for name, line in direct]
     if faults:
         raise DriftError(
-            "\n".join(faults) + f"\nThe folder {run.url} was made with the values on the left. Put them back, or take"
-            f" another folder and keep what did not change: {go_on(run)}",
+            "\n".join(faults) + f"\nThe folder {run.url} was made with the values on the left. Restore them, or use"
+            f" another folder and reuse what did not change: {go_on(run)}",
             run.url,
         )
     changed = [line for state in found.values() for line in state.stale]
@@ -113,13 +113,13 @@ def _refuse(run: Run, faults: list[str]) -> None:
     if faults:
         more = [f"... and {len(faults) - 10} more"] if len(faults) > 10 else []
         said = (
-            f"What {run.url} holds was made from other or fewer parts. Take another folder, and keep what still holds"
+            f"Tables in {run.url} were made from other or fewer parts. Use another folder and reuse what is still valid"
         )
         raise DriftError("\n".join([*faults[:10], *more, f"{said}: {go_on(run)}"]), run.url)
 
 
 def go_on(run: Run) -> str:
-    """Words with which a refused command goes on."""
+    """The arguments with which a refused command continues in another folder."""
     return f"out=NEW base={run.url}"
 
 
@@ -132,18 +132,18 @@ def execute(
     watch: Callable[[Event], None] = lambda event: None,
     begin: Callable[[list[str], list[str]], None] = lambda tables, keys: None,
 ) -> None:
-    """Do all units that have no receipt yet.
+    """Execute all units that have no receipt.
 
     Args:
-        units: take only the first so many parts, all the way through.
-        fail_on_error: True: no failed unit may be passed over at a barrier; False: any number; below 1: that share
-            of a table's units; from 1: that many units.
-        watch: told of every unit that is over.
-        begin: told of each segment's tables and first units before it starts.
+        units: Process only the first *units* parts of the first source.
+        fail_on_error: How many failed units of a table a barrier tolerates. True: none; False: any number; below 1:
+            that share of the units; from 1: that many units.
+        watch: Called with the event of every unit.
+        begin: Called with each segment's tables and first units before it starts.
 
     Raises:
-        FailedUnits: at the first barrier with more failures than may be.
-        DriftError: at a barrier after which units were made from less, or other, than there is now.
+        FailedUnits: A barrier found more failed units than it tolerates.
+        DriftError: Units after a barrier were made from other or fewer parts than there are now.
     """
     with lease.hold(run.url):
         _execute(run, engine, units, fail_on_error, watch, begin)
@@ -181,11 +181,11 @@ def _execute(
             if not _tolerable(len(lines), seen[name], fail_on_error):
                 again = "run the same command again"
                 if name in closed:
-                    again = f"try them again in another folder, as later tables were made without them: {go_on(run)}"
+                    again = f"try them again in another folder, since later tables were made without them: {go_on(run)}"
                 more = f"\n... and {len(lines) - 5} more" if len(lines) > 5 else ""
                 raise FailedUnits(
                     f"{len(lines)} of {seen[name]} units of {name} failed:\n" + "\n".join(lines[:5]) + more
-                    + f"\nMend the cause and {again}; or go on without them: fail_on_error=false"
+                    + f"\nFix the cause and {again}; or continue without them: fail_on_error=false"
                 )  # fmt: skip
 
 
@@ -194,7 +194,7 @@ def _stale(run: Run, name: str) -> list[str]:
 
 
 def _closed(run: Run) -> frozenset[str]:
-    """Tables that a whole table was made from: their failed units were passed over, and one more would not go in."""
+    """Tables that a later stage has already read as a whole: a failed unit that succeeds now would not be included."""
     found: set[str] = set()
     for name, stage in reversed(run.stages.items()):
         tables = {table for table, _ in inputs(stage).values()}
@@ -207,7 +207,7 @@ def _closed(run: Run) -> frozenset[str]:
 def _events(
     run: Run, engine: Engine, tables: list[str], keys: list[str], closed: frozenset[str] = frozenset()
 ) -> Iterator[Event]:
-    """Events of a segment; the engine is started only where a unit is left to do.
+    """Events of a segment. The engine starts only if a unit is left.
 
     Args:
         closed: Tables whose failed units are not tried again.
@@ -236,7 +236,7 @@ def _first_parts(
     run: Run, engine: Engine, name: str, keys: list[str], units: int, watch: Callable[[Event], None],
     begin: Callable[[list[str], list[str]], None],
 ) -> None:  # fmt: skip
-    """Read shards *keys* in order until there are *units* parts, and limit the run to the first of them."""
+    """Read shards in order until there are *units* parts, and limit the run to these parts."""
     found: list[str] = []
     for key in keys:
         if len(found) >= units:

@@ -1,4 +1,4 @@
-"""What a stage is: a dataclass whose fields are its configuration, what it reads and writes, and one pure function.
+"""A stage: a dataclass whose fields are its configuration, its inputs and output schema, and one pure function.
 
     @dataclass(kw_only=True)
     class Caption(Stage):
@@ -13,9 +13,8 @@
             def caption(ingest: pa.Table) -> Made: ...      # pure: one part in, one part out
             return caption
 
-A stage is called with what it reads, under the names it reads it by: ``part`` inputs with every unit as a
-``pa.Table``, ``whole`` inputs once, in ``load``, as a lazy ``pyarrow.dataset.Dataset`` whose fragments come in the
-order of part keys.
+A stage gets its inputs as keyword arguments. A ``part`` input is a ``pa.Table`` that comes with every unit. A ``whole``
+input is passed once, to ``load``, as a lazy ``pyarrow.dataset.Dataset`` whose fragments are ordered by part key.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One input: some columns of an earlier table, part by part or whole."""
+    """One input of a stage: columns of an earlier table, read part by part or as a whole."""
 
     mode: Literal["part", "whole"]
     columns: tuple[str, ...]
@@ -58,23 +57,32 @@ class Read:
 
 
 def part(*columns: str, of: str | None = None, names: Mapping[str, str] | None = None) -> Read:
-    """The part with the unit's own key."""
+    """Read the part whose key is the unit's own key."""
     return Read("part", columns, of, names or {})
 
 
 def whole(*columns: str, of: str | None = None) -> Read:
-    """The whole table, once it is complete: a barrier."""
+    """Read the whole table when it is complete: the stage waits for all of its units."""
     return Read("whole", columns, of)
 
 
 def runtime(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
-    """A field that says how a thing runs, not what it makes: never part of a fingerprint."""
+    """A field that decides how something runs, not what it produces; it is not part of the fingerprint."""
     return field(default=default, default_factory=factory, metadata={"runtime": True})
 
 
 def prompt(name: str, *variables: str) -> Any:
-    """A field that holds a prompt's text and needs *variables*; in YAML, the name of a file in ``conf/prompts``."""
+    """A field with the text of a prompt that may use *variables*; in YAML, the name of a file in ``conf/prompts``."""
     return field(default=name, metadata={"prompt": frozenset(variables)})
+
+
+def role(name: str, like: str | None = None) -> Any:
+    """A field with a model. Recipes set it to ``models.NAME`` unless their YAML says otherwise.
+
+    Args:
+        like: Role whose model is used where a preset of models has none for this one.
+    """
+    return field(metadata={"role": name, "like": like})
 
 
 def _look(value: Any, holder: Any) -> Any:
@@ -82,25 +90,25 @@ def _look(value: Any, holder: Any) -> Any:
 
 
 def files(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING, read: Any = _look) -> Any:
-    """A field that holds a path, or a list of them: identity is what lies there, never the path.
+    """A field with a path or a list of paths. The fingerprint covers the files' contents, not the paths.
 
     Args:
-        read: Called with the field's value and its holder; what identity holds instead of the value, None to leave the
-            field out. By default the number of files and the digest of their names and bytes.
+        read: Called with the field's value and its dataclass. Returns what the fingerprint covers instead of the value,
+            or None to leave the field out. By default the number of files and a digest of their names and bytes.
     """
     return field(default=default, default_factory=factory, metadata={"files": read})
 
 
 def where(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISSING) -> Any:
-    """A field of a source that holds the path of its data: ``shards`` describes what lies there, and each receipt keeps
-    that. So the path itself is no part of a fingerprint.
+    """A field with the path of a source's data. It is not part of the fingerprint: ``shards`` describes the data, and
+    each receipt keeps that description.
     """
     return field(default=default, default_factory=factory, metadata={"where": True})
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A row that leaves here: *id* is a value of the stage's ``takes`` column."""
+    """A row that the stage does not keep. *id* is a value of the stage's ``takes`` column."""
 
     id: str
     reason: str
@@ -109,14 +117,14 @@ class Drop:
 
 @dataclass(slots=True)
 class Made:
-    """What a unit made: rows of the stage's schema, and the rows that left."""
+    """The output of one unit: rows of the stage's schema, and the rows that were dropped."""
 
     table: pa.Table
     drops: list[Drop]
 
 
 def made(schema: pa.Schema, rows: Iterable[Mapping[str, Any] | Drop]) -> Made:
-    """Sort *rows* into a table of *schema* and drops; columns that a row does not name are null."""
+    """Split *rows* into a table of *schema* and drops. Columns that a row does not have are null."""
     kept: list[Mapping[str, Any]] = []
     drops: list[Drop] = []
     for row in rows:
@@ -126,26 +134,59 @@ def made(schema: pa.Schema, rows: Iterable[Mapping[str, Any] | Drop]) -> Made:
 
 @dataclass(slots=True)
 class Rows:
-    """Output of a source: how many members were looked at for these rows, and one part's worth of rows."""
+    """One part of a source's output, and the number of members that were read for it."""
 
     taken: int
     made: Made
 
 
 Transform = Callable[..., Made | Iterator[tuple[str, Made]] | Iterator[Rows]]
-"""Called with one unit's part inputs by name; a stage of only whole reads may yield ``(part key, Made)``;
-a source is called with its shard's name and yields ``Rows``, one for each part."""
+"""Called with the part inputs of one unit. A stage that reads only whole tables may yield ``(part key, Made)``. A
+source is called with the name of a shard and yields ``Rows``, one for each part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Typical tokens of one call to a model. Tokens of an image depend on the model and are not included."""
+
+    input: int
+    output: int = 0
+    cached: int = 0
+    """Of the input, tokens that the server finds in its prefix cache."""
 
 
 @dataclass(kw_only=True)
 class Stage:
-    """Base of all stages: fields are configuration; class variables are the contract."""
+    """Base class of all stages. Fields are configuration; class variables are the contract.
 
+    ``call_tokens``, ``core_seconds``, ``fan``, ``asks`` and ``most`` serve only the estimate of ``plan images=N``; no
+    fingerprint covers them.
+    """
+
+    kind: ClassVar[str] = "cpu"
+    """What its workers need: vision, text or encoder (a model of that kind), or cpu. Engine presets have a pool for
+    each kind, so that a new stage needs no entry there."""
     reads: ClassVar[dict[str, Read]]
     writes: ClassVar[pa.Schema]
     takes: ClassVar[str | tuple[str, str]]
-    """Column of the first input that is accounted for: each of its values is kept or dropped, none twice. A pair where
-    the output has another name for it: (column of the input, column of the output)."""
+    """Column of the first input that identifies its rows: each value must be kept or dropped exactly once. A pair
+    (column of the input, column of the output) where the output has another name for it."""
+    call_tokens: ClassVar[Tokens | None] = None
+    """Of a stage with a model; None: not declared."""
+    core_seconds: ClassVar[float | None] = None
+    """Of a stage without a model: seconds of one CPU core for a row; None: not declared."""
+
+    def fan(self) -> float:
+        """Rows that one row becomes where none is dropped."""
+        return 1.0
+
+    def asks(self) -> float:
+        """Calls to each of its models for one row."""
+        return self.fan()
+
+    def most(self) -> int | None:
+        """Most rows that later stages take from this one, however many come in; None: no limit."""
+        return None
 
     def wired(self, wires: Mapping[str, Read | None]) -> Self:
         """A copy of this stage that reads *wires* first, then its class's other inputs.
@@ -159,45 +200,45 @@ class Stage:
         return made
 
     def load(self, *args: Any, **whole: Any) -> Transform:  # this form, and only this, may be overridden by any
-        """Make the unit's function; called once on each worker with the whole inputs, by name."""
+        """Return the function that processes a unit. Called once on each worker, with the whole inputs."""
         raise TypeError(f"{type(self).__name__} has no load()")
 
     def listing(self) -> dict[str, Any] | None:
-        """What became of every file that a source listed (``sources/layout.py``); None for a stage that lists none."""
+        """For a source, what happened to every file that it listed (``sources/layout.py``); None for other stages."""
         return None
 
     def check(self) -> None:
-        """Raise ValueError where the configuration cannot work; called on the driver at composition."""
+        """Raise ValueError if the configuration cannot work. Called on the driver before anything runs."""
 
     def content(self, key: str) -> str | None:
-        """Of a source: digest of the bytes that shard *key* is read from; None where ``shards`` gives ETags."""
+        """For a source, a digest of the bytes of shard *key*; None where ``shards`` gives ETags."""
         return None
 
 
 def keys(stage: Stage) -> tuple[str, str]:
-    """The column that is accounted for: its name in the first input, and in the output."""
+    """Names of the column that identifies rows: in the first input, and in the output."""
     return (stage.takes, stage.takes) if isinstance(stage.takes, str) else stage.takes
 
 
 CHANGED = "changed"
-"""Fact of a shard that is only a hint: when its files were last changed. Where it alone differs, contents decide."""
+"""Fact of a shard: the time when its files were last modified. If nothing else differs, the contents are compared."""
 
 
 class Source(Protocol):
-    """A stage without reads: names its shards on the driver, reads one as a unit."""
+    """A stage without inputs: lists its shards on the driver; a unit reads one shard."""
 
     def shards(self) -> dict[str, dict[str, Any]]:
-        """Unit key -> facts that tell whether a shard changed under its name: sizes, ETags, ``CHANGED``."""
+        """Unit key -> facts that show whether a shard changed: sizes, ETags, ``CHANGED``."""
 
     def content(self, key: str) -> str | None: ...
 
 
 def identity(value: Any) -> Any:
-    """*value* as plain JSON without its runtime fields, paths as what lies there: what a fingerprint is taken of.
+    """*value* as plain JSON for a fingerprint: without runtime fields, and with digests of files instead of paths.
 
     Raises:
-        TypeError: for a value that has no stable JSON form.
-        OSError: nothing lies at a path, or it cannot be read.
+        TypeError: A value has no stable JSON form.
+        OSError: A path does not exist or cannot be read.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         found = {}
@@ -231,7 +272,7 @@ def content_id(*pieces: str | bytes) -> str:
 
 
 def instruction_id(instruction: str) -> str:
-    """Content id of *instruction*, blind to case, white space and final punctuation."""
+    """Content id of *instruction*, without regard to case, white space and final punctuation."""
     text = unicodedata.normalize("NFKC", instruction).casefold()
     return content_id(re.sub(r"\s+", " ", text).strip().rstrip(".!?:; "))
 
@@ -242,76 +283,76 @@ def pair_id(image_id: str, instruction_id: str) -> str:
 
 
 def seed(run_seed: int, stage: str, *ids: str) -> int:
-    """Seed of one row, 0 to 2**31 - 1: from content, never from workers, ranks, time or order."""
+    """Seed of one row, 0 to 2**31 - 1. It depends on content only, never on workers, ranks, time or order."""
     return int(content_id(str(run_seed), stage, *ids), 16) & 0x7FFFFFFF
 
 
 class WorkerFault(RuntimeError):
-    """The worker, not the unit, is broken (a dead engine): it is replaced and its unit done again."""
+    """The worker is broken, not the unit (a dead engine, for example). It is replaced and its unit is tried again."""
 
 
 class Halt(RuntimeError):
-    """Nothing can go on (a refused key, a spent budget): the run stops at once, and the same command resumes it."""
+    """The run cannot continue (a refused key, a spent budget). It stops at once; the same command resumes it."""
 
 
 class Journal(Protocol):
-    """Replies of a unit under way, so that none is paid for twice."""
+    """Replies that a unit in progress has paid for, so that none is paid for twice."""
 
     def get(self, request: str) -> dict[str, Any] | None: ...
 
     def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
-        """Keep *replies* by their requests; they are safe from a crash when this returns."""
+        """Store *replies* by request; when this returns they survive a crash."""
         ...
 
 
-class Purse(Protocol):
-    """Money of a run, shared by all its processes; see ``spending.Ledger``."""
+class Budget(Protocol):
+    """What a run spends, shared by all its processes; see ``spending.Ledger``."""
 
-    def reserve(self, cost: float, *, budget: float | None) -> bool: ...
+    def reserve(self, cost: float, *, limit: float | None) -> bool: ...
 
     def settle(self, reserved: float, cost: float) -> None: ...
 
 
-class Crew(Protocol):
-    """This worker, and others as it is that the engine lent for one unit, to work on one thing together."""
+class WorkerGroup(Protocol):
+    """This worker and extra ones, configured like it, that the engine lends for one unit."""
 
     size: int
     address: str
-    """Where the others can reach this worker's host."""
+    """This worker's host, as the other workers reach it."""
 
     def __call__(self, work: Callable[..., Any], shares: list[tuple[Any, ...]]) -> list[Any]:
-        """Results of ``work(*share)`` for ``size`` shares at once: the first here, each other in its own process."""
+        """Results of ``work(*share)`` for ``size`` shares in parallel; the first runs in this process."""
         ...
 
 
 @dataclass(slots=True)
 class Unit:
-    """The unit that this thread works on: what it used, its journal of paid replies, and who pays."""
+    """The unit that this thread processes: its usage, its journal of paid replies, and its budget."""
 
     table: str
     key: str
     journal: Journal | None = None
-    purse: Purse | None = None
+    budget: Budget | None = None
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
     """US dollars."""
     notes: dict[str, int] = field(default_factory=dict)
-    """Counts worth a line in the receipt (texts cut to the context, repaired replies...)."""
+    """Counts for the receipt: texts cut to the context, repaired replies, ..."""
 
 
 UNIT: contextvars.ContextVar[Unit | None] = contextvars.ContextVar("unit", default=None)
-"""Set by whoever runs a unit, in the thread that runs it; None in notebooks and tests."""
+"""Set in the thread that processes a unit; None in notebooks and tests."""
 
-CREW: contextvars.ContextVar[Callable[[int], AbstractContextManager[Crew]] | None] = contextvars.ContextVar(
-    "crew", default=None
-)
-"""Lends a crew of so many; set by engines that have more processes than one."""
+Lend = Callable[[int], AbstractContextManager[WorkerGroup]]
+
+WORKER_GROUP: contextvars.ContextVar[Lend | None] = contextvars.ContextVar("worker_group", default=None)
+"""Lends a group of the given size; set by engines with several processes."""
 
 
 def note(name: str, count: int = 1) -> None:
-    """Add *count* to a note of the unit under way."""
+    """Add *count* to a note of the unit in progress."""
     unit = UNIT.get()
     if unit is not None and count:
         unit.notes[name] = unit.notes.get(name, 0) + count

@@ -1,4 +1,4 @@
-"""A recipe bound to a folder, and the state in which a command finds it: what holds, what another run has for it."""
+"""A recipe bound to a folder, and the state of its tables: what is valid, and what can be copied from another run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mminstruct.stage import ALL, CHANGED, Source, Stage, content_id
 from mminstruct.store import Part, Receipt, Store, Table
 
 AGAIN = "which would be made again"
-"""What is said of a table that is itself refused, by those that read it: a consequence, not a cause."""
+"""Said of a table that is refused because an input of it is: a consequence, not a cause."""
 CONTENT = "content"
-"""Fact of a shard that only its receipt holds: digest of the bytes that it was read from."""
+"""Fact of a shard that only its receipt has: digest of the bytes that were read."""
 Digests = Callable[[str], dict[str, str]]
-"""From a unit's key to what its inputs are now, by name."""
+"""Unit key -> digests of its inputs as they are now, by name."""
 
 
 @dataclass(kw_only=True)
@@ -46,7 +46,7 @@ class Run:
         return self.only if self.partwise(name) else None
 
     def keys(self, name: str) -> list[str]:
-        """Units of a table as far as they are known: those whose input parts are committed."""
+        """Units of a table that are known so far: those whose input parts are committed."""
         stage = self.stages[name]
         if not stage.reads:
             return sorted(cast(Source, stage).shards())
@@ -58,7 +58,7 @@ class Run:
         return digest(self.table(name).parts(self.limit(name)))
 
     def current(self, name: str) -> Digests:
-        """What the inputs of a table's units are now."""
+        """Digests of the inputs of a table's units, as they are now."""
         stage = self.stages[name]
         if not stage.reads:
             return partial(_facts, shards=cast(Source, stage).shards())
@@ -69,7 +69,7 @@ class Run:
 
 
 def digest(parts: Mapping[str, Part]) -> str:
-    """How many parts there are, and one digest: the same rows in the same parts have the same."""
+    """Number and digest of *parts*. The same rows in the same parts have the same digest."""
     found = content_id(*(f"{part.part} {part.sha256}" for part in parts.values()))
     return f"{len(parts)} part{'s' * (len(parts) != 1)}, digest {found}"
 
@@ -84,10 +84,10 @@ def _digests(key: str, parts: Mapping[str, Mapping[str, Part]], wholes: Mapping[
 
 
 def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]:
-    """What of a unit's inputs is not what it was made from, a line each.
+    """Inputs of a unit that changed since it was made, one line each.
 
     Args:
-        now: What they are; of a shard its facts. Where a shard differs in nothing but the time of its last change, its
+        now: Digests of the inputs; for a shard, its facts. If a shard differs only in the time of its last change, its
             bytes are compared with those that were read.
     """
     if stage.reads:  # an input that is gone is itself being made again: not stale yet
@@ -104,7 +104,7 @@ def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]
 
 
 def stale(stage: Stage, name: str, receipts: Mapping[str, Receipt], now: Digests) -> list[str]:
-    """Units whose inputs are no longer what they were made from; a line that holds for many units comes once."""
+    """Units whose inputs changed since they were made. A line that is the same for many units comes once."""
     units: dict[str, list[str]] = {}
     for key, receipt in receipts.items():
         for line in changes(stage, receipt, now(key)):
@@ -115,25 +115,25 @@ def stale(stage: Stage, name: str, receipts: Mapping[str, Receipt], now: Digests
 
 @dataclass
 class State:
-    """One table before anything new is made, with what would be taken over from another run."""
+    """State of one table before a build, with the units that can be copied from another run."""
 
     differs: list[str] = field(default_factory=list)
-    """Fields with which the table in the folder was made otherwise, and both values."""
+    """Fields whose values differ from those that the table was made with, and both values."""
     stale: list[str] = field(default_factory=list)
-    """What was made from other inputs than there are, or from fewer than there will be."""
+    """Units that were made from other inputs than there are now, or from fewer than there will be."""
     here: dict[str, Receipt] = field(default_factory=dict)
     brought: dict[str, Receipt] = field(default_factory=dict)
-    """Units of the other run that this recipe would make in the same way."""
+    """Units of the other run that this recipe would make identically."""
     not_brought: list[str] = field(default_factory=list)
-    """Why it has none: fields with which it was made otherwise."""
+    """Why none can be copied: fields whose values differ."""
     parts: dict[str, Part] = field(default_factory=dict)
     """Of both, in order."""
     limit: frozenset[str] | None = None
-    """Parts that this command goes on with; None: all."""
+    """Parts that this command uses; None: all."""
     total: int | None = None
-    """Units; None where that is not known before earlier tables are made."""
+    """Number of units; None where it is not known before earlier tables are made."""
     settled: bool = False
-    """Whether nothing more comes: each unit is done or has failed."""
+    """Whether every unit is done or has failed."""
 
     @property
     def refused(self) -> bool:
@@ -141,9 +141,9 @@ class State:
 
     @property
     def whole(self) -> bool:
-        """Whether every part is there, although an earlier table makes a lost unit again: most often the same bytes.
+        """Whether every part is there, even if an earlier table has to make a lost unit again.
 
-        Where they are others, the check at the barrier says so.
+        That unit most often has the same bytes again; if it does not, the check at the barrier finds out.
         """
         return self.total == len(self.taken) and not self.refused
 
@@ -153,18 +153,18 @@ class State:
 
 
 def states(run: Run, base: str | None = None, units: int | None = None) -> dict[str, State]:
-    """Every table of *run* as a command finds it; reads only.
+    """State of every table of *run*. Writes nothing.
 
     Args:
-        base: Folder of another run, whose units are taken over where this recipe would make the same.
-        units: The command takes only the first so many parts.
+        base: Folder of another run, whose units are copied where this recipe would make them identically.
+        units: The command processes only the first *units* parts.
     """
     wanted = manifests(run.recipe)
     other = Run(url=base, recipe=run.recipe) if base is not None else None
     found: dict[str, State] = {}
     limit = run.only
     unread: dict[str, str] = {}
-    """By source, what is said of its shards that are not read yet."""
+    """By source, a phrase about its shards that are not read yet."""
     for name, stage in run.stages.items():
         table, reads = run.table(name), list(inputs(stage).values())
         state = found[name] = State(differs=differs(table, wanted[name]))
@@ -206,7 +206,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
 
 
 def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
-    """Why a table is another than is *wanted*; empty where it is the same, or not there."""
+    """Differences between a table and the *wanted* manifest; empty if there is none, or no table."""
     there = table.manifest()
     if there is None or there["fingerprint"] == wanted["fingerprint"]:
         return []
@@ -220,7 +220,7 @@ def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
 def _same(
     stage: Stage, theirs: Mapping[str, Receipt], ours: Mapping[str, Receipt], parts: Mapping[str, Any], now: Digests
 ) -> dict[str, Receipt]:
-    """Units made from the very inputs that they would be made from here; those of shards with the facts of today."""
+    """Units of another run that were made from the inputs that they have here; for shards, with today's facts."""
     found = {}
     for key, receipt in theirs.items():
         if key in ours or not all(key in some for some in parts.values()) or changes(stage, receipt, now(key)):
@@ -231,7 +231,7 @@ def _same(
 
 
 def _first(keys: list[str], receipts: Mapping[str, Receipt], units: int) -> tuple[frozenset[str], bool]:
-    """The first so many parts of a source, and whether they are all there."""
+    """The first *units* parts of a source, and whether they are all there."""
     found: list[str] = []
     for key in keys:
         if len(found) >= units:
@@ -243,7 +243,7 @@ def _first(keys: list[str], receipts: Mapping[str, Receipt], units: int) -> tupl
 
 
 def _most(run: Run, name: str, state: State, units: int | None) -> int | None:
-    """How many parts a table that is not settled can have; None where that is not known yet."""
+    """Most parts that a table can have that is not settled; None where that is not known yet."""
     known = state.total if primary(run.stages[name]) else None
     if units is None or not run.partwise(name):
         return known
@@ -251,10 +251,10 @@ def _most(run: Run, name: str, state: State, units: int | None) -> int | None:
 
 
 def _partial(state: State, unread: str) -> str:
-    """How far a table is that is not settled.
+    """Progress of a table that is not settled, in words.
 
     Args:
-        unread: what is said of the source's shards.
+        unread: Phrase about the source's shards.
     """
     if state.refused:
         return AGAIN

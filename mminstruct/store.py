@@ -1,17 +1,17 @@
-"""A run's folder: tables of Parquet parts, each committed by a receipt that is created exclusively and last.
+"""A run's folder: tables of Parquet parts. Each unit is committed by a receipt, created exclusively and last.
 
 Layout of a table, on a local disk or any fsspec URL::
 
-    manifest.json                       what the table was made by
-    listing.json                        of a source: how many files it lists, how many are read or passed by, and why
+    manifest.json                       configuration, schema and inputs of the table
+    listing.json                        of a source: files listed, files read, and files passed by with reasons
     sa_000020-0007.3f9a1c2e.parquet     a part: its key, and the first 8 hex digits of the file's SHA-256
-    _receipts/sa_000020.json            the commit of one unit: its parts, its sums, what it cost
-    _copies/…                           manifest and receipts once more, for when one of them is damaged
+    _receipts/sa_000020.json            the commit of one unit: its parts, row counts, costs
+    _copies/…                           copies of the manifest and the receipts, in case one is damaged
     _dropped/…parquet  _failed/…json  _calls/…jsonl
 
-A data file's name holds its digest, so a late twin of a worker can never overwrite what a receipt names, and the
-same work done again lands on the same name. Readers see only what receipts name; everything else can be made again or
-removed. All that is read is verified: files hold a checksum, or the receipt holds their digest.
+The name of a data file contains its digest. So a slow duplicate of a worker can never overwrite a file that a receipt
+names, and the same work gives the same name. Readers see only files that a receipt names; all others can be removed.
+Everything is verified when it is read: by a checksum inside the file, or by the digest in the receipt.
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ _FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=False)
 )
 _ROW_GROUP = 512
-"""Rows: parts are one row group unless a table holds more in one unit (clusters, the final choice)."""
-_MEND = "the build command of this run sets it aside and mends it from its copy"
+"""Rows. A part is one row group, except in tables with one large unit (cluster, select)."""
+_MEND = "the build command of this run restores it from its copy"
 _AGAIN = "restore it, or remove the receipt that names it and run the build command again"
 
 
 @dataclass(slots=True, kw_only=True)
 class Receipt:
-    """The commit of one unit. Sums close: ``taken == kept + sum(dropped.values())``."""
+    """The commit of one unit; ``taken == kept + sum(dropped.values())``."""
 
     key: str
     parts: list[Part]
     taken: int
-    """Rows (or archive members) that went in."""
+    """Rows, or archive members, that were read."""
     kept: int
-    """Of those, how many live on in at least one row."""
+    """How many of these are in at least one output row."""
     dropped: dict[str, int]
-    """Reason to number of rows that left."""
+    """Reason -> number of rows dropped."""
     drops: str | None = None
-    """File in ``_dropped`` with each of them."""
+    """File in ``_dropped`` that lists them."""
     inputs: dict[str, str] = field(default_factory=dict)
-    """Digest of what each input was when this was made."""
+    """Digest of each input when the unit was processed."""
     seconds: float = 0.0
     calls: int = 0
     tokens_in: int = 0
@@ -98,7 +98,7 @@ class Store(Files):
         return Table(self, name)
 
     def config(self) -> dict[str, Any] | None:
-        """What the run's config.yaml holds, or None where there is none.
+        """Content of the run's config.yaml; None if there is none.
 
         Raises:
             Damaged: it is not what was written.
@@ -131,18 +131,18 @@ class Table:
             self.store.write(data, self.name, "_copies/manifest.json", sync=False)
 
     def expect(self, units: int) -> None:
-        """Keep how many units the source has, so that ``status``, which has only the run, can say how many are left."""
+        """Store the source's number of units, from which ``status`` tells how many are left."""
         if (data := seal({"units": units})) != self.store.read(self.name, "_units.json"):
             self.store.write(data, self.name, "_units.json", sync=False)
 
     def expected(self) -> int | None:
-        """How many units the source had when a build last listed it; None for other tables and older runs."""
+        """The source's number of units at the last build; None for other tables and older runs."""
         data = self.store.read(self.name, "_units.json")
         where = self.store.show(self.name, "_units.json")
         return None if data is None else int(unseal(data, where, "the next build writes it again")["units"])
 
     def manifest(self) -> dict[str, Any] | None:
-        """What the table was made by; None where it was not begun.
+        """The table's manifest; None if it was not begun.
 
         Raises:
             Damaged: it is not what was written.
@@ -151,18 +151,18 @@ class Table:
         return None if data is None else unseal(data, self.store.show(self.name, "manifest.json"), _MEND)
 
     def list_source(self, facts: dict[str, Any]) -> None:
-        """Write what became of every file that the source lists; nothing where an earlier build wrote the same."""
+        """Write what happened to every file that the source lists, unless an earlier build wrote the same."""
         if (data := seal(facts, indent=1)) != self.store.read(self.name, "listing.json"):
             self.store.write(data, self.name, "listing.json")
 
     def listing(self) -> dict[str, Any] | None:
-        """What ``list_source`` wrote."""
+        """Read what ``list_source`` wrote."""
         data = self.store.read(self.name, "listing.json")
         where = self.store.show(self.name, "listing.json")
         return None if data is None else unseal(data, where, "the next build writes it again")
 
     def receipt(self, key: str) -> Receipt | None:
-        """The receipt of one unit, looked up afresh.
+        """Read the receipt of one unit; never cached.
 
         Raises:
             Damaged: it is not what was written.
@@ -214,7 +214,7 @@ class Table:
         return {key: found[key] for key in sorted(found) if only is None or key in only}
 
     def find(self, key: str) -> Part | None:
-        """One committed part: by the receipt of its own unit, of its shard, or of whichever unit wrote it."""
+        """One committed part, found by the receipt of its unit, of its shard, or of the unit that wrote it."""
         if key not in self._index:
             for unit in (key, key.rpartition("-")[0]):
                 receipt = self.receipt(unit) if unit else None
@@ -235,11 +235,11 @@ class Table:
         return found
 
     def put(self, part: str, table: pa.Table) -> Part:
-        """Write one part under a name of its own; readers do not see it before a receipt names it."""
+        """Write one part. Readers do not see it before a receipt names it."""
         return self._put(part, table, "")
 
     def put_drops(self, key: str, drops: list[Drop]) -> str | None:
-        """Write the rows that left; the file's name, or None where there are none."""
+        """Write the dropped rows; returns the file's name, or None if there are none."""
         if not drops:
             return None
         rows = [{"id": drop.id, "reason": drop.reason, "detail": drop.detail} for drop in drops]
@@ -259,7 +259,7 @@ class Table:
         return made
 
     def commit(self, receipt: Receipt) -> Receipt:
-        """Create the receipt; where another worker was first, its receipt is kept and returned."""
+        """Create the receipt. If another worker was faster, its receipt is kept and returned."""
         data = seal(asdict(receipt))
         if not self.store.create(data, self.name, "_receipts", f"{receipt.key}.json"):
             first = self.receipt(receipt.key)
@@ -281,7 +281,7 @@ class Table:
         self.store.write(seal(facts, indent=1), self.name, "_failed", f"{key}.json")
 
     def open(self, part: Part) -> pa.NativeFile:
-        """A part's file for a Parquet reader, which gets only verified bytes.
+        """Open a part for a Parquet reader, which gets only verified bytes.
 
         Raises:
             Damaged: here or when it is read: it is gone, or not what was written.
@@ -318,13 +318,13 @@ class Table:
         return pq.ParquetFile(self.open(part), page_checksum_verification=True).read(columns=list(columns))
 
     def dataset(self, schema: pa.Schema, only: frozenset[str] | None = None) -> ds.Dataset:
-        """The whole table, lazily: fragments in order of part keys, verified against their receipts when read."""
+        """The whole table, lazily: fragments ordered by part key, verified against their receipts when read."""
         files = {self.store.path(self.name, part.file): part for part in self.parts(only).values()}
         place = pafs.PyFileSystem(_Verified(self, files))
         return ds.FileSystemDataset.from_paths(list(files), schema=schema, format=_FORMAT, filesystem=place)
 
     def drops(self, receipt: Receipt) -> list[dict[str, Any]]:
-        """Rows that left in one unit: id, reason, detail; verified against the file's name.
+        """Dropped rows of one unit: id, reason, detail; verified against the file's name.
 
         Raises:
             Damaged: the file is gone, or not what was written.
@@ -338,13 +338,13 @@ class Table:
         return list(pq.read_table(opened_by_name(receipt.drops, data, where, _AGAIN)).to_pylist())
 
     def dropped(self) -> Iterator[dict[str, Any]]:
-        """Every dropped row: key of its unit, id, reason, detail."""
+        """Every dropped row: unit key, id, reason, detail."""
         for key, receipt in self.receipts().items():
             for row in self.drops(receipt):
                 yield {"unit": key, **row}
 
     def digest(self, only: frozenset[str] | None = None) -> str:
-        """Digest of all committed parts: the same rows in the same parts have the same digest."""
+        """Digest of all committed parts. The same rows in the same parts have the same digest."""
         text = "\n".join(f"{part.part} {part.sha256}" for part in self.parts(only).values())
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""The work on one unit: inputs read, the stage's function called, its sums checked, its output committed."""
+"""Processes one unit: reads its inputs, calls the stage's function, checks the row counts, commits the output."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from mminstruct.state import CONTENT
 from mminstruct.store import Part, Receipt, Table
 
 _LOADING = threading.Lock()
-"""One worker of a process loads at a time: of two threads that import transformers, one can find it half made."""
+"""Workers of a process load one at a time: two threads that import transformers at once can see it half imported."""
 
 
 class UnitError(ValueError):
-    """A unit's output breaks the contract of its stage."""
+    """The output of a unit breaks its stage's contract."""
 
 
 @dataclass
 class Worker:
-    """Does units of one table; made on the driver, loaded where it works."""
+    """Processes units of one table. Created on the driver; loads its models on the machine where it runs."""
 
     run: Run
     name: str
@@ -54,7 +54,7 @@ class Worker:
         self.__init__(*state)  # type: ignore[misc]
 
     def load(self) -> None:
-        """Load models and whole inputs, once."""
+        """Load the models and the whole inputs."""
         for name, (table, read) in inputs(self.stage).items():
             if read.mode == "whole":
                 source, only = self._sources[table], self.run.limit(table)
@@ -65,11 +65,11 @@ class Worker:
         self._transform = self.stage.load(**self._wholes)
 
     def work(self, key: str) -> Event:
-        """Do one unit, or find it done. A fault of the unit is an event; a fault of the worker raises.
+        """Process one unit unless it has a receipt. A fault of the unit becomes an event; a fault of the worker raises.
 
         Raises:
-            Halt: the run's folder cannot be read or written (a full disk, an answer of 403), or the unit's receipt is
-                damaged: neither is the unit's fault, and the next unit would fail, too.
+            Halt: The run's folder cannot be read or written (a full disk, status 403), or the unit's receipt is
+                damaged. The unit is not at fault, and the next unit would fail, too.
         """
         try:
             return self._work(key)
@@ -94,10 +94,10 @@ class Worker:
             return Event(self.name, key, None, said)
 
     def _ready(self) -> None:
-        """Load once, whichever of the worker's threads comes first.
+        """Load once, in the first of the worker's threads that gets here.
 
         Raises:
-            Halt: for a model or input that cannot be loaded: no unit of this table could be done anywhere.
+            Halt: A model or input cannot be loaded, so no unit of this table can be processed.
         """
         with _LOADING:
             if self._transform is None:
@@ -113,8 +113,8 @@ class Worker:
         given, digests = self._inputs(key)
         assert self._transform is not None
         calls = Calls(self.table, key)
-        purse = spending.purse(self.run.url)
-        unit = Unit(table=self.name, key=key, journal=calls, purse=purse)
+        budget = spending.ledger(self.run.url)
+        unit = Unit(table=self.name, key=key, journal=calls, budget=budget)
         token = UNIT.set(unit)
         try:
             ledger = _Ledger(self.stage, self.table, key)
@@ -130,7 +130,7 @@ class Worker:
                 ledger.close(self._taken(given))
         finally:
             UNIT.reset(token)
-            purse.release()
+            budget.release()
         if (content := self.stage.content(key)) is not None:
             digests[CONTENT] = content
         receipt = Receipt(
@@ -161,7 +161,7 @@ class Worker:
         return given, digests
 
     def _taken(self, given: dict[str, pa.Table]) -> pa.Array:
-        """Distinct values of the accounted column in the first input."""
+        """Distinct values of the first input's column that identifies rows."""
         name = next(iter(self.stage.reads))
         column, _ = keys(self.stage)
         table = given[name] if name in given else self._wholes[name].to_table(columns=[column])
@@ -169,7 +169,7 @@ class Worker:
 
 
 class _Ledger:
-    """Writes a unit's parts as they come and keeps its sums."""
+    """Writes the parts of a unit as they come and counts their rows."""
 
     def __init__(self, stage: Stage, table: Table, key: str) -> None:
         self.stage, self.table, self.where = stage, table, f"{table.name}/{key}"
@@ -199,10 +199,10 @@ class _Ledger:
         self.kept += table.num_rows
 
     def close(self, taken: pa.Array) -> None:
-        """Every id that came in is kept or dropped, none twice, and none came from nowhere.
+        """Check that every input id is kept or dropped exactly once, and that there are no other ids.
 
         Raises:
-            UnitError: naming up to three ids.
+            UnitError: It names up to three ids.
         """
         empty = pa.array([], pa.string())
         kept = pc.unique(pa.concat_arrays([*self._kept, empty]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.local import Local
 from mminstruct.job import EXIT_HALTED, leave
 from mminstruct.lease import Held
@@ -39,7 +39,7 @@ def main(url: str, source: str, endpoint: str, engine: str = "local") -> int:
         if engine == "ray":
             from mminstruct.engine.data import Ray
 
-            pool = Pool(workers=1, in_flight=2)
+            pool = PoolConfig(workers=1, in_flight=2)
             execute(run, Ray(EngineConfig(cpus=4, pool=pool)))
         else:
             execute(run, Local())

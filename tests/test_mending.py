@@ -1,4 +1,4 @@
-"""What a build does about damaged files of its run."""
+"""What a build does with damaged files of its run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mminstruct.checksum import Damaged
 from mminstruct.engine.local import Local
 from mminstruct.export import ExportError, write
 from mminstruct.run import DriftError, Run, claim, execute
-from mminstruct.status import standing
+from mminstruct.status import table_statuses
 from mminstruct.trace import trace
 from tests.doing_nothing import Small, small
 
@@ -67,7 +67,7 @@ def test_a_damaged_receipt_is_set_aside_and_its_parts_are_adopted(
     assert contents(tmp_path) == before
     assert [path.read_bytes() for path in (tmp_path / "_aside").iterdir()] == [damaged]
     assert f"{file} is" in caplog.text
-    assert "its copy took its place, nothing is made again" in caplog.text
+    assert "replaced by its copy; nothing is executed again" in caplog.text
 
 
 def test_where_the_copy_or_a_part_is_damaged_too_the_unit_is_made_again(
@@ -81,8 +81,8 @@ def test_where_the_copy_or_a_part_is_damaged_too_the_unit_is_made_again(
     empty(next((tmp_path / "first").glob("shard-00001-0001.*")))
     assert build(tmp_path, small(drop=3)) == {"first": 2}
     assert len(list((tmp_path / "_aside").iterdir())) == 2
-    assert caplog.text.count("so the unit is made again") == 2
-    assert not [fault for stands in standing(str(tmp_path), verify=True) for fault in stands.faults]
+    assert caplog.text.count("so the unit is executed again") == 2
+    assert not [fault for status in table_statuses(str(tmp_path), verify=True) for fault in status.faults]
 
 
 def test_a_damaged_manifest_is_put_back_and_still_refuses_another_recipe(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_damaged_manifest_is_put_back_and_still_refuses_another_recipe(tmp_pat
     assert contents(tmp_path) == before
     cut(tmp_path / "first" / "manifest.json")
     empty(tmp_path / "first" / "_copies" / "manifest.json")
-    with pytest.raises(Damaged, match=r"first/manifest.json is torn .* it is unknown what first was made by"):
+    with pytest.raises(Damaged, match=r"first/manifest.json is torn .* the configuration that made first is unknown"):
         build(tmp_path, small())
 
 
@@ -104,7 +104,7 @@ def test_readers_name_what_is_damaged_and_leave_it_where_it_is(tmp_path: Path, f
     cut(tmp_path / "first" / file)
     before = contents(tmp_path)
     for read in (
-        lambda: [fault for stands in standing(str(tmp_path)) for fault in stands.faults],
+        lambda: [fault for status in table_statuses(str(tmp_path)) for fault in status.faults],
         lambda: write(str(tmp_path), "llava", tmp_path.with_name("out")),
         lambda: claim(Run(url=str(tmp_path.with_name("new")), recipe=small()), str(tmp_path)),
     ):

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mminstruct import schemas
+from mminstruct.reader import RunReader
 from mminstruct.stage import Drop
 from mminstruct.store import Store
 from mminstruct.text.question import asked
@@ -122,6 +122,6 @@ class RunSet:
         }
 
     def _rows(self, table: str, columns: list[str], where: tuple[str, list[Any]] | None) -> list[dict[str, Any]]:
-        data = self.store.table(table).dataset(schemas.TABLES[table])
+        data = RunReader(self.store)[table].dataset()
         wanted = None if where is None else pc.field(where[0]).isin(pa.array(where[1], pa.string()))
         return list(data.to_table(columns=columns, filter=wanted).to_pylist())

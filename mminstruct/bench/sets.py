@@ -17,17 +17,18 @@ from typing import Any
 
 import fsspec
 
-from mminstruct import content, schemas
+from mminstruct import content
 from mminstruct.bench.pairs import Question, RunSet, Seen
 from mminstruct.files import info
+from mminstruct.reader import RunReader, TableReader
 from mminstruct.readers import conversation
 from mminstruct.readers import records as outside
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import GIVEN, normalise
 from mminstruct.readers.text import BadRow
-from mminstruct.sources.place import Place, look
+from mminstruct.sources.listing import Listing, list_path
 from mminstruct.stage import Drop, content_id, instruction_id, note
-from mminstruct.store import Store, Table
+from mminstruct.store import Store
 from mminstruct.text import repair
 
 _MOST_BYTES = 64 << 20
@@ -44,7 +45,7 @@ class FileSet:
 
     def __init__(self, path: str, images: str | None, captions: str | None) -> None:
         self.path, self.captions, self.images = path, captions, images
-        self.place: Place | None = look(images) if images else None
+        self.place: Listing | None = list_path(images) if images else None
         self._names: dict[str, str] = {}  # by what a set may call a file: its whole name, or only the last piece
         for name in self.place.files if self.place else ():
             last = name.rsplit("/", 1)[-1]
@@ -107,13 +108,13 @@ def open_set(
     return FileSet(path, images, captions)
 
 
-def _made(path: str, name: str) -> Table | None:
+def _made(path: str, name: str) -> TableReader | None:
     """A table of the run at *path*; None where that is no run, or has none."""
     fs, root = fsspec.core.url_to_fs(path)
     if (info(fs, root) or {}).get("type") != "directory":
         return None
-    table = Store(path).table(name)
-    return table if table.manifest() else None
+    found = Store(path)
+    return RunReader(found)[name] if found.table(name).manifest() else None
 
 
 def records(path: str, seen: Counter[str] | None = None) -> Iterator[dict[str, Any] | BadRow]:
@@ -147,7 +148,7 @@ def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
             images, reference = talk.images, reference or answer
         else:
             images = conversation.images({**entry, "image": str(image) if isinstance(image, int) else image})
-    except conversation.Unsound as error:
+    except conversation.InvalidRow as error:
         return Drop(name, error.reason, repair(str(error)))
     if len(images) > 1:
         return Drop(name, "several_images", f"{len(images)} images: a question has one")
@@ -216,12 +217,12 @@ def answers(path: str, model_id: str | None) -> dict[str, Given]:
 def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
     table = _made(path, "respond")
     if table is not None:
-        for row in table.dataset(schemas.RESPOND).to_table().to_pylist():
+        for row in table.to_arrow().to_pylist():
             if row["answer"] is not None:
                 yield row["contestant"], row["question_id"], Given(row["answer"], row["finish"], row["tokens"])
         return
     if (table := _made(path, "review")) is not None:
-        for batch in table.dataset(schemas.REVIEW).to_batches(columns=["pair_id", "answer"]):
+        for batch in table.dataset().to_batches(columns=["pair_id", "answer"]):
             yield from (("", row["pair_id"], Given(row["answer"])) for row in batch.to_pylist())
         return
     for entry in records(path):
@@ -241,7 +242,7 @@ def answers_digest(path: str) -> str:
     """
     table = _made(path, "respond") or _made(path, "review")
     if table is not None:
-        return f"{len(table.parts())} parts of answers, digest {table.digest()}"
+        return f"{len(table.table.parts())} parts of answers, digest {table.table.digest()}"
     fs, root = fsspec.core.url_to_fs(path)
     if (info(fs, root) or {}).get("type") != "file":
         raise FileNotFoundError(f"{path}: no such file, and no folder of a benchmark or a build with answers in it")

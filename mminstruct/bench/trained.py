@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from mminstruct import schemas
 from mminstruct.bench.pairs import Question, Seen
+from mminstruct.reader import RunReader
 from mminstruct.stage import Drop
 from mminstruct.store import Store
 from mminstruct.text.rules import words
@@ -74,7 +74,7 @@ def _grams(text: str, size: int | None) -> Iterator[tuple[str, ...]]:
 
 
 def _rows(run: str, table: str, *columns: str, **where: str) -> Iterator[dict[str, Any]]:
-    data = Store(run).table(table).dataset(schemas.TABLES[table])
+    data = RunReader(run)[table].dataset()
     wanted = None
     for name, value in where.items():
         wanted = pc.field(name) == value

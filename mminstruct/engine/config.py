@@ -1,95 +1,148 @@
-"""How a run is carried out: never part of what it makes."""
+"""Configuration of the engine: how a run is executed. It never changes the tables."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe, holders, segments
+from mminstruct.stage import Stage
 
-KINDS = ("ray", "local")
+ENGINES = ("ray", "local")
+KINDS = ("vision", "text", "encoder", "cpu")
+"""What the workers of a stage need (``Stage.kind``)."""
+
+
+@dataclass(kw_only=True)
+class PoolConfig:
+    """What a configuration says of the workers of a stage, or of a fused segment. What it leaves out stays as the more
+    general entry has it: ``pools`` before ``kinds`` before ``pool``.
+    """
+
+    workers: int | None = None
+    """Actors, 1 by default; fixed, since a pool that grows can take the resources of the stage that feeds it."""
+    cpus: float | None = None
+    """Of each worker; 1 by default."""
+    gpus: float | None = None
+    """Of each worker, 0 by default; a tensor-parallel replica needs ``tensor_parallel_size`` of them."""
+    total_gpus: float | None = None
+    """GPUs of all workers together. ``workers`` and ``gpus`` then follow from the stage's model, unless they are given
+    beside it: a worker has the GPUs of one replica, and there are as many workers as fit, at least one. A model behind
+    an endpoint gets one worker without a GPU: it has many requests in flight by itself."""
+    in_flight: int | None = None
+    """Units that one worker executes concurrently, so that writing and computing overlap; 2 by default."""
+    memory_gb: float | None = None
+    """Memory that each worker reserves; none by default."""
+    resources: dict[str, float] = field(default_factory=dict)
+    """Ray custom resources, to place workers on certain nodes."""
+    env: dict[str, Any] = field(default_factory=dict)
+    """Ray runtime environment of the workers, such as ``{py_executable: /opt/other/bin/python}``."""
 
 
 @dataclass(kw_only=True)
 class Pool:
-    """The workers of one stage, or of a fused segment."""
+    """The workers of one stage, or of a fused segment; fields as in ``PoolConfig``."""
 
     workers: int = 1
-    """Actors; fixed, since a pool that may grow can starve what feeds it."""
     cpus: float = 1.0
     gpus: float = 0.0
-    """Of each worker; a tensor-parallel replica has as many as its ``tensor_parallel_size``."""
     in_flight: int = 2
-    """Units that one worker has in hand at once, so that writing and computing overlap."""
     memory_gb: float = 0.0
-    """Heap that each worker reserves; 0 reserves none."""
     resources: dict[str, float] = field(default_factory=dict)
-    """Custom resources, to place workers on a kind of node."""
     env: dict[str, Any] = field(default_factory=dict)
-    """Ray runtime environment of the workers, such as ``{py_executable: /opt/cuml/bin/python}``."""
 
 
 @dataclass(kw_only=True)
 class EngineConfig:
-    """Which engine, and its pools."""
+    """The engine and its pools."""
 
     kind: str = "ray"
     """ray, or local: a loop in this process, for debugging."""
     address: str | None = None
     """Of a running cluster; None joins the one that RAY_ADDRESS names (ray job submit sets it), or starts one here."""
     cpus: int | None = None
-    """Of a cluster started here; None takes the machine's."""
+    """Of a cluster started here; None takes all of the machine."""
     autoscale: bool = False
-    """Whether the cluster grows when asked: pools that want more than it has then wait for nodes, not refused."""
+    """Whether the cluster can grow: pools larger than the cluster then wait for nodes instead of being refused."""
     gpu: str = ""
-    """Kind of the GPUs, by its name in conf/rates.yaml (H100); only plan looks at it."""
+    """GPU model, by its name in conf/rates.yaml (H100); used by plan only."""
     gpu_usd: float | None = None
-    """Price of one GPU for an hour, US dollars; None takes that of conf/rates.yaml."""
+    """US dollars for one GPU hour; None takes the price of conf/rates.yaml."""
     fused: bool = False
-    """One pool for a whole segment instead of one for each stage: on few cores, where every worker pays its imports."""
+    """One pool per segment instead of one per stage: for few cores, where the imports of each worker cost much."""
     retries: int = 3
-    """How often a worker may die at a unit before that counts as failed. The first death does not count, since any unit
-    then in hand may be the cause: from then on it is tried alone."""
-    pool: Pool = field(default_factory=Pool)
-    """For stages (or fused segments) that pools does not name."""
-    pools: dict[str, Pool] = field(default_factory=dict)
-    """By stage; a fused segment goes by the name of its first stage."""
+    """How often a unit may kill its worker before it fails. The first death does not count, since any concurrent unit
+    may be the cause; each of them is then retried alone."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    """Of every stage (or fused segment)."""
+    kinds: dict[str, PoolConfig] = field(default_factory=dict)
+    """By what a stage needs: vision, text, encoder (a model of that kind) or cpu."""
+    pools: dict[str, PoolConfig] = field(default_factory=dict)
+    """By stage; a fused segment has the name of its first stage."""
 
 
 def pools(config: EngineConfig, recipe: Recipe) -> list[list[tuple[list[str], Pool]]]:
-    """For each segment of *recipe* the pools that run side by side in it, each with the tables that it works on."""
+    """For each segment of *recipe*, its concurrent pools, each with the tables that it makes."""
     return [side_by_side(config, recipe, tables) for tables in segments(recipe)]
 
 
 def side_by_side(config: EngineConfig, recipe: Recipe, tables: list[str]) -> list[tuple[list[str], Pool]]:
-    """The pools of one segment, each with its tables: one table a pool, or fused."""
+    """The pools of one segment, each with its tables: one table per pool, or fused."""
     groups = [[name] for name in tables]
     if config.fused:
         groups = [tables[:1], tables[1:]] if len(tables) > 1 and fans_out(recipe, tables[0]) else [tables]
-    return [(names, config.pools.get(names[0], config.pool)) for names in groups]
+    return [(names, pool_of(config, recipe.stages(), names)) for names in groups]
+
+
+def pool_of(config: EngineConfig, stages: dict[str, Stage], names: list[str]) -> Pool:
+    """The pool that works on the tables *names*."""
+    first = stages[names[0]]
+    said: dict[str, Any] = {}
+    for entry in (config.pool, config.kinds.get(first.kind), config.pools.get(names[0])):
+        given = _said(entry)
+        if "total_gpus" in given:
+            said = {key: value for key, value in said.items() if key not in ("workers", "gpus")}
+        said |= given
+    if total := said.pop("total_gpus", None):
+        said.setdefault("gpus", max((_gpus(model) for name in names for model in models(stages[name])), default=1))
+        said.setdefault("workers", max(1, int(total // said["gpus"])) if said["gpus"] else 1)
+    one_unit = first.reads and all(read.mode == "whole" for read in first.reads.values())
+    if one_unit and "workers" not in _said(config.pools.get(names[0])):
+        said["workers"] = 1
+    return Pool(**said)
+
+
+def _said(entry: PoolConfig | None) -> dict[str, Any]:
+    """The fields that *entry* gives a value."""
+    return {key: value for key, value in vars(entry).items() if value not in (None, {})} if entry else {}
+
+
+def models(stage: Stage) -> list[Model]:
+    """The models in a stage's fields, and in mappings there."""
+    return [holder for _, holder in holders("", stage) if isinstance(holder, Model)]
 
 
 def fans_out(recipe: Recipe, table: str) -> bool:
-    """Whether a unit of *table* makes several parts: so do sources, and stages of only whole reads."""
+    """Whether a unit of *table* makes several parts: true for sources, and for stages with only whole reads."""
     return all(read.mode == "whole" for read in recipe.stages()[table].reads.values())
 
 
 def check_placement(config: EngineConfig, recipe: Recipe) -> None:
-    """Refuse an unknown engine, and GPU workers that could not hold their model's tensor-parallel replica.
+    """Check the engine's name, and that GPU workers have enough GPUs for their model.
 
     Raises:
-        ValueError: naming the first such pool.
+        ValueError: the engine is unknown, or a pool has too few GPUs for each worker.
     """
-    if config.kind not in KINDS:
-        raise ValueError(f"engine.kind={config.kind}: take {' or '.join(KINDS)}")
+    if config.kind not in ENGINES:
+        raise ValueError(f"engine.kind={config.kind}: must be {' or '.join(ENGINES)}")
+    if strange := sorted(set(config.kinds) - set(KINDS)):
+        raise ValueError(f"engine.kinds.{strange[0]}: take {', '.join(KINDS)}")
     stages = recipe.stages()
     for group, pool in (item for segment in pools(config, recipe) for item in segment):
         for name in group:
-            for model in (holder for _, holder in holders(name, stages[name]) if isinstance(holder, Model)):
-                wants = _gpus(model.backend, model.options)
+            for model in models(stages[name]):
+                wants = _gpus(model)
                 if wants > 1 and 0 < pool.gpus < wants:
                     raise ValueError(
                         f"engine.pools.{group[0]}.gpus is {pool.gpus:g}, and the model of {name} ({model.name}) is"
@@ -97,26 +150,7 @@ def check_placement(config: EngineConfig, recipe: Recipe) -> None:
                     )
 
 
-def register_resolvers() -> None:
-    """Let conf/engine follow the models: ``${gpus:answerer}`` and ``${replicas:8,answerer}``.
-
-    The first is how many GPUs one worker of that role needs: none for an endpoint, else its tensor and pipeline
-    parallel sizes multiplied. The second is how many such workers 8 GPUs hold; 1 for an endpoint, whose client has many
-    requests in flight by itself.
-    """
-
-    def gpus(role: str, *, _root_: DictConfig) -> int:
-        model = OmegaConf.select(_root_, f"models.{role}")
-        return 1 if model is None else _gpus(model.backend, model.options)
-
-    def replicas(of: int, role: str, *, _root_: DictConfig) -> int:
-        return max(1, of // max(gpus(role, _root_=_root_), 1)) if gpus(role, _root_=_root_) else 1
-
-    OmegaConf.register_new_resolver("gpus", gpus, replace=True)
-    OmegaConf.register_new_resolver("replicas", replicas, replace=True)
-
-
-def _gpus(backend: str, options: Any) -> int:
-    """GPUs of one replica."""
-    sizes = [int(options.get(f"{how}_parallel_size", 1)) for how in ("tensor", "pipeline")]
-    return 0 if backend == "openai" else sizes[0] * sizes[1]
+def _gpus(model: Model) -> int:
+    """GPUs of one replica; none for a remote model."""
+    sizes = [int(model.options.get(f"{how}_parallel_size", 1)) for how in ("tensor", "pipeline")]
+    return 0 if model.remote else sizes[0] * sizes[1]

@@ -24,7 +24,7 @@ from mminstruct.export import card
 from mminstruct.export.card import CardFacts
 from mminstruct.export.proof import Check, ContentDigest, Target
 from mminstruct.export.row import Row
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 
 FORMATS = {
     name: f"mminstruct.export.{name.replace('-', '_')}"
@@ -110,23 +110,23 @@ def write(
             then unchanged.
     """
     from mminstruct.export.table import Exported
-    from mminstruct.status import incomplete, standing, unsound
+    from mminstruct.status import all_faults, incomplete, table_statuses
 
-    standings = standing(run)
-    if faults := unsound(standings):
+    statuses = table_statuses(run)
+    if faults := all_faults(statuses):
         more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
-        raise ExportError(f"the run is unsound: {faults[0]}{more}; `mminstruct status {run}` lists all of them")
+        raise ExportError(f"the run is faulty: {faults[0]}{more}; `mminstruct status {run}` lists all of them")
     check = Check(target)
     exported = Exported(run, check)
     facts = CardFacts(name=Path(to).absolute().name, shares=check.shares, kinds=check.kinds, models=exported.models())
     facts.about = exported.about()
     facts.target = target.facts() if target else {}
-    facts.funnel = [{"table": s.table, "in": s.taken, "kept": s.kept, "dropped": s.dropped} for s in standings]
+    facts.funnel = [{"table": s.table, "in": s.taken, "kept": s.kept, "dropped": s.dropped} for s in statuses]
     facts.made_from = exported.fingerprint()
     save(exported, facts, format, to, overwrite=overwrite, model=model)
     gone = {"rows left out": exported.left_out, "questions cut out of dialogues": exported.cut}
     left = "".join(f"; {sum(some.values())} {what} as deleted" for what, some in gone.items() if some)
-    undone = incomplete(standings)
+    undone = incomplete(statuses)
     unfinished = f"; the run is not finished: {', '.join(undone)}" if undone else ""
     return f"{said(facts)} in {to}, each read back and checked{left}{measured(facts)}{unfinished}"
 
@@ -175,7 +175,7 @@ def save(
                     continue
                 module.write(chain((first,), rows), folder, split, **more)
                 deque(came.through(module.read(folder, split)), maxlen=0)
-            except Unsound as error:
+            except InvalidRow as error:
                 raise ExportError(f"row {error.row or came.last or went.last}: {error}") from error
             if (twice := went.first_duplicate(module.read(folder, split))) is not None:
                 raise ExportError(f"row {twice} is there twice in split {split}")

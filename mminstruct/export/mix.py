@@ -34,7 +34,7 @@ from mminstruct.export.records import records, row_of
 from mminstruct.export.row import TURNS, Image, Row, check_turns
 from mminstruct.export.table import Exported
 from mminstruct.readers import text
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 from mminstruct.readers.records import parse
 
 
@@ -211,7 +211,7 @@ class Mixture:
         for row, done in _read(source, unsound, mended, pixels):
             try:
                 check_turns(row.turns, len(row.images))
-            except Unsound as error:
+            except InvalidRow as error:
                 unsound[error.reason] += 1
             else:
                 mended.update(done)
@@ -233,7 +233,7 @@ class Mixture:
                 continue
             try:
                 made = self.check(self._settled(name, row, source.licence), times)
-            except Unsound as error:
+            except InvalidRow as error:
                 unsound[error.reason] += 1
                 continue
             content = _content(row)
@@ -302,7 +302,7 @@ def _read(
             done: Counter[str] = Counter()
             try:
                 row = row_of(record, folder, done)
-            except Unsound as error:
+            except InvalidRow as error:
                 unsound[error.reason] += 1
             else:
                 yield row, done

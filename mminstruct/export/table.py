@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from mminstruct import deletion, schemas
+from mminstruct import deletion
 from mminstruct.export import ExportError, hf
 from mminstruct.export.card import CardFacts
 from mminstruct.export.proof import Check
 from mminstruct.export.row import Row
+from mminstruct.reader import RunReader, manifests
 from mminstruct.readers.conversation import IMAGE, Turn
-from mminstruct.status import tables
 from mminstruct.store import Store
 
 
@@ -35,7 +35,10 @@ class Exported:
         self.manifest = self.table.manifest() or {}
         if self.manifest and "turns" not in self.manifest["schema"]:
             raise ExportError(_outdated(self.store))
-        self.dataset = self.table.dataset(schemas.EXPORT)
+        run = RunReader(self.store)
+        if "export" not in run:
+            raise ExportError(f"{url} has no table export: it has {', '.join(run)}")
+        self.dataset = run["export"].dataset()
         self.deleted = deletion.deleted(self.store)
         self.left_out: Counter[str] = Counter()
         """Rows that were deleted, by reason."""
@@ -63,7 +66,7 @@ class Exported:
             left_out: counts the rows of which nothing is left, by reason.
             cut: counts the questions that leave a row of which something is left, by reason.
         """
-        columns = [name for name in schemas.EXPORT.names if pixels or name != "image"]
+        columns = [name for name in self.dataset.schema.names if pixels or name != "image"]
         for row in hf.rows(self.dataset, columns=columns, filter=pc.field("split") == split):
             found = self._rest(row, cut)
             if isinstance(found, Row):
@@ -118,7 +121,7 @@ class Exported:
     def models(self) -> dict[str, str]:
         """The models that each stage asked, by stage, or by stage and field where that is not ``model``."""
         found = {}
-        for name, manifest in tables(self.store).items():
+        for name, manifest in manifests(self.store).items():
             for where, model in _models(name, manifest["config"]):
                 revision = f"@{model['revision']}" if model.get("revision") else ""
                 found[where.removesuffix(".model")] = f"{model['name']}{revision}"

@@ -1,11 +1,11 @@
-"""What a scene may hold: every kind of thing, every setting, and the words for them."""
+"""The catalogue of the microworld: kinds of things, settings, and their names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 CANVAS = 256
-"""Side of the square canvas, in pixels; boxes are given in it."""
+"""Side of the square canvas in pixels."""
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black")
 SIZES = ("small", "medium", "large")
@@ -21,7 +21,7 @@ WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of thing: what it is called, where it may stand, and what it can do."""
+    """A kind of thing: its names, category, colours, actions and largest count."""
 
     name: str
     plural: str
@@ -30,7 +30,7 @@ class Kind:
     colours: tuple[str, ...] = COLOURS
     actions: tuple[str, ...] = ()
     most: int = 6
-    """Largest count in one group; 1 for what fills the picture."""
+    """Largest count in one group."""
 
 
 _ANIMAL = ("sleeping", "running", "eating")
@@ -91,11 +91,11 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A kind of place, and what may be seen there."""
+    """A kind of place, and the kinds of things that can appear in it."""
 
     name: str
     phrase: str
-    """With its preposition and article, ready for a sentence: ``on a beach``."""
+    """The setting with preposition and article: ``on a beach``."""
     kinds: tuple[str, ...]
     indoor: bool = False
     proper: str = "Place"
@@ -142,4 +142,4 @@ SETTINGS: dict[str, Setting] = {
 
 NAMES = ("Maple", "Silver", "Sunny", "Willow", "Cedar", "Amber", "Crystal", "Golden", "Harper", "Linden", "Marble",
          "Orchid", "Pebble", "River", "Stone", "Velvet")  # fmt: skip
-"""First halves of proper names of places: known only from alt-text, never drawn."""
+"""First halves of proper names of places. Only alt-text contains proper names; pictures never show them."""

@@ -1,4 +1,4 @@
-"""What an answer says of a picture, and what of it is not so."""
+"""Extracts the claims of an answer and compares them with the truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mminstruct.microworld.language import Facts, read_facts
 
 
 def read_answer(answer: str) -> Facts:
-    """The claims of *answer*, be it prose, a JSON object or a markdown table."""
+    """The claims of *answer*, which may be prose, a JSON object or a markdown table."""
     start, end = answer.find("{"), answer.rfind("}")
     if 0 <= start < end:
         try:
@@ -24,7 +24,7 @@ def read_answer(answer: str) -> Facts:
 
 
 def _prose(value: object) -> str:
-    """Sentences that say what a JSON value of the families says."""
+    """Sentences with the content of a JSON value that a family wrote."""
     if isinstance(value, dict):
         if "thing" in value:
             return " ".join(str(value[key]) for key in ("number", "size", "colour", "thing") if value.get(key)) + "."
@@ -35,7 +35,7 @@ def _prose(value: object) -> str:
 
 
 def contradictions(claims: Facts, truth: Facts) -> list[str]:
-    """What *claims* says that *truth* does not hold; silence in *claims* is never wrong."""
+    """The claims that *truth* contradicts. Omissions are not contradictions."""
     wrong = []
     for slot in ("settings", "times", "weathers", "places", "words", "relations"):
         wrong += [

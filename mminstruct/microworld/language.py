@@ -1,6 +1,6 @@
-"""The English of the microworld: captions, alt-text, fused descriptions and short questions of a scene.
+"""Texts about a scene: captions, alt-text, fused descriptions and short questions.
 
-Writers say only what the scene holds; ``read_facts`` takes any of their texts apart again.
+Captions and descriptions state only facts of the scene, and ``read_facts`` parses all of them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["COUNTS", "NOUNS", "AltText", "Facts", "Mention", "Placed", "alt_text
            "listed", "read_facts", "short_questions", "when"]  # fmt: skip
 
 ORDER = {name: place for place, name in enumerate(KINDS)}
-"""Order in which a caption names kinds: fixed, so that it can be seen in the picture."""
+"""Order in which a caption names kinds. It is fixed, so a model can predict it from the picture."""
 
 
 def facts_of(scene: Scene, *, place: bool = False) -> Facts:
-    """The truth of *scene* in the form that ``read_facts`` gives; *place* adds the proper name, which no caption has.
+    """The facts of *scene* in the form that ``read_facts`` returns; *place* adds the proper name, which captions lack.
 
-    People have no size: a picture shows how near somebody stands, and nobody is called large.
+    People have no size: in a picture their size only shows how near they stand.
     """
     groups = sorted(scene.groups, key=lambda group: ORDER[group.kind])
     return Facts(
@@ -47,7 +47,7 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def when(time: str | None, weather: str | None) -> str:
-    """``on a sunny morning``, ``on a foggy day at midday``, ``at night``; empty where nothing is known."""
+    """``on a sunny morning``, ``on a foggy day at midday``, ``at night``; empty if both are None."""
     if time is None:
         return f"on a {weather} day" if weather else ""
     if weather is None:
@@ -60,9 +60,9 @@ _SHOWS = ("It shows", "You can see", "We see")
 
 
 def caption(scene: Scene, rng: random.Random | None = None, detail: str = "long") -> str:
-    """Describe *scene* in about 15 to 60 words, or in one sentence where *detail* is ``short``.
+    """Describe *scene* in about 15 to 60 words, or in one sentence if *detail* is ``short``.
 
-    Things come in the order of ``KINDS``. Without *rng* the phrasing is the one canonical phrasing.
+    Things are named in the order of ``KINDS``. Without *rng* the phrasing is the canonical one.
     """
     facts = facts_of(scene)
     where = " ".join(filter(None, (SETTINGS[scene.setting].phrase, when(scene.time, scene.weather))))
@@ -85,18 +85,19 @@ def caption(scene: Scene, rng: random.Random | None = None, detail: str = "long"
 
 @dataclass(frozen=True, slots=True)
 class AltText:
-    """What the web says of a picture."""
+    """An alt-text, with what it says correctly and wrongly about the picture."""
 
     text: str
     kind: str
     """good, wrong, truncated, spam, foreign or empty."""
     true_facts: tuple[str, ...] = ()
-    """Kinds named that are there, and the proper name where it is given whole."""
+    """Kinds named that are in the picture, and the proper name if it is complete."""
     false_facts: tuple[str, ...] = ()
-    """Kinds named that are not there."""
+    """Kinds named that are not in the picture."""
 
 
 ALT_KINDS = {"good": 45, "wrong": 15, "truncated": 12, "spam": 12, "foreign": 8, "empty": 8}
+"""Weights of the kinds of alt-text."""
 _SPAM = (
     "IMG_{n}.JPG", "DSC{n}.jpg", "photo-{n}-final.png", "stock photo royalty free", "Buy now! Best price online",
     "free download wallpaper 4k", "click here to enlarge", "image {n} of 60 - shop sale free shipping", "untitled",
@@ -108,7 +109,7 @@ _FOREIGN = (
 
 
 def alt_text(scene: Scene, rng: random.Random) -> AltText:
-    """Alt-text of *scene* as the web has it: with the name that only it knows, or wrong, cut off, spam or foreign."""
+    """Sample an alt-text of *scene* as found on the web; most good ones contain the place's proper name."""
     kind = rng.choices(tuple(ALT_KINDS), tuple(ALT_KINDS.values()))[0]
     if kind == "empty":
         return AltText("", kind)
@@ -144,7 +145,7 @@ def alt_text(scene: Scene, rng: random.Random) -> AltText:
 
 
 def fused(scene: Scene, caption: str, alt: AltText | str) -> str:
-    """*caption* with the proper name of the place woven in where *alt* gives it whole; else *caption* as it is."""
+    """*caption*, with the proper name of the place inserted if *alt* contains all of it."""
     if scene.place not in (alt if isinstance(alt, str) else alt.text):
         return caption
     for opening in OPENINGS:
@@ -154,7 +155,7 @@ def fused(scene: Scene, caption: str, alt: AltText | str) -> str:
 
 
 def short_questions(scene: Scene) -> list[tuple[str, str]]:
-    """Visual questions with answers of one or two words; as many answered *yes* as *no*."""
+    """Visual questions with answers of one or two words; *yes* and *no* are equally frequent."""
     rng = random.Random(f"questions {scene.seed}/{scene.index}")
     facts = facts_of(scene)
     asked = [("Where was this picture taken?", scene.setting)]

@@ -1,6 +1,6 @@
-"""Reading the English of the microworld: any text, taken apart into what it claims.
+"""A rule-based parser of the microworld's English: it extracts the claims of a text.
 
-No model is asked, so answers can be written from a description and judged against the truth by a program.
+It uses no model, so a program can write answers from a description and check them against the truth.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ NOUNS: dict[str, tuple[str, str]] = {
     "scissors": ("pair of scissors", "pairs of scissors"),
     "balloon": ("hot-air balloon", "hot-air balloons"),
 }
-"""Singular and plural as people say it, by kind."""
+"""Singular and plural in usual English, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """One thing named in a text, with what the text says of it; None is what it leaves open."""
+    """A thing named in a text with its attributes; None where the text does not give the attribute."""
 
     kind: str
     count: int | None = None
@@ -43,12 +43,12 @@ class Mention:
 
     @property
     def noun(self) -> str:
-        """In singular or plural, as the count asks."""
+        """Singular or plural, depending on the count."""
         return NOUNS[self.kind][self.many]
 
     def named(self, *, count: bool = True, size: bool = False, action: bool = False) -> str:
-        """Without article: ``two small brown dogs sleeping``, ``one man in red waving``."""
-        person = self.category == "person"  # the colour of a person is that of the clothes
+        """The thing without an article: ``two small brown dogs sleeping``, ``one man in red waving``."""
+        person = self.category == "person"  # a person's colour is the colour of the clothes
         words = [
             COUNTS[self.count] if count and self.count else "",
             SIZE_WORDS[self.size] if size and self.size else "",
@@ -73,7 +73,7 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """*subject* is *name* *target*; subject and target are kinds."""
+    """*subject* is *name* *target*; subject and target are kinds. Its repr is part of messages of the oracle judge."""
 
     subject: str
     name: str
@@ -82,7 +82,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a text claims. Tuples are in the order of the text and hold every value it gives."""
+    """All claims of a text. Tuples follow the order of the text and hold every value in it."""
 
     settings: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class Facts:
     mentions: tuple[Mention, ...] = ()
     relations: tuple[Placed, ...] = ()
     words: tuple[str, ...] = ()
-    """Words in quotes, as on signs."""
+    """Quoted words in capitals, as on signs."""
 
     @property
     def setting(self) -> str | None:
@@ -158,9 +158,9 @@ def _unique(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def read_facts(text: str) -> Facts:
-    """Take *text* apart: every place, time, weather, thing, relation and quoted word that it names.
+    """Parse *text* into every place, time, weather, thing, relation and quoted word that it names.
 
-    Tolerant: what is not of this language is passed over, so any text can be read and none raises.
+    Unknown words are skipped, so no text raises an error.
     """
     words, places = _unique(_QUOTED.findall(text)), _unique(_PLACE.findall(text))
     rest = _PLACE.sub("#", _QUOTED.sub("#", text)).lower()
@@ -186,7 +186,7 @@ def read_facts(text: str) -> Facts:
 
 
 def _mention(tokens: Sequence[str], place: int) -> Mention:
-    """The thing named by the noun at *place*: adjectives before it, ``is``/``that are`` and a participle after it."""
+    """The mention whose noun is token *place*: adjectives before it, ``is``/``that are`` and a participle after it."""
     found: dict[str, str] = {}
     count = None
 
@@ -217,7 +217,7 @@ def _mention(tokens: Sequence[str], place: int) -> Mention:
 
 
 def _relations(tokens: Sequence[str], at: dict[int, str]) -> Iterable[Placed]:
-    """A noun, perhaps a verb and a participle, a relation, at most an article and four adjectives, a noun."""
+    """Pattern: noun, optional verb and participle, relation, optional article, up to four adjectives, noun."""
     for place, subject in at.items():
         step = place + 1
         if step + 1 < len(tokens) and tokens[step] in ("in", "wearing") and tokens[step + 1] in COLOURS:

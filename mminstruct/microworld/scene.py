@@ -1,8 +1,8 @@
-"""What a microworld scene holds: the ground truth that pictures and texts are made from.
+"""Scenes: the ground truth from which pictures and texts are generated.
 
-A scene is a setting with a time of day, a weather and a style, and one to four groups of things.
-Everything follows from ``(seed, index)`` alone: the same pair gives the same scene on every machine.
-In the tradition of ShapeWorld (Kuhnle & Copestake 2017) and CLEVR (Johnson et al. 2017).
+A scene has a setting, a time of day, a weather, a style and one to four groups of things.
+It is a function of ``(seed, index)``: the same pair gives the same scene on every machine.
+The design follows ShapeWorld (Kuhnle & Copestake 2017) and CLEVR (Johnson et al. 2017).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One or more things alike: ``three small red apples``."""
+    """One or more identical things: ``three small red apples``."""
 
     kind: str
     colour: str
@@ -34,7 +34,7 @@ class Group:
     count: int
     action: str | None = None
     word: str | None = None
-    """What is written on a sign, in capitals; None for all else."""
+    """The word on a sign, in capitals; None for other kinds."""
 
     @property
     def category(self) -> str:
@@ -52,7 +52,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The whole truth of one picture."""
+    """The complete ground truth of one picture."""
 
     seed: int
     index: int
@@ -63,7 +63,7 @@ class Scene:
     """None indoors, and at night unless it rains or snows."""
     style: str
     place: str
-    """Proper name of the place (``Maple Beach``): world knowledge that only alt-text can bring."""
+    """Proper name of the place (``Maple Beach``). Only alt-text can contain it; the picture never shows it."""
     groups: tuple[Group, ...]
     relations: tuple[Relation, ...]
 
@@ -74,40 +74,40 @@ class Scene:
 _INERT = ("food", "object", "tool")
 _PERCHES = ("house", "tower", "tree", "sign", "car", "truck", "bus", "horse", "cow", "boat", "table", "chair")
 _SEATS = ("table", "chair", "sofa")
-_WANTED = {"on": 4, "under": 2, "left of": 10, "behind": 6, None: 8}
-"""How often a scene is planned around a relation. ``left of`` is true of many pairs at once: it is told of the first
-two kinds in the order of ``KINDS``, in every scene of several kinds that no other relation fits, so that a picture
-shows all that is told of it."""
+_RELATION_WEIGHTS = {"on": 4, "under": 2, "left of": 10, "behind": 6, None: 8}
+"""Weights of the relations, None for a scene without one. ``left of`` holds for many pairs at once. It is therefore
+stated for the first two kinds in the order of ``KINDS``, and for every scene with several kinds that has no other
+relation, so that a model can tell from the picture which relation the text states."""
 _AREAS = {"building": 3000, "plant": 2000, "sign": 2000, "furniture": 1800, "vehicle": 1600, "animal": 1300,
           "person": 1200}  # fmt: skip
-"""Rough area of a small thing in square pixels; 800 where not named."""
-_CROWDED = 22_000
-"""Square pixels that all things together may fill: beyond it a person can no longer count them."""
-_ALOFT = ("flying", "swimming", "sailing")
+"""Approximate area of a small thing in square pixels; 800 for other categories."""
+_MAX_AREA = 22_000
+"""Largest total area of all things in square pixels; beyond it, people can no longer count them."""
+_OFF_GROUND = ("flying", "swimming", "sailing")
 
 
 def draw_scene(index: int, seed: int = 0) -> Scene:
-    """Sample scene number *index* of world *seed*: the same pair gives the same scene everywhere.
+    """Sample scene *index* of world *seed*.
 
-    ``random.Random`` seeded with a string hashes it with SHA-512 and is stable over Python versions.
+    ``random.Random`` hashes a string seed with SHA-512, which is stable across Python versions.
     """
     rng = random.Random(f"mminstruct scene {seed}/{index}")
     setting = SETTINGS[rng.choice(tuple(SETTINGS))]
     time, weather = _sky(rng, setting)
-    relation = rng.choices(tuple(_WANTED), tuple(_WANTED.values()))[0]
+    relation = rng.choices(tuple(_RELATION_WEIGHTS), tuple(_RELATION_WEIGHTS.values()))[0]
     pairs = [(s, t) for s in setting.kinds for t in setting.kinds if relation and _fits(relation, s, t)]
     number = rng.choices((1, 2, 3, 4), (1, 4, 4, 2))[0]
     chosen: list[str] = list(rng.choice(pairs)) if pairs else []
     rest = [kind for kind in setting.kinds if kind not in chosen]
     chosen += rng.sample(rest, max(0, number - len(chosen)))
-    if (relation == "left of" or not pairs) and len(chosen) > 1:  # which two things, can be told from the picture
+    if (relation == "left of" or not pairs) and len(chosen) > 1:  # the picture shows which two
         relation, pairs = "left of", [(chosen[0], chosen[1])]
         chosen.sort(key=list(KINDS).index)
         chosen[:2] = rng.sample(chosen[:2], 2)
-    groups = _crowd(rng, setting, chosen)
+    groups = _sample_groups(rng, setting, chosen)
     if pairs and relation:
-        groups[:2] = _suit(rng, relation, groups[0], groups[1])
-    groups = _thin(groups, keep=2 if pairs and relation in ("on", "under") else 0)
+        groups[:2] = _adjust(rng, relation, groups[0], groups[1])
+    groups = _shrink(groups, keep=2 if pairs and relation in ("on", "under") else 0)
     order = rng.sample(range(len(groups)), len(groups))
     return Scene(
         seed=seed,
@@ -123,7 +123,7 @@ def draw_scene(index: int, seed: int = 0) -> Scene:
 
 
 def _sky(rng: random.Random, setting: Setting) -> tuple[str | None, str | None]:
-    """Time of day and weather that make sense in *setting*."""
+    """Sample a time of day and a weather that are plausible in *setting*."""
     if setting.indoor:
         return None, None
     time = rng.choice(TIMES)
@@ -136,7 +136,7 @@ def _sky(rng: random.Random, setting: Setting) -> tuple[str | None, str | None]:
 
 
 def _fits(relation: str, subject: str, target: str) -> bool:
-    """Whether a *subject* may be seen in that relation to a *target* in a sensible picture."""
+    """Whether *relation* between *subject* and *target* is plausible in a picture."""
     kind = KINDS[subject]
     if subject == target:
         return False
@@ -163,8 +163,8 @@ def _fits(relation: str, subject: str, target: str) -> bool:
     return True
 
 
-def _crowd(rng: random.Random, setting: Setting, kinds: list[str]) -> list[Group]:
-    """One group of each kind, ten things in all at most: more cannot be told apart on 256 px."""
+def _sample_groups(rng: random.Random, setting: Setting, kinds: list[str]) -> list[Group]:
+    """Sample one group per kind, ten things at most: more cannot be told apart on 256 pixels."""
     budget = 10
     groups: list[Group] = []
     for name in kinds:
@@ -180,12 +180,12 @@ def _crowd(rng: random.Random, setting: Setting, kinds: list[str]) -> list[Group
     return groups
 
 
-def _suit(rng: random.Random, relation: str, subject: Group, target: Group) -> list[Group]:
-    """Counts, sizes and actions under which the relation can be drawn and seen."""
+def _adjust(rng: random.Random, relation: str, subject: Group, target: Group) -> list[Group]:
+    """Adjust counts, sizes and actions so that the relation can be drawn and seen."""
     if relation == "left of":
         return [subject, target]
-    target = dataclasses.replace(target, count=1, action=None if target.action in _ALOFT else target.action)
-    if subject.action in _ALOFT:
+    target = dataclasses.replace(target, count=1, action=None if target.action in _OFF_GROUND else target.action)
+    if subject.action in _OFF_GROUND:
         subject = dataclasses.replace(subject, action=None)
     if relation == "behind":
         return [dataclasses.replace(subject, count=min(2, subject.count)), target]
@@ -210,12 +210,12 @@ def _suit(rng: random.Random, relation: str, subject: Group, target: Group) -> l
     return [dataclasses.replace(subject, count=count, size=size), dataclasses.replace(target, size=larger)]
 
 
-def _thin(groups: list[Group], keep: int) -> list[Group]:
-    """Make the bulkiest groups smaller until the picture is not crowded; the first *keep* stay as they are."""
+def _shrink(groups: list[Group], keep: int) -> list[Group]:
+    """Shrink the groups with the largest areas until the picture is not crowded; the first *keep* stay unchanged."""
     groups = list(groups)
     areas = [_AREAS.get(group.category, 800) * group.count for group in groups]
     factors = dict(zip(SIZES, (1.0, 2.56, 5.76), strict=True))
-    while sum(area * factors[g.size] for area, g in zip(areas, groups, strict=True)) > _CROWDED:
+    while sum(area * factors[g.size] for area, g in zip(areas, groups, strict=True)) > _MAX_AREA:
         able = [i for i in range(keep, len(groups)) if groups[i].size != "small"]
         if not able:
             break

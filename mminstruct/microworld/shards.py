@@ -1,7 +1,7 @@
-"""Writes a world in the layouts of real collections: SA-1B, DataComp as img2dataset leaves it, and COCO with VQA.
+"""Writes a world in the layout of a real collection: SA-1B, DataComp as img2dataset stores it, or COCO with VQA v2.
 
-The truth lies beside the data in ``_truth/scenes.jsonl``, where no stage looks.
-Every file is the same in every run: members of tars carry no time and no owner.
+The ground truth is written next to the data, to ``_truth/scenes.jsonl``, which no stage reads.
+Files are byte-identical in every run: tar members have no time and no owner.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 
 from mminstruct.microworld import language
 from mminstruct.microworld.catalogue import CANVAS, KINDS
-from mminstruct.microworld.render import Rendered, render
-from mminstruct.microworld.rle import encode
+from mminstruct.microworld.drawing.render import Rendered, render
+from mminstruct.microworld.drawing.rle import encode
 from mminstruct.microworld.scene import Group, Relation, Scene, draw_scene
 
 Layout = Literal["sa1b", "datacomp", "coco"]
@@ -33,7 +33,7 @@ _LICENCES = ("cc-by-4.0", "cc0-1.0", "cc-by-sa-4.0")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Drawn:
-    """One scene with its picture as it lies in the file."""
+    """One scene with its picture, also as JPEG bytes."""
 
     scene: Scene
     rendered: Rendered
@@ -53,22 +53,22 @@ def write(
     layout: Layout, folder: str | Path, images: int, seed: int = 0, per_shard: int = 1000, start: int = 0,
     workers: int = 1,
 ) -> Path:  # fmt: skip
-    """Write *images* scenes of world *seed*, from number *start* on, into *folder*.
+    """Write *images* scenes of a world into *folder*.
 
     Args:
         layout: ``sa1b``, ``datacomp`` or ``coco``.
-        folder: Made when missing; files of the same names are replaced.
+        folder: Created if missing; files of the same names are overwritten.
         images: Number of scenes, at least 1.
-        seed: Which world.
-        per_shard: Images a tar; ``coco`` has no tars.
-        start: Number of the first scene.
-        workers: Processes that draw; the files do not depend on it.
+        seed: Seed of the world.
+        per_shard: Images per tar; ``coco`` has no tars.
+        start: Index of the first scene.
+        workers: Drawing processes; the files do not depend on their number.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: For an unknown layout or a number that is too small.
+        ValueError: If *layout* is unknown, or a number is below 1.
     """
     writers: dict[str, Callable[..., Path]] = {"sa1b": write_sa1b, "datacomp": write_datacomp, "coco": write_coco}
     if layout not in writers:
@@ -79,22 +79,20 @@ def write(
 
 
 def truth(folder: str | Path) -> dict[str, Scene]:
-    """The scene of every image of a written folder, by the first 16 hex digits of the SHA-256 of its file.
+    """The scenes of a written folder by image ID: the first 16 hex digits of the SHA-256 of the image file.
 
     Raises:
-        FileNotFoundError: When the folder was not written by :func:`write`.
+        FileNotFoundError: If the folder was not written by :func:`write`.
     """
     path = Path(folder) / "_truth" / "scenes.jsonl"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: only folders that `mminstruct microworld` wrote have a known truth"
-        )
+        raise FileNotFoundError(f"{path} is missing: only `mminstruct microworld` writes the ground truth of a folder")
     lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return {line["image_id"]: scene_from(line["scene"]) for line in lines}
 
 
 def scene_from(fields: dict[str, Any]) -> Scene:
-    """The scene whose ``to_dict`` gave *fields*."""
+    """The inverse of ``Scene.to_dict``."""
     groups = tuple(Group(**group) for group in fields["groups"])
     relations = tuple(Relation(**relation) for relation in fields["relations"])
     return Scene(**{**fields, "groups": groups, "relations": relations})
@@ -103,21 +101,21 @@ def scene_from(fields: dict[str, Any]) -> Scene:
 def write_sa1b(
     folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1
 ) -> Path:
-    """Tars ``sa_000000.tar`` with ``sa_N.jpg`` and ``sa_N.json``, masks included (Kirillov et al. 2023, SA-1B)."""
+    """Tars ``sa_000000.tar`` with ``sa_N.jpg`` and ``sa_N.json``, including masks (Kirillov et al. 2023, SA-1B)."""
     return _write_tars(folder, indices, per_shard, workers, partial(_sa1b_shard, Path(folder), seed))
 
 
 def write_datacomp(
     folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1
 ) -> Path:
-    """Tars ``00000.tar`` with image, alt-text and fields, and the table and statistics that img2dataset adds."""
+    """Tars ``00000.tar`` with image, alt-text and metadata, each with img2dataset's table and statistics."""
     return _write_tars(folder, indices, per_shard, workers, partial(_datacomp_shard, Path(folder), seed))
 
 
 def write_coco(
     folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1
 ) -> Path:
-    """``images/`` and ``annotations/`` with instances, captions, and questions and answers as VQA v2 has them."""
+    """``images/`` and ``annotations/`` with instances, captions, and questions and answers in the format of VQA v2."""
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "annotations").mkdir(exist_ok=True)
@@ -142,7 +140,7 @@ def write_coco(
             {
                 "id": number * 10 + k,
                 "image_id": number,
-                "caption": language.caption(scene, _chance("coco", scene, k), how),
+                "caption": language.caption(scene, _rng("coco", scene, k), how),
             }
             for k, how in enumerate(("short", "short", "short", "long", "long"))
         ]
@@ -194,7 +192,7 @@ def _sa1b_shard(folder: Path, seed: int, part: tuple[int, Sequence[int]]) -> lis
     with _Tar(folder / f"sa_{number:06d}.tar") as tar:
         for drawn in _draw(indices, seed):
             index = drawn.scene.index
-            rng = _chance("sa1b", drawn.scene)
+            rng = _rng("sa1b", drawn.scene)
             annotations = [
                 {
                     "id": index * 100 + k,
@@ -222,7 +220,7 @@ def _datacomp_shard(folder: Path, seed: int, part: tuple[int, Sequence[int]]) ->
     with _Tar(folder / f"{number:05d}.tar") as tar:
         for place, drawn in enumerate(_draw(indices, seed)):
             key = f"{number:05d}{place:04d}"
-            rng = _chance("alt", drawn.scene)
+            rng = _rng("alt", drawn.scene)
             alt = language.alt_text(drawn.scene, rng)
             row = {
                 "uid": hashlib.md5(f"{seed}/{drawn.scene.index}".encode(), usedforsecurity=False).hexdigest(),
@@ -269,12 +267,12 @@ def _draw(indices: Iterable[int], seed: int, workers: int = 1) -> Iterator[_Draw
             yield from pool.map(partial(_draw_one, seed), indices, chunksize=32)
 
 
-def _chance(what: str, scene: Scene, number: int = 0) -> random.Random:
+def _rng(what: str, scene: Scene, number: int = 0) -> random.Random:
     return random.Random(f"mminstruct {what} {scene.seed}/{scene.index}/{number}")
 
 
 def _masks(rendered: Rendered) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.bool_]]]]:
-    """Number and visible pixels of every instance of which anything is seen."""
+    """Number and mask of every instance that is at least partly visible."""
     for k in range(1, len(rendered.owners) + 1):
         mask = rendered.mask(k)
         if mask.any():
@@ -282,7 +280,7 @@ def _masks(rendered: Rendered) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[n
 
 
 def _shape(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
-    """Bounding box (x, y, width, height), area in pixels and segmentation, as COCO has them."""
+    """Bounding box (x, y, width, height), area in pixels and segmentation, in COCO's format."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     x, y = int(columns[0]), int(rows[0])
     box = [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
@@ -290,14 +288,14 @@ def _shape(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
 
 
 def _inside(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> list[float]:
-    """A point of the mask, x and y."""
+    """A point within the mask: x and y."""
     rows, columns = np.nonzero(mask)
     middle = len(rows) // 2
     return [float(columns[middle]), float(rows[middle])]
 
 
 class _Tar:
-    """A tar whose bytes depend on nothing but its members; it takes its name only when it is whole."""
+    """A tar whose bytes depend on its members only. It is written as ``.part`` and renamed when complete."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.name

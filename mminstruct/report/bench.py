@@ -1,11 +1,11 @@
-"""The page of a benchmark: win rates with intervals, kinds of task, the judges' faults, verdicts side by side."""
+"""The page of a benchmark: win rates with intervals, kinds of task, judge biases, verdicts side by side."""
 
 from __future__ import annotations
 
 from itertools import zip_longest
 from typing import Any
 
-from mminstruct.bench.result import Tables, result
+from mminstruct.bench.result import BenchRun, result
 from mminstruct.bench.verdicts import decide, grouped
 from mminstruct.report import drawing
 from mminstruct.report.page import picture, render
@@ -20,10 +20,10 @@ def page(url: str, standard: list[dict[str, Any]]) -> str:
     """The page of the benchmark at *url*, with the rows of its table of *standard* benchmarks.
 
     Raises:
-        FileNotFoundError: where there is no benchmark.
+        FileNotFoundError: there is no benchmark.
     """
     found = result(url)
-    tables = Tables(url)
+    tables = BenchRun(url)
     scored = tables.config("score")
     return render(
         "bench.html",
@@ -54,7 +54,7 @@ def _judge(name: str, judge: dict[str, Any]) -> dict[str, Any]:
     if len(kinds) > 1:
         names = [label for label, _ in pairs]
         cells = [[pair["kinds"].get(kind, {}).get("win_rate") for kind in kinds] for _, pair in pairs]
-        if len(kinds) > len(names):  # the longer list goes down the page
+        if len(kinds) > len(names):  # more rows than columns
             names, kinds, cells = kinds, names, [list(column) for column in zip(*cells, strict=True)]
         drawn["heat"] = drawing.heat(names, kinds, cells, "Win rate by kind of task")
     position = judge["pairs"]["position"]
@@ -90,8 +90,8 @@ def _outcomes(one: dict[str, Any]) -> tuple[list[drawing.Segment], str]:
     return segments, f"{one['win']} / {one['tie']} / {one['lose']} of {one['questions']}"
 
 
-def _samples(url: str, tables: Tables) -> list[dict[str, Any]]:
-    """Questions of every outcome of every judge in turn, so that no page shows only what pleases."""
+def _samples(url: str, tables: BenchRun) -> list[dict[str, Any]]:
+    """Questions of every outcome of every judge in turn, so that no outcome is hidden."""
     answers = {(row["question_id"], row["contestant"]): row["answer"] for row in tables.answers}
     piles = []
     for judge in tables.judges:

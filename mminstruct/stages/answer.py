@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Transform, made, part, prompt, seed, whole
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, part, prompt, role, seed, whole
 from mminstruct.text.reply import fault, spoken, unlabelled
 
 
@@ -22,13 +22,14 @@ class Answer(Stage):
     prompt has what its pairs share first, so that servers with a prefix cache compute that once.
     """
 
-    model: Model
+    model: Model = role("answerer")
     """The answerer."""
     prompt: str = prompt("answer", "instruction", "description", "examples")
     shots: int = 3
     """Most exemplars shown; never one of the image itself."""
     seed: int = 0
 
+    kind = "text"
     reads = {
         "match": part("pair_id", "image_id", "instruction_id"),
         "fuse": part("image_id", "description"),
@@ -37,6 +38,9 @@ class Answer(Stage):
     }
     writes = schemas.ANSWER
     takes = "pair_id"
+    call_tokens = Tokens(input=1900, output=200, cached=1500)
+    """Input: three exemplars of 500 tokens, which the pairs of an instruction share, a description and an instruction.
+    Output: 950 bytes, as in the published set."""
 
     def check(self) -> None:
         if self.shots < 0:

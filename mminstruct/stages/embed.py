@@ -9,18 +9,20 @@ import pyarrow as pa
 
 from mminstruct import schemas
 from mminstruct.models.model import Model
-from mminstruct.stage import Drop, Made, Stage, Transform, part
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, part, role
 
 
 @dataclass(kw_only=True)
 class Embed(Stage):
     """One embedding for each distinct instruction of a part; another part may hold the same one."""
 
-    model: Model
+    model: Model = role("embedder")
 
+    kind = "encoder"
     reads = {"instruct": part("instruction_id", "instruction")}
     writes = schemas.EMBED
     takes = "instruction_id"
+    call_tokens = Tokens(input=20)  # assumed: an instruction of 15 words
 
     def load(self) -> Transform:
         encoder = self.model.embed()

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Transform, made, note, prompt, seed, whole
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, note, prompt, role, seed, whole
 from mminstruct.text.reply import fault, flaw, spoken, unlabelled
 
 _SPARE = 4
@@ -31,12 +31,13 @@ class Exemplify(Stage):
     the instruction's matched ones by content, so that they are typical and not only the best fits.
     """
 
-    model: Model
+    model: Model = role("exemplar")
     """The exemplar role: the strongest model that is affordable for a few answers per instruction."""
     prompt: str = prompt("exemplify", "instruction", "description")
     per_instruction: int = 3
     seed: int = 0
 
+    kind = "text"
     reads = {
         "summarize": whole("instruction_id", "instruction"),
         "match": whole("pair_id", "image_id", "instruction_id"),
@@ -44,6 +45,10 @@ class Exemplify(Stage):
     }
     writes = schemas.EXEMPLIFY
     takes = "instruction_id"
+    call_tokens = Tokens(input=350, output=200)  # an answer has 950 bytes in the published set
+
+    def fan(self) -> float:
+        return self.per_instruction
 
     def check(self) -> None:
         if self.per_instruction < 1:

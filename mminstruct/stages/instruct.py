@@ -10,7 +10,7 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.models.model import Model, Reply
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Transform, instruction_id, made, note, part, prompt, seed
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, instruction_id, made, note, part, prompt, role, seed
 from mminstruct.text import words
 from mminstruct.text.instruction import read_instruction
 
@@ -24,7 +24,7 @@ class Instruct(Stage):
     unit's instructions depend on nothing but the unit.
     """
 
-    model: Model
+    model: Model = role("instructor")
     """The instructor."""
     prompt: str = prompt("instruct", "description", "examples")
     seeds: list[str] = field(default_factory=list, metadata={"seeds": True})
@@ -45,9 +45,14 @@ class Instruct(Stage):
     """Instructions shorter or longer than this leave."""
     seed: int = 0
 
+    kind = "text"
     reads = {"fuse": part("image_id", "description")}
     writes = schemas.INSTRUCT
     takes = "image_id"
+    call_tokens = Tokens(input=450, output=30)  # assumed: a description and five examples
+
+    def fan(self) -> float:
+        return self.share * self.per_image
 
     def check(self) -> None:
         if not 0 < self.share <= 1:

@@ -21,7 +21,21 @@ from mminstruct import schemas
 from mminstruct.models.model import Embed, Model
 from mminstruct.readers.evaluation import UNREADABLE, pictures
 from mminstruct.readers.image import encode
-from mminstruct.stage import Drop, Made, Stage, Transform, content_id, files, made, pair_id, part, seed, whole
+from mminstruct.stage import (
+    Drop,
+    Made,
+    Stage,
+    Tokens,
+    Transform,
+    content_id,
+    files,
+    made,
+    pair_id,
+    part,
+    role,
+    seed,
+    whole,
+)
 
 _BLOCK = 1024
 """Images encoded and compared at a time: never an images x instructions matrix of a whole part of any size."""
@@ -31,7 +45,7 @@ _BLOCK = 1024
 class Match(Stage):
     """``per_image`` distinct instructions for each image that has a description."""
 
-    model: Model
+    model: Model = role("clip")
     per_image: int = 2
     how: str = "sample"
     """sample: by softmax over the nearest; top1: always the nearest ones; random: any, whatever the similarity."""
@@ -58,6 +72,7 @@ class Match(Stage):
     """Cosine of image embeddings from which two images count as one. For drawn or narrow collections raise it."""
     seed: int = 0
 
+    kind = "encoder"
     reads = {
         "fuse": part("image_id"),
         "ingest": part("image_id", "image"),
@@ -66,6 +81,13 @@ class Match(Stage):
     }
     writes = schemas.MATCH
     takes = "image_id"
+    call_tokens = Tokens(input=0)  # the image alone: the instructions are encoded once for each worker
+
+    def fan(self) -> float:
+        return self.per_image
+
+    def asks(self) -> float:
+        return 1.0
 
     def check(self) -> None:
         if self.how not in ("sample", "top1", "random"):

@@ -36,6 +36,7 @@ class Merge(Stage):
     }
     writes = schemas.MERGE
     takes = "pair_id"
+    core_seconds = 0.001  # assumed: joins columns
 
     def check(self) -> None:
         if not 1 <= self.turns < 1 << 15:

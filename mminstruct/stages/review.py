@@ -31,6 +31,7 @@ class Review(Stage):
     }
     writes = schemas.REVIEW
     takes = "pair_id"
+    core_seconds = 0.001  # assumed: joins columns
 
     def check(self) -> None:
         texts = self.reads["answer"]

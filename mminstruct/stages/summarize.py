@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Transform, instruction_id, made, prompt, seed, whole
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, instruction_id, made, prompt, role, seed, whole
 from mminstruct.text import words
 from mminstruct.text.instruction import read_instruction
 
@@ -26,7 +26,7 @@ class Summarize(Stage):
     members the summarizer sees is not known.
     """
 
-    model: Model
+    model: Model = role("summarizer")
     """The summarizer."""
     prompt: str = prompt("summarize", "members")
     members: int = 20
@@ -37,12 +37,14 @@ class Summarize(Stage):
     """Longer instructions leave: CLIP reads 77 tokens when it matches them to images."""
     seed: int = 0
 
+    kind = "text"
     reads = {
         "cluster": whole("instruction_id", "cluster", "distance"),
         "instruct": whole("instruction_id", "instruction"),
     }
     writes = schemas.SUMMARIZE
     takes = "cluster"
+    call_tokens = Tokens(input=500, output=30)  # assumed: 20 members of an instruction each
 
     def check(self) -> None:
         if min(self.members, self.min_size, self.max_words) < 1:

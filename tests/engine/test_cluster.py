@@ -1,4 +1,4 @@
-"""Clusters: their files, the engine's presets, and nodes that come and go."""
+"""Clusters: cluster.yaml, rayjob.yaml, the engine's presets, and nodes that join and die."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def built(*words: str) -> configuration.Build:
 
 
 MACHINES = {"one_gpu": (1, 8), "node_8gpu": (8, 64), "nodes_4": (32, 256)}
-"""GPUs and cores that a preset is for."""
+"""GPUs and cores of the machines that a preset is for."""
 MODELS = sorted(file.stem for file in (configuration.conf() / "models").glob("*.yaml"))
 PAIRS = [pair for pair in itertools.product(MACHINES, MODELS) if pair != ("one_gpu", "paper")]
 
@@ -47,13 +47,47 @@ def test_a_presets_pools_fit_the_machines_it_is_for_with_every_choice_of_models(
         assert sum(pool.workers * pool.gpus for _, pool in segment) <= gpus + 1e-9, tables
         assert sum(pool.workers * pool.cpus for _, pool in segment) <= cpus, tables
     answer = next(pool for segment in pools(made.engine, made.recipe) for group, pool in segment if "answer" in group)
-    assert answer.workers * answer.gpus == gpus  # what costs the most has all of them
+    assert answer.workers * answer.gpus == gpus  # the most expensive stage has all of them
 
 
 def test_a_worker_has_as_many_gpus_as_its_model_is_spread_over_and_none_for_an_endpoint() -> None:
-    pooled = built("engine=node_8gpu", "models=paper", "models.answerer.options.tensor_parallel_size=4").engine.pools
+    made = built("engine=node_8gpu", "models=paper", "models.answerer.options.tensor_parallel_size=4")
+    pooled = {group[0]: pool for segment in pools(made.engine, made.recipe) for group, pool in segment}
     assert (pooled["answer"].workers, pooled["answer"].gpus) == (2, 4)
     assert (pooled["instruct"].workers, pooled["instruct"].gpus) == (1, 0)
+
+
+# What the presets gave each stage of MM-Instruct when every stage was named in them: workers, cores and GPUs of each.
+NAMED = {
+    ("node_8gpu", "modern"): {
+        "ingest": (16, 1, 0), "caption": (3, 4, 1), "fuse": (2, 2, 1), "instruct": (2, 2, 1), "embed": (1, 2, 1),
+        "cluster": (1, 4, 1), "summarize": (1, 2, 1), "match": (8, 6, 1), "exemplify": (1, 2, 1), "answer": (8, 4, 1),
+        "filter": (8, 2, 0), "select": (1, 4, 0), "export": (4, 1, 0),
+    },
+    ("node_8gpu", "paper"): {
+        "ingest": (16, 1, 0), "caption": (3, 4, 1), "fuse": (2, 2, 1), "instruct": (1, 2, 0), "embed": (1, 2, 1),
+        "cluster": (1, 4, 1), "summarize": (1, 2, 0), "match": (8, 6, 1), "exemplify": (1, 2, 0), "answer": (4, 4, 2),
+        "filter": (8, 2, 0), "select": (1, 4, 0), "export": (4, 1, 0),
+    },
+    ("nodes_4", "modern"): {
+        "ingest": (64, 1, 0), "caption": (16, 4, 1), "fuse": (8, 2, 1), "instruct": (6, 2, 1), "embed": (2, 2, 1),
+        "cluster": (1, 4, 1), "summarize": (1, 2, 1), "match": (32, 6, 1), "exemplify": (1, 2, 1), "answer": (32, 4, 1),
+        "filter": (32, 2, 0), "select": (1, 4, 0), "export": (16, 1, 0),
+    },
+    ("one_gpu", "laptop"): {
+        "ingest": (1, 0.5, 0), "caption": (1, 1, 0.4), "fuse": (1, 1, 0.25), "instruct": (1, 1, 0.25),
+        "embed": (1, 0.5, 0.1), "cluster": (1, 1, 1), "summarize": (1, 1, 1), "match": (1, 4, 1), "exemplify": (1, 1, 1),
+        "answer": (1, 2, 1), "filter": (1, 2, 0), "select": (1, 0.5, 0), "export": (1, 0.5, 0),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("engine", "models"), NAMED, ids=str)
+def test_pools_by_kind_give_every_stage_what_it_had_by_name(engine: str, models: str) -> None:
+    made = built(f"engine={engine}", f"models={models}")
+    found = {group[0]: pool for segment in pools(made.engine, made.recipe) for group, pool in segment}
+    wanted = NAMED[engine, models]
+    assert {name: (found[name].workers, found[name].cpus, found[name].gpus) for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("words", [("engine=one_gpu",), ("engine=node_8gpu", "engine.pools.answer.gpus=1")], ids=str)
@@ -86,11 +120,11 @@ KUBERAY = {
     "headGroupSpec": "serviceType rayStartParams template",
     "workerGroupSpecs": "groupName replicas minReplicas maxReplicas idleTimeoutSeconds rayStartParams template numOfHosts",
 }
-"""Fields of ray.io/v1, from KubeRay's Go types: a misspelt one would be dropped by the API server without a word."""
+"""Fields of ray.io/v1, from KubeRay's Go types: the API server drops a misspelt one without a message."""
 
 
 def strangers(node: Any, where: str = "spec") -> list[str]:
-    """Fields that KubeRay does not have, outside of pod templates."""
+    """Fields that KubeRay does not know, outside of pod templates."""
     found = []
     for item in node if isinstance(node, list) else [node]:
         for key, value in item.items():
@@ -122,7 +156,7 @@ def test_the_job_of_rayjob_yaml_composes_as_a_shell_reads_it(tmp_path: Path) -> 
     facts = yaml.safe_load(shown.stdout)
     assert facts["recipe"]["ingest"]["licence"] == "SA-1B research licence"
     assert facts["engine"]["autoscale"] is True
-    assert facts["engine"]["pools"]["answer"]["workers"] == 8
+    assert facts["engine"]["pools"]["answer"]["total_gpus"] == 8
 
 
 @pytest.mark.slow
@@ -130,7 +164,7 @@ def test_a_node_taken_away_half_way_changes_no_byte(tmp_path: Path) -> None:
     calm = Run(url=str(tmp_path / "calm"), recipe=nodes.recipe())
     claim(calm)
     execute(calm, Local())
-    scratch = tempfile.mkdtemp(prefix="mm-", dir="/tmp")  # a cluster's sockets and address, apart from every other's
+    scratch = tempfile.mkdtemp(prefix="mm-", dir="/tmp")  # separate sockets and address for this cluster
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     env |= {"RAY_TMPDIR": scratch, "OMP_NUM_THREADS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     try:

@@ -1,4 +1,4 @@
-"""Both engines, on stages that do nothing: same bytes, whatever the workers."""
+"""Both engines, with stages that do nothing: the same bytes with any workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.data import Ray, _Operator
 from mminstruct.engine.local import Local
 from mminstruct.run import Engine, Event, FailedUnits, Run, claim, execute
@@ -38,14 +38,14 @@ def test_the_ray_engine_makes_the_bytes_of_the_local_engine(
 ) -> None:
     recipe = small(Count(shard_count=3, parts=2, rows=20), drop=3)
     local, _ = build(tmp_path / "local", recipe, Local())
-    engine = Ray(EngineConfig(fused=fused, pool=Pool(workers=workers, cpus=cpus)))
+    engine = Ray(EngineConfig(fused=fused, pool=PoolConfig(workers=workers, cpus=cpus)))
     ray, events = build(tmp_path / "ray", recipe, engine)
     assert ray == local
     assert len(events) == 3 + 6 + 6 + 1 + len([k for k in local if k.startswith("last/")])
 
 
 def engine(**options: object) -> Ray:
-    return Ray(EngineConfig(pool=Pool(cpus=0.25), **options))  # type: ignore[arg-type]
+    return Ray(EngineConfig(pool=PoolConfig(cpus=0.25), **options))  # type: ignore[arg-type]
 
 
 def first_id(recipe: Small) -> str:
@@ -65,7 +65,7 @@ def test_a_unit_that_kills_its_worker_is_given_up_and_the_others_go_on(tmp_path:
 def test_units_that_die_with_a_poisonous_one_are_not_blamed(tmp_path: Path, ray_here: None) -> None:
     (tmp_path / "company").mkdir()
     recipe = small(poison="!" + first_id(small()), company=str(tmp_path / "company"))
-    pool = Pool(cpus=0.25, in_flight=4)
+    pool = PoolConfig(cpus=0.25, in_flight=4)
     with pytest.raises(FailedUnits, match=r"1 of 4 units of first failed:\nfirst/shard-00000-0000: .* died 1 times"):
         build(tmp_path / "run", recipe, Ray(EngineConfig(retries=1, pool=pool)))
     assert len(list((tmp_path / "company").iterdir())) == 3
@@ -86,7 +86,9 @@ def test_a_twin_of_a_worker_thought_dead_disturbs_nobody(tmp_path: Path, monkeyp
     work = late.workers[0].work
 
     def overtaken(key: str) -> Event:
-        assert early._attempt(early.workers[0], key).fresh  # Ray sent the unit again, and there it ended first
+        assert early._attempt(
+            early.workers[0], key
+        ).fresh  # Ray sent the unit again, and the second attempt finished first
         return work(key)
 
     monkeypatch.setattr(late.workers[0], "work", overtaken)
@@ -105,14 +107,14 @@ def test_a_halt_comes_back_as_itself(tmp_path: Path, ray_here: None) -> None:
 
 
 def test_pools_that_cannot_all_start_are_refused_before_they_wait(tmp_path: Path, ray_here: None) -> None:
-    greedy = Ray(EngineConfig(pool=Pool(workers=2, cpus=3)))
+    greedy = Ray(EngineConfig(pool=PoolConfig(workers=2, cpus=3)))
     with pytest.raises(ValueError, match=r"want 18 CPUs \(count 2 x 3, first 2 x 3, second 2 x 3\); the cluster has 4"):
         build(tmp_path, small(), greedy)
 
 
 def test_workers_of_one_process_load_one_at_a_time(tmp_path: Path, ray_here: None) -> None:
     recipe = small(Count(shard_count=4, parts=2), loads_alone=str(tmp_path / "loading"))
-    build(tmp_path / "run", recipe, Ray(EngineConfig(fused=True, pool=Pool(workers=1, cpus=0.25, in_flight=4))))
+    build(tmp_path / "run", recipe, Ray(EngineConfig(fused=True, pool=PoolConfig(workers=1, cpus=0.25, in_flight=4))))
     assert (tmp_path / "loading").read_text() == "in out in out "
 
 
@@ -126,20 +128,20 @@ def test_an_engine_leaves_a_cluster_that_it_found_as_it_was(tmp_path: Path, ray_
 def test_what_ray_says_of_a_full_disk_or_a_dead_node_is_one_line_with_its_cause() -> None:
     from ray.exceptions import NodeDiedError, RayTaskError
 
-    from mminstruct.engine.data import _plain
+    from mminstruct.engine.data import _one_line
 
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/a/part.parquet")
-    told = _plain(RayTaskError("work", "Traceback\n" * 50, full))
+    told = _one_line(RayTaskError("work", "Traceback\n" * 50, full))
     assert str(told).startswith("Ray: OSError: [Errno 28] No space left on device: '/runs/a/part.parquet'; its logs")
-    assert "\n" not in str(_plain(NodeDiedError("the node\nis gone")))
+    assert "\n" not in str(_one_line(NodeDiedError("the node\nis gone")))
     ours = RayTaskError("work", "Traceback\n", ValueError("a fault of ours"))
-    assert _plain(ours) is ours
+    assert _one_line(ours) is ours
 
 
 def test_an_address_where_no_ray_answers_is_refused_at_once() -> None:
-    from mminstruct.engine.data import _answers
+    from mminstruct.engine.data import _check_address
 
     with pytest.raises(
         ConnectionError, match=r"engine\.address=127\.0\.0\.1:1: no Ray answers there .*ray start --head"
     ):
-        _answers("127.0.0.1:1")
+        _check_address("127.0.0.1:1")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mminstruct.engine.config import EngineConfig, Pool
+from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.data import Ray
 from mminstruct.engine.local import Local
 from mminstruct.models.vllm import EngineDead
@@ -17,7 +17,7 @@ from tests.engine.test_engines import build, contents
 
 @dataclass(kw_only=True)
 class Engined(Pass):
-    """A stage whose engine dies at the third unit that it sees, once."""
+    """A stage whose engine dies once, at its third unit."""
 
     def load(self) -> Transform:
         through, marks = super().load(), Path(self.marks)
@@ -37,7 +37,7 @@ def test_a_worker_whose_engine_died_is_replaced_and_only_its_unit_is_done_again(
     calm, recipe = small(), small()
     build(tmp_path / "calm", calm, Local())
     recipe.first = Engined(marks=str(tmp_path / "marks"))
-    build(tmp_path / "ray", recipe, Ray(EngineConfig(pool=Pool(cpus=0.25, in_flight=1))))
+    build(tmp_path / "ray", recipe, Ray(EngineConfig(pool=PoolConfig(cpus=0.25, in_flight=1))))
     done = Counter(line for file in (tmp_path / "marks").iterdir() for line in file.read_text().split())
     assert sorted(done.values()) == [1, 1, 1, 2], "four units, one of them twice"
     assert len(list((tmp_path / "marks").iterdir())) == 2, "by two processes"

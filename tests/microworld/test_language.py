@@ -55,7 +55,7 @@ def test_a_fused_description_adds_the_proper_name_and_changes_no_other_fact(inde
 
 @settings(max_examples=300, deadline=None)
 @given(st.text())
-def test_any_text_at_all_can_be_read(text: str) -> None:
+def test_any_text_can_be_read(text: str) -> None:
     read_facts(text)
 
 
@@ -97,7 +97,7 @@ def test_captions_stay_short() -> None:
         ("#dog", Mention("dog")),
     ],
 )
-def test_a_thing_is_read_however_it_is_put(text: str, mention: Mention) -> None:
+def test_a_thing_is_read_in_every_phrasing(text: str, mention: Mention) -> None:
     assert read_facts(text).mentions == (mention,)
 
 

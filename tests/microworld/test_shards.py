@@ -1,4 +1,4 @@
-"""The layouts that a world is written in."""
+"""The layouts in which a world is written."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from mminstruct.microworld.catalogue import CANVAS, KINDS
-from mminstruct.microworld.render import render
-from mminstruct.microworld.rle import decode
+from mminstruct.microworld.drawing.render import render
+from mminstruct.microworld.drawing.rle import decode
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.microworld.shards import truth, write
 
@@ -45,7 +45,7 @@ def test_writing_twice_gives_the_same_bytes_with_any_number_of_workers(layout: s
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_truth_is_keyed_by_the_content_of_each_image(layout: str, tmp_path: Path) -> None:
+def test_the_truth_is_keyed_by_the_digest_of_each_image(layout: str, tmp_path: Path) -> None:
     write(layout, tmp_path, images=5, seed=4, per_shard=2, start=30)
     scenes = truth(tmp_path)
     assert list(scenes.values()) == [draw_scene(index, seed=4) for index in range(30, 35)]
@@ -135,7 +135,7 @@ def test_coco_annotations_point_at_images_and_categories_that_exist(tmp_path: Pa
         assert (answer["answer_type"] == "yes/no") == (answer["multiple_choice_answer"] in ("yes", "no"))
 
 
-def test_a_tar_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_tar_gets_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
     (tmp_path / "sa_000001.tar").mkdir()
     with pytest.raises(OSError, match="sa_000001"):
         write("sa1b", tmp_path, images=4, per_shard=2)
@@ -151,5 +151,5 @@ def test_an_unknown_layout_and_empty_worlds_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_truth_is_named_in_the_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="have a known truth"):
+    with pytest.raises(FileNotFoundError, match="only `mminstruct microworld` writes the ground truth"):
         truth(tmp_path)

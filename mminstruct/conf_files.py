@@ -1,0 +1,55 @@
+"""Files of the configuration that Hydra does not compose: prompts, seed instructions, rates of GPUs."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mminstruct.readers import text
+
+log = logging.getLogger(__name__)
+
+
+def conf() -> Path:
+    """Folder of the packaged configuration: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | None) -> str:
+    places = [*(folders or []), conf()]
+    for place in places:
+        file = place / kind / f"{name}{suffix}" if kind else place / f"{name}{suffix}"
+        if file.is_file():
+            seen: Counter[str] = Counter()
+            found = text.read(file, seen)
+            if seen:
+                log.warning("%s is not UTF-8 and was read as %s", file, ", ".join(seen))
+            return found
+    there = [file.stem for place in places for file in sorted((place / kind).glob(f"*{suffix}"))]
+    near = difflib.get_close_matches(name, there, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(there)}"
+    raise ValueError(f"{where}: no file {kind}/{name}{suffix}{hint} (add your own folder with --config-dir)")
+
+
+def rates(folders: list[Path] | None = None) -> dict[str, Any]:
+    """``conf/rates.yaml``: how fast models and GPUs are, and what a GPU costs; a file of *folders* stands in for it."""
+    return dict(yaml.safe_load(read("", "rates", ".yaml", "rates", folders)))
+
+
+def seeds(name: str, where: str, folders: list[Path] | None) -> list[str]:
+    """Instructions of a YAML file, ``kind of task: [instructions]``."""
+    try:
+        kinds = yaml.safe_load(read("", name, ".yaml", where, folders))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where}: {name}.yaml is no valid YAML: {' '.join(str(error).split())}") from error
+    texts = [text for some in kinds.values() for text in some or []] if isinstance(kinds, dict) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{where}: {name}.yaml is no list of instructions: write 'kind of task: [instruction, ...]'")
+    return texts
