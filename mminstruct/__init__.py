@@ -16,6 +16,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mminstruct.checksum import Damaged as Damaged
+    from mminstruct.errors import ConfigurationError as ConfigurationError
+    from mminstruct.errors import Error as Error
+    from mminstruct.errors import InputError as InputError
+    from mminstruct.errors import ModelError as ModelError
+    from mminstruct.errors import RunError as RunError
+    from mminstruct.errors import StorageError as StorageError
+    from mminstruct.export import ExportError as ExportError
     from mminstruct.library import OpenRun as OpenRun
     from mminstruct.library import Shown as Shown
     from mminstruct.library import open as open
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from mminstruct.schemas import column as column
     from mminstruct.schemas import table as table
     from mminstruct.stage import Drop as Drop
+    from mminstruct.stage import Halt as Halt
     from mminstruct.stage import Read as Read
     from mminstruct.stage import Rows as Rows
     from mminstruct.stage import Stage as Stage
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
     from mminstruct.stage import output as output
     from mminstruct.stage import part as part
     from mminstruct.stage import prompt as prompt
+    from mminstruct.stage import role as role
     from mminstruct.stage import runtime as runtime
     from mminstruct.stage import whole as whole
     from mminstruct.status.tables import TableStatus as TableStatus
@@ -44,13 +53,28 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "checksum": ("Damaged",),
+    "errors": ("ConfigurationError", "Error", "InputError", "ModelError", "RunError", "StorageError"),
+    "export": ("ExportError",),
     "library": ("OpenRun", "Shown", "open"),
     "models.model": ("Model",),
     "store.reader": ("MissingTable", "RunReader", "TableReader"),
     "recipe": ("Recipe", "RecipeError"),
     "run": ("DriftError", "FailedUnits"),
     "schemas": ("column", "table"),
-    "stage": ("Drop", "StageOutput", "Read", "Rows", "Stage", "output", "part", "prompt", "runtime", "whole"),
+    "stage": (
+        "Drop",
+        "Halt",
+        "Read",
+        "Rows",
+        "Stage",
+        "StageOutput",
+        "output",
+        "part",
+        "prompt",
+        "role",
+        "runtime",
+        "whole",
+    ),
     "status.tables": ("TableStatus",),
     "status.trace": ("Trace",),
 }

@@ -13,11 +13,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mminstruct.errors import StorageError
+
 FIELD = "sha256"
 _LINE = re.compile(rb"# sha256: ([0-9a-f]{64})\n?\Z")
 
 
-class Damaged(OSError):
+class Damaged(StorageError):
     """A file is not what was written: cut, changed, swapped, or from another program. The message names the file."""
 
 

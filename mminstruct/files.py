@@ -22,6 +22,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from mminstruct.checksum import Damaged
+from mminstruct.errors import StorageError
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ PAUSES = (0.2, 0.8, 3.2)
 """Seconds before each retry of a remote store: 4 attempts in all."""
 
 
-class Unreachable(OSError):
+class Unreachable(StorageError):
     """A file could not be read, found or written; the message names it and says what to do."""
 
 

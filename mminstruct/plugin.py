@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Any
 
+from mminstruct.errors import ConfigurationError
+
 
 def is_outside(name: str) -> bool:
     """Whether *name* means an object of the user's own package: ours have names without a colon."""
@@ -20,24 +22,24 @@ def load(name: str, key: str) -> Any:
         key: The configuration key that holds the name, for messages.
 
     Raises:
-        ValueError: *name* is not ``module:object``, there is no such module or object, or the module fails to import.
+        ConfigurationError: *name* is not ``module:object``, the module or object does not exist, or its import fails.
     """
     module, _, attribute = name.partition(":")
     if not all(piece.isidentifier() for piece in [*module.split("."), attribute]):
-        raise ValueError(f"{key}={name}: write my_package.my_module:MyClass")
+        raise ConfigurationError(f"{key}={name}: write my_package.my_module:MyClass")
     if os.getcwd() not in sys.path and "" not in sys.path:  # the `mminstruct` script does not look there by itself
         sys.path.append(os.getcwd())
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise ValueError(f"{key}={name}: {module} imports {error.name}, which is not installed") from error
-        raise ValueError(
+            raise ConfigurationError(f"{key}={name}: {module} imports {error.name}, which is not installed") from error
+        raise ConfigurationError(
             f"{key}={name}: there is no module {error.name}; install its package, or put its folder on PYTHONPATH"
         ) from error
     except Exception as error:
-        raise ValueError(f"{key}={name}: importing {module} failed: {type(error).__name__}: {error}") from error
+        raise ConfigurationError(f"{key}={name}: importing {module} failed: {type(error).__name__}: {error}") from error
     if not hasattr(found, attribute):
         there = ", ".join(word for word in vars(found) if not word.startswith("_")) or "nothing"
-        raise ValueError(f"{key}={name}: {module} has no {attribute}; it has {there}")
+        raise ConfigurationError(f"{key}={name}: {module} has no {attribute}; it has {there}")
     return getattr(found, attribute)

@@ -25,12 +25,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from mminstruct import prompts
+from mminstruct.errors import ConfigurationError
 from mminstruct.models.backends import find
 from mminstruct.models.model import Model
 from mminstruct.stage import Read, Stage, fingerprint, identity, keys
 
 
-class RecipeError(ValueError):
+class RecipeError(ConfigurationError):
     """A recipe cannot run. Each line names one fault and how to fix it."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from mminstruct.errors import ConfigurationError, RunError
 from mminstruct.recipe import inputs, manifests, segments
 from mminstruct.state import AGAIN, Run, State, stale, states
 from mminstruct.store import lease
@@ -17,7 +18,7 @@ from mminstruct.store.tables import Store
 __all__ = ["DriftError", "Engine", "Event", "FailedUnits", "Run", "claim", "execute"]
 
 
-class DriftError(ValueError):
+class DriftError(ConfigurationError):
     """The folder at *url* was made by another recipe. Each line names a difference and how to continue."""
 
     def __init__(self, said: str, url: str) -> None:
@@ -25,7 +26,7 @@ class DriftError(ValueError):
         self.url = url
 
 
-class FailedUnits(RuntimeError):
+class FailedUnits(RunError):
     """Too many units failed. The run stopped before a stage that needs all of them."""
 
 

@@ -32,6 +32,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import pyarrow as pa
 
 from mminstruct import content
+from mminstruct.errors import RunError
 
 ALL = "all"
 """Key of the one unit of a stage that reads only whole tables."""
@@ -285,9 +286,9 @@ def seed(run_seed: int, stage: str, *ids: str) -> int:
     return int(content_id(str(run_seed), stage, *ids), 16) & 0x7FFFFFFF
 
 
-class WorkerFault(RuntimeError):
+class WorkerFault(RunError):
     """The worker is broken, not the unit (a dead engine, for example). It is replaced and its unit is tried again."""
 
 
-class Halt(RuntimeError):
+class Halt(RunError):
     """The run cannot continue (a refused key, a spent budget). It stops at once; the same command resumes it."""

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import mminstruct
 from mminstruct import schemas
 from mminstruct.checksum import Damaged
+from mminstruct.errors import RunError
 from mminstruct.files import Unreachable
 from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
@@ -32,7 +33,7 @@ _LOADING = threading.Lock()
 """Workers of a process load one at a time: two threads that import transformers at once can see it half imported."""
 
 
-class UnitError(ValueError):
+class UnitError(RunError, ValueError):
     """The output of a unit breaks its stage's contract."""
 
 

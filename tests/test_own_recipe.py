@@ -129,7 +129,10 @@ def test_a_role_without_a_model_of_its_own_has_that_of_the_role_it_is_like(packa
         ),
         ("recipe=their_package.titel:Titles", "there is no module their_package.titel"),
         ("recipe=their_package.titles:Titel", "their_package.titles has no Titel; it has"),
-        ("recipe=their_package.titles:NoRecipe", "is no recipe: write a dataclass that inherits mminstruct.Recipe"),
+        (
+            "recipe=their_package.titles:NoRecipe",
+            "is no recipe: it must be a dataclass that inherits mminstruct.Recipe",
+        ),
         ("recipe=their_package.titles:", "write my_package.my_module:MyClass"),
         ("recipe=their_package.broken:X", "importing their_package.broken failed: ZeroDivisionError: division by zero"),
         ("recipe=their_package.needy:X", "their_package.needy imports no_such_library, which is not installed"),

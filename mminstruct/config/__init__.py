@@ -30,6 +30,7 @@ from mminstruct.config.checks import check_keys, check_pools, check_secrets
 from mminstruct.config.files import conf, read, seeds
 from mminstruct.engine.config import ENGINES, EngineConfig, check_placement
 from mminstruct.engine.service import Service
+from mminstruct.errors import ConfigurationError
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe, check, holders, roles, stage_types
 from mminstruct.recipes import RECIPES
@@ -125,14 +126,16 @@ def _own_recipe(word: str) -> str:
     """Register a ``recipe=my_package.my_module:MyRecipe`` with Hydra; returns the override that chooses it.
 
     Raises:
-        ValueError: There is no such class, or it is not a recipe.
+        ConfigurationError: There is no such class, or it is not a recipe.
     """
     names = []
     for name in word.removeprefix("recipe=").split(","):
         if plugin.is_outside(name):
             found = plugin.load(name, "recipe")
             if not (isinstance(found, type) and issubclass(found, Recipe) and dataclasses.is_dataclass(found)):
-                raise ValueError(f"recipe={name} is no recipe: write a dataclass that inherits mminstruct.Recipe")
+                raise ConfigurationError(
+                    f"recipe={name} is no recipe: it must be a dataclass that inherits mminstruct.Recipe"
+                )
             name = name.replace(":", ".")
             RECIPES[name] = found
             ConfigStore.instance().store(group="recipe", name=name, node=bound(found))
@@ -148,7 +151,7 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
         folders: Folders whose ``prompts`` folder is searched first.
 
     Raises:
-        ValueError: One line for each fault and how to fix it.
+        ConfigurationError: One line for each fault and how to fix it.
         OmegaConfBaseException: A value is missing; ``explain`` turns this into one line.
     """
     check_keys(config, OmegaConf.get_type(config) or Build)
@@ -159,11 +162,11 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
     made = kind(out=config.out, **given)
     rule = made.fail_on_error
     if not isinstance(rule, bool | int | float) or rule < 0:
-        raise ValueError(f"fail_on_error={rule}: take true, false, a share below 1, or a number of units")
+        raise ConfigurationError(f"fail_on_error={rule}: take true, false, a share below 1, or a number of units")
     if made.units is not None and made.units < 1:
-        raise ValueError(f"units={made.units}: take 1 or more parts, or leave it out for all")
+        raise ConfigurationError(f"units={made.units}: take 1 or more parts, or leave it out for all")
     if made.base is not None and not Store(made.base).names():
-        raise ValueError(f"base={made.base}: no run here")
+        raise ConfigurationError(f"base={made.base}: no run here")
     for name, stage in made.recipe.stages().items():
         for place, holder in holders(f"recipe.{name}", stage):
             for item in dataclasses.fields(holder):
@@ -188,10 +191,10 @@ def serve(config: DictConfig) -> tuple[Service, str, Model]:
     if config.role not in config.models:
         near = difflib.get_close_matches(config.role, map(str, config.models), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(map(str, config.models))}"
-        raise ValueError(f"role={config.role}: no role of models; {hint}")
+        raise ConfigurationError(f"role={config.role}: no role of models; {hint}")
     model: Model = _plain(config.models[config.role])
     if unknown := model.unknown():
-        raise ValueError("\n".join(f"models.{config.role}: {line}" for line in unknown))
+        raise ConfigurationError("\n".join(f"models.{config.role}: {line}" for line in unknown))
     return service, config.role, model
 
 
@@ -217,7 +220,7 @@ def engine(config: EngineConfig) -> Engine:
         from mminstruct.engine.data import Ray
 
         return Ray(config)
-    raise ValueError(f"engine.kind={config.kind}: take {' or '.join(ENGINES)}")
+    raise ConfigurationError(f"engine.kind={config.kind}: take {' or '.join(ENGINES)}")
 
 
 def record(run: Run, config: DictConfig) -> None:

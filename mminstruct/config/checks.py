@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mminstruct.config import explain
 from mminstruct.engine.config import EngineConfig
+from mminstruct.errors import ConfigurationError
 from mminstruct.recipe import Recipe
 from mminstruct.recipes import RECIPES
 
@@ -22,7 +23,7 @@ def check_keys(node: DictConfig, root: type, where: str = "") -> None:
     for key in map(str, node):
         place = f"{where}.{key}" if where else key
         if fields is not None and key not in fields:
-            raise ValueError(explain.unknown(place, root))
+            raise ConfigurationError(explain.unknown(place, root))
         item = None if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key) else node[key]
         if isinstance(item, DictConfig):
             check_keys(item, root, place)
@@ -38,7 +39,7 @@ def check_secrets(value: Any, where: str = "") -> None:
             place = f"{where}.{key}" if where else str(key)
             plain = isinstance(item, str) and item and not item.startswith("${")
             if plain and (_SECRET.search(str(key)) or (key == "key_env" and not item.isidentifier())):
-                raise ValueError(
+                raise ConfigurationError(
                     f"{place} holds a secret, or looks so: put it in an environment variable, and that variable's NAME"
                     " in key_env (or '${oc.env:NAME}' here)"
                 )
@@ -47,7 +48,9 @@ def check_secrets(value: Any, where: str = "") -> None:
         for number, item in enumerate(value):
             check_secrets(item, f"{where}.{number}")
     elif isinstance(value, str) and re.search(r"://[^/@\s]*:[^/@\s]+@", value):
-        raise ValueError(f"{where} has a password in its URL: give it by the environment or fsspec's configuration")
+        raise ConfigurationError(
+            f"{where} has a password in its URL: put it into the environment or fsspec's configuration"
+        )
 
 
 def check_pools(config: EngineConfig, recipe: Recipe) -> None:
@@ -57,4 +60,4 @@ def check_pools(config: EngineConfig, recipe: Recipe) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(recipe.stages())}"
-            raise ValueError(f"engine.pools.{name}: no stage of that name; {hint}")
+            raise ConfigurationError(f"engine.pools.{name}: no stage of that name; {hint}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mminstruct.errors import ConfigurationError
 from mminstruct.readers import text
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | No
     there = [file.stem for place in places for file in sorted((place / kind).glob(f"*{suffix}"))]
     near = difflib.get_close_matches(name, there, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(there)}"
-    raise ValueError(f"{where}: no file {kind}/{name}{suffix}{hint} (add your own folder with --config-dir)")
+    raise ConfigurationError(f"{where}: no file {kind}/{name}{suffix}{hint} (add your own folder with --config-dir)")
 
 
 def rates(folders: list[Path] | None = None) -> dict[str, Any]:
@@ -48,8 +49,10 @@ def seeds(name: str, where: str, folders: list[Path] | None) -> list[str]:
     try:
         kinds = yaml.safe_load(read("", name, ".yaml", where, folders))
     except yaml.YAMLError as error:
-        raise ValueError(f"{where}: {name}.yaml is no valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(f"{where}: {name}.yaml is no valid YAML: {' '.join(str(error).split())}") from error
     texts = [text for some in kinds.values() for text in some or []] if isinstance(kinds, dict) else []
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{where}: {name}.yaml is no list of instructions: write 'kind of task: [instruction, ...]'")
+        raise ConfigurationError(
+            f"{where}: {name}.yaml is no list of instructions: write 'kind of task: [instruction, ...]'"
+        )
     return texts

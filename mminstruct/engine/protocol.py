@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 
+from mminstruct.errors import ModelError
 from mminstruct.models.model import Reply, Sampling
 from mminstruct.prompts import Message
 
@@ -35,7 +36,7 @@ _TOO_LONG = re.compile(r"context|max_model_len", re.IGNORECASE)
 _M = TypeVar("_M", bound="_Model")
 
 
-class RequestError(Exception):
+class RequestError(ModelError):
     """A request that is answered with an error: an HTTP *status* and OpenAI's error body."""
 
     def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:

@@ -20,6 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from mminstruct.errors import Error
 from mminstruct.export import card
 from mminstruct.export.card import CardFacts
 from mminstruct.export.proof import Check, ContentDigest, Target
@@ -33,7 +34,7 @@ FORMATS = {
 """Module of each format; any other module is named whole, as ``my_package.my_format``."""
 
 
-class ExportError(ValueError):
+class ExportError(Error, ValueError):
     """The target cannot be written, or what was written is not sound; names the row."""
 
 

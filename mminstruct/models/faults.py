@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mminstruct.errors import ModelError
 from mminstruct.stage import Halt
 
 
@@ -17,7 +18,7 @@ class EndpointError(Halt):
     """No request to this endpoint can succeed until somebody fixes something."""
 
 
-class TooLarge(Exception):
+class TooLarge(ModelError):
     """A decompressed reply is larger than the limit."""
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from mminstruct.errors import ModelError
 from mminstruct.text.thoughts import without_thoughts
 
 JsonSupport = Literal["schema", "object", "prompt"]
@@ -17,7 +18,7 @@ _MOST_TRIES = 1_000
 """Braces of one text that are tried as the start of JSON: each may cost a pass over the whole text."""
 
 
-class InvalidJson(ValueError):
+class InvalidJson(ModelError, ValueError):
     """A reply that is not JSON of the schema; the message is written for the model that has to repair it."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from mminstruct.errors import ModelError
 from mminstruct.models.model import Model, Reply, images_of
 from mminstruct.prompts import Message
 from mminstruct.readers.container import BadImage
@@ -20,7 +21,7 @@ from mminstruct.readers.text import read
 from mminstruct.unit import UNIT, note
 
 
-class Unanswerable(ValueError):
+class Unanswerable(ModelError, ValueError):
     """This model cannot take one transcript; the others of the call are not affected."""
 
 

@@ -10,6 +10,8 @@ import zlib
 
 import numpy as np
 
+from mminstruct.errors import Error
+
 IMAGES = frozenset(
     ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2",
      "svg", "eps", "psd", "ico", "ppm", "pgm", "pbm")
@@ -43,7 +45,7 @@ _SCANS = 100
 """Progressive JPEGs have about 10; each scan costs a pass over the whole image, and takes few bytes in the file."""
 
 
-class BadImage(Exception):
+class BadImage(Error):
     """An image that is refused: ``reason`` goes into the table of drops, with ``detail``."""
 
     def __init__(self, reason: str, detail: str) -> None:

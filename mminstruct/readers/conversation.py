@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from mminstruct.errors import InputError
+
 IMAGE = "<image>"
 LISTS = ("conversations", "messages", "conversation")
 """Keys that may hold the turns; the first that is a list counts."""
@@ -26,7 +28,7 @@ Turn = TypedDict("Turn", {"from": str, "value": str})
 """``from`` is human or gpt, as LLaVA calls them."""
 
 
-class InvalidRow(ValueError):
+class InvalidRow(InputError):
     """A row that no trainer should see; ``reason`` is counted, the message is for people."""
 
     def __init__(self, reason: str, detail: str, row: str | None = None) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, cast
 
+from mminstruct.errors import InputError
 from mminstruct.readers.text import BLANK, BadRow, Raw, Unreadable, count, decode, lines, repaired, wide
 
 DEPTH = 100
@@ -80,7 +81,7 @@ class _Json:
         return value
 
 
-class Ambiguous(ValueError):
+class Ambiguous(InputError):
     """JSON that parses, but has a key twice or is nested too deep."""
 
     def __init__(self, said: str, end: int) -> None:

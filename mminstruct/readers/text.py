@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from mminstruct.errors import InputError
 from mminstruct.text.characters import paired
 from mminstruct.unit import note
 
@@ -28,7 +29,7 @@ _REAL = re.compile("[\x80-\ud7ff\ue000-\U0010ffff]")
 _LONE = re.compile("[\ud800-\udfff]")
 
 
-class Unreadable(ValueError):
+class Unreadable(InputError):
     """A file from outside that cannot be read to its end: the message says where, and how to fix it."""
 
 

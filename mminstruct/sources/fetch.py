@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
+from mminstruct.errors import Error
 from mminstruct.readers.container import BadImage
 from mminstruct.sources.addresses import public
 
@@ -36,7 +37,7 @@ _PLAIN = (b"", b"identity", b"none")
 """Content codings that change nothing; some servers send ``none``, which is not registered."""
 
 
-class _Busy(Exception):
+class _Busy(Error):
     """The host asks to retry later."""
 
     def __init__(self, status: int, after: float | None) -> None:

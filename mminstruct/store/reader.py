@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from mminstruct import schemas
+from mminstruct.errors import Error
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Store
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class MissingTable(KeyError):
+class MissingTable(Error, KeyError):
     """The run has no table of that name; the message lists those it has."""
 
     def __str__(self) -> str:
