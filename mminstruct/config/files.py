@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def conf() -> Path:
     """Folder of the packaged configuration: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
