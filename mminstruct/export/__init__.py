@@ -9,7 +9,6 @@ must be the sum of what went in.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shutil
@@ -20,7 +19,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from mminstruct.errors import Error
+from mminstruct import plugin
+from mminstruct.errors import ConfigurationError, Error
 from mminstruct.export import card
 from mminstruct.export.card import CardFacts
 from mminstruct.export.proof import Check, ContentDigest, Target
@@ -78,9 +78,9 @@ def format_of(name: str) -> Format:
     if name not in FORMATS and not re.fullmatch(r"\w+(\.\w+)+", name):
         raise ExportError(f"no format {name!r}; there is {', '.join(FORMATS)}, or your own as my_package.my_format")
     try:
-        module = importlib.import_module(FORMATS.get(name, name))
-    except ImportError as error:
-        raise ExportError(f"format {name}: {error}; install its package, or put its folder on PYTHONPATH") from error
+        module = plugin.load_module(FORMATS.get(name, name), f"format {name}")
+    except ConfigurationError as error:
+        raise ExportError(str(error)) from error
     wanted: dict[str, Any] = {"FILES": str, "USE": str, "write": Callable, "read": Callable}
     if lacks := [one for one, kind in wanted.items() if not isinstance(getattr(module, one, None), kind)]:
         raise ExportError(
