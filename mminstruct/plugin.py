@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from types import ModuleType
 from typing import Any
 
 from mminstruct.errors import ConfigurationError
@@ -27,19 +28,31 @@ def load(name: str, key: str) -> Any:
     module, _, attribute = name.partition(":")
     if not all(piece.isidentifier() for piece in [*module.split("."), attribute]):
         raise ConfigurationError(f"{key}={name}: write my_package.my_module:MyClass")
-    if os.getcwd() not in sys.path and "" not in sys.path:  # the `mminstruct` script does not look there by itself
-        sys.path.append(os.getcwd())
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise ConfigurationError(f"{key}={name}: {module} imports {error.name}, which is not installed") from error
-        raise ConfigurationError(
-            f"{key}={name}: there is no module {error.name}; install its package, or put its folder on PYTHONPATH"
-        ) from error
-    except Exception as error:
-        raise ConfigurationError(f"{key}={name}: importing {module} failed: {type(error).__name__}: {error}") from error
+    found = load_module(module, f"{key}={name}")
     if not hasattr(found, attribute):
         there = ", ".join(word for word in vars(found) if not word.startswith("_")) or "nothing"
         raise ConfigurationError(f"{key}={name}: {module} has no {attribute}; it has {there}")
     return getattr(found, attribute)
+
+
+def load_module(module: str, where: str) -> ModuleType:
+    """The module of that name, from ``sys.path`` or the current folder.
+
+    Args:
+        where: What named it, for messages.
+
+    Raises:
+        ConfigurationError: there is no such module, or its import fails.
+    """
+    if os.getcwd() not in sys.path and "" not in sys.path:  # the `mminstruct` script does not look there by itself
+        sys.path.append(os.getcwd())
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise ConfigurationError(f"{where}: {module} imports {error.name}, which is not installed") from error
+        raise ConfigurationError(
+            f"{where}: there is no module {error.name}; install its package, or put its folder on PYTHONPATH"
+        ) from error
+    except Exception as error:
+        raise ConfigurationError(f"{where}: importing {module} failed: {type(error).__name__}: {error}") from error

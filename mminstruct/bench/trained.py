@@ -44,7 +44,7 @@ class Trained:
                     self.grams |= set(_grams(row[column], ngram))
 
     def asked(self, question: Question) -> Drop | None:
-        """Why *question* may not be asked, going by its words and the name of its image."""
+        """Why *question* may not be asked, by its words and its image's id."""
         if question.image in self.images:
             return Drop(question.question_id, "trained_image", f"{question.image}, in {self.run}")
         if question.instruction_id in self.instructions:
@@ -55,7 +55,7 @@ class Trained:
         )
 
     def shown(self, question: Question, seen: Seen) -> Drop | None:
-        """Why *question* may not be asked, going by its image."""
+        """Why *question* may not be asked, by its image."""
         distance_N = np.bitwise_count(self.hashes_N ^ np.uint64(seen.phash))
         if seen.image_id in self.images or (len(distance_N) and distance_N.min() <= self.near):
             return Drop(question.question_id, "trained_image", f"{distance_N.min()} bits from one in {self.run}")

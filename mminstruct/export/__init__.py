@@ -1,4 +1,4 @@
-"""A run's ``export`` table in the formats that trainers read; each export proves itself, or leaves nothing.
+"""Write a run's ``export`` table in a trainer's format; an export that fails its checks leaves no files.
 
     write("runs/demo", "hf", "dataset")
 
@@ -9,7 +9,6 @@ must be the sum of what went in.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shutil
@@ -20,10 +19,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from mminstruct.errors import Error
+from mminstruct import plugin
+from mminstruct.errors import ConfigurationError, Error
 from mminstruct.export import card
-from mminstruct.export.card import Facts
-from mminstruct.export.proof import Check, Sum, Target
+from mminstruct.export.card import CardFacts
+from mminstruct.export.proof import Check, ContentDigest, Target
 from mminstruct.export.row import Row
 from mminstruct.readers.conversation import InvalidRow
 
@@ -46,9 +46,9 @@ class Format(Protocol):
     """
 
     FILES: str
-    """Pattern of its files, with ``{split}``."""
+    """Glob pattern of its files, with ``{split}``."""
     USE: str
-    """How its reader is told of it."""
+    """How to read it: Markdown for the card."""
 
     def write(self, rows: Iterator[Row], folder: Path, split: str, **more: Any) -> None: ...
 
@@ -56,7 +56,7 @@ class Format(Protocol):
 
 
 class Collection(Protocol):
-    """What is written: rows by split, already checked."""
+    """Rows by split, already checked."""
 
     def splits(self) -> list[str]: ...
 
@@ -65,8 +65,8 @@ class Collection(Protocol):
     def nothing(self) -> str:
         """Why there are no rows."""
 
-    def close(self, facts: Facts) -> None:
-        """When all is written: see that the sums close, and tell them."""
+    def close(self, facts: CardFacts) -> None:
+        """Called when all rows are written: check the counts and add them to *facts*."""
 
 
 def format_of(name: str) -> Format:
@@ -78,9 +78,9 @@ def format_of(name: str) -> Format:
     if name not in FORMATS and not re.fullmatch(r"\w+(\.\w+)+", name):
         raise ExportError(f"no format {name!r}; there is {', '.join(FORMATS)}, or your own as my_package.my_format")
     try:
-        module = importlib.import_module(FORMATS.get(name, name))
-    except ImportError as error:
-        raise ExportError(f"format {name}: {error}; install its package, or put its folder on PYTHONPATH") from error
+        module = plugin.load_module(FORMATS.get(name, name), f"format {name}")
+    except ConfigurationError as error:
+        raise ExportError(str(error)) from error
     wanted: dict[str, Any] = {"FILES": str, "USE": str, "write": Callable, "read": Callable}
     if lacks := [one for one, kind in wanted.items() if not isinstance(getattr(module, one, None), kind)]:
         raise ExportError(
@@ -99,16 +99,16 @@ def write(
     target: Target | None = None,
     model: str | None = None,
 ) -> str:
-    """Write the dataset of the run at *run* to the folder *to*; says in a line what was written.
+    """Write the dataset of the run at *run* to the folder *to*; returns a line that says what was written.
 
     Args:
-        target: the model to be trained; measures the rows and proves that each has something to learn.
+        target: the model to be trained; counts tokens and checks that each row has a learned one.
         model: for openai-batch: who the requests are for.
 
     Raises:
         FileNotFoundError: there is no run.
-        ExportError: an unknown format, no rows, a target in the way, or a row that is not sound. The target is then as
-            it was.
+        ExportError: an unknown format, no rows, a folder that may not be replaced, or an invalid row. The folder is
+            then unchanged.
     """
     from mminstruct.export.table import Exported
     from mminstruct.status.tables import all_faults, incomplete, table_statuses
@@ -119,7 +119,7 @@ def write(
         raise ExportError(f"the run is faulty: {faults[0]}{more}; `mminstruct status {run}` lists all of them")
     check = Check(target)
     exported = Exported(run, check)
-    facts = Facts(name=Path(to).absolute().name, shares=check.shares, kinds=check.kinds, models=exported.models())
+    facts = CardFacts(name=Path(to).absolute().name, shares=check.shares, kinds=check.kinds, models=exported.models())
     facts.about = exported.about()
     facts.target = target.facts() if target else {}
     facts.funnel = [{"table": s.table, "in": s.rows_in, "kept": s.kept, "dropped": s.dropped} for s in statuses]
@@ -132,12 +132,12 @@ def write(
     return f"{said(facts)} in {to}, each read back and checked{left}{measured(facts)}{unfinished}"
 
 
-def said(facts: Facts) -> str:
+def said(facts: CardFacts) -> str:
     return " and ".join(f"{count} rows of {split}" for split, count in facts.rows.items())
 
 
-def measured(facts: Facts) -> str:
-    """How long the rows are, where they were measured."""
+def measured(facts: CardFacts) -> str:
+    """How long the rows are, if tokens were counted."""
     if not facts.target:
         return ""
     rows, cut = (sum(getattr(s, name) for s in facts.shares.values()) for name in ("rows", "truncated"))
@@ -149,14 +149,14 @@ def measured(facts: Facts) -> str:
 
 def save(
     collection: Collection,
-    facts: Facts,
+    facts: CardFacts,
     format: str,
     to: str | Path,
     *,
     overwrite: bool = False,
     model: str | None = None,
 ) -> None:
-    """Write a collection, read it back and compare; tells *facts* what was written.
+    """Write a collection, read it back and compare; adds what was written to *facts*.
 
     Raises:
         ExportError: as ``write`` does.
@@ -169,7 +169,7 @@ def save(
     facts.format, facts.files, facts.use = format, module.FILES, module.USE
     with replacing(Path(to), overwrite) as folder:
         for split in collection.splits():
-            went, came = Sum(), Sum()
+            went, came = ContentDigest(), ContentDigest()
             try:
                 rows = went.through(collection.rows(split))
                 if (first := next(rows, None)) is None:
@@ -178,7 +178,7 @@ def save(
                 deque(came.through(module.read(folder, split)), maxlen=0)
             except InvalidRow as error:
                 raise ExportError(f"row {error.row or came.last or went.last}: {error}") from error
-            if (twice := went.twice(module.read(folder, split))) is not None:
+            if (twice := went.first_duplicate(module.read(folder, split))) is not None:
                 raise ExportError(f"row {twice} is there twice in split {split}")
             if (len(came), came.digest) != (len(went), went.digest):
                 raise ExportError(f"split {split}: {len(came)} rows read back of {len(went)}, or other ones")
@@ -194,10 +194,10 @@ def save(
 
 
 def free(to: Path, overwrite: bool) -> Path:
-    """*to*, absolute, when it may be written; its parent is made.
+    """*to* as an absolute path, if it may be written; creates its parent.
 
     Raises:
-        ExportError: it may not.
+        ExportError: it may not be written.
     """
     to = to.absolute()
     if to.exists() and not to.is_dir():
@@ -213,7 +213,7 @@ def free(to: Path, overwrite: bool) -> Path:
 
 @contextmanager
 def replacing(to: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder beside *to* to write in, which takes its place at the end; gone if anything fails."""
+    """A temporary folder beside *to*, which replaces it at the end; removed if anything fails."""
     to = free(to, overwrite)
     new, old = (to.with_name(f".{to.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What is known of an export: for people the dataset card, for programs ``export.json``."""
+"""The description of an export: the dataset card for people, ``export.json`` for programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HUB_LICENCES = {
 
 
 class Written(str):
-    """Markdown of our own, which stays as it is; all other text is shown letter by letter."""
+    """Markdown written here; all other text is escaped."""
 
 
 COLUMNS = {
@@ -62,8 +62,8 @@ UPKEEP = (
 
 
 @dataclass(slots=True)
-class Facts:
-    """What is told of an export."""
+class CardFacts:
+    """Facts for the card and for ``export.json``."""
 
     name: str
     format: str = ""
@@ -74,13 +74,13 @@ class Facts:
     rows: dict[str, int] = field(default_factory=dict)
     """By split."""
     digests: dict[str, str] = field(default_factory=dict)
-    """Of the content of each split, whatever its order."""
+    """Content digest of each split; the order of rows does not matter."""
     download: int = 0
     """Bytes of all files."""
     shares: dict[str, Share] = field(default_factory=dict)
     """By source."""
     target: dict[str, Any] = field(default_factory=dict)
-    """By what tokens were counted (``proof.Target``); empty where they were not."""
+    """How tokens were counted (``proof.Target``); empty if they were not."""
     funnel: Sequence[dict[str, Any]] = ()
     """What each stage did, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
     about: dict[str, Any] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Facts:
     models: dict[str, str] = field(default_factory=dict)
     """Stage to the model that it asked, with its revision."""
     made_from: dict[str, Any] = field(default_factory=dict)
-    """Fingerprints of what the rows come from."""
+    """Fingerprints of the rows' origin."""
     mixture: Sequence[dict[str, Any]] = ()
     """What was taken of each source of a mix; empty for a run."""
 
@@ -128,7 +128,7 @@ class Facts:
         return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
 
-def text(facts: Facts) -> str:
+def text(facts: CardFacts) -> str:
     """README.md of a dataset."""
     head = yaml.safe_dump(_head(facts), sort_keys=False, allow_unicode=True)
     total = sum(facts.rows.values())
@@ -169,7 +169,7 @@ def text(facts: Facts) -> str:
     return "\n".join(lines)
 
 
-def _method(facts: Facts) -> str:
+def _method(facts: CardFacts) -> str:
     """Whose method it is, with a link to the paper."""
     title = "" if facts.mixture else facts.about.get("title", "")
     number = re.search(r"arXiv:(\d{4}\.\d{4,5})", facts.about.get("paper", ""))
@@ -179,7 +179,7 @@ def _method(facts: Facts) -> str:
     return f" after the method of {named}" if title else ""
 
 
-def kinds(facts: Facts) -> list[str]:
+def kinds(facts: CardFacts) -> list[str]:
     """How many questions there are of each kind, a line a domain."""
     names = sorted({kind for found in facts.kinds.values() for kind in found})
     body = (
@@ -188,8 +188,8 @@ def kinds(facts: Facts) -> list[str]:
     return table(["domain", *map(markdown, names)], body)
 
 
-def shares(facts: Facts) -> list[str]:
-    """What came from where, a line a source."""
+def shares(facts: CardFacts) -> list[str]:
+    """Counts by source."""
     heads = ["source", "rows", "images", "characters"]
     how = facts.target
     heads += ["tokens", "longest", f"over {how['max_length']:,}"] if how else []
@@ -208,13 +208,13 @@ def shares(facts: Facts) -> list[str]:
     return lines
 
 
-def licences(facts: Facts) -> list[str]:
-    """Whose licence holds for how many rows."""
+def licences(facts: CardFacts) -> list[str]:
+    """Rows by source and licence."""
     found = ((source, name, rows) for source, names in facts.licences.items() for name, rows in sorted(names.items()))
     return table(("source", "licence", "rows"), found)
 
 
-def mixture(facts: Facts) -> list[str]:
+def mixture(facts: CardFacts) -> list[str]:
     """What was asked of each source of a mix, and what became of its rows; in = unsound + left + taken."""
     return table(
         ("source", "in", "unsound", "left", "taken", "rows", "mended"),
@@ -249,7 +249,7 @@ _ACTIVE = re.compile(r"[\\`*\[\]|~!#$^={}]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def markdown(text: str) -> str:
-    """*text* in one line of Markdown that shows it as it is: no link, picture, markup or HTML comes of it."""
+    """*text* escaped for one line of Markdown: it becomes no link, image, markup or HTML."""
     if isinstance(text, Written):
         return text
     escaped = _ACTIVE.sub(lambda found: f"\\{found.group()}", one_line(text))
@@ -261,7 +261,7 @@ def _code(text: str) -> str:
     return one_line(text).replace("`", "'")
 
 
-def _head(facts: Facts) -> dict[str, Any]:
+def _head(facts: CardFacts) -> dict[str, Any]:
     string = [
         {"name": name, "dtype": "string"} for name in ("split", "image_id", "instruction_id", "source", "licence")
     ]

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from mminstruct.export import card
-from mminstruct.export.card import Facts
+from mminstruct.export.card import CardFacts
 from mminstruct.stages.export import TURN
 
 _CONTEXT: dict[str, Any] = {
@@ -30,7 +30,7 @@ _CONTEXT: dict[str, Any] = {
 """The standard context of version 1.1."""
 
 
-def text(facts: Facts) -> str:
+def text(facts: CardFacts) -> str:
     """croissant.json of an export in the format hf."""
     made = f": {facts.made}" if facts.made else ""
     licences = sorted({name for found in facts.licences.values() for name in found})

@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from mminstruct.export import croissant
-from mminstruct.export.card import Facts
+from mminstruct.export.card import CardFacts
 from mminstruct.export.row import PROVENANCE, TURNS, Image, Row
 from mminstruct.export.shards import shards
 from mminstruct.readers.conversation import InvalidRow
@@ -61,7 +61,7 @@ def read(folder: Path, split: str) -> Iterator[Row]:
         yield from rows(ds.dataset(files, schema=SCHEMA))
 
 
-def finish(folder: Path, facts: Facts) -> None:
+def finish(folder: Path, facts: CardFacts) -> None:
     """Write ``croissant.json``."""
     (folder / "croissant.json").write_text(croissant.text(facts), encoding="utf-8")
 

@@ -14,8 +14,8 @@ from mminstruct.readers.conversation import InvalidRow
 def place(image: Image, folder: Path) -> str:
     """Put the image in *folder* unless it is there; its path from there.
 
-    Images lie in folders by the first two characters of their names: one of a million files is a burden to every file
-    system. A file on the same disk is linked, not copied.
+    Images lie in folders by the first two characters of their names: a folder of a million files is slow on every
+    file system. A file on the same disk is linked, not copied.
 
     Raises:
         InvalidRow: its name is no plain file name, or another image's.

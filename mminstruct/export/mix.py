@@ -28,8 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mminstruct.export import FORMATS, ExportError, card, format_of, free, measured, said, save
-from mminstruct.export.card import Facts
-from mminstruct.export.proof import Check, Target, doubles
+from mminstruct.export.card import CardFacts
+from mminstruct.export.proof import Check, Target, repeated
 from mminstruct.export.records import records, row_of
 from mminstruct.export.row import TURNS, Image, Row, check_turns
 from mminstruct.export.table import Exported
@@ -40,7 +40,7 @@ from mminstruct.readers.records import parse
 
 @dataclass(kw_only=True)
 class Source:
-    """Where rows come from, and how many: all of them once, a count, or a weight against the other weighted sources."""
+    """A source and how many of its rows are taken: each once, a count, or by weight among weighted sources."""
 
     path: str = MISSING
     """A run, the folder of an export (its train split), or a JSON list or JSON Lines of conversations."""
@@ -85,7 +85,7 @@ def mix(
     """
     wanted = load(Path(file))
     check = Check(target)
-    facts = Facts(name=Path(to).absolute().name, shares=check.shares)
+    facts = CardFacts(name=Path(to).absolute().name, shares=check.shares)
     facts.target = target.facts() if target else {}
     folder = free(Path(to), overwrite)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.mix.", dir=folder.parent) as spool:
@@ -188,7 +188,7 @@ class Mixture:
         each = (f"{one['source']}: {one['in']} rows, {_counted(one['unsound']) or 'none taken'}" for one in self.report)
         return f"there are no rows: none of the mixture is sound. {'; '.join(each)}"
 
-    def close(self, facts: Facts) -> None:
+    def close(self, facts: CardFacts) -> None:
         facts.mixture = self.report
         facts.made_from = {"seed": self.wanted.seed, "sources": self.digests}
 
@@ -201,7 +201,7 @@ class Mixture:
             survey.keys.append(_key(self.wanted.seed, content))
             survey.total = (survey.total + _key(content)) % (1 << 64)
             ids.append(_key(row.id))
-        survey.same_ids, survey.same_rows = doubles(ids), doubles(survey.keys)
+        survey.same_ids, survey.same_rows = repeated(ids), repeated(survey.keys)
         return survey
 
     def _sound(

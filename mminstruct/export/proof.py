@@ -1,4 +1,4 @@
-"""The proof of an export: each row is checked as it goes in, and what is read back must be what went in."""
+"""Checks of an export: each row before it is written, and the rows read back against those written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SEEN = 4096
 
 @dataclass(slots=True)
 class Share:
-    """What one source gave to a set."""
+    """Counts of the rows of one source."""
 
     rows: int = 0
     images: int = 0
@@ -44,7 +44,7 @@ class Target:
     """A model to be trained: its tokenizer, chat template and limit, by which rows are measured."""
 
     tokenizer: str
-    """Name or folder, as transformers loads it; gets the token ``<image>``, as training does, where it has none."""
+    """Name or folder, as transformers loads it. Like training, we add the token ``<image>`` where it is missing."""
     template: str | None = None
     """Chat template: v1, plain or Jinja text; the tokenizer's own by default."""
     max_length: int = 2048
@@ -54,7 +54,7 @@ class Target:
     _loaded: Any = None
 
     def facts(self) -> dict[str, Any]:
-        """By what rows are measured."""
+        """How rows are measured, for the card."""
         return {name: getattr(self, name) for name in ("tokenizer", "template", "max_length", "image_tokens")}
 
     def measure(self, row: Row) -> int:
@@ -93,10 +93,10 @@ class Target:
 
 
 class Check:
-    """Looks at rows one by one, and keeps the tally by source.
+    """Checks rows one by one and counts them by source.
 
     Args:
-        target: measures tokens, and wants a label mask that is not empty; None does neither.
+        target: counts tokens and refuses rows without a learned token; None skips both.
     """
 
     def __init__(self, target: Target | None = None) -> None:
@@ -107,10 +107,10 @@ class Check:
         self._endings: OrderedDict[bytes, str] = OrderedDict()
 
     def __call__(self, row: Row, times: int = 1) -> Row:
-        """The row itself, which is *times* in the set.
+        """The row itself; it is counted *times* times.
 
         Raises:
-            InvalidRow: why no trainer should see it.
+            InvalidRow: the row is not fit for training; says why.
         """
         try:
             check_turns(row.turns, len(row.images))
@@ -134,7 +134,7 @@ class Check:
         return row
 
     def ending(self, data: bytes) -> str:
-        """How the image's file should end; decodes it unless it was seen lately.
+        """How the image's file should end; decodes it unless it is in the cache.
 
         Raises:
             InvalidRow: it does not open.
@@ -143,8 +143,8 @@ class Check:
         return _recall(self._endings, key, lambda: check_image(data))
 
 
-class Sum:
-    """The sum of rows: count, ids and a digest of all that they hold, whatever their order. 8 bytes a row."""
+class ContentDigest:
+    """Count, ids and digest of rows; their order does not matter. Needs 8 bytes of memory a row."""
 
     def __init__(self) -> None:
         self.last = ""
@@ -158,11 +158,11 @@ class Sum:
 
     @property
     def digest(self) -> str:
-        """32 hex digits; the same rows have the same, in any order."""
+        """32 hex digits; equal for the same rows in any order."""
         return f"{self._total:032x}"
 
     def through(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """The rows, added as they pass."""
+        """Pass the rows through and add each."""
         for row in rows:
             self.last = row.id
             turns = [[turn["from"], normal(turn["value"])] for turn in row.turns]
@@ -172,12 +172,12 @@ class Sum:
             self._ids.append(_mark(row))
             yield row
 
-    def twice(self, rows: Iterable[Row]) -> str | None:
-        """The first id of *rows* that is there twice.
+    def first_duplicate(self, rows: Iterable[Row]) -> str | None:
+        """The first id that occurs twice in *rows*.
 
         Ids are compared by 64-bit digests: a false alarm once in 300,000 sets of ten million rows.
         """
-        more = doubles(self._ids)
+        more = repeated(self._ids)
         return next((row.id for row in rows if _mark(row) in more), None) if more else None
 
     def _image(self, image: Image) -> str:
@@ -190,14 +190,14 @@ def _mark(row: Row) -> int:
     return int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:8], "big")
 
 
-def doubles(keys: array[int]) -> set[int]:
-    """Those 64-bit *keys* that are there more than once."""
+def repeated(keys: array[int]) -> set[int]:
+    """The 64-bit *keys* that occur more than once."""
     ordered = np.sort(np.frombuffer(keys, np.uint64))
     return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
 def _recall(seen: OrderedDict[Key, str], key: Key, make: Callable[[], str]) -> str:
-    """A value from *seen*, made if it is not there; the oldest one leaves."""
+    """A value from the cache *seen*; made if it is missing, and then the oldest one is evicted."""
     if key not in seen:
         seen[key] = make()
         if len(seen) > _SEEN:

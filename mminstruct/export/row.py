@@ -1,4 +1,4 @@
-"""A row of a training set, whatever its format: one conversation, and the images that it is about."""
+"""A row of a training set in any format: one conversation and its images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mminstruct.text import words
 from mminstruct.text.leaks import broken, special_token
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
-"""Formats that may be in a training set, and how their files end."""
+"""Image formats allowed in a training set, and their file endings."""
 
 PROVENANCE = ("image_id", "instruction_id", "source", "licence")
 """What a row may tell beside its conversation and images."""
@@ -37,7 +37,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One conversation, and where it comes from."""
+    """One conversation and its provenance."""
 
     id: str
     turns: list[Turn]
@@ -58,7 +58,7 @@ class Row:
 
 
 def normal(text: str) -> str:
-    """A turn's text up to white space beside ``<image>``, which loaders and chat templates set as they like."""
+    """A turn's text without white space beside ``<image>``: loaders and chat templates change it."""
     return re.sub(r"\s*<image>\s*", "<image>", text).strip()
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from mminstruct.export.card import Facts
+from mminstruct.export.card import CardFacts
 from mminstruct.export.images import place
 from mminstruct.export.records import own, row_of
 from mminstruct.export.row import Row
@@ -31,7 +31,7 @@ def read(folder: Path, split: str) -> Iterator[Row]:
         yield row_of(record, folder)
 
 
-def finish(folder: Path, facts: Facts) -> None:
+def finish(folder: Path, facts: CardFacts) -> None:
     """Write ``dataset_info.json`` (LLaMA-Factory, data/README.md)."""
     columns = {"messages": "conversations", "images": "images"}
     tags = {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"}

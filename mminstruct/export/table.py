@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from mminstruct.export import ExportError, hf
-from mminstruct.export.card import Facts
+from mminstruct.export.card import CardFacts
 from mminstruct.export.proof import Check
 from mminstruct.export.row import Row
 from mminstruct.readers.conversation import IMAGE, Turn
@@ -99,11 +99,11 @@ class Exported:
         left = f"{sum(self.left_out.values())} rows are left out as deleted; " if self.left_out else ""
         return f"there are no rows: {left}`mminstruct status {self.store.url}` shows which stage dropped them, and why"
 
-    def close(self, facts: Facts) -> None:
-        """Tell what was left out; what the table has must be what was written and what was left out.
+    def close(self, facts: CardFacts) -> None:
+        """Add deletions to the funnel, and check that rows written and left out are all rows of the table.
 
         Raises:
-            ExportError: it is not.
+            ExportError: they are not.
         """
         there = sum(part.rows for part in self.table.parts().values())
         written, left = sum(facts.rows.values()), sum(self.left_out.values())
@@ -136,7 +136,7 @@ class Exported:
         }
 
 
-def _step(facts: Facts, name: str, kept: int, dropped: Counter[str]) -> None:
+def _step(facts: CardFacts, name: str, kept: int, dropped: Counter[str]) -> None:
     """Add a line to the funnel."""
     facts.funnel = [
         *facts.funnel,

@@ -27,13 +27,14 @@ from mminstruct.schemas.build import (
     REVIEW,
     SELECT,
     SUMMARIZE,
+    TURN,
 )
 from mminstruct.schemas.columns import TAGS, column, stored, table, tag, tagged
 
 __all__ = [
     "ANSWER", "CAPTION", "CLUSTER", "DECIDE", "DROPPED", "EMBED", "EXEMPLIFY", "EXPORT", "FILTER", "FUSE", "INGEST",
     "INSTRUCT", "JUDGE", "MATCH", "MERGE", "PICK", "RESPOND", "REVIEW", "SCORE", "SELECT", "STANDARD", "SUMMARIZE",
-    "TABLES", "TAGS", "column", "stored", "table", "tag", "tagged",
+    "TABLES", "TAGS", "TURN", "column", "stored", "table", "tag", "tagged",
 ]  # fmt: skip
 
 TABLES: dict[str, pa.Schema] = {

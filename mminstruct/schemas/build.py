@@ -126,7 +126,7 @@ FILTER = table(
 )
 
 
-_TURN = (
+TURN = (
     pair_id(),
     image_id(),
     instruction_id(),
@@ -167,7 +167,7 @@ DECIDE = table(
 
 REVIEW = table(
     "Every question and answer that passed, as it will be exported, with what people decided.",
-    *_TURN,
+    *TURN,
     column("decision", pa.string(), "unseen, accepted or edited"),
     column("people", pa.int8(), "who decided"),
     column("was", pa.string(), "the answer before an edit", null=True, tag="text"),

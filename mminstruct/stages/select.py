@@ -164,16 +164,15 @@ class Select(Stage):
             )
             return next((line for line in found if line), None)
 
-        found: dict[str, str | None] = {}  # by instruction
+        by_words: dict[str, str | None] = {}  # by instruction
         for pair, question, choices, answer in _values(review, "pair_id", "question", "choices", "answer"):
             if not choice.open(pair):
                 continue
             instruction = choice.pairs[pair].instruction
-            if instruction not in found:
-                found[instruction] = shared(asked(question, choices))
-            question_of_set = found[instruction] or shared(answer)
-            if question_of_set is not None:
-                choice.drop(pair, "eval_question", question_of_set)
+            if instruction not in by_words:
+                by_words[instruction] = shared(asked(question, choices))
+            if told := by_words[instruction] or shared(answer):
+                choice.drop(pair, "eval_question", told)
 
     def _near_images(self, choice: Choice, ingest: ds.Dataset) -> None:
         if self.phash_bits is None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mminstruct.export import Collection, hf, save
-from mminstruct.export.card import Facts
+from mminstruct.export.card import CardFacts
 from mminstruct.export.proof import Check
 from mminstruct.export.row import Row
 from mminstruct.stages.export import SCHEMA
@@ -68,13 +68,13 @@ class Given(Collection):
     def nothing(self) -> str:
         return "there are no rows"
 
-    def close(self, facts: Facts) -> None:
+    def close(self, facts: CardFacts) -> None:
         facts.shares = self.check.shares
 
 
-def saved(made: list[dict[str, Any]], format: str, to: Path, **how: Any) -> Facts:
+def saved(made: list[dict[str, Any]], format: str, to: Path, **how: Any) -> CardFacts:
     """Write rows, and what the export tells of itself."""
-    facts = Facts(name=to.name)
+    facts = CardFacts(name=to.name)
     more = {"model": "somebody"} if format == "openai-batch" else {}
     save(Given(made), facts, format, to, **more, **how)
     return facts

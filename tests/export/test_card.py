@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from mminstruct.export import card
-from mminstruct.export.card import Facts
+from mminstruct.export.card import CardFacts
 from mminstruct.export.proof import Share
 
 HOSTILE = (
@@ -25,9 +25,9 @@ HOSTILE = (
 MARKS = st.text(st.sampled_from("[]()<>!|`*_~#-=\\&;:/.{}$^@\"' \n\r\x00\x1b\u202e\u2028ax1é"), max_size=30)
 
 
-def facts(text: str) -> Facts:
+def facts(text: str) -> CardFacts:
     share = Share(rows=1, images=1, characters=1, licences={text: 1})
-    return Facts(
+    return CardFacts(
         name=text, format="hf", files="{split}.parquet", use="Read `NAME`", rows={"train": 1}, shares={text: share},
         target={"max_length": 9, "tokenizer": text, "image_tokens": 4}, models={"caption": text},
         funnel=[{"table": "ingest", "in": 2, "kept": 1, "dropped": {text: 1}}],

@@ -224,7 +224,7 @@ def test_a_format_from_outside_the_package_is_written_proved_and_mixed(
     assert "3 rows of train" in export.write(run, "pond_formats.plain", tmp_path / "out")
     with pytest.raises(export.ExportError, match=r"pond_formats\.half: its module lacks USE, write"):
         export.write(run, "pond_formats.half", tmp_path / "no")
-    with pytest.raises(export.ExportError, match=r"No module named 'pond_formats\.none'"):
+    with pytest.raises(export.ExportError, match=r"there is no module pond_formats\.none"):
         export.write(run, "pond_formats.none", tmp_path / "no")
     assert not (tmp_path / "no").exists()
     source = {"path": str(tmp_path / "out")}

@@ -57,12 +57,12 @@ def test_files_are_cut_by_requests_and_by_bytes(sound: list[dict[str, Any]], tmp
 
 
 def test_a_model_is_asked_for_here_and_nowhere_else(tmp_path: Path) -> None:
-    from mminstruct.export import Facts, save
+    from mminstruct.export import CardFacts, save
 
     with pytest.raises(ExportError, match="needs a model"):
-        save(Given([row(0)]), Facts(name="x"), "openai-batch", tmp_path / "out")
+        save(Given([row(0)]), CardFacts(name="x"), "openai-batch", tmp_path / "out")
     with pytest.raises(ExportError, match="takes no model"):
-        save(Given([row(0)]), Facts(name="x"), "llava", tmp_path / "out", model="m")
+        save(Given([row(0)]), CardFacts(name="x"), "llava", tmp_path / "out", model="m")
 
 
 def test_images_within_the_text_stay_where_they_were(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mminstruct import microworld
-from mminstruct.export import FORMATS, ExportError, Facts, format_of, llava, save, shards
-from mminstruct.export.proof import Check, Sum, Target
+from mminstruct.export import FORMATS, CardFacts, ExportError, format_of, llava, save, shards
+from mminstruct.export.proof import Check, ContentDigest, Target
 from mminstruct.export.row import Image, InvalidRow, Row, normal
 from mminstruct.training import data
 from mminstruct.training.config import Training
@@ -23,8 +23,8 @@ from tests.readers import hostile
 TOKENIZER = str(Path(microworld.__file__).parent / "weights" / "captioner")
 
 
-def sum_of(rows: list[Row]) -> Sum:
-    made = Sum()
+def sum_of(rows: list[Row]) -> ContentDigest:
+    made = ContentDigest()
     deque(made.through(rows), maxlen=0)
     return made
 
@@ -136,7 +136,7 @@ def test_tokens_are_measured_and_the_share_that_is_cut_is_told(tmp_path: Path) -
     target = Target(tokenizer=TOKENIZER, image_tokens=16, max_length=120)
     long = turns(("human", "<image>\nTell."), ("gpt", "A red ball. " * 40))
     check = Check(target)
-    facts = Facts(name="out", target=target.facts())
+    facts = CardFacts(name="out", target=target.facts())
     save(Given([row(0), row(2, conversations=long)], check), facts, "llava", tmp_path / "out")
     share = check.shares["drawn"]
     assert (share.rows, share.truncated) == (2, 1)

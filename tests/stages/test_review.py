@@ -50,7 +50,7 @@ def wired(*columns: str, **names: str) -> Review:
 
 
 def test_a_table_with_all_columns_of_the_turn_is_taken_as_it_is() -> None:
-    names = [field.name for field in schemas._TURN]
+    names = [field.name for field in schemas.TURN]
     rows = [
         turn("i1+t2", "Which?", "B", choices=["a", "b"], right=1, kind="choice", domain="ponds", talk="d", turn=2),
         turn("i2+t1", "How many?", "Two", kind="number", domain="lakes", phrase="Answer with a number."),
