@@ -97,8 +97,8 @@ def register() -> None:
 def _with_roles() -> DictConfig:
     """The schema of build with an entry for every role of every recipe, so that a misspelt role is refused."""
     schema = OmegaConf.structured(Build)
-    for role in roles(*RECIPES.values()):
-        schema.models[role] = OmegaConf.structured(Model)
+    for role, like in roles(*RECIPES.values()).items():
+        schema.models[role] = f"${{models.{like}}}" if like else OmegaConf.structured(Model)
     assert isinstance(schema, DictConfig)
     return schema
 
@@ -262,12 +262,16 @@ def opened(file: str, overrides: list[str]) -> list[str]:
     mappings = explain.open_keys(SCHEMAS[file])
     mappings.pop("models", None)  # a group of Hydra's, which it does not let be forced: a new role is models.ROLE={...}
 
+    overrides = [_own_recipe(word) if word.startswith("recipe=") else word for word in overrides]
+    by_default = roles(*RECIPES.values())
+
     def one(word: str) -> str:
-        if word.startswith("recipe="):
-            return _own_recipe(word)
         bare = word.lstrip("+")
         key, _, value = bare.partition("=")
         pieces = key.split(".")
+        if pieces[0] == "models" and len(pieces) > 2 and by_default.get(pieces[1]):
+            # such a role refers to another one's model until it is given its own
+            return f"++models.{pieces[1]}={'{'}{': {'.join(pieces[2:])}: {value}{'}' * (len(pieces) - 2)}"
         if not re.fullmatch(r"[\w.-]+", key) or pieces[0] == "hydra":
             return word
         place = next((number for number, piece in enumerate(pieces) if piece in mappings), len(pieces))

@@ -55,11 +55,11 @@ def stage_types(recipe: type[Recipe]) -> dict[str, type[Stage]]:
     return {item.name: hints[item.name] for item in dataclasses.fields(recipe)}
 
 
-def roles(*recipes: type[Recipe]) -> list[str]:
-    """The roles that models have in the stages of *recipes*, each once."""
+def roles(*recipes: type[Recipe]) -> dict[str, str | None]:
+    """The roles of models in the stages of *recipes*, and for each the role whose model it has by default."""
     stages = [stage for recipe in recipes for stage in stage_types(recipe).values()]
-    found = (item.metadata.get("role") for stage in stages for item in dataclasses.fields(stage))
-    return list(dict.fromkeys(role for role in found if role))
+    found = [item.metadata for stage in stages for item in dataclasses.fields(stage) if "role" in item.metadata]
+    return {metadata["role"]: metadata["like"] for metadata in found}
 
 
 def inputs(stage: Stage) -> dict[str, tuple[str, Read]]:

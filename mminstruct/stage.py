@@ -76,9 +76,13 @@ def prompt(name: str, *variables: str) -> Any:
     return field(default=name, metadata={"prompt": frozenset(variables)})
 
 
-def role(name: str) -> Any:
-    """A field with a model. Recipes set it to ``models.NAME`` unless their YAML says otherwise."""
-    return field(metadata={"role": name})
+def role(name: str, like: str | None = None) -> Any:
+    """A field with a model. Recipes set it to ``models.NAME`` unless their YAML says otherwise.
+
+    Args:
+        like: Role whose model is used where a preset of models has none for this one.
+    """
+    return field(metadata={"role": name, "like": like})
 
 
 def _look(value: Any, holder: Any) -> Any:

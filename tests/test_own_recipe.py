@@ -36,6 +36,7 @@ class Title(Stage):
     """Gives each image a title."""
 
     model: Model = role("titler")
+    checker: Model = role("checker", like="titler")
     seed: int = 0
 
     kind = "text"
