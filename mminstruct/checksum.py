@@ -1,8 +1,8 @@
-"""A checksum inside the small files of a run: a flipped bit or a missing end is found when the file is read.
+"""A checksum inside the small files of a run, so that damage is found when a file is read.
 
-JSON files hold it as their last field, ``sha256``: the digest of all other fields, keys sorted, without white space.
-YAML files hold it in their last line, a comment: the digest of all bytes before it. Files of versions that wrote no
-checksum are read without a check.
+In JSON files it is the last field, ``sha256``: the digest of all other fields, keys sorted, without white space. In
+YAML files it is the last line, a comment: the digest of all bytes before it. Files of old versions, which have no
+checksum, are read without a check.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LINE = re.compile(rb"# sha256: ([0-9a-f]{64})\n?\Z")
 
 
 class Damaged(OSError):
-    """A file is not what was written: cut, changed, swapped, or of another program. The message names the file."""
+    """A file is not what was written: cut, changed, swapped, or from another program. The message names the file."""
 
 
 def seal(facts: Mapping[str, Any], indent: int | None = None) -> bytes:
@@ -27,54 +27,54 @@ def seal(facts: Mapping[str, Any], indent: int | None = None) -> bytes:
     whole = {**plain, FIELD: _digest(plain)}
     try:
         return json.dumps(whole, ensure_ascii=False, indent=indent).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, in the text of an error for instance
+    except UnicodeEncodeError:  # a lone surrogate, in the text of an error for instance
         return json.dumps(whole, indent=indent).encode()
 
 
-def unseal(data: bytes | str, where: str, mend: str) -> dict[str, Any]:
+def unseal(data: bytes | str, where: str, fix: str) -> dict[str, Any]:
     """The fields that were sealed, without the checksum.
 
     Args:
-        data: what was read.
+        data: the content of the file.
         where: the file, for the error.
-        mend: what to do about a damaged file, for the error.
+        fix: what to do about a damaged file, for the error.
 
     Raises:
-        Damaged: it is no JSON object, or another than was written.
+        Damaged: it is no JSON object, or its checksum differs.
     """
     try:
         facts = json.loads(data)
     except ValueError as error:
-        raise Damaged(f"{where} is torn ({len(data)} bytes, {error}): {mend}") from None
+        raise Damaged(f"{where} is torn ({len(data)} bytes, {error}): {fix}") from None
     if not isinstance(facts, dict):
-        raise Damaged(f"{where} holds a {type(facts).__name__}, no JSON object: {mend}")
+        raise Damaged(f"{where} holds a JSON {type(facts).__name__}, not an object: {fix}")
     said = facts.pop(FIELD, None)
     if said is not None and said != _digest(facts):
-        raise Damaged(f"{where} is not what was written (its checksum differs): {mend}")
+        raise Damaged(f"{where} is not what was written (its checksum differs): {fix}")
     return facts
 
 
 def seal_text(text: str) -> bytes:
-    """*text* with its checksum as a last line, which YAML takes for a comment."""
+    """*text* with its checksum as the last line, which is a comment in YAML."""
     data = text.encode() if text.endswith("\n") else f"{text}\n".encode()
     return data + f"# sha256: {hashlib.sha256(data).hexdigest()}\n".encode()
 
 
-def unseal_text(data: bytes, where: str, mend: str) -> str:
+def unseal_text(data: bytes, where: str, fix: str) -> str:
     """The text that was sealed.
 
     Raises:
-        Damaged: it is another than was written.
+        Damaged: its checksum differs, or it is no UTF-8.
     """
     found = _LINE.search(data)
     if found is not None:
         data = data[: found.start()]
         if hashlib.sha256(data).hexdigest() != found.group(1).decode():
-            raise Damaged(f"{where} is not what was written (its checksum differs): {mend}")
+            raise Damaged(f"{where} is not what was written (its checksum differs): {fix}")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise Damaged(f"{where} is no UTF-8 ({error}): {mend}") from None
+        raise Damaged(f"{where} is no UTF-8 ({error}): {fix}") from None
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

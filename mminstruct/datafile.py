@@ -1,8 +1,8 @@
-"""A data file of a table: what its receipt says of it, and how it is opened, so that no byte is used unverified.
+"""A data file of a table: its entry in a receipt, and how it is opened so that every byte is verified before use.
 
-Small files are read whole and compared with their SHA-256. Of large ones, which hold pixels, only the blocks that a
-reader asks for are read, and each is compared with its own digest: a list of ids does not cost a table of images.
-Page checksums of Parquet are not enough: they cover neither the footer nor the headers of pages.
+Small files are read as a whole and compared with their SHA-256. Of large files, which hold pixels, only the blocks that
+a reader asks for are read, and each is compared with its own digest: reading ids does not cost reading all images.
+Parquet's page checksums are not enough: they cover neither the footer nor the page headers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from mminstruct.checksum import Damaged
 BLOCK = 2**18
 """Bytes of a block."""
 _DIGITS = 8
-"""Hex digits of a block's SHA-256 that are kept: chance finds 1 of 4 billion damaged blocks equal."""
+"""Hex digits of a block's SHA-256 that are kept: 1 of 4 billion damaged blocks is missed by chance."""
 
 Read = Callable[[int | None, int | None], bytes]
-"""Bytes of a file from one offset to another, fewer at its end; all of them where neither is given."""
+"""Reads a file from one offset to another, fewer bytes at its end; the whole file if both are None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,51 +39,51 @@ class Part:
 
 
 def describe(part: str, data: bytes, rows: int) -> Part:
-    """What a receipt says of *data*, the whole of a file."""
+    """The receipt's entry for a file with the content *data*."""
     digest = hashlib.sha256(data).hexdigest()
     blocks = "".join(_short(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)) if len(data) > BLOCK else ""
     return Part(part, f"{part}.{digest[:8]}.parquet", rows, len(data), digest, blocks)
 
 
-def opened(part: Part, read: Read, where: str, mend: str) -> pa.NativeFile:
+def opened(part: Part, read: Read, where: str, fix: str) -> pa.NativeFile:
     """A part's file for a Parquet reader.
 
     Args:
-        part: what the receipt says of it.
+        part: its entry in the receipt.
         read: reads a range of it.
         where: the file, for errors.
-        mend: what to do about a damaged file, for errors.
+        fix: what to do about a damaged file, for errors.
 
     Raises:
         Damaged: here or when it is read: the bytes are not those that were written.
     """
     if len(part.blocks) == _DIGITS * -(-part.bytes // BLOCK) and part.blocks:
-        return pa.PythonFile(_Blocks(part, read, where, mend), mode="r")
+        return pa.PythonFile(_Blocks(part, read, where, fix), mode="r")
     data = read(None, None)
     if len(data) != part.bytes:
-        raise Damaged(f"{where} has {len(data)} bytes, its receipt says {part.bytes}: {mend}")
+        raise Damaged(f"{where} has {len(data)} bytes, its receipt says {part.bytes}: {fix}")
     if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise Damaged(f"{where} is not what was written (its SHA-256 is not that of its receipt): {mend}")
+        raise Damaged(f"{where} is not what was written (its SHA-256 is not that of its receipt): {fix}")
     return pa.BufferReader(data)
 
 
-def opened_by_name(file: str, data: bytes, where: str, mend: str) -> pa.NativeFile:
+def opened_by_name(file: str, data: bytes, where: str, fix: str) -> pa.NativeFile:
     """The bytes of a file whose name ends in the first digits of their SHA-256.
 
     Raises:
-        Damaged: they are others.
+        Damaged: the digest differs.
     """
     if hashlib.sha256(data).hexdigest()[:8] != file.rsplit(".", 2)[-2]:
-        raise Damaged(f"{where} is not what was written (its SHA-256 is not that of its name): {mend}")
+        raise Damaged(f"{where} is not what was written (its SHA-256 is not that of its name): {fix}")
     return pa.BufferReader(data)
 
 
 class _Blocks(io.RawIOBase):
     """A file read block by block, each verified."""
 
-    def __init__(self, part: Part, read: Read, where: str, mend: str) -> None:
+    def __init__(self, part: Part, read: Read, where: str, fix: str) -> None:
         super().__init__()
-        self._part, self._read, self._where, self._mend = part, read, where, mend
+        self._part, self._read, self._where, self._fix = part, read, where, fix
         self._at = 0
         self._first, self._data = 0, memoryview(b"")
 
@@ -116,7 +116,7 @@ class _Blocks(io.RawIOBase):
             block = data[(number - first) * BLOCK : (number - first + 1) * BLOCK]
             if _short(block) != self._part.blocks[number * _DIGITS : (number + 1) * _DIGITS]:
                 place = f"bytes {number * BLOCK} to {min((number + 1) * BLOCK, self._part.bytes)}"
-                raise Damaged(f"{self._where} is not what was written ({place} differ from its receipt): {self._mend}")
+                raise Damaged(f"{self._where} is not what was written ({place} differ from its receipt): {self._fix}")
         self._first, self._data = first, data
 
 

@@ -103,7 +103,7 @@ def as_text(store: Store) -> str:
 def inherit(store: Store, base: Store) -> None:
     """Take over the deletions of a run whose tables are taken over."""
     for name in base.names(_FOLDER):
-        store.bring(base, _FOLDER, name)
+        store.copy_from(base, _FOLDER, name)
 
 
 def _kinds(store: Store, ids: list[str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""What so many images cost: for each stage rows x time of one row, GPU hours, money; the arithmetic is shown.
+"""Estimates what a run costs before it starts: rows, GPU hours and money of each stage, with the arithmetic.
 
-A stage that a run has done with the same model goes by that run's receipts; the others by conf/rates.yaml, which says
-where its numbers are from. What neither knows is named, never guessed.
+A stage that an earlier run executed with the same models is estimated from that run's receipts. For the others the
+stage declares its calls and tokens (``Stage.fan`` and what follows it), and conf/rates.yaml has the speed of models
+and GPUs. What is unknown is named, never guessed.
 """
 
 from __future__ import annotations
@@ -12,69 +13,65 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from mminstruct.engine.config import EngineConfig, Pool, pools
+from mminstruct.engine.config import EngineConfig, Pool, PoolConfig, pools
 from mminstruct.models.model import Model
 from mminstruct.models.prices import price_of
 from mminstruct.recipe import Recipe, inputs
-from mminstruct.stage import Stage, identity
-from mminstruct.stages.cluster import Cluster
-from mminstruct.stages.exemplify import Exemplify
-from mminstruct.stages.instruct import Instruct
-from mminstruct.stages.match import Match
+from mminstruct.stage import Stage, Tokens, identity
 from mminstruct.store import Receipt, Store
 
 
 @dataclass
 class Cost:
-    """One table's share of the bill."""
+    """What one table costs."""
 
     table: str
     rows: float
-    """Rows that go in."""
+    """Input rows."""
     how: str
     """The arithmetic, or what is missing."""
     seconds: float | None = None
-    """Of one GPU, or of one worker without GPUs, for a row; None where nobody knows."""
+    """Seconds of one GPU, or of one worker without GPUs, for a row; None: unknown."""
     gpu: bool = False
     lanes: float = 1
-    """GPUs, or workers, that the engine has at it."""
+    """GPUs, or workers without GPUs, that the engine assigns to the table."""
     usd: float = 0.0
-    """For endpoints."""
+    """US dollars for endpoints."""
 
     @property
     def hours(self) -> float | None:
-        """Of GPUs or workers, all rows together."""
+        """Hours of GPUs or workers for all rows; None: unknown."""
         return None if self.seconds is None else self.rows * self.seconds / 3600
 
     @property
     def wall(self) -> float:
-        """Hours on this engine, where its lanes are all busy."""
+        """Wall-clock hours if all lanes are busy; 0 where it is unknown."""
         return (self.hours or 0) / self.lanes
 
 
 @dataclass
 class Estimate:
-    """The bill. Segments run one after the other, a segment's pools side by side, a pool's tables share its workers."""
+    """Segments run one after the other, the pools of a segment at the same time; tables of a pool share its workers."""
 
     images: int
     segments: list[list[list[Cost]]]
-    """Segment, pool, table."""
+    """By segment, pool and table."""
     gpus: float
-    """That the engine holds: the most that any segment's pools have together."""
+    """GPUs of the segment that has the most."""
     gpu: str
     gpu_usd: float | None
-    """One GPU for an hour; None where the engine names no GPU."""
+    """Price of one GPU for an hour; None: the engine names no GPU."""
 
 
 @dataclass
-class _Seen:
-    """What a run's receipts tell of one table."""
+class _Measured:
+    """What an earlier run measured for one table."""
 
     url: str
     manifest: dict[str, Any]
     receipts: list[Receipt]
     in_flight: int
-    """Units that one worker had in hand at once: so many times longer does each look than it kept the worker busy."""
+    """Units that one worker executed at the same time. A receipt's seconds are that many times the worker's own."""
 
     def per_row(self, name: str) -> float:
         return float(sum(getattr(r, name) for r in self.receipts) / max(1, sum(r.taken for r in self.receipts)))
@@ -83,19 +80,20 @@ class _Seen:
 def estimate(
     recipe: Recipe, engine: EngineConfig, images: int, rates: Mapping[str, Any], runs: Iterable[str] = ()
 ) -> Estimate:
-    """The bill for *images* images.
+    """Estimate the cost of *images* images.
 
     Args:
-        rates: conf/rates.yaml.
-        runs: Folders of runs; a stage goes by the first that did it with the same model.
+        rates: conf/rates.yaml. Its optional ``tokens``, ``asked`` and ``seconds`` replace a stage's ``call_tokens``,
+            ``asks()`` and ``core_seconds``, by table name.
+        runs: Folders of earlier runs; the first that executed a stage with the same models is used.
 
     Raises:
-        ValueError: for fewer than 1 image, or a GPU that *rates* do not know.
+        ValueError: fewer than 1 image, or a GPU that *rates* do not have.
     """
     if images < 1:
-        raise ValueError(f"images={images}: take 1 or more")
+        raise ValueError(f"images={images}: must be 1 or more")
     if engine.gpu and engine.gpu not in rates["gpus"]:
-        raise ValueError(f"engine.gpu={engine.gpu}: rates.yaml knows {', '.join(rates['gpus'])}; add it there")
+        raise ValueError(f"engine.gpu={engine.gpu}: rates.yaml has only {', '.join(rates['gpus'])}; add it there")
     stages = recipe.stages()
     costs: dict[str, Cost] = {}
     made: dict[str, float] = {}
@@ -105,9 +103,10 @@ def estimate(
             stage = stages[name]
             first = next((table for table, _ in inputs(stage).values()), None)
             rows = float(images) if first is None else made[first]
-            seen = next((one for url in runs if (one := _look(url, name, recipe)) and _same(stage, one)), None)
+            seen = next((one for url in runs if (one := _measured(url, name, recipe)) and _same(stage, one)), None)
             costs[name] = _cost(name, stage, rows, pool, engine, rates, seen)
-            made[name] = min(rows, stage.k) if isinstance(stage, Cluster) else rows * _growth(stage, seen)
+            out, most = rows * _growth(stage, seen), stage.most()
+            made[name] = out if most is None else min(out, most)
     return Estimate(
         images=images,
         segments=[[[costs[name] for name in group] for group, _ in segment] for segment in segments],
@@ -117,109 +116,145 @@ def estimate(
     )
 
 
-def _look(url: str, name: str, recipe: Recipe) -> _Seen | None:
-    """What the run at *url* did of a table; None where that is nothing."""
+def _measured(url: str, name: str, recipe: Recipe) -> _Measured | None:
+    """Receipts of a table in the run at *url*; None if there are none."""
     store = Store(url)
     manifest, receipts = store.table(name).manifest(), list(store.table(name).receipts().values())
     if manifest is None or not receipts:
         return None
     facts = store.config() or {}
-    engine = {**dataclasses.asdict(EngineConfig()), **facts.get("config", {}).get("engine", {})}
-    if engine["kind"] == "local":
-        return _Seen(url, manifest, receipts, 1)
-    shape = EngineConfig(fused=engine["fused"])
-    leader = next(group[0] for segment in pools(shape, recipe) for group, _ in segment if name in group)
-    pool = {**dataclasses.asdict(Pool()), **(engine["pools"].get(leader) or engine["pool"])}
-    workers = pool["workers"] if isinstance(pool["workers"], int) else 1  # as composed: it may be ${replicas:...}
-    return _Seen(url, manifest, receipts, max(1, min(int(pool["in_flight"]), len(receipts) // workers)))
+    said = facts.get("config", {}).get("engine", {})
+    if said.get("kind") == "local":
+        return _Measured(url, manifest, receipts, 1)
+    entries = {key: {name: _entry(one) for name, one in (said.get(key) or {}).items()} for key in ("kinds", "pools")}
+    engine = EngineConfig(fused=said.get("fused", False), pool=_entry(said.get("pool") or {}), **entries)
+    pool = next(pool for segment in pools(engine, recipe) for group, pool in segment if name in group)
+    return _Measured(url, manifest, receipts, max(1, min(pool.in_flight, len(receipts) // pool.workers)))
 
 
-def _models(stage: Stage) -> dict[str, Model]:
-    values = {item.name: getattr(stage, item.name) for item in dataclasses.fields(stage)}
-    return {name: value for name, value in values.items() if isinstance(value, Model)}
+def _entry(said: Mapping[str, Any]) -> PoolConfig:
+    """A pool as config.yaml has it, without values that are expressions (``${replicas:8,answerer}`` in older runs)."""
+    known = {item.name for item in dataclasses.fields(PoolConfig)}
+    return PoolConfig(**{key: value for key, value in said.items() if key in known and not isinstance(value, str)})
 
 
-def _same(stage: Stage, seen: _Seen) -> bool:
-    """Whether the run did this stage, with the same models: then a row took it as long."""
+def _models(stage: Stage) -> dict[str, list[Model]]:
+    """By field, the models that the stage calls: the field itself, or the values of a mapping."""
+    found: dict[str, list[Model]] = {}
+    for item in dataclasses.fields(stage):
+        value = getattr(stage, item.name)
+        held = value.values() if isinstance(value, Mapping) else [value]
+        if models := [one for one in held if isinstance(one, Model) and one.name]:
+            found[item.name] = models
+    return found
+
+
+def _same(stage: Stage, seen: _Measured) -> bool:
+    """Whether the run executed this stage with the same models: then a row takes as long as it took there."""
     config = seen.manifest["config"]
     return seen.manifest["stage"] == type(stage).__name__ and all(
-        config.get(name) == identity(model) for name, model in _models(stage).items()
+        config.get(name) == identity(getattr(stage, name)) for name in _models(stage)
     )
 
 
-def _fan(stage: Stage) -> float:
-    """Rows that a row becomes, where none is dropped."""
-    if isinstance(stage, Instruct):
-        return stage.share * stage.per_image
-    if isinstance(stage, Match):
-        return stage.per_image
-    return stage.per_instruction if isinstance(stage, Exemplify) else 1
-
-
-def _growth(stage: Stage, seen: _Seen | None) -> float:
-    """Rows that come out for one that goes in: as measured where the stage was configured so, else nothing dropped."""
+def _growth(stage: Stage, seen: _Measured | None) -> float:
+    """Output rows for one input row: as measured where the whole configuration is the same, else without drops."""
     same = seen is not None and seen.manifest["config"] == identity(stage)
-    return seen.per_row("rows") if seen is not None and same else _fan(stage)
+    return seen.per_row("rows") if seen is not None and same else stage.fan()
 
 
 def _cost(
-    name: str, stage: Stage, rows: float, pool: Pool, engine: EngineConfig, rates: Mapping[str, Any], seen: _Seen | None
+    name: str,
+    stage: Stage,
+    rows: float,
+    pool: Pool,
+    engine: EngineConfig,
+    rates: Mapping[str, Any],
+    seen: _Measured | None,
 ) -> Cost:
     on_gpu = pool.gpus > 0
-    lanes = pool.workers * (pool.gpus if on_gpu else 1)
-    cost = Cost(name, rows, "", gpu=on_gpu, lanes=lanes)
+    cost = Cost(name, rows, "", gpu=on_gpu, lanes=pool.workers * (pool.gpus if on_gpu else 1))
     if seen is not None:
         busy = seen.per_row("seconds") / seen.in_flight
         cost.seconds, cost.usd = busy * (pool.gpus if on_gpu else 1), seen.per_row("cost") * rows
-        cost.how = f"measured in {seen.url}: {seen.per_row('seconds'):.4g} s a row / {seen.in_flight} in flight"
+        cost.how = f"measured in {seen.url}: {seen.per_row('seconds'):.4g} s per row / {seen.in_flight} in flight"
         cost.how += f" x {pool.gpus:g} GPUs" if on_gpu else ""
-        return cost
-    if models := list(_models(stage).values()):
-        each = 1 if isinstance(stage, Match) else _fan(stage)
-        return _of_model(cost, models[0], rows * each * rates["asked"].get(name, 1), engine, rates)
-    cost.seconds = rates["seconds"].get(name)
-    cost.gpu, cost.lanes = False, pool.workers
-    cost.how = f"{cost.seconds} s of a core (rates.yaml: seconds)" if cost.seconds else f"no rates.yaml: seconds.{name}"
+    elif models := [model for found in _models(stage).values() for model in found]:
+        each = float(rates.get("asked", {}).get(name, stage.asks()))
+        calls = [_call(name, stage, model, each, engine if on_gpu else None, rates) for model in models]
+        seconds = [one.seconds for one in calls if one.seconds is not None]
+        cost.seconds = each * sum(seconds) if len(seconds) == len(calls) else None
+        cost.gpu = on_gpu and not all(model.backend == "openai" for model in models)
+        cost.usd = rows * each * sum(one.usd for one in calls)
+        cost.how = "\n    ".join(one.how for one in calls)
+    else:
+        cost.gpu, cost.lanes = False, pool.workers
+        given = rates.get("seconds", {})
+        cost.seconds = given.get(name, stage.core_seconds)
+        where = "rates.yaml: seconds" if name in given else f"{type(stage).__name__}.core_seconds"
+        cost.how = f"{cost.seconds} s of a core ({where})"
+        if cost.seconds is None:
+            cost.how = _undeclared(name, stage, "core_seconds", "seconds")
     return cost
 
 
-def _of_model(cost: Cost, model: Model, calls: float, engine: EngineConfig, rates: Mapping[str, Any]) -> Cost:
-    """By the tokens of one call, and the price of an endpoint or what *rates* say of the model."""
-    tokens = {"in": 0, "cached": 0, "out": 0, **rates["tokens"].get(cost.table, {})}
-    new, cached, out = tokens["in"] - tokens["cached"], tokens["cached"], tokens["out"]
-    each = calls / cost.rows if cost.rows else 0.0
-    asked = f"{each:g} calls a row x " if each != 1 else ""
-    entry, gpu = rates["models"].get(model.name), rates["gpus"].get(engine.gpu)
+def _undeclared(name: str, stage: Stage, what: str, key: str) -> str:
+    return (
+        f"{type(stage).__name__} does not declare {what}; declare it in the class, and fan() and asks() if a row is not"
+        f" one row and one call, or write {key}.{name} in rates.yaml"
+    )
+
+
+@dataclass
+class _Call:
+    """One call to a model."""
+
+    how: str
+    """The arithmetic, or what is missing."""
+    seconds: float | None = None
+    """Of one GPU; None: unknown."""
+    usd: float = 0.0
+
+
+def _call(
+    name: str, stage: Stage, model: Model, each: float, engine: EngineConfig | None, rates: Mapping[str, Any]
+) -> _Call:
+    """One of *each* calls for a row: at the endpoint's price, or at the speed that *rates* have for the model.
+
+    Args:
+        engine: None where the stage's workers have no GPU.
+    """
+    given = rates.get("tokens", {}).get(name)
+    entry, gpu = rates["models"].get(model.name, {}), rates["gpus"].get(engine.gpu) if engine else None
+    encodes = model.backend != "openai" and ("seconds" in entry or "tflop" in entry)
+    tokens = stage.call_tokens or (Tokens(input=0) if encodes else None)
+    if given is not None:
+        tokens = Tokens(input=given.get("in", 0), cached=given.get("cached", 0), output=given.get("out", 0))
+    if tokens is None:
+        return _Call(_undeclared(name, stage, "call_tokens", "tokens"))
+    new, asked = tokens.input - tokens.cached, f"{each:g} calls per row x " if each != 1 else ""
     if model.backend == "openai":
         host = urlsplit(model.url or "").hostname or "api.openai.com"
         price = price_of(model.name, host, model.options.get("price"))
         if price is None:
-            cost.how = f"no price of {model.name} at {host}: say its options.price"
-            return cost
-        one = price.cost(tokens["in"], out, cached=cached)
-        hits = f" + {cached} x {price.input if price.cached is None else price.cached:g} cached" if cached else ""
-        cost.seconds, cost.gpu, cost.usd = 0.0, False, calls * one
-        cost.how = (
-            f"{asked}({new} tokens x {price.input:g}{hits} + {out} x {price.output:g}) US$ a million = {one:.2g} US$"
-        )
-    elif not (cost.gpu and gpu):
-        cost.how = (
-            f"engine gives {model.name} no GPU (engine.pools.{cost.table}.gpus, engine.gpu), and no run was measured"
-        )
-    elif entry is None:
-        cost.how = f"rates.yaml has no models.{model.name}"
-    else:
-        one, how = _on_gpu(entry, new, out, gpu, rates)
-        cost.seconds = one * each
-        cost.how = f"{asked}({how})" if asked else how
-        cost.how += f"; {entry['evidence']}"
-    return cost
+            return _Call(f"no price for {model.name} at {host}: set options.price of the model")
+        usd = price.cost(tokens.input, tokens.output, cached=tokens.cached)
+        cheap = price.input if price.cached is None else price.cached
+        hits = f" + {tokens.cached} x {cheap:g} cached" if tokens.cached else ""
+        sums = f"{new} tokens x {price.input:g}{hits} + {tokens.output} x {price.output:g}"
+        return _Call(f"{asked}({sums}) US$ per million = {usd:.2g} US$", 0.0, usd)
+    if gpu is None:
+        return _Call(f"no GPU for {model.name} (engine.pools.{name}.gpus, engine.gpu), and no run has measured it")
+    if not entry:
+        return _Call(f"rates.yaml has no models.{model.name}")
+    seconds, how = _on_gpu(entry, new, tokens.output, gpu, rates)
+    return _Call(f"{asked}({how}); {entry['evidence']}" if asked else f"{how}; {entry['evidence']}", seconds)
 
 
 def _on_gpu(
     entry: Mapping[str, Any], new: int, out: int, gpu: Mapping[str, Any], rates: Mapping[str, Any]
 ) -> tuple[float, str]:
-    """GPU seconds of one call, and how they come about. Writing goes by memory bandwidth, reading by arithmetic."""
+    """GPU seconds of one call, and their arithmetic. Output is limited by memory bandwidth, input by FLOP/s."""
     faster, peak = gpu["tbs"] / rates["gpus"]["H100"]["tbs"], gpu["tflops"] * rates["mfu"]
     if "seconds" in entry:
         return entry["seconds"] / faster, f"{entry['seconds']:g} s on an H100 / {faster:.2f} (bandwidth)"
@@ -227,15 +262,18 @@ def _on_gpu(
         return entry["tflop"] / peak, f"{entry['tflop']:g} TFLOP / ({gpu['tflops']} TFLOP/s x {rates['mfu']:g})"
     new += entry.get("image", 0)
     reads, writes = peak * 1e3 / (2 * entry["active"]), entry["decode"] * faster
-    return new / reads + out / writes, f"{new} tokens read / {reads:,.0f} a s + {out} written / {writes:,.0f} a s"
+    return (
+        new / reads + out / writes,
+        f"{new} input tokens / {reads:,.0f} per s + {out} output tokens / {writes:,.0f} per s",
+    )
 
 
 def as_text(bill: Estimate) -> str:
-    """A line a table with its arithmetic below it, the slowest pool of each segment, and the sums."""
-    price = f" at {bill.gpu_usd:.2f} US$ an hour" if bill.gpu_usd is not None else ""
+    """One line for each table with its arithmetic below it, the slowest pool of each segment, and the totals."""
+    price = f" at {bill.gpu_usd:.2f} US$ per hour" if bill.gpu_usd is not None else ""
     where = f"{bill.gpus:g} {bill.gpu or 'GPU'}{price}" if bill.gpus else "an engine without GPUs"
-    lines = [f"{bill.images:,} images on {where}; rows are dropped only where a run measured it"]
-    lines.append(f"{'table':<10} {'rows':>12} {'s a row':>9} {'hours':>13} {'on':>4} {'wall h':>8} {'API US$':>10}")
+    lines = [f"{bill.images:,} images on {where}; drops are counted only where a run measured them"]
+    lines.append(f"{'table':<10} {'rows':>12} {'s/row':>9} {'hours':>13} {'on':>4} {'wall h':>8} {'API US$':>10}")
     for segment in bill.segments:
         for cost in (cost for group in segment for cost in group):
             known = cost.hours is not None
@@ -247,7 +285,7 @@ def as_text(bill: Estimate) -> str:
             lines += [f"{counts} {cost.lanes:>4g} {wall:>8} {usd}".rstrip(), f"    {cost.how}"]
         slowest = max(segment, key=_wall)
         lines.append(
-            f"  {_wall(slowest):,.2f} h until all of these are done, set by {' + '.join(c.table for c in slowest)}"
+            f"  {_wall(slowest):,.2f} h for the tables above, limited by {' + '.join(c.table for c in slowest)}"
         )
     return "\n".join([*lines, *_sums(bill)])
 
@@ -274,4 +312,4 @@ def _sums(bill: Estimate) -> list[str]:
     else:
         lines.append(f"time: {wall:,.2f} h")
     unknown = [cost.table for cost in every if cost.seconds is None]
-    return lines + ([f"WITHOUT {', '.join(unknown)}: what is missing stands below each"] if unknown else [])
+    return lines + ([f"WITHOUT {', '.join(unknown)}: the line below each says what is missing"] if unknown else [])

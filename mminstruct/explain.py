@@ -1,4 +1,4 @@
-"""What is wrong with a composed configuration, in one line: the key that was meant, the choices that there are."""
+"""Configuration errors in one line: the key that was probably meant, or the available choices."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _MEANINGS = {"out": ": the folder of the run", "source": ": where the images are
 
 
 def explain(error: Exception, schema: type) -> str:
-    """A complaint of Hydra or OmegaConf about a configuration of *schema* in one line."""
+    """An error of Hydra or OmegaConf about a configuration of *schema*, in one line."""
     lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
     text = "\n".join(lines)
     found = re.search(r"full_key: (\S+)", text)
     where = found.group(1) if found else ""
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
-        return f"{error.override}: {lines[0]}; quote values that hold = {{ }} [ ] ( ) : or commas: '{key}=\"{value}\"'"
+        return (
+            f"{error.override}: {lines[0]}; quote values that contain = {{ }} [ ] ( ) : or commas: '{key}=\"{value}\"'"
+        )
     if missing := re.search(r"[Mm]issing mandatory value: (\S+)", text):
         key = where if where.endswith(f".{missing.group(1)}") else missing.group(1)
         needs = f" (for {where})" if where not in ("", key) else ""
@@ -44,20 +46,20 @@ def explain(error: Exception, schema: type) -> str:
 
 
 def unknown(key: str, schema: type) -> str:
-    """That *schema* has no *key*, and which of its keys was probably meant, whole."""
+    """The message that *schema* has no *key*, with the full keys that were probably meant."""
     near = _near(key, sorted({*keys(schema)} - {key}))
     return f"there is no key {key!r}" + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "")
 
 
 def _near(key: str, known: list[str]) -> list[str]:
-    """The key most like *key*; else up to three with the same last word, or one like it: ``engine.gpu`` for ``gpu``."""
+    """The most similar key; else up to three with the same or a similar last part: ``engine.gpu`` for ``gpu``."""
     pieces = key.split(".")
     mine = [
         ".".join(
             own if piece == "*" else piece for piece, own in zip(one.split("."), [*pieces, *["NAME"] * 9], strict=False)
         )
         for one in known
-    ]  # the names of new entries are the user's
+    ]  # the user chooses the names of new entries
     if close := difflib.get_close_matches(key, mine, n=1, cutoff=0.8):
         return close
     last = [one.rpartition(".")[2] for one in mine]
@@ -66,7 +68,7 @@ def _near(key: str, known: list[str]) -> list[str]:
 
 
 def keys(schema: type) -> Iterator[str]:
-    """Every key that a configuration of *schema* may have, dotted; an entry of a mapping has the name ``*``."""
+    """All dotted keys of a configuration of *schema*; ``*`` stands for the name of an entry of a mapping."""
     hints = typing.get_type_hints(schema)
     for item in dataclasses.fields(schema):
         yield item.name
@@ -85,7 +87,7 @@ def keys(schema: type) -> Iterator[str]:
 
 
 def open_keys(schema: type) -> dict[str, bool]:
-    """Last words of the keys of *schema* that hold mappings, which the user fills; whether a dataclass is an entry."""
+    """Last part of each key of *schema* that holds a mapping: whether its entries are dataclasses."""
     hints = typing.get_type_hints(schema)
     found = {
         name: dataclasses.is_dataclass(typing.get_args(hint)[1])

@@ -1,7 +1,7 @@
 """The files of a run, on a local disk or any fsspec URL: read, listed, written whole, created exclusively.
 
-Only "not found" means that a file is absent. Any other answer of a remote store is asked for again, and is an error in
-the end. Readers never remove or rename anything.
+Only "not found" means that a file is absent. After any other error of a remote store the operation is retried, and
+finally fails. Readers never remove or rename anything.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from mminstruct.checksum import Damaged
 T = TypeVar("T")
 
 PAUSES = (0.2, 0.8, 3.2)
-"""Seconds before a remote store is asked again: 4 attempts in all."""
+"""Seconds before each retry of a remote store: 4 attempts in all."""
 
 
 class Unreachable(OSError):
-    """A file could not be read, looked for or written; the message names it and what to do."""
+    """A file could not be read, found or written; the message names it and says what to do."""
 
 
 def ask(fs: Any, what: str, path: str, do: Callable[[], T]) -> T:
-    """Call *do*, which uses a file system; ask a remote one again after any error but "not found" and "exists already".
+    """Call *do*, which uses a file system; on a remote one retry any error but "not found" and "exists already".
 
     Raises:
-        Unreachable: naming the file; from a remote store after 4 attempts.
+        Unreachable: with the name of the file; on a remote store after 4 attempts.
     """
     local = isinstance(fs, LocalFileSystem)
     for pause in (*(() if local else PAUSES), None):
@@ -57,9 +57,9 @@ def ask(fs: Any, what: str, path: str, do: Callable[[], T]) -> T:
 
 
 def info(fs: Any, path: str) -> dict[str, Any] | None:
-    """What a file system says of a file or folder; None where there is none.
+    """Facts of a file or folder, as fsspec gives them; None if it does not exist.
 
-    ``fs.exists``, ``isfile`` and ``isdir`` say "absent" of what cannot be reached.
+    ``fs.exists``, ``isfile`` and ``isdir`` are not used: for what cannot be reached they answer "absent".
     """
     try:
         return dict(ask(fs, "look at", path, lambda: fs.info(path)))
@@ -68,10 +68,10 @@ def info(fs: Any, path: str) -> dict[str, Any] | None:
 
 
 def below(fs: Any, path: str) -> dict[str, dict[str, Any]]:
-    """All files below a folder by their paths, sorted; empty where there is none.
+    """All files below a folder by their paths, sorted; empty if it does not exist.
 
-    ``fs.find`` and ``fs.walk`` leave out every folder that cannot be listed, unless the file system has its own
-    method (S3 has, and it raises).
+    ``fs.find`` and ``fs.walk`` skip folders that cannot be listed, unless the file system has its own method (S3 has,
+    and it raises).
     """
     own = type(fs)._find if isinstance(fs, AsyncFileSystem) else type(fs).find
     generic = own in (AsyncFileSystem._find, AbstractFileSystem.find)
@@ -112,11 +112,11 @@ class Files:
         return "/".join((self.root, *pieces))
 
     def show(self, *pieces: str) -> str:
-        """A file as a person would name it."""
+        """The path of a file for messages, as the user gave it."""
         return "/".join((self.url.rstrip("/"), *pieces))
 
     def names(self, *pieces: str) -> list[str]:
-        """Sorted names in a folder; empty where there is none. Never cached: others write here too."""
+        """Sorted names in a folder; empty if it does not exist. Never cached: other processes write here too."""
         if not self.local:
             return list(self.sizes(*pieces))
         path = self.path(*pieces)
@@ -126,7 +126,7 @@ class Files:
             return []
 
     def sizes(self, *pieces: str) -> dict[str, int]:
-        """Bytes of each file in a folder by name, sorted; 0 for a folder in it; empty where there is none."""
+        """Bytes of each file in a folder by name, sorted; 0 for a folder in it; empty if it does not exist."""
         if self.local:
             return {name: _size(self.path(*pieces, name)) for name in self.names(*pieces)}
         path = self.path(*pieces)
@@ -139,13 +139,13 @@ class Files:
         return {name.rsplit("/", 1)[-1]: size for name, size in sorted(sizes.items()) if name != path}
 
     def exists(self, *pieces: str) -> bool:
-        """Whether there is a file or folder of that name; one that cannot be reached is an error (see ``info``)."""
+        """Whether a file or folder exists; if that cannot be found out, it is an error (see ``info``)."""
         if not self.local:
             self.fs.invalidate_cache()
         return info(self.fs, self.path(*pieces)) is not None
 
     def read(self, *pieces: str, start: int | None = None, end: int | None = None) -> bytes | None:
-        """A file's bytes (from *start* to *end*, where given), or None where there is none."""
+        """A file's bytes, or those from *start* to *end*; None if it does not exist."""
         path = self.path(*pieces)
         try:
             return bytes(self.ask("read", path, lambda: self.fs.cat_file(path, start=start, end=end)))
@@ -153,7 +153,7 @@ class Files:
             return None
 
     def read_many(self, folder: str, names: Iterable[str]) -> dict[str, bytes]:
-        """Small files of one folder by name, without those that are gone; side by side where the store is remote."""
+        """Small files of one folder by name, without those that are gone; in parallel if the store is remote."""
         names = list(names)
         if self.local or len(names) < 2:
             found = [self.read(folder, name) for name in names]
@@ -163,7 +163,7 @@ class Files:
         return {name: data for name, data in zip(names, found, strict=True) if data is not None}
 
     def write(self, data: bytes, *pieces: str, sync: bool = True) -> None:
-        """Write or replace a file; on a local disk it is whole or absent, also (*sync*) after a power cut."""
+        """Write or replace a file; on a local disk it is atomic, with *sync* also after a power cut."""
         path = self.path(*pieces)
 
         def put() -> None:
@@ -177,7 +177,7 @@ class Files:
         self.ask("write", path, put)
 
     def create(self, data: bytes, *pieces: str) -> bool:
-        """Create a file whole, or leave the one that is there; False in that case. Put-if-absent is the commit."""
+        """Create a file atomically; False, and no change, if it exists. This put-if-absent is the commit."""
         path = self.path(*pieces)
 
         def put() -> None:
@@ -197,8 +197,8 @@ class Files:
             return not self.local and self.read(*pieces) == data
         return True
 
-    def bring(self, other: Files, *pieces: str) -> None:
-        """Take over a file of another store, by a hard link where both are on one local disk."""
+    def copy_from(self, other: Files, *pieces: str) -> None:
+        """Copy a file of another store, by a hard link if both are on one local disk."""
         path, theirs = self.path(*pieces), other.path(*pieces)
         if self.local and other.local:
             try:
@@ -207,7 +207,7 @@ class Files:
                 return
             except FileExistsError:
                 return
-            except OSError:  # another disk, or one without links; any other fault shows in the copy below
+            except OSError:  # another disk, or one without links; other errors occur in the copy below, too
                 pass
         data = other.read(*pieces)
         if data is None:
@@ -215,12 +215,13 @@ class Files:
         self.write(data, *pieces)
 
     def set_aside(self, *pieces: str, instead: bytes | None = None) -> str:
-        """Move a file to the folder ``_aside``, which no command reads or clears; its new name.
+        """Move a file to the folder ``_aside``, which no command reads or clears, and return its new name.
 
-        For builds only: a reader leaves everything where it is.
+        For builds only: readers never change a run.
 
         Args:
-            instead: what takes its place, if anything.
+            pieces: the path of the file.
+            instead: content of a new file in its place; None for no file.
         """
         name = f"{'.'.join(pieces)}.{uuid.uuid4().hex[:8]}"
         self.write(self.read(*pieces) or b"", "_aside", name)
@@ -231,7 +232,7 @@ class Files:
         return f"_aside/{name}"
 
     def remove(self, *pieces: str) -> None:
-        """Remove a file that may be gone already."""
+        """Remove a file, if it exists."""
         path = self.path(*pieces)
         try:
             self.ask("remove", path, lambda: self.fs.rm_file(path))
@@ -239,7 +240,7 @@ class Files:
             return
 
     def ask(self, what: str, path: str, do: Callable[[], T]) -> T:
-        """Do something with the store: ``ask`` of this module."""
+        """``ask`` of this module, on this store."""
         return ask(self.fs, what, path, do)
 
     def _temporary(self, path: str, data: bytes, sync: bool = True) -> str:
@@ -252,7 +253,7 @@ class Files:
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())
-        except OSError:  # a full disk: the part that was written only takes room
+        except OSError:  # such as a full disk: a partial file would only take space
             if os.path.lexists(temporary):
                 os.unlink(temporary)
             raise
@@ -260,7 +261,7 @@ class Files:
 
     @property
     def arrow(self) -> pafs.FileSystem:
-        """The same place as pyarrow sees it."""
+        """The same file system for pyarrow."""
         return pafs.LocalFileSystem() if self.local else pafs.PyFileSystem(pafs.FSSpecHandler(self.fs))
 
 
@@ -274,7 +275,7 @@ def sync_folder(folder: str) -> None:
 
 
 def _size(path: str) -> int:
-    """Bytes of a local file; 0 for a folder, and for what is gone since it was listed."""
+    """Bytes of a local file; 0 for a folder, and for a file that is gone since it was listed."""
     try:
         return os.path.getsize(path) if os.path.isfile(path) else 0
     except FileNotFoundError:
@@ -288,7 +289,7 @@ def _first_line(error: Exception) -> str:
 
 def _advice(error: Exception) -> str:
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return "make room there and run the same command again"
+        return "free some space there and run the same command again"
     if isinstance(error, PermissionError):
-        return "let this account read, write and list there (where it may not list, absent files look forbidden, too)"
-    return "see that the place can be reached and run the same command again"
+        return "let this account read, write and list there (without the right to list, absent files look forbidden)"
+    return "check that the store can be reached and run the same command again"

@@ -1,4 +1,4 @@
-"""The journal of a unit's paid replies."""
+"""The journal of a unit: replies that were paid for and not committed yet."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 
 class Calls:
-    """Journal of a unit's paid replies: survives a crash, is cleared by the unit's commit.
+    """Journal of a unit's paid replies. It survives a crash, and the unit's commit clears it.
 
-    Each line holds one reply and its checksum. Replies come in groups: on a local disk a group is appended to one file
-    and flushed once, elsewhere it is one object, since object stores cannot append. A line that was torn by a power
-    cut, or changed since, is named in the log, counted in the unit's notes, and its reply is bought again.
+    Each line holds one reply and its checksum. Replies are written in groups. On a local disk a group is appended to a
+    file with one fsync; elsewhere it is one object, because object stores cannot append. A damaged line (power cut,
+    flipped bit) is logged and counted in the unit's notes, and its request is sent again.
     """
 
     def __init__(self, table: Table, key: str) -> None:
@@ -58,7 +58,7 @@ class Calls:
             return self._load().get(request)
 
     def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
-        """Keep *replies* by their requests: on the disk, or in the object store, when this returns."""
+        """Store *replies* by request; they are durable when this returns."""
         lines = b"".join(seal({"request": key, "reply": reply}) + b"\n" for key, reply in replies.items())
         store = self.table.store
         with self._lock:
@@ -84,12 +84,12 @@ def _append(path: str, lines: bytes) -> None:
     with open(path, "ab") as file:
         new = not file.tell()
         if not new and not _ends_whole(path):
-            file.write(b"\n")  # a torn line must not swallow the next
+            file.write(b"\n")  # so that a torn line does not spoil the next one
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())
     if new:
-        for place in (folder, os.path.dirname(folder)):  # or a power cut takes the file's name with it
+        for place in (folder, os.path.dirname(folder)):  # or a power cut may lose the file's directory entry
             sync_folder(place)
 
 

@@ -1,12 +1,13 @@
-"""One driver for a folder: a lease that names its holder, who renews it; it is free again when the holder is dead.
+"""A lease: at most one process drives a run's folder. The holder renews it; it is free when the holder is dead.
 
-``_lease/00000003.json`` names host, process and command. Numbers only grow, and a file is created put-if-absent: who
-created the highest holds the lease, so of two who take over from a dead holder one wins, on a disk and on an object
-store alike. The holder writes its file again every ``BEAT`` seconds (a heartbeat), and a last time as released.
+``_lease/00000003.json`` names host, process and command. Numbers only increase and files are created put-if-absent.
+The process that created the highest number holds the lease, so when two processes take over from a dead holder, one
+wins, on a disk and on an object store. The holder rewrites its file every ``BEAT`` seconds (heartbeat) and marks it
+released at the end.
 
-A holder on this machine is dead when no process with its number and its start time runs here; the next one takes over
-at once. Of a holder elsewhere only the heartbeats show that it lives: when none came for ``TERM`` seconds by our own
-clock, it counts as dead. A holder that was only paused finds a higher number at its next heartbeat and stops.
+A holder on this machine is dead if no process with its id and start time runs; the next process takes over at once. A
+holder on another machine is dead if no heartbeat came for ``TERM`` seconds of our clock. A holder that was only
+paused finds a higher number at its next heartbeat and stops.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ TERM = 30.0
 
 
 class Held(Halt):
-    """Another process works on the folder."""
+    """Another process is working on the folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +46,15 @@ class Holder:
 
     host: str
     machine: str
-    """Host, boot and process namespace: process numbers can be compared only where all three are the same."""
+    """Host, boot and process namespace: process ids are comparable only if all three are equal."""
     pid: int
     started: float
-    """When the process began, seconds since 1970."""
+    """Start time of the process, seconds since 1970."""
     command: str
     since: str
-    """When it took the lease, UTC."""
+    """Time at which it took the lease, UTC."""
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """Different each time that a lease is taken: no two takers write the same bytes."""
+    """Unique for each acquisition, so that no two processes write the same bytes."""
     beat: int = 0
     """Heartbeats so far."""
     released: bool = False
@@ -62,13 +63,13 @@ class Holder:
         return f"process {self.pid} on {self.host} ({self.command}), since {self.since}"
 
     @property
-    def near(self) -> bool:
-        """Whether it runs, or ran, where this process can see it."""
+    def local(self) -> bool:
+        """Whether this process can see the holder's process."""
         return self.machine == _machine()
 
     @property
-    def lives(self) -> bool:
-        """Of a near one: whether its process still runs. Another process may have its number by now."""
+    def alive(self) -> bool:
+        """Whether the process of a local holder still runs. Another process may have got its id since."""
         import psutil
 
         try:
@@ -77,16 +78,16 @@ class Holder:
             return bool(same and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return False
-        except psutil.Error:  # it runs, and may not be looked at
+        except psutil.Error:  # it runs, but access is denied
             return True
 
 
 @contextmanager
 def hold(url: str) -> Iterator[None]:
-    """Hold the lease of the folder at *url*; within one process as often as one likes.
+    """Hold the lease of the folder at *url*. Reentrant within a process.
 
     Raises:
-        Held: another process works on it; or took over from this one, which had sent no heartbeat for ``TERM`` seconds.
+        Held: another process is working on it, or took over because this one sent no heartbeat for ``TERM`` seconds.
     """
     with _OURS:
         lease = _LEASES.setdefault(url.rstrip("/"), _Lease(Store(url)))
@@ -95,59 +96,59 @@ def hold(url: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if lease.lost is not None:
-            raise Held(f"{url}: stopped, since {lease.lost} took over from this process") from None
+            raise Held(f"{url}: stopped because {lease.lost} took over") from None
         raise
     finally:
         with _OURS:
-            lease.leave()
+            lease.release()
 
 
 @dataclass
 class _Lease:
-    """What this process has of one folder's lease."""
+    """State of one folder's lease in this process."""
 
     store: Store
     depth: int = 0
     number: int = 0
     holder: Holder | None = None
     lost: Holder | None = None
-    over: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
 
     def enter(self) -> None:
         if self.depth == 0:
             self.number, self.holder = take(self.store)
-            self.lost, self.over = None, threading.Event()
+            self.lost, self.released = None, threading.Event()
             self.thread = threading.Thread(target=self._beat, name="lease", daemon=True)
             self.thread.start()
         self.depth += 1
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self.depth -= 1
         if self.depth or self.thread is None or self.holder is None:
             return
-        self.over.set()
+        self.released.set()
         self.thread.join()
         if self.lost is None:
-            with suppress(OSError):  # the next process then finds that this one is dead
+            with suppress(OSError):  # the next process will find this one dead
                 _write(self.store, self.number, replace(self.holder, released=True))
 
     def _beat(self) -> None:
         assert self.holder is not None
-        while not self.over.wait(BEAT):
+        while not self.released.wait(BEAT):
             try:
                 number, other = _last(self.store)
                 if number > self.number:
                     self.lost = other
-                    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs
-                        say(f"{self.store.url}: stopped, since {other} took over from this process", to=sys.stderr)
+                    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for background jobs of a shell
+                        say(f"{self.store.url}: stopped because {other} took over", to=sys.stderr)
                         os.kill(os.getpid(), signal.SIGTERM)
                     else:
                         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                     return
                 self.holder = replace(self.holder, beat=self.holder.beat + 1)
                 _write(self.store, self.number, self.holder)
-            except OSError:  # the store cannot be reached now: another process that waits for us cannot reach it either
+            except OSError:  # the store is unreachable, so a waiting process cannot take over either
                 continue
 
 
@@ -156,10 +157,10 @@ _OURS = threading.RLock()
 
 
 def take(store: Store) -> tuple[int, Holder]:
-    """Take the lease, after a wait where only heartbeats can show whether its holder lives; its number, and us.
+    """Take the lease; its number and this process as holder. Waits for heartbeats of a holder on another machine.
 
     Raises:
-        Held: its holder lives.
+        Held: the holder is alive.
     """
     mine = _self()
     while True:
@@ -167,8 +168,8 @@ def take(store: Store) -> tuple[int, Holder]:
         if holder is not None and not holder.released:
             _await_death(store, number, holder)
         if not store.create(_data(mine), FOLDER, _name(number + 1)):
-            continue  # somebody else was first
-        if _last(store)[0] > number + 1:  # another process has taken a higher number meanwhile
+            continue  # another process was first
+        if _last(store)[0] > number + 1:  # another process took a higher number in the meantime
             store.remove(FOLDER, _name(number + 1))
             continue
         for name in store.names(FOLDER):
@@ -178,17 +179,17 @@ def take(store: Store) -> tuple[int, Holder]:
 
 
 def _await_death(store: Store, number: int, holder: Holder) -> None:
-    """Return once *holder* is dead or has released.
+    """Return when *holder* is dead or has released the lease.
 
     Raises:
-        Held: it lives.
+        Held: the holder is alive.
     """
-    held = f"{store.url}: {holder} works on it"
-    if holder.near:
-        if holder.lives:
-            raise Held(f"{held}; wait for its end, or stop it (kill {holder.pid}), and run the same command again")
+    held = f"{store.url}: {holder} is working on it"
+    if holder.local:
+        if holder.alive:
+            raise Held(f"{held}; wait until it ends or stop it (kill {holder.pid}), then run the same command again")
         return
-    say(f"{store.url}: {holder} has the lease; waiting up to {TERM:g} s for a sign of life", to=sys.stderr)
+    say(f"{store.url}: {holder} holds the lease; waiting up to {TERM:g} s for its heartbeat", to=sys.stderr)
     end = time.monotonic() + TERM
     while time.monotonic() < end:
         time.sleep(min(BEAT / 5, 1.0))
@@ -196,33 +197,33 @@ def _await_death(store: Store, number: int, holder: Holder) -> None:
         if now != number or other is None or other.released:
             return
         if other.beat != holder.beat:
-            raise Held(f"{held}; wait for its end, or stop it there, and run the same command again")
+            raise Held(f"{held}; wait until it ends or stop it there, then run the same command again")
 
 
 def _last(store: Store) -> tuple[int, Holder | None]:
-    """The highest number so far, 0 for none, and who created it."""
+    """The highest number, 0 for none, and its holder."""
     for _ in range(10):
         names = [name for name in store.names(FOLDER) if name.endswith(".json")]
         if not names:
             return 0, None
         data = store.read(FOLDER, names[-1])
-        if data is not None:  # else it was removed between the two
+        if data is not None:  # else it was removed after it was listed
             return int(names[-1].removesuffix(".json")), _holder(store, names[-1], data)
-    raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed and cannot be read; run the same command again")
+    raise OSError(f"{store.path(FOLDER)}: {names[-1]} is listed but cannot be read; run the same command again")
 
 
 def _holder(store: Store, name: str, data: bytes) -> Holder:
-    """The holder that the file *name* of the lease names.
+    """Parse the lease file *name*.
 
     Raises:
-        Damaged: it names none.
+        Damaged: it names no holder.
     """
-    where, mend = store.show(FOLDER, name), f"if no process works on {store.url}, remove this file"
-    facts = unseal(data, where, mend)
+    where, fix = store.show(FOLDER, name), f"if no process is working on {store.url}, remove this file"
+    facts = unseal(data, where, fix)
     try:
         return Holder(**facts)
-    except TypeError as error:  # of a version with other fields
-        raise Damaged(f"{where} names no holder ({error}): {mend}") from None
+    except TypeError as error:  # another version wrote other fields
+        raise Damaged(f"{where} names no holder ({error}): {fix}") from None
 
 
 def _name(number: int) -> str:
@@ -249,7 +250,7 @@ def _self() -> Holder:
 
 @cache
 def _machine() -> str:
-    """This boot of this host, and this namespace of process numbers."""
+    """Host, boot and process namespace."""
     import psutil
 
     boot = f"{psutil.boot_time():.0f}"

@@ -1,8 +1,8 @@
-"""A build's first step: damaged receipts and manifests are set aside, and restored from their copies.
+"""First step of a build: restores damaged receipts and manifests from their copies.
 
-A receipt that is cut, changed or of another unit is moved to ``_aside/``. Where its copy is whole and every file that
-the copy names is what was written, the copy takes its place, so nothing is made, or paid for, again. Otherwise its
-unit is made again. Every case is logged as a warning.
+A receipt that is truncated, changed or of another unit is moved to ``_aside/``. If its copy and every file that the
+copy names are intact, the copy replaces it and nothing is executed, or paid for, again. Otherwise its unit is executed
+again. Each case is logged as a warning.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ _LOG = logging.getLogger(__name__)
 
 
 def mend(table: Table) -> None:
-    """Mend the manifest and the receipts of one table.
+    """Restore the manifest and the receipts of one table.
 
     Raises:
-        Damaged: its manifest and the copy are both damaged, and it has parts: it is unknown what they were made by.
+        Damaged: the manifest and its copy are damaged and the table has receipts, so its configuration is unknown.
     """
-    _mend_manifest(table)
+    _restore_manifest(table)
     damaged: dict[str, str] = {}
     table.receipts(damaged)
     for key, why in damaged.items():
         copy = _copy(table, key)
         aside = table.store.set_aside(table.name, "_receipts", f"{key}.json", instead=copy)
         if copy is not None:
-            _LOG.warning("%s. It lies in %s now; its copy took its place, nothing is made again", why, aside)
+            _LOG.warning("%s. It was moved to %s and replaced by its copy; nothing is executed again", why, aside)
         else:
-            _LOG.warning("%s. It lies in %s now; there is no whole copy, so the unit is made again", why, aside)
+            _LOG.warning("%s. It was moved to %s; there is no intact copy, so the unit is executed again", why, aside)
 
 
-def _mend_manifest(table: Table) -> None:
+def _restore_manifest(table: Table) -> None:
     try:
         table.manifest()
         return
@@ -46,16 +46,16 @@ def _mend_manifest(table: Table) -> None:
     except Damaged:
         if table.store.names(table.name, "_receipts"):
             raise Damaged(
-                f"{why}. Its copy is damaged, too, so it is unknown what {table.name} was made by: restore one of"
-                f" them, or move {table.store.show(table.name)} away and build again"
+                f"{why}. Its copy is damaged too, so the configuration that made {table.name} is unknown: restore one"
+                f" of them, or move {table.store.show(table.name)} away and build again"
             ) from None
         whole = False
     aside = table.store.set_aside(table.name, "manifest.json", instead=data if whole else None)
-    _LOG.warning("%s. It lies in %s now%s", why, aside, "; its copy took its place" if whole else "")
+    _LOG.warning("%s. It was moved to %s%s", why, aside, " and replaced by its copy" if whole else "")
 
 
 def _copy(table: Table, key: str) -> bytes | None:
-    """The copy of a unit's receipt, if it and all that it names are what was written."""
+    """The copy of a unit's receipt, if it and all files that it names are intact."""
     data = table.store.read(table.name, "_copies", "_receipts", f"{key}.json")
     if data is None:
         return None

@@ -73,7 +73,7 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
             for receipt in found[name].brought.values():
                 drops = [f"_dropped/{receipt.drops}"] if receipt.drops else []
                 for file in [*(part.file for part in receipt.parts), *drops]:
-                    ours.bring(Store(str(base)), name, file)
+                    ours.copy_from(Store(str(base)), name, file)
                 ours.table(name).commit(receipt)
             if base is not None and not found[name].not_brought:
                 _bring_calls(ours, Store(base), name)

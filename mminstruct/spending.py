@@ -1,10 +1,11 @@
-"""What a run may spend: one sum over all its processes, kept in the run's folder.
+"""The budget of a run, shared by all its processes through files in the run's folder.
 
-Each process that pays keeps one small file, ``_spent/<process>.json``, with what it has claimed: spent, in flight, and
-a small advance. It claims before it sends: it writes its new claim, then reads everybody's, and takes its own back if
-they are too much together. Of processes that claim at once the last to write sees all the others', so what is claimed
-is never over the budget, without a lock and on any store that shows a file as soon as it is written. A unit's end
-gives the advance back; a killed process leaves its own behind: its money is counted rather too high than too low.
+Each process that pays writes one file, ``_spent/<process>.json``, with its claim: what it spent, what is in flight, and
+a small advance. It claims before it sends: it writes its new claim, then reads the claims of all processes, and takes
+its own back if their sum exceeds the budget. When several processes claim at the same time, the last one to write sees
+all others. So claims never exceed the budget, without a lock, on any store with read-after-write consistency. The
+advance is returned at the end of a unit. A killed process leaves its advance behind, so its spending is rather
+overestimated than underestimated.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ from mminstruct.store import Store
 
 FOLDER = "_spent"
 ADVANCE = 100
-"""Requests that one claim is good for: a file is written for every hundredth, which a slow store can bear."""
+"""Requests that one claim covers: one file is written per 100 requests, so that a slow store is not a bottleneck."""
 LARGEST = 1 / 50
-"""Share of what is left that an advance may take, so that many workers do not hold a small rest from each other."""
+"""Largest advance as a share of the remaining budget, so that many workers do not block each other near its end."""
 
 
 class BudgetExceeded(Halt):
-    """The next request might cost more than is left."""
+    """The next request may cost more than the remaining budget."""
 
 
 class Ledger:
-    """Money of one run, as one process of it sees it; safe from all threads.
+    """The budget of one run in one process; thread-safe.
 
-    A reservation is the most a request can cost as far as one can tell before; what was really spent replaces it
-    when the reply is there. So the budget can only be exceeded by what the guesses for requests in flight fell short.
+    A reservation is the highest cost that is expected of a request; the true cost replaces it when the reply arrives.
+    So the budget can be exceeded only by the amount that the estimates for requests in flight were too low.
 
     Args:
-        store: The run's folder; None for a process that stands alone (a notebook), whose money nobody else counts.
+        store: The run's folder; None for a process without a run (a notebook), which shares its budget with no other.
     """
 
     def __init__(self, store: Store | None = None) -> None:
         self.spent = 0.0
-        """US dollars that this process paid."""
+        """US dollars that this process has paid."""
         self.reserved = 0.0
         self._store = store
         self._file = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
@@ -49,13 +50,13 @@ class Ledger:
         self._lock = threading.Lock()
 
     def reserve(self, cost: float, *, budget: float | None) -> bool:
-        """Reserve *cost*; False if it does not fit now but may when requests in flight turn out cheaper.
+        """Reserve *cost*; False if it exceeds the budget now but may fit when requests in flight are settled.
 
         Args:
-            budget: US dollars for the whole run, None for no limit.
+            budget: US dollars for the whole run; None: no limit.
 
         Raises:
-            BudgetExceeded: if this process has nothing in flight and it does not fit.
+            BudgetExceeded: it exceeds the budget, and this process has no request in flight.
         """
         with self._lock:
             wanted = self.spent + self.reserved + cost
@@ -63,26 +64,26 @@ class Ledger:
                 if self.reserved > 1e-12:
                     return False
                 raise BudgetExceeded(
-                    f"budget of ${budget:.2f}: ${self._others() + self.spent:.4f} is spent or promised, and the next"
+                    f"budget of ${budget:.2f}: ${self._others() + self.spent:.4f} is spent or reserved, and the next"
                     f" request may cost ${cost:.4f}; raise budget.usd and run the same command again"
                 )
             self.reserved += cost
             return True
 
     def settle(self, reserved: float, cost: float) -> None:
-        """Replace a reservation by the true *cost*."""
+        """Replace a reservation with the true *cost*."""
         with self._lock:
             self.reserved = max(0.0, self.reserved - reserved)
             self.spent += cost
 
     def release(self) -> None:
-        """Claim no more than is spent or in flight: for the end of a unit."""
+        """Return the advance, at the end of a unit: claim only what is spent or in flight."""
         with self._lock:
             if self._claimed != self.spent + self.reserved:
                 self._put(self.spent + self.reserved)
 
     def _claim(self, wanted: float, cost: float, budget: float | None) -> bool:
-        """Claim *wanted* in all, and an advance if there is room for one."""
+        """Claim *wanted* in total, and an advance if the budget allows it."""
         if budget is None:
             self._put(wanted + ADVANCE * cost)
             return True
@@ -102,7 +103,7 @@ class Ledger:
         self._claimed = amount
 
     def _others(self) -> float:
-        """US dollars that the other processes of the run have claimed, dead ones too."""
+        """US dollars that the run's other processes have claimed, including dead ones."""
         if self._store is None:
             return 0.0
         names = [name for name in self._store.names(FOLDER) if name != self._file]
@@ -110,13 +111,13 @@ class Ledger:
 
 
 def claimed(store: Store, name: str, data: bytes) -> float:
-    """US dollars that the file *name* of ``_spent`` claims.
+    """US dollars that the file *name* in ``_spent`` claims.
 
     Raises:
-        Damaged: it is not what was written, so it is unknown what its process spent.
+        Damaged: the file is damaged, so the spending of its process is unknown.
     """
-    mend = "where no other build works here, move it away and lower budget.usd by what that process may have spent"
-    return float(unseal(data, store.show(FOLDER, name), mend)["usd"])
+    fix = "if no other build is running here, move it away and lower budget.usd by what that process may have spent"
+    return float(unseal(data, store.show(FOLDER, name), fix)["usd"])
 
 
 _LEDGERS: dict[str, Ledger] = {}

@@ -145,9 +145,23 @@ Transform = Callable[..., Made | Iterator[tuple[str, Made]] | Iterator[Rows]]
 source is called with the name of a shard and yields ``Rows``, one for each part."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Typical tokens of one call to a model. Tokens of an image depend on the model and are not included."""
+
+    input: int
+    output: int = 0
+    cached: int = 0
+    """Of the input, tokens that the server finds in its prefix cache."""
+
+
 @dataclass(kw_only=True)
 class Stage:
-    """Base class of all stages. Fields are configuration; class variables are the contract."""
+    """Base class of all stages. Fields are configuration; class variables are the contract.
+
+    ``call_tokens``, ``core_seconds``, ``fan``, ``asks`` and ``most`` serve only the estimate of ``plan images=N``; no
+    fingerprint covers them.
+    """
 
     kind: ClassVar[str] = "cpu"
     """What its workers need: vision, text or encoder (a model of that kind), or cpu. Engine presets have a pool for
@@ -157,6 +171,22 @@ class Stage:
     takes: ClassVar[str | tuple[str, str]]
     """Column of the first input that identifies its rows: each value must be kept or dropped exactly once. A pair
     (column of the input, column of the output) where the output has another name for it."""
+    call_tokens: ClassVar[Tokens | None] = None
+    """Of a stage with a model; None: not declared."""
+    core_seconds: ClassVar[float | None] = None
+    """Of a stage without a model: seconds of one CPU core for a row; None: not declared."""
+
+    def fan(self) -> float:
+        """Rows that one row becomes where none is dropped."""
+        return 1.0
+
+    def asks(self) -> float:
+        """Calls to each of its models for one row."""
+        return self.fan()
+
+    def most(self) -> int | None:
+        """Most rows that later stages take from this one, however many come in; None: no limit."""
+        return None
 
     def wired(self, wires: Mapping[str, Read | None]) -> Self:
         """A copy of this stage that reads *wires* first, then its class's other inputs.

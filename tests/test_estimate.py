@@ -1,9 +1,14 @@
-"""What so many images cost: every number can be redone by hand from what is shown."""
+"""Estimates of the cost of a run: every number follows from the arithmetic that is printed."""
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import importlib.util
+import inspect
 import json
+import typing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +18,27 @@ from hydra import compose, initialize_config_dir
 
 from mminstruct import conf_files
 from mminstruct import config as configuration
+from mminstruct import estimate as estimation
 from mminstruct.cli import main
+from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.estimate import Cost, Estimate, as_text, estimate
-from mminstruct.recipe import manifests
-from mminstruct.recipes import MMInstruct
+from mminstruct.models.model import Model
+from mminstruct.recipe import Recipe, manifests
+from mminstruct.recipes import RECIPES, MMInstruct
+from mminstruct.stage import Stage, Tokens
+from mminstruct.stages.instruct import Instruct
 from mminstruct.store import Part, Receipt, Store
+from tests import world
+from tests.doing_nothing import After, Count, Pass
+from tests.stages.doubles import Player
 
+STAGES = [
+    (recipe, name, stage)
+    for recipe, kind in RECIPES.items()
+    for name, stage in typing.get_type_hints(kind).items()
+    if inspect.isclass(stage) and issubclass(stage, Stage)
+]
+GPU = EngineConfig(gpu="H100", pool=PoolConfig(gpus=1))
 PAPER = ("models=paper", "engine=node_8gpu", "recipe.match.per_image=1", "recipe.instruct.share=0.25")
 
 
@@ -72,15 +92,16 @@ def test_a_models_time_is_tokens_read_and_written_over_its_rates() -> None:
     assert costs["answer"].seconds == pytest.approx(2000 / 25_000 + 100 / 1000)
     assert costs["answer"].hours == pytest.approx(0.18)
     assert costs["answer"].wall == pytest.approx(0.18 / 8)
-    assert costs["answer"].how == "2000 tokens read / 25,000 a s + 100 written / 1,000 a s; a test"
+    assert costs["answer"].how == "2000 input tokens / 25,000 per s + 100 output tokens / 1,000 per s; a test"
     _, costs = billed(3600, *PAPER, "engine.gpu=A100", **rates)
     assert costs["answer"].seconds == pytest.approx(2000 / 6250 + 100 / 500)
 
 
 def test_an_endpoint_costs_its_tokens_at_its_price_and_no_gpu() -> None:
     _, costs = billed(1_000_000, *PAPER, "+models.instructor.options.price={input: 2, output: 10}")
-    tokens = conf_files.rates()["tokens"]["instruct"]
-    assert costs["instruct"].usd == pytest.approx(250_000 * (tokens["in"] * 2 + tokens["out"] * 10) / 1e6)
+    tokens = Instruct.call_tokens
+    assert tokens is not None
+    assert costs["instruct"].usd == pytest.approx(250_000 * (tokens.input * 2 + tokens.output * 10) / 1e6)
     assert costs["instruct"].hours == 0
     assert not costs["instruct"].gpu
 
@@ -116,7 +137,7 @@ def test_what_nobody_knows_is_named_and_never_counted_as_nothing() -> None:
     assert "rates.yaml has no models.Qwen/Qwen3-VL-2B-Instruct" in told
     assert told.splitlines()[-1].startswith("WITHOUT caption, fuse, instruct, ")
     _, costs = billed(1000, "models=modern", "engine=ray")
-    assert costs["answer"].how.startswith("engine gives Qwen/Qwen3-30B-A3B-Instruct-2507 no GPU")
+    assert costs["answer"].how.startswith("no GPU for Qwen/Qwen3-30B-A3B-Instruct-2507 (engine.pools.answer.gpus")
 
 
 def test_segments_wait_for_each_other_pools_do_not_and_tables_of_a_pool_share_it() -> None:
@@ -125,7 +146,7 @@ def test_segments_wait_for_each_other_pools_do_not_and_tables_of_a_pool_share_it
 
     segments = [[[cost("a", 4)], [cost("b", 2), cost("c", 1)]], [[cost("d", 1, gpu=False, lanes=1)]]]
     told = as_text(Estimate(images=10, segments=segments, gpus=4, gpu="H100", gpu_usd=2.0)).splitlines()
-    assert "  2.00 h until all of these are done, set by a" in told
+    assert "  2.00 h for the tables above, limited by a" in told
     assert told[-3:] == [
         "work: 7.0 GPU hours, 1.0 CPU worker hours; endpoints: 0.00 US$",
         "time: 3.00 h x 4 GPUs = 12.0 GPU hours held, 58% of them at work",
@@ -136,7 +157,7 @@ def test_segments_wait_for_each_other_pools_do_not_and_tables_of_a_pool_share_it
 def test_plan_needs_neither_folder_nor_images_to_say_what_they_would_cost(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "images=10000000", *PAPER, "engine.gpu_usd=1.5"]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("10,000,000 images on 8 H100 at 1.50 US$ an hour")
+    assert told.startswith("10,000,000 images on 8 H100 at 1.50 US$ per hour")
     assert "WITHOUT" not in told
 
 
@@ -157,8 +178,134 @@ def test_build_refuses_the_word_that_only_plan_understands(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("images=0", "take 1 or more"), ("engine.gpu=H900", "rates.yaml knows A100, H100, H200")]
+    ("word", "said"), [("images=0", "must be 1 or more"), ("engine.gpu=H900", "rates.yaml has only A100, H100, H200")]
 )
 def test_what_cannot_be_estimated_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "images=5", *PAPER, word]) == 2
     assert said in capsys.readouterr().err
+
+
+def holds_a_model(stage: type[Stage]) -> bool:
+    """Whether a field of *stage* is a model, or a mapping of models."""
+    kinds = [typing.get_type_hints(stage)[item.name] for item in dataclasses.fields(stage)]
+    return any(
+        inspect.isclass(kind) and issubclass(kind, Model) for one in kinds for kind in (one, *typing.get_args(one))
+    )
+
+
+@pytest.mark.parametrize(("recipe", "name", "stage"), STAGES)
+def test_every_stage_of_every_recipe_declares_what_plan_needs(recipe: str, name: str, stage: type[Stage]) -> None:
+    if holds_a_model(stage):
+        assert stage.call_tokens is not None
+    else:
+        seconds = stage.core_seconds or conf_files.rates().get("seconds", {}).get(name)
+        assert seconds is not None
+        assert seconds > 0
+
+
+@pytest.mark.parametrize("recipe", [world.recipe("images"), world.bench("run")], ids=lambda one: type(one).__name__)
+def test_plan_lacks_nothing_but_the_speed_of_models(recipe: Recipe) -> None:
+    encoder = {"tflop": 1.0, "evidence": "a test"}
+    rates = {**conf_files.rates(), "models": dict.fromkeys(("scripted", "player", "referee"), encoder)}
+    bill = estimate(recipe, GPU, 100, rates)
+    known = [cost for segment in bill.segments for group in segment for cost in group]
+    missing = {cost.table: cost.how for cost in known if cost.seconds is None}
+    assert all(how.startswith("no price for referee") for how in missing.values()), missing
+    assert all(cost.rows > 0 for cost in known)
+
+
+@pytest.mark.parametrize(("recipe", "name", "stage"), STAGES)
+def test_no_fingerprint_covers_a_declaration_of_costs(recipe: str, name: str, stage: type[Stage]) -> None:
+    fields = {item.name for item in dataclasses.fields(stage)}
+    assert not fields & {"call_tokens", "core_seconds", "fan", "asks", "most"}
+
+
+def test_the_estimate_names_no_stage_and_no_table() -> None:
+    tree = ast.parse(inspect.getsource(estimation))
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert not [module for module in modules if module.startswith(("mminstruct.stages", "mminstruct.recipes"))]
+    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not words & {name for _, name, _ in STAGES}
+
+
+@dataclass(kw_only=True)
+class Silent(Pass):
+    """A user's stage with a model that declares nothing."""
+
+    model: Model = field(default_factory=lambda: Model(name="mine"))
+
+
+@dataclass(kw_only=True)
+class Declared(Silent):
+    call_tokens = Tokens(input=100, output=10)
+
+    def fan(self) -> float:
+        return 3.0
+
+    def asks(self) -> float:
+        return 2.0
+
+    def most(self) -> int:
+        return 50
+
+
+@dataclass(kw_only=True)
+class Mine(Recipe):
+    count: Count
+    first: Silent
+    second: After
+
+
+MODEL = {"mine": {"active": 1.0, "decode": 10, "evidence": "a test"}}
+
+
+def mine(first: Silent, images: int = 10, **rates: Any) -> dict[str, Cost]:
+    recipe = Mine(count=Count(), first=first, second=After())
+    bill = estimate(recipe, GPU, images, {**conf_files.rates(), "models": MODEL, **rates})
+    return {cost.table: cost for segment in bill.segments for group in segment for cost in group}
+
+
+def test_what_a_users_stage_does_not_declare_is_named() -> None:
+    costs = mine(Silent())
+    assert costs["first"].seconds is None
+    assert costs["first"].how.startswith("Silent does not declare call_tokens")
+    assert "fan() and asks()" in costs["first"].how
+    assert "tokens.first in rates.yaml" in costs["first"].how
+    assert costs["second"].seconds is None
+    assert costs["second"].how.startswith("After does not declare core_seconds")
+
+
+def test_what_a_users_stage_declares_is_used() -> None:
+    costs = mine(Declared())
+    assert costs["first"].how.startswith("2 calls per row x (100 input tokens")
+    assert costs["first"].seconds == pytest.approx(2 * (100 / (989 * 0.4 * 1e3 / 2) + 10 / 10))
+    assert costs["second"].rows == 30
+    assert mine(Declared(), images=1000)["second"].rows == 50
+
+
+def test_rates_yaml_replaces_what_a_stage_declares() -> None:
+    given = {"tokens": {"first": {"in": 7, "out": 1}}, "asked": {"first": 0.5}, "seconds": {"second": 4.0}}
+    costs = mine(Declared(), **given)
+    assert costs["first"].how.startswith("0.5 calls per row x (7 input tokens")
+    assert costs["second"].seconds == 4.0
+    assert costs["second"].how == "4.0 s of a core (rates.yaml: seconds)"
+
+
+def test_a_stage_with_several_models_costs_the_sum_of_them() -> None:
+    price = {"price": {"input": 1, "output": 100}}
+    recipe = world.bench("run")
+    recipe.respond.contestants = {
+        "local": Player(name="mine"),
+        "remote": Player(name="other", backend="openai", options=price),
+        "given": Player(name="", answers="answers.jsonl"),
+    }
+    bill = estimate(recipe, GPU, 10, {**conf_files.rates(), "models": MODEL})
+    costs = {cost.table: cost for segment in bill.segments for group in segment for cost in group}
+    tokens = recipe.respond.call_tokens
+    assert tokens is not None
+    calls = 1 + 2  # without an earlier turn, and after one
+    assert costs["respond"].usd == pytest.approx(10 * calls * (tokens.input + 100 * tokens.output) / 1e6)
+    assert costs["respond"].seconds == pytest.approx(
+        calls * (tokens.input / (989 * 0.4 * 1e3 / 2) + tokens.output / 10)
+    )
+    assert costs["judge"].rows == 10 * (2 + 2 + 1)

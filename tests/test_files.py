@@ -15,7 +15,7 @@ from mminstruct import deletion, files, lease
 from mminstruct.engine.local import Local
 from mminstruct.files import Files, Unreachable, below, info
 from mminstruct.run import FailedUnits, Run, claim, execute
-from mminstruct.sources.place import look
+from mminstruct.sources.listing import list_path
 from mminstruct.stage import Halt
 from mminstruct.status import as_json, standing, unsound
 from mminstruct.store import Store
@@ -81,7 +81,7 @@ def test_what_is_forbidden_is_not_absent() -> None:
         lambda: store.read_many("folder", ["a.json", "b.json"]),
         lambda: info(store.fs, store.root),
         lambda: below(store.fs, store.root),
-        lambda: look("faulty://runs/forbidden"),
+        lambda: list_path("faulty://runs/forbidden"),
     ):
         with pytest.raises(
             Unreachable, match=r"cannot (read|list|look at) faulty:///?runs/forbidden.*\(4 attempts\); "
@@ -121,7 +121,7 @@ def test_a_folder_of_a_source_that_cannot_be_listed_is_an_error(
 
     monkeypatch.setattr(os, "scandir", forbidden)
     with pytest.raises(Unreachable, match=r"inner.*let this account read, write and list"):
-        look(str(tmp_path))
+        list_path(str(tmp_path))
 
 
 def test_a_full_disk_is_an_error_with_the_file_and_leaves_nothing_half_written(
@@ -137,13 +137,13 @@ def test_a_full_disk_is_an_error_with_the_file_and_leaves_nothing_half_written(
         monkeypatch.undo()
         claim(run)
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(Halt, match=r"count/shard-00000: cannot write .*shard-00000-0000\..*make room"):
+        with pytest.raises(Halt, match=r"count/shard-00000: cannot write .*shard-00000-0000\..*free some space"):
             execute(run, Local())
 
 
 def _a_full_disk(tmp_path: Path, run: Run) -> None:
     store = Files(str(tmp_path))
-    with pytest.raises(Unreachable, match=r"cannot write .*/t/x\.json: .*No space left.*make room there"):
+    with pytest.raises(Unreachable, match=r"cannot write .*/t/x\.json: .*No space left.*free some space there"):
         store.write(b"x", "t", "x.json")
     assert list((tmp_path / "t").iterdir()) == []
     with pytest.raises(Unreachable, match=r"run/count/manifest\.json"):

@@ -141,7 +141,7 @@ def test_a_holder_elsewhere_that_lives_is_named(store: Store, monkeypatch: pytes
     store.create(lease._data(elsewhere()), lease.FOLDER, "00000001.json")
     beat = threading.Timer(1.0, lambda: lease._write(store, 1, elsewhere(beat=1)))
     beat.start()
-    with pytest.raises(Held, match=r"process 7 on far \(mminstruct build\), since then works on it"):
+    with pytest.raises(Held, match=r"process 7 on far \(mminstruct build\), since then is working on it"):
         take(store)
     beat.join()
 
@@ -188,7 +188,7 @@ def test_a_holder_that_was_paused_too_long_stops_when_another_has_taken_over(
 
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # another test may have left its own
     try:
-        with pytest.raises(Held, match=r"process 7 on far .* took over from this process"):
+        with pytest.raises(Held, match=r"stopped because process 7 on far .* took over"):
             work()
     finally:
         signal.signal(signal.SIGINT, handler)
@@ -208,16 +208,16 @@ def test_ctrl_c_gives_the_lease_back(tmp_path: Path, source: Path) -> None:
 
 def test_a_process_of_the_same_number_that_began_later_is_not_the_holder() -> None:
     me = lease._self()
-    assert me.near
-    assert me.lives
-    assert not replace(me, started=me.started - 60).lives
-    assert not replace(me, pid=2**22 + os.getpid()).lives
+    assert me.local
+    assert me.alive
+    assert not replace(me, started=me.started - 60).alive
+    assert not replace(me, pid=2**22 + os.getpid()).alive
 
 
 @pytest.mark.parametrize("data", [b"", b'{"host": "a"', b"[]", b'{"host": "a"}'])
 def test_a_lease_that_names_no_holder_is_damaged(store: Store, data: bytes) -> None:
     store.create(data, lease.FOLDER, "00000003.json")
-    with pytest.raises(Damaged, match=r"00000003\.json .*if no process works on .*remove this file"):
+    with pytest.raises(Damaged, match=r"00000003\.json .*if no process is working on .*remove this file"):
         take(store)
 
 
@@ -225,7 +225,7 @@ def test_a_damaged_lease_is_named_with_what_to_do(store: Store) -> None:
     data = bytearray(lease._data(elsewhere()))
     data[data.index(b"far")] ^= 1
     store.create(bytes(data), lease.FOLDER, "00000001.json")
-    with pytest.raises(Damaged, match=r"_lease/00000001\.json .*if no process works on .*, remove this file"):
+    with pytest.raises(Damaged, match=r"_lease/00000001\.json .*if no process is working on .*, remove this file"):
         take(store)
 
 

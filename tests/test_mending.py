@@ -1,4 +1,4 @@
-"""What a build does about damaged files of its run."""
+"""What a build does with damaged files of its run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_damaged_receipt_is_set_aside_and_its_parts_are_adopted(
     assert contents(tmp_path) == before
     assert [path.read_bytes() for path in (tmp_path / "_aside").iterdir()] == [damaged]
     assert f"{file} is" in caplog.text
-    assert "its copy took its place, nothing is made again" in caplog.text
+    assert "replaced by its copy; nothing is executed again" in caplog.text
 
 
 def test_where_the_copy_or_a_part_is_damaged_too_the_unit_is_made_again(
@@ -81,7 +81,7 @@ def test_where_the_copy_or_a_part_is_damaged_too_the_unit_is_made_again(
     empty(next((tmp_path / "first").glob("shard-00001-0001.*")))
     assert build(tmp_path, small(drop=3)) == {"first": 2}
     assert len(list((tmp_path / "_aside").iterdir())) == 2
-    assert caplog.text.count("so the unit is made again") == 2
+    assert caplog.text.count("so the unit is executed again") == 2
     assert not [fault for stands in standing(str(tmp_path), verify=True) for fault in stands.faults]
 
 
@@ -94,7 +94,7 @@ def test_a_damaged_manifest_is_put_back_and_still_refuses_another_recipe(tmp_pat
     assert contents(tmp_path) == before
     cut(tmp_path / "first" / "manifest.json")
     empty(tmp_path / "first" / "_copies" / "manifest.json")
-    with pytest.raises(Damaged, match=r"first/manifest.json is torn .* it is unknown what first was made by"):
+    with pytest.raises(Damaged, match=r"first/manifest.json is torn .* the configuration that made first is unknown"):
         build(tmp_path, small())
 
 

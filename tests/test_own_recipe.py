@@ -108,6 +108,18 @@ def test_a_recipe_of_ones_own_is_built_planned_and_read(
     assert "complete: all sums close" in capfd.readouterr().out
 
 
+def test_a_role_without_a_model_of_its_own_has_that_of_the_role_it_is_like(package: str, tmp_path: Path) -> None:
+    words = [f"source={draw(tmp_path / 'world')}", f"recipe={package}:Titles", "engine=local"]
+    titler = "models.titler={name: someone, backend: openai, url: http://localhost:1, max_tokens: 7}"
+    own = ["models.checker.name=other", "models.checker.backend=openai"]
+    found = {}
+    for folder, more in (("own", own), ("alike", [])):
+        assert main(["build", *more, *words, f"out={folder}", titler]) == 0
+        config = (Store(folder).table("title").manifest() or {})["config"]
+        found[folder] = [(config[key]["name"], config[key]["max_tokens"]) for key in ("model", "checker")]
+    assert found == {"own": [("someone", 7), ("other", 512)], "alike": [("someone", 7), ("someone", 7)]}
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

@@ -26,7 +26,7 @@ from mminstruct.readers import records as outside
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import GIVEN, normalise
 from mminstruct.readers.text import BadRow
-from mminstruct.sources.place import Place, look
+from mminstruct.sources.listing import Listing, list_path
 from mminstruct.stage import Drop, content_id, instruction_id, note
 from mminstruct.store import Store, Table
 from mminstruct.text import repair
@@ -110,7 +110,7 @@ class FileSet:
 
     def __init__(self, path: str, images: str | None, captions: str | None) -> None:
         self.path, self.captions, self.images = path, captions, images
-        self.place: Place | None = look(images) if images else None
+        self.place: Listing | None = list_path(images) if images else None
         self._names: dict[str, str] = {}  # by what a set may call a file: its whole name, or only the last piece
         for name in self.place.files if self.place else ():
             last = name.rsplit("/", 1)[-1]
@@ -209,7 +209,7 @@ def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
             images, reference = talk.images, reference or answer
         else:
             images = conversation.images({**entry, "image": str(image) if isinstance(image, int) else image})
-    except conversation.Unsound as error:
+    except conversation.InvalidRow as error:
         return Drop(name, error.reason, repair(str(error)))
     if len(images) > 1:
         return Drop(name, "several_images", f"{len(images)} images: a question has one")

@@ -23,7 +23,7 @@ from mminstruct.export import card
 from mminstruct.export.card import Facts
 from mminstruct.export.proof import Check, Sum, Target
 from mminstruct.export.row import Row
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 
 FORMATS = ("hf", "llava", "sharegpt", "swift", "webdataset", "openai-batch")
 
@@ -157,7 +157,7 @@ def save(
                     continue
                 module.write(chain((first,), rows), folder, split, **more)
                 deque(came.through(module.read(folder, split)), maxlen=0)
-            except Unsound as error:
+            except InvalidRow as error:
                 raise ExportError(f"row {error.row or came.last or went.last}: {error}") from error
             if (twice := went.twice(module.read(folder, split))) is not None:
                 raise ExportError(f"row {twice} is there twice in split {split}")

@@ -19,7 +19,7 @@ from mminstruct.export import croissant
 from mminstruct.export.card import Facts
 from mminstruct.export.row import PROVENANCE, Image, Row
 from mminstruct.export.shards import shards
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 from mminstruct.stages.export import SCHEMA as _SCHEMA
 
 SCHEMA = pa.schema([field.with_nullable(True) for field in _SCHEMA], _SCHEMA.metadata)
@@ -50,7 +50,7 @@ def write(rows: Iterator[Row], folder: Path, split: str, *, file_bytes: int = FI
 
 def _record(row: Row, split: str) -> dict[str, Any]:
     if len(row.images) > IMAGES:
-        raise Unsound("images", f"{len(row.images)} images: this table has one a row; swift takes many")
+        raise InvalidRow("images", f"{len(row.images)} images: this table has one a row; swift takes many")
     image = {"bytes": row.images[0].read(), "path": row.images[0].name} if row.images else None
     return {"pair_id": row.id, "image": image, "conversations": row.turns, "split": split, **row.provenance()}
 

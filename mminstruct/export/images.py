@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from mminstruct.export.row import Image
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 
 
 def place(image: Image, folder: Path) -> str:
@@ -18,15 +18,15 @@ def place(image: Image, folder: Path) -> str:
     system. A file on the same disk is linked, not copied.
 
     Raises:
-        Unsound: its name is no plain file name, or another image's.
+        InvalidRow: its name is no plain file name, or another image's.
     """
     name = image.name
     if not name or name != Path(name).name or name.startswith("."):
-        raise Unsound("image", f"{name!r} is no plain file name for an image")
+        raise InvalidRow("image", f"{name!r} is no plain file name for an image")
     path = folder / "images" / name[:2] / name
     if path.exists():
         if not _same(image, path):
-            raise Unsound("image", f"another image goes by the name of {name} already")
+            raise InvalidRow("image", f"another image goes by the name of {name} already")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         if image.path is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from mminstruct.export.images import place
 from mminstruct.export.records import own, row_of
 from mminstruct.export.row import Row
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 
 FILES = "{split}.json"
 IMAGES = 1
@@ -24,7 +24,7 @@ def write(rows: Iterator[Row], folder: Path, split: str) -> None:
     with open(folder / FILES.format(split=split), "w", encoding="utf-8") as file:
         for number, row in enumerate(rows):
             if len(row.images) > IMAGES:
-                raise Unsound("images", f"{len(row.images)} images: LLaVA takes one; swift takes many")
+                raise InvalidRow("images", f"{len(row.images)} images: LLaVA takes one; swift takes many")
             image = {"image": place(row.images[0], folder)} if row.images else {}
             record = {"id": row.id, **image, "conversations": row.turns, **row.provenance()}
             file.write(",\n" if number else "[\n")

@@ -34,7 +34,7 @@ from mminstruct.export.records import records, row_of
 from mminstruct.export.row import Image, Row, check_turns
 from mminstruct.export.table import Exported
 from mminstruct.readers import text
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 from mminstruct.readers.records import parse
 
 
@@ -209,7 +209,7 @@ class Mixture:
         for row, done in _read(source, unsound, mended, pixels):
             try:
                 check_turns(row.turns, len(row.images))
-            except Unsound as error:
+            except InvalidRow as error:
                 unsound[error.reason] += 1
             else:
                 mended.update(done)
@@ -231,7 +231,7 @@ class Mixture:
                 continue
             try:
                 made = self.check(self._settled(name, row, source.licence), times)
-            except Unsound as error:
+            except InvalidRow as error:
                 unsound[error.reason] += 1
                 continue
             content = _content(row)
@@ -300,7 +300,7 @@ def _read(
             done: Counter[str] = Counter()
             try:
                 row = row_of(record, folder, done)
-            except Unsound as error:
+            except InvalidRow as error:
                 unsound[error.reason] += 1
             else:
                 yield row, done

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mminstruct.export.row import Image, Row, check_image, check_turns, normal
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -61,7 +61,7 @@ class Target:
         """Tokens of the whole row, before it is cut.
 
         Raises:
-            Unsound: the template refuses it, or nothing is left to learn within the limit.
+            InvalidRow: the template refuses it, or nothing is left to learn within the limit.
         """
         from mminstruct.training.template import IMAGE, encode
 
@@ -71,7 +71,7 @@ class Target:
             self._loaded = AutoTokenizer.from_pretrained(self.tokenizer)
             self._loaded.add_tokens([IMAGE], special_tokens=True)
         if len(row.images) > 1:
-            raise Unsound(
+            raise InvalidRow(
                 "images", f"{len(row.images)} images: `mminstruct train` takes one, and rows are measured as it does"
             )
         try:
@@ -84,11 +84,11 @@ class Target:
                 max_length=self.max_length,
             )
         except ValueError as error:
-            raise Unsound("template", str(error)) from error
+            raise InvalidRow("template", str(error)) from error
         tokens = len(coded.ids) + coded.cut
         if not coded.learned:
             what = f"no answer within the first {self.max_length} of its {tokens} tokens: nothing to learn"
-            raise Unsound("mask", f"{what}; raise the limit, or leave it out (mminstruct delete, or mix)")
+            raise InvalidRow("mask", f"{what}; raise the limit, or leave it out (mminstruct delete, or mix)")
         return tokens
 
 
@@ -108,15 +108,15 @@ class Check:
         """The row itself, which is *times* in the set.
 
         Raises:
-            Unsound: why no trainer should see it.
+            InvalidRow: why no trainer should see it.
         """
         try:
             check_turns(row.turns, len(row.images))
             for image in row.images:
                 self.ending(image.read())
             tokens = self.target.measure(row) if self.target is not None else 0
-        except Unsound as error:
-            raise Unsound(error.reason, str(error), row.id) from error
+        except InvalidRow as error:
+            raise InvalidRow(error.reason, str(error), row.id) from error
         share = self.shares.setdefault(row.source or "unknown", Share())
         share.rows += times
         share.images += times * len(row.images)
@@ -132,7 +132,7 @@ class Check:
         """How the image's file should end; decodes it unless it was seen lately.
 
         Raises:
-            Unsound: it does not open.
+            InvalidRow: it does not open.
         """
         key = hashlib.sha256(data).digest()
         return _recall(self._endings, key, lambda: check_image(data))

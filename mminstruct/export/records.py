@@ -10,7 +10,7 @@ from typing import Any
 from mminstruct.export.row import PROVENANCE, Image, Row
 from mminstruct.readers import conversation, text
 from mminstruct.readers import records as outside
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 
 
 def records(path: Path, seen: Counter[str] | None = None) -> Iterator[dict[str, Any] | text.BadRow]:
@@ -39,14 +39,14 @@ def row_of(record: dict[str, Any], folder: Path | None, mended: Counter[str] | N
         mended: counts what was done to it.
 
     Raises:
-        Unsound: it is no conversation, or names an image that is no file in the folder.
+        InvalidRow: it is no conversation, or names an image that is no file in the folder.
     """
     found = conversation.read(record)
     if mended is not None:
-        mended.update(found.mended)
+        mended.update(found.repairs)
         mended.update(["system_folded"] if found.system else [])
     if folder is None and found.images:
-        raise Unsound("image", f"it names {found.images[0]}, and no folder of images is given")
+        raise InvalidRow("image", f"it names {found.images[0]}, and no folder of images is given")
     images = tuple(Image(name, path=Path(conversation.located(name, str(folder)))) for name in found.images)
     return Row(id=found.id, turns=found.folded(), images=images, **provenance(record))
 

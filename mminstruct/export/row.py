@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mminstruct.readers.container import BadImage, sniff
-from mminstruct.readers.conversation import IMAGE, Turn, Unsound, check, marks
+from mminstruct.readers.conversation import IMAGE, InvalidRow, Turn, check, marks
 from mminstruct.readers.image import GIVEN, load
 from mminstruct.text import words
 from mminstruct.text.leaks import broken, special_token
@@ -60,20 +60,20 @@ def check_turns(turns: list[Turn], images: int) -> None:
     """A conversation must be sound, have one ``<image>`` an image, ask something, and hold no token of a template.
 
     Raises:
-        Unsound: with the fault.
+        InvalidRow: with the fault.
     """
     for place, turn in enumerate(turns):
         text = turn["value"].replace(IMAGE, "") if turn["from"] == "human" else turn["value"]
         if not text.strip():
-            raise Unsound("empty", f"turn {place} is empty")
+            raise InvalidRow("empty", f"turn {place} is empty")
         if token := special_token(text):
-            raise Unsound("token", f"turn {place} has the token {token!r}; the filter rule `leak` drops such pairs")
+            raise InvalidRow("token", f"turn {place} has the token {token!r}; the filter rule `leak` drops such pairs")
         found = broken(text, turns[place - 1]["value"]) if turn["from"] == "gpt" and place else None
         if found and (found[0] != "error_text" or len(words(text)) > _SHORT):
-            raise Unsound(found[0], f"turn {place} has {found[1]!r}; the filter rule `leak` drops such pairs")
+            raise InvalidRow(found[0], f"turn {place} has {found[1]!r}; the filter rule `leak` drops such pairs")
     check(turns, images)
     if marks(turns) != images:
-        raise Unsound("image_count", f"{marks(turns)} times {IMAGE} for {images} images")
+        raise InvalidRow("image_count", f"{marks(turns)} times {IMAGE} for {images} images")
 
 
 _SHORT = 3
@@ -84,12 +84,12 @@ def check_image(data: bytes) -> str:
     """An encoded image must decode to its end; how its file should end.
 
     Raises:
-        Unsound: with the reason.
+        InvalidRow: with the reason.
     """
     try:
         load(data, replace(GIVEN, formats=tuple(ENDINGS)), longest=_LOOK)
     except BadImage as error:
-        raise Unsound("image", f"its image does not open: {error}") from error
+        raise InvalidRow("image", f"its image does not open: {error}") from error
     return ENDINGS[str(sniff(data))]
 
 

@@ -1,0 +1,1 @@
+"""Readers of everything from outside: pixels, text, JSON, tables, conversations."""

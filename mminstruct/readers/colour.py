@@ -1,9 +1,9 @@
-"""From what a file says about its colours to 8-bit sRGB: profiles, PNG's chunks, code points, deep greys, transparency.
+"""Conversion to 8-bit sRGB from ICC profiles, PNG's chunks, code points, deep greys and transparency.
 
-Only content counts: a profile is sRGB if it leaves a cube of colours as they are, whatever its name says. What a PNG or
-an AVIF says in chunks or code points becomes a profile too, so that there is one conversion.
+A profile counts as sRGB if it does not change a cube of colours, whatever its name is. A PNG's chunks and code points
+are turned into a profile too, so that there is one conversion.
 
-Sources: ICC.1:2022 (profiles), W3C PNG 3rd edition section 4.3 (which chunk counts first), ITU-T H.273 (code points).
+Sources: ICC.1:2022 (profiles), W3C PNG 3rd edition section 4.3 (precedence of chunks), ITU-T H.273 (code points).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from mminstruct.stage import note
 
 _GREYS = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _SAME = 3
-"""Most levels of 255 by which a profile may move a colour to count as sRGB; sRGB's own editions differ by up to 2."""
+"""Most levels of 255 by which a profile may change a colour and count as sRGB; versions of sRGB differ by up to 2."""
 _PROFILE_BYTES = 4 << 20
-"""Printers' profiles have up to 3 MB."""
+"""Largest profile; printers' profiles have up to 3 MB."""
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK", b"Lab ": "LAB"}
 """Colour space in a profile's header to Pillow's mode."""
 _GAMMA = 1 / 2.2
@@ -37,18 +37,18 @@ _PRIMARIES = {
 }
 """H.273 table 2: x and y of white, red, green, blue."""
 _TRANSFERS: dict[int, float | None] = {1: None, 4: 1 / 2.2, 5: 1 / 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
-"""H.273 table 3: exponent of the encoding; None for sRGB's curve, by which browsers show those of cameras too."""
+"""H.273 table 3: exponent of the encoding; None for sRGB's curve, which browsers use for cameras' curves too."""
 _UNSAID = 2
 
 Chromaticities = tuple[float, ...]
 
 
 def profile_of(opened: Image.Image, data: bytes, format: str) -> bytes | None:
-    """An ICC profile of what the file says about its colours; None where it says nothing, or sRGB without a profile.
+    """An ICC profile of the file's colours; None if it states none, or sRGB without a profile.
 
     Raises:
-        BadImage: ``img_colour`` for colours that 8-bit sRGB cannot show without tone mapping (PQ, HLG), or by a code
-            that is not known.
+        BadImage: ``img_colour``: 8-bit sRGB cannot show its colours without tone mapping (PQ, HLG), or its code points
+            are unknown.
     """
     profile = opened.info.get("icc_profile")
     profile = profile if isinstance(profile, bytes) and profile else None
@@ -61,7 +61,7 @@ def profile_of(opened: Image.Image, data: bytes, format: str) -> bytes | None:
 
 
 def conversion(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """What brings pixels of *mode* from *profile* to sRGB; None where they are sRGB already, or the profile is broken.
+    """The transform of pixels of *mode* from *profile* to sRGB; None if they are sRGB already or the profile is broken.
 
     Broken profiles are noted as ``icc_bad``.
     """
@@ -78,14 +78,14 @@ def conversion(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform |
 
 
 def _fits(space: str, mode: str) -> bool:
-    """Whether pixels of *mode* can be brought into the *space* of a profile without a guess."""
+    """Whether pixels of *mode* can be converted to the colour *space* of a profile without a guess."""
     if space == "RGB":
         return mode not in ("CMYK", "LAB")
     return mode in ("L", "1", "LA", "La", *_GREYS) if space == "L" else mode == space
 
 
 def flatten(image: Image.Image, transform: ImageCms.ImageCmsTransform | None = None) -> Image.Image:
-    """*image* as 8-bit sRGB: deep greys scaled, colours taken through *transform*, transparency over white."""
+    """*image* as 8-bit sRGB: deep greys scaled, *transform* applied, transparent pixels blended over white."""
     alpha = None
     if image.mode in _GREYS:
         clear = image.info.get("transparency")
@@ -106,7 +106,7 @@ def flatten(image: Image.Image, transform: ImageCms.ImageCmsTransform | None = N
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating greys as 8-bit greys, by the range that their values can be in."""
+    """16-bit, 32-bit and floating-point greys as 8-bit greys, scaled by the smallest usual range of their values."""
     values = np.nan_to_num(np.asarray(image).astype(np.float32))
     low, high = float(values.min()), float(values.max())
     if image.mode.startswith("I;16"):
@@ -119,7 +119,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 @functools.lru_cache(maxsize=32)
 def _transform(profile: bytes | None) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """Mode of the pixels that *profile* is for (None: Lab without one), and its way to sRGB unless that is none."""
+    """Mode of the pixels that *profile* (None: Lab) applies to, and its transform to sRGB; None if it is sRGB."""
     srgb = ImageCms.createProfile("sRGB")
     if profile is None:
         return "LAB", ImageCms.buildTransform(ImageCms.createProfile("LAB"), srgb, "LAB", "RGB")
@@ -146,7 +146,7 @@ def _probe() -> Image.Image:
 
 
 def _from_chunks(opened: Image.Image) -> bytes | None:
-    """A profile of PNG's gAMA and cHRM; as libpng has it, exponents within 5 % of 1/2.2 mean sRGB's curve."""
+    """A profile from PNG's gAMA and cHRM; as in libpng, exponents within 5 % of 1/2.2 mean sRGB's curve."""
     gamma, primaries = opened.info.get("gamma"), opened.info.get("chromaticity")
     if gamma is None:
         return None
@@ -161,7 +161,7 @@ def _from_chunks(opened: Image.Image) -> bytes | None:
 
 
 def _coded(primaries: int, transfer: int) -> bytes | None:
-    """A profile of H.273's code points."""
+    """A profile from H.273's code points."""
     primaries = 1 if primaries == _UNSAID else primaries
     transfer = 13 if transfer == _UNSAID else transfer
     if primaries not in _PRIMARIES or transfer not in _TRANSFERS:
@@ -173,7 +173,7 @@ def _coded(primaries: int, transfer: int) -> bytes | None:
 
 @functools.lru_cache(maxsize=32)
 def _made(xy: Chromaticities, gamma: float | None) -> bytes | None:
-    """An ICC profile of primaries and the encoding's exponent (None: sRGB's curve); None where they make no sense."""
+    """An ICC profile from primaries and the encoding's exponent (None: sRGB's curve); None if they are impossible."""
     try:
         white, *rgb = (np.array([x / y, 1.0, (1 - x - y) / y]) for x, y in zip(xy[::2], xy[1::2], strict=True))
         columns = np.stack(rgb, axis=1)

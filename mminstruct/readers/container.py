@@ -1,4 +1,4 @@
-"""What the bytes of an image say before anything decodes them: its format, whether it is whole, what is metadata.
+"""Checks of an image file before anything decodes it: its format, whether it is complete, what is metadata.
 
 Sources: ITU-T T.81 annex B (JPEG markers), W3C PNG 3rd edition section 5 (chunks), RFC 9649 (WebP container).
 """
@@ -14,7 +14,7 @@ IMAGES = frozenset(
     ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif", "jxl", "jp2",
      "svg", "eps", "psd", "ico", "ppm", "pgm", "pbm")
 )  # fmt: skip
-"""Extensions that promise an image; the format is known by the first bytes."""
+"""File extensions of images; the format itself is decided by the first bytes."""
 _MAGIC = (
     (re.compile(rb"\xff\xd8\xff"), "JPEG"),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
@@ -38,13 +38,13 @@ _MAGIC = (
 _AFTER_SCAN = frozenset((0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _USUAL_CODES = bytes((0, 2, 1, 3, 3, 2, 4, 3, 5, 5, 4, 4, 0, 0, 1, 0x7D))
-"""How many codes of each length T.81's table K.5 (brightness, AC) has: the start of that table in a file."""
+"""Number of codes of each length in T.81's table K.5 (luminance, AC): the start of that table in a file."""
 _SCANS = 100
-"""Progressive JPEGs have about 10; each scan costs a pass over the whole picture, in few bytes."""
+"""Progressive JPEGs have about 10; each scan costs a pass over the whole image, and takes few bytes in the file."""
 
 
 class BadImage(Exception):
-    """Bytes that cannot become an image here."""
+    """An image that is refused: ``reason`` goes into the table of drops, with ``detail``."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -52,19 +52,19 @@ class BadImage(Exception):
 
 
 def sniff(data: bytes) -> str | None:
-    """Name of the image format that *data* begins as, whatever its file is called; None for anything else."""
+    """Name of the image format of *data*, by its first bytes alone; None if it is no known format."""
     head = data[:2048]
     return next((name for pattern, name in _MAGIC if pattern.match(head)), None)
 
 
 def check(data: bytes, format: str) -> bytes:
-    """Walk the container of a JPEG, PNG or WebP from its first byte to its last.
+    """Check the container of a JPEG, PNG or WebP from its first byte to its last.
 
-    Found: files that end early, broken segment structure, PNG chunks whose CRC is wrong. Other formats carry no such
-    marks and pass.
+    This finds files that end early, broken segments, and PNG chunks with a wrong CRC. Other formats have no such
+    structure and pass.
 
     Returns:
-        The bytes to decode: of a JPEG what ``strip_jpeg`` leaves, else *data*.
+        The bytes to decode: for a JPEG the result of ``strip_jpeg``, else *data*.
 
     Raises:
         BadImage: ``img_truncated`` or ``img_corrupt``, with the byte; ``img_slow`` for a JPEG made to be slow.
@@ -79,21 +79,21 @@ def check(data: bytes, format: str) -> bytes:
 
 
 def zeroed(data: bytes) -> int:
-    """Where a stripped JPEG has a hole of zeros in its coded pixels; -1 where none is found.
+    """Offset of 32 zero bytes in the coded pixels of a stripped JPEG, which are a sign of damage; -1 if there are none.
 
-    By the usual Huffman tables no picture is coded as 32 zero bytes in a row; by tables made for it a flat one may be.
+    With the usual Huffman tables no image is coded so. With optimised tables a flat image may be: they are not checked.
     """
     return data.find(bytes(32), data.find(b"\xff\xda")) if _USUAL_CODES in data else -1
 
 
 def strip_jpeg(data: bytes) -> bytes:
-    """The same picture, not decoded, without comments, application segments and whatever follows its end.
+    """The same image, not decoded, without comments, application segments and data after its end.
 
-    Kept of the application segments: JFIF's header without its thumbnail, and Adobe's, which says how colours are
-    coded. EXIF, XMP, ICC profiles, thumbnails, appended archives and further pictures go.
+    Two application segments stay: JFIF's header without its thumbnail, and Adobe's, which defines the colour transform.
+    EXIF, XMP, ICC profiles, thumbnails, appended archives and further images are removed.
 
     Raises:
-        BadImage: ``img_truncated`` where it has no end, ``img_corrupt`` where its segments make no sense.
+        BadImage: ``img_truncated``: it has no end; ``img_corrupt``: its segments are invalid.
     """
     pieces = [b"\xff\xd8"]
     at, scans = 2, 0
@@ -136,7 +136,7 @@ def strip_jpeg(data: bytes) -> bytes:
 
 
 def _marks(data: bytes, start: int) -> np.ndarray:
-    """Where, from *start*, a marker stands that is neither a stuffed zero nor a restart."""
+    """Offsets from *start* on of markers that are neither stuffed zeros nor restarts."""
     codes = np.frombuffer(data, np.uint8, offset=start)
     marks = np.flatnonzero(codes[:-1] == 0xFF)
     follow = codes[marks + 1]
@@ -145,7 +145,7 @@ def _marks(data: bytes, start: int) -> np.ndarray:
 
 
 def code_points(data: bytes, format: str) -> tuple[int, int] | None:
-    """Code points of ITU-T H.273 for primaries and transfer: of a PNG's cICP chunk, of an AVIF's ``colr`` box."""
+    """Code points of ITU-T H.273 for primaries and transfer, from a PNG's cICP chunk or an AVIF's ``colr`` box."""
     if format == "PNG":
         at = 8
         while (kind := data[at + 4 : at + 8]) not in (b"IDAT", b"IEND", b""):

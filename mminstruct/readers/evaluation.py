@@ -1,7 +1,7 @@
-"""Evaluation images: each file of a folder is read, passed by with a count, or named; and hashes that find copies.
+"""Evaluation images and the hashes that find copies of them: each file is read, counted as no image, or an error.
 
-A copy of an evaluation image that is not read stays in the training set, so here everything is read that can be read,
-and what cannot be stops the build. Only files that are no images by their first bytes and by their names are passed by.
+If an evaluation image is not read, copies of it stay in the training set. So all formats are read here, and a file that
+cannot be read stops the build. Only files that are no images both by their first bytes and by their names are skipped.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from mminstruct.text import repair
 log = logging.getLogger(__name__)
 
 UNREADABLE = ("stop", "note")
-"""What a file that may hold an image and cannot be read does: it stops the build, or it is only counted."""
+"""What to do about a file that may hold an image and cannot be read: stop the build, or only count it."""
 LONGEST = 1024
-"""Longest side, pixels, to which evaluation images are scaled: that of ``ingest``."""
+"""Evaluation images are scaled down to this longest side, pixels: that of ``ingest``."""
 _BYTES = 512 << 20
 _NAMED = 10
 _MORE = frozenset(("tga", "pcx", "dds", "sgi", "ras", "qoi", "icns", "dib", "j2k", "j2c", "jpx", "jxr", "exr", "hdr",
                    "cr2", "cr3", "nef", "arw", "dng", "raf", "orf", "rw2"))  # fmt: skip
 _PACKED = frozenset(("tar", "tgz", "gz", "bz2", "xz", "zst", "zip", "7z", "rar", "parquet", "arrow", "lance", "h5",
                      "hdf5", "npy", "npz", "lmdb", "tfrecord", "mdb"))  # fmt: skip
-"""Extensions of files that may hold images and are not opened here."""
+"""Extensions of files that may contain images and are not opened here."""
 _APPLE = b"\x00\x05\x16\x07"
-"""AppleDouble: what macOS puts beside files on foreign disks, as ``._photo.jpg``."""
+"""AppleDouble, which macOS writes beside files on foreign disks, as ``._photo.jpg``."""
 
 
 def pictures(folder: str, unreadable: str, field: str) -> Iterator[tuple[str, Image.Image]]:
     """Name and pixels of each image under *folder*, in the order of the names; links to folders are followed.
 
-    Noted are ``eval_images_read``, ``eval_files_passed_by`` (no images), ``eval_images_one_colour`` (nothing that could
-    be recognised), ``eval_images_unreadable``; together they are all files. ``eval_frames_passed_by`` are pages and
-    frames after the first.
+    The notes ``eval_images_read``, ``eval_files_passed_by`` (no images), ``eval_images_one_colour`` (they have no hash)
+    and ``eval_images_unreadable`` add up to all files. ``eval_frames_passed_by`` counts frames after the first.
 
     Args:
+        folder: The folder, with all folders below it.
         unreadable: ``stop`` or ``note``.
-        field: The setting that says so, for the message.
+        field: The key of that setting, for the message.
 
     Raises:
-        ValueError: after the last image, with the names of those that cannot be read; and where there is no image.
+        ValueError: after the last image, with the names of files that cannot be read; or there is no image.
     """
     counts: Counter[str] = Counter()
     refused: dict[str, str] = {}
@@ -87,7 +87,7 @@ def pictures(folder: str, unreadable: str, field: str) -> Iterator[tuple[str, Im
 
 
 def _files(folder: str, refused: dict[str, str]) -> Iterator[tuple[str, Path]]:
-    """Name and path of each file; folders that cannot be listed and things that are no files go into *refused*."""
+    """Name and path of each file; folders that cannot be listed and special files go into *refused*."""
     found: dict[str, Path] = {}
 
     def unlisted(error: OSError) -> None:
@@ -108,10 +108,10 @@ def _files(folder: str, refused: dict[str, str]) -> Iterator[tuple[str, Path]]:
 
 
 def _look(path: Path) -> str | None:
-    """Why a file is passed by; None where it may be an image.
+    """The note that counts a file which is no image; None if it may be one.
 
     Raises:
-        BadImage: for files in which images may lie unseen.
+        BadImage: it may contain images that are not read here.
     """
     with path.open("rb") as file:
         head = file.read(2048)
@@ -128,11 +128,11 @@ def _look(path: Path) -> str | None:
 
 
 def hashes(rgb: Image.Image) -> dict[str, int]:
-    """Perceptual hashes of a picture as it is, and as everyday edits would leave it; by what was done to it.
+    """Perceptual hashes of an image and of edited versions of it; edit -> hash.
 
-    A hash alone survives formats, sizes, quality and grey, but not a mirror, nor a crop or a border of 3 % of a side.
-    Two kinds of edits are looked for: of a training image made from the evaluation image (which is cropped and framed
-    here), and of an evaluation image made from the training image (its edges are continued, its frame is taken off).
+    A hash alone survives a change of format, size, quality or to grey, but not a mirror, nor a crop or border of 3 % of
+    a side. Two kinds of edits are covered: a training image made from the evaluation image (which is cropped and framed
+    here), and an evaluation image made from the training image (its edges are extended, its border is removed).
     Numbers: docs/decontamination.md.
     """
     bare = _unframed(rgb)
@@ -159,7 +159,7 @@ def hashes(rgb: Image.Image) -> dict[str, int]:
 
 
 def _unframed(rgb: Image.Image) -> Image.Image:
-    """*rgb* without a border of one colour; itself where there is none, or less than half would be left."""
+    """*rgb* without a border of one colour; unchanged if it has none, or if less than half would remain."""
     values_HW3 = np.asarray(rgb, np.int16)
     top, bottom = _border(values_HW3), rgb.height - _border(values_HW3[::-1])
     if bottom <= top:
@@ -172,7 +172,7 @@ def _unframed(rgb: Image.Image) -> Image.Image:
 
 
 def _border(lines_LM3: np.ndarray) -> int:
-    """How many lines, from the first one on, have its one colour, but for what JPEG lets flow over from the picture."""
+    """Number of first lines that have the colour of the first one, within the errors of JPEG near the image."""
     colour_3 = np.median(lines_LM3[0], axis=0)
     if np.abs(lines_LM3[0] - colour_3).mean() > 6:
         return 0

@@ -1,15 +1,15 @@
-"""The one place where pixels are decoded: upright, RGB, sRGB, first frame, capped in size, free of metadata.
+"""The only module that decodes pixels: upright, RGB, sRGB, first frame, limited in size, without metadata.
 
-``normalise`` makes what is kept of an image; ``load`` gives the pixels alone, for all other code. Both
-decode by the same steps under ``Rules``: ingest's own, ``GIVEN`` for pictures that users bring, ``EVALUATION`` for
-those that must be recognised whatever happened to them.
+``normalise`` gives the image that is stored; ``load`` gives pixels to all other code. Both decode in the same steps
+under ``Rules``: those of ingest, ``GIVEN`` for images that users supply, ``EVALUATION`` for evaluation images, which
+must be recognised even if they are damaged.
 
-What is found of damage inside an image. PNG: all of it, its chunks carry checksums. JPEG: warnings of libjpeg, which
-Pillow does not pass on, are errors under strict rules, and so are runs of zeros that no encoder writes. On two
-photographs of 640 x 427, saved at qualities 75 to 95 and damaged at random places, that found all holes of 64 zeros
-coded by the usual tables and 7 to 8 of 10 coded otherwise, 9 of 10 of 512 bytes, 19 of 20 of 4096, 6 to 9 of 10 cuts of
-100 bytes, but single flipped bits only 2 to 3 times of 10: most of those decode to a picture like any other. GIF, WebP,
-BMP, TIFF and AVIF carry no marks: damage shows where the decoder stumbles. A digest in the sidecar finds everything
+How much damage inside an image is found. PNG: all, its chunks have checksums. JPEG: under strict rules warnings of
+libjpeg, which Pillow does not report, are errors, and so are runs of zeros that no encoder writes. On two photographs
+of 640 x 427, saved at qualities 75 to 95 and damaged at random places, that found all holes of 64 zeros in files with
+the usual Huffman tables and 7 to 8 of 10 in others, 9 of 10 holes of 512 bytes, 19 of 20 of 4096, 6 to 9 of 10 cuts of
+100 bytes, but only 2 to 3 of 10 single flipped bits: most of these decode to a normal image. GIF, WebP, BMP, TIFF and
+AVIF have no checksums: only damage that stops the decoder is found. A digest in the sidecar finds all damage
 (``Ingest.checksum``).
 """
 
@@ -33,7 +33,7 @@ from mminstruct.stage import note
 
 _QUALITY = 95
 _COLOURS = 256
-"""Drawings with no more colours stay lossless."""
+"""Drawings with at most this many colours are stored lossless."""
 _TURNED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,45 +43,45 @@ _TURNED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation to what sets it upright."""
+"""EXIF orientation -> the operation that sets the image upright."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What passes, and how large it is kept."""
+    """Which images pass, and how large they are stored."""
 
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
     pixels: int = 50_000_000
     """Most pixels of an original; checked in its header, before anything is decoded."""
     longest: int = 1024
-    """Longest side as kept, pixels; larger ones are scaled down, smaller ones left."""
+    """Longest side of a stored image, pixels; larger images are scaled down, smaller ones are not changed."""
     shortest: int = 28
-    """Least side of an original, pixels: what the smallest patch of common VLMs needs."""
+    """Least shorter side of an original, pixels: the patch size of common VLMs."""
     aspect: float = 10.0
-    """Most of longer to shorter side."""
+    """Largest ratio of the longer to the shorter side."""
     strict: bool = True
-    """Whether an image that a decoder merely warns of is dropped."""
+    """Whether an image is dropped if the decoder only warns of it."""
     whole: bool = True
-    """Whether an image that ends early, or whose structure is broken, is dropped; else what is there of it is read."""
+    """Whether an image is dropped if it ends early or its structure is broken; else its intact part is read."""
 
 
 GIVEN = Rules(formats=(*Rules().formats, "TIFF", "AVIF"), shortest=1, aspect=math.inf, strict=False)
-"""For pictures that users bring to a model, a benchmark or a training set."""
+"""For images that users supply to a model, a benchmark or a training set."""
 EVALUATION = Rules(
     formats=(
         *GIVEN.formats, "JPEG2000", "ICO", "PPM", "PSD", "TGA", "PCX", "DDS", "SGI", "SUN", "QOI", "ICNS", "DIB"
     ),
     pixels=178_956_970, shortest=1, aspect=math.inf, strict=False, whole=False,
 )  # fmt: skip
-"""For evaluation images, which are compared and never kept: all formats that are decoded in this process (EPS and PDF
-call another program), up to the size where the decoder itself stops, and damaged ones too."""
+"""For evaluation images, which are compared and never stored: all formats that are decoded in this process (EPS and PDF
+call another program), up to the size limit of the decoder, and damaged images too."""
 _UNMARKED = ("TGA", "PCX", "DDS", "SGI", "SUN", "QOI", "ICNS", "DIB")
-"""Formats that ``sniff`` does not know: the decoders themselves recognise them."""
+"""Formats that ``sniff`` does not know: their decoders recognise them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """An image as kept; sizes in pixels."""
+    """An image as it is stored; sizes in pixels."""
 
     image: bytes
     width: int
@@ -94,13 +94,13 @@ class Picture:
 
 
 def normalise(data: bytes, rules: Rules) -> Picture:
-    """The picture in *data*.
+    """The image in *data* as it is stored.
 
     A JPEG that is already RGB, sRGB, upright and small enough keeps its coded pixels bit for bit; drawings of up to 256
-    colours become PNG; all else becomes a JPEG of quality 95.
+    colours become PNG; all others become JPEG of quality 95.
 
     Raises:
-        BadImage: for any reason not to keep it; never another exception but MemoryError.
+        BadImage: *rules* refuse it or no decoder reads it. No other exception is raised, except MemoryError.
     """
     seen = decode(data, rules, rules.longest, count=True)
     plane = _tiny(seen.rgb)
@@ -118,20 +118,20 @@ def load(data: bytes, rules: Rules = GIVEN, longest: int | None = None) -> Image
     """The pixels of *data*: RGB, upright, sRGB, transparency over white; with *longest*, scaled down to that side.
 
     Raises:
-        BadImage: where *rules* refuse it or no decoder reads it; never another exception but MemoryError.
+        BadImage: *rules* refuse it or no decoder reads it. No other exception is raised, except MemoryError.
     """
     return decode(data, rules, longest).rgb
 
 
 def phashes(rgb: Image.Image) -> tuple[int, int] | None:
-    """The perceptual hash that ``normalise`` gives of these pixels, and of their mirror image; None for one colour."""
+    """The perceptual hash as in ``normalise`` of these pixels, and of their mirror image; None for one colour."""
     plane = _tiny(rgb)
     return (_phash(plane), _phash(plane[:, ::-1])) if float(np.ptp(plane)) >= 2 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """Pixels, and what is known of the file that they come from."""
+    """Pixels, and facts about the file that they come from."""
 
     rgb: Image.Image
     format: str
@@ -139,14 +139,14 @@ class Decoded:
     width: int
     height: int
     untouched: bool
-    """Whether the pixels were neither turned nor scaled."""
+    """Whether the pixels were neither rotated nor scaled."""
     kept: bytes | None
-    """The JPEG itself, without metadata, where its pixels are what they should be."""
+    """The JPEG itself, without metadata, if its pixels need no change."""
 
 
 @contextlib.contextmanager
 def _faults() -> Iterator[None]:
-    """Whatever goes wrong is a ``BadImage``."""
+    """Turn every error of a decoder into a ``BadImage``."""
     try:
         yield
     except (BadImage, MemoryError):
@@ -161,10 +161,10 @@ def _faults() -> Iterator[None]:
 
 
 def decode(data: bytes, rules: Rules, longest: int | None, count: bool = False) -> Decoded:
-    """The pixels of *data*, scaled down to *longest* pixels a side, if any; with *count*, frames are counted, too.
+    """The pixels of *data*, with *longest* scaled down to that longest side; with *count*, frames are counted, too.
 
     Raises:
-        BadImage: for any reason; never another exception but MemoryError.
+        BadImage: as ``load``.
     """
     with _faults():
         return _decode(data, rules, longest, count)
@@ -209,7 +209,7 @@ def _upright(
         decoded = _decode_jpeg(opened, bare, size if scale <= 0.5 else (0, 0), rules)
     else:
         decoded = _load(opened, rules)
-    orientation = _orientation(opened)  # after the pixels: TIFFs are turned by their decoder, in a PNG it may come last
+    orientation = _orientation(opened)  # after the pixels: the decoder rotates TIFFs, and a PNG may state it last
     transform = conversion(profile_of(opened, data, format), decoded.mode)
     untouched = scale == 1 and orientation == 1
     kept = bare if format == "JPEG" and untouched and decoded.mode == "RGB" and transform is None else None
@@ -233,19 +233,19 @@ def _check_size(width: int, height: int, rules: Rules) -> None:
 
 
 def _orientation(opened: Image.Image) -> int:
-    """1 to 8; 1 where there is none, or none that makes sense."""
+    """1 to 8; 1 if there is none or it is invalid."""
     try:
         value = opened.getexif().get(ExifTags.Base.Orientation, 1)
     except MemoryError:
         raise
-    except Exception:  # broken EXIF is no reason to lose an image
+    except Exception:  # broken EXIF is no reason to drop an image
         note("exif_bad")
         return 1
     return value if value in _TURNED else 1
 
 
 def _decode_jpeg(opened: Image.Image, bare: bytes, least: tuple[int, int], rules: Rules) -> Image.Image:
-    """Pixels of at least the size *least*, decoded straight to a fraction of its size where that is enough."""
+    """Pixels of at least the size *least*, decoded directly at a fraction of the full size if that is enough."""
     if rules.strict and (hole := zeroed(bare)) >= 0:
         raise BadImage("img_corrupt", f"zeros in its coded pixels, from byte {hole} without its metadata")
     space = {"RGB": "RGB", "L": "GRAY"}.get(opened.mode)
@@ -257,12 +257,12 @@ def _decode_jpeg(opened: Image.Image, bare: bytes, least: tuple[int, int], rules
     except ValueError as error:
         if rules.whole:
             raise BadImage("img_corrupt", str(error)) from error
-    opened.draft(opened.mode, least if least[0] else opened.size)  # Pillow knows which CMYK is stored inverted
+    opened.draft(opened.mode, least if least[0] else opened.size)  # Pillow knows whether CMYK is stored inverted
     return _load(opened, rules)
 
 
 def _load(opened: Image.Image, rules: Rules) -> Image.Image:
-    """*opened* with its pixels; where the rules let damage pass, with those that were there before it ended."""
+    """*opened* with its pixels; if the rules accept damage, with those before the damage."""
     try:
         opened.load()
     except OSError:
@@ -283,7 +283,7 @@ def encode(rgb: Image.Image, lossless: bool) -> bytes:
 
 
 def _tiny(rgb: Image.Image) -> np.ndarray:
-    """Grey values, 32 x 32; of colours that are equally grey, those of the band that varies most."""
+    """Grey values, 32 x 32; if all colours have the same grey value, the colour channel that varies most."""
     grey = rgb.convert("L").resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=2.0)
     if np.ptp(np.asarray(grey)) >= 2:
         return np.asarray(grey, np.float32)
@@ -295,8 +295,8 @@ def _tiny(rgb: Image.Image) -> np.ndarray:
 def _phash(grey: np.ndarray) -> int:
     """64 bits: which of the 8 x 8 lowest DCT coefficients lie above their median, row by row, first bit highest.
 
-    Two pictures are near-duplicates at a Hamming distance of about 6 and less; the bits are those of
-    ``imagehash.phash`` but for rounding.
+    Images with a Hamming distance of about 6 or less are near-duplicates; the bits are those of ``imagehash.phash``,
+    except for rounding.
     """
     cosines = _cosines()
     low = cosines @ grey @ cosines.T

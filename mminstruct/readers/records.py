@@ -1,4 +1,4 @@
-"""JSON from outside, as values, lines and records: what is read can be written again, each fault has its place."""
+"""JSON from outside, as values, lines and records: all values can be written again, each error names its place."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, cast
 
-from mminstruct.readers.text import BLANK, BadRow, Raw, Unreadable, count, decode, lines, mended, wide
+from mminstruct.readers.text import BLANK, BadRow, Raw, Unreadable, count, decode, lines, repaired, wide
 
 DEPTH = 100
-"""How deep JSON may be nested; json and pyarrow would fail on it when it is written again."""
+"""How deep JSON may be nested; json and pyarrow fail to write deeper values."""
 _DIGITS = 4000
-"""An integer of more digits stays text: Python refuses to convert more than 4300 (CVE-2020-10735)."""
+"""An integer with more digits stays text: Python refuses to convert more than 4300 (CVE-2020-10735)."""
 _GAP = re.compile(r"[\s,]*")
 
 
 class _Json:
-    """A decoder of JSON that can be written again: no NaN, no key twice, no lone surrogate, no deep nesting."""
+    """A decoder whose values can be written again: no NaN, duplicate keys, lone surrogates or deep nesting."""
 
     def __init__(self, seen: Counter[str] | None) -> None:
         self._seen = seen
@@ -35,12 +35,12 @@ class _Json:
         ).raw_decode
 
     def value(self, text: str, place: int = 0) -> tuple[Any, int]:
-        """The value that begins at *place* and where it ends.
+        """The value that begins at *place*, and the offset of its end.
 
         Raises:
-            json.JSONDecodeError: it is none, or goes on beyond *text*.
-            Ambiguous: it is ambiguous or nested too deep, and ends at ``end``.
-            RecursionError: it is nested too deep even to be looked at.
+            json.JSONDecodeError: there is no value, or *text* ends before it does.
+            Ambiguous: a key is there twice, or the nesting is too deep; it ends at ``end``.
+            RecursionError: the nesting is too deep to be parsed.
         """
         self._twice = None
         self._found.clear()
@@ -66,22 +66,22 @@ class _Json:
         return value if math.isfinite(value) else self._none(digits)
 
     def _none(self, _: str) -> float | None:
-        """NaN and infinities, which JSON does not have: Python and pandas write them for missing values."""
+        """NaN and infinities, which JSON lacks; Python and pandas write them for missing values."""
         self._found["json_not_finite"] += 1
         return None
 
     def _paired(self, value: Any) -> Any:
         if isinstance(value, str):
-            return mended(value, self._found)
+            return repaired(value, self._found)
         if isinstance(value, list):
             return [self._paired(item) for item in value]
         if isinstance(value, dict):
-            return {mended(key, self._found): self._paired(item) for key, item in value.items()}
+            return {repaired(key, self._found): self._paired(item) for key, item in value.items()}
         return value
 
 
 class Ambiguous(ValueError):
-    """JSON that parses and is ambiguous, or nested too deep."""
+    """JSON that parses, but has a key twice or is nested too deep."""
 
     def __init__(self, said: str, end: int) -> None:
         super().__init__(said)
@@ -101,13 +101,13 @@ def _depth(value: Any) -> int:
 
 
 def parse(text: str, what: str, seen: Counter[str] | None = None) -> Any:
-    """The JSON value that *text* is.
+    """The JSON value in *text*.
 
-    NaN and infinities become null and are counted (``json_not_finite``), lone surrogates are left out and counted
+    NaN and infinities become null and are counted (``json_not_finite``), lone surrogates are removed and counted
     (``text_surrogates``), integers of more than 4000 digits stay text.
 
     Raises:
-        Unreadable: it is none, has a field twice, or is nested deeper than ``DEPTH``.
+        Unreadable: it is no JSON, has a key twice, or is nested deeper than ``DEPTH``.
     """
     text = text.strip(BLANK)
     try:
@@ -124,7 +124,7 @@ def parse(text: str, what: str, seen: Counter[str] | None = None) -> Any:
 
 
 def json_lines(file: Any, what: str, seen: Counter[str] | None = None) -> Iterator[Any]:
-    """The values of JSON lines, a ``BadRow`` for a line that is none; empty lines are passed over."""
+    """The values of JSON lines, a ``BadRow`` for a line that is no JSON; empty lines are skipped."""
     for line in lines(file, what, seen):
         if isinstance(line, BadRow):
             yield line
@@ -138,15 +138,15 @@ def json_lines(file: Any, what: str, seen: Counter[str] | None = None) -> Iterat
 def records(
     file: Any, what: str, seen: Counter[str] | None = None, chunk: int = 1 << 20
 ) -> Iterator[dict[str, Any] | BadRow]:
-    """The objects of one JSON list, or of JSON lines, a few at a time in memory; what begins with ``[`` is a list.
+    """The objects of a JSON list or of JSON lines, a few at a time in memory; a file that begins with ``[`` is a list.
 
     Args:
-        file: open for bytes and seekable; read from its beginning.
+        file: binary and seekable; read from its beginning.
         chunk: characters of a list that are read at a time.
 
     Raises:
-        Unreadable: a list that is broken or cut short, in no encoding, or followed by something; with the number of
-            the record, from 0, and the line.
+        Unreadable: a list is broken or cut, in no known encoding, or followed by more text; the message has the number
+            of the record, from 0, and the line.
     """
     file.seek(0)
     listed = _listed(file)
@@ -159,7 +159,7 @@ def records(
 
 
 def _listed(file: Any) -> bool:
-    """Whether the first character that is not blank opens a list."""
+    """Whether the first character that is not blank is ``[``."""
     data = b""
     while more := file.read(4096):
         data = (data + more).lstrip(BLANK.encode() + b"\xff\xfe\0")
@@ -174,7 +174,7 @@ def _items(file: Any, what: str, seen: Counter[str] | None, chunk: int) -> Itera
     text, place, line, number, opened = "", 0, 1, 0, False
 
     def more() -> bool:
-        """Read as much again, so that the time for a long record stays linear."""
+        """Read as much again as there is, so that the time for a long record stays linear."""
         nonlocal text, place, line
         new = pieces.read(max(chunk, len(text) - place))
         line += text.count("\n", 0, place)
@@ -204,14 +204,14 @@ def _items(file: Any, what: str, seen: Counter[str] | None, chunk: int) -> Itera
             if more():
                 continue
             raise Unreadable(f"{where}: broken or cut short: {error.msg}") from None
-        if end == len(text) and more():  # a number, of which more digits may follow
+        if end == len(text) and more():  # a number, which may have more digits
             continue
         yield one
         place, number = end, number + 1
 
 
 def _pieces(file: Any, what: str, seen: Counter[str] | None) -> Any:
-    """*file* as text to be read piece by piece; whole in memory where it is not UTF-8.
+    """*file* as text to be read in pieces; in memory as a whole if it is not UTF-8.
 
     Raises:
         Unreadable: no encoding fits.

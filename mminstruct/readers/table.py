@@ -1,6 +1,6 @@
 """Rows of a table of any common kind, as dictionaries: Parquet, CSV, TSV, JSON lines, or one address a line.
 
-A row that cannot be read is a ``BadRow`` in its place, so that the rows around it stay and every row is counted.
+A row that cannot be read is a ``BadRow`` in its place, so that all other rows are read and every row is counted.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from mminstruct.readers.records import json_lines
 from mminstruct.readers.text import BadRow, Unreadable, lines
 
 CELL_BYTES = 1 << 20
-"""The largest cell: a longer one is no address and no caption, but a quote that was never closed."""
+"""The largest cell: a longer one is neither an address nor a caption, but a quote that was never closed."""
 _ROW_LINES = 1000
 """Lines that one row of CSV may span."""
 _BATCH = 256
 _SMALL_BYTES = 64 << 10
-"""Of a row: so small ones are made a batch at a time."""
+"""Rows up to this size are converted a batch at a time."""
 _COLUMN_BYTES, _COLUMN_VALUES = 1 << 30, 1 << 27
-"""Of a column in one row group, unpacked."""
+"""Limits of a column in one row group, unpacked."""
 
 
 def count(fs: Any, path: str) -> int:
-    """Rows in the table at *path*, bad ones too."""
+    """Number of rows in the table at *path*, bad rows included."""
     if path.lower().endswith(".parquet"):
         with fs.open(path, "rb") as file:
             return int(open_parquet(file, path).metadata.num_rows)
@@ -41,13 +41,13 @@ def count(fs: Any, path: str) -> int:
 def rows(
     fs: Any, path: str, start: int = 0, stop: int | None = None, seen: Counter[str] | None = None
 ) -> Iterator[dict[str, Any] | BadRow]:
-    """Rows from *start* up to, not including, *stop*, bad ones counted too; never the whole table in memory.
+    """Rows from *start* up to, not including, *stop*, bad rows counted too; never the whole table in memory.
 
     Args:
-        seen: counts what was repaired, as ``readers.text`` does; by default in the notes of the current unit.
+        seen: counts repairs, as in ``readers.text``; by default they are notes of the current unit.
 
     Raises:
-        Unreadable: no table of the kind that its name promises.
+        Unreadable: the content is no table of the kind that the file's extension names.
     """
     with fs.open(path, "rb") as file:
         if path.lower().endswith(".parquet"):
@@ -72,7 +72,7 @@ def _text_rows(file: Any, path: str, seen: Counter[str] | None) -> Iterator[dict
 
 
 def _csv_rows(found: Iterator[tuple[int, str] | BadRow], path: str, comma: str) -> Iterator[dict[str, Any] | BadRow]:
-    """Rows under the names of the first one; blank lines are passed over."""
+    """Rows as dictionaries, with the names of the first row; blank lines are skipped."""
     names: list[str] | None = None
     for row in _cells(found, comma):
         if names is None:
@@ -91,9 +91,9 @@ def _csv_rows(found: Iterator[tuple[int, str] | BadRow], path: str, comma: str) 
 
 
 def _cells(found: Iterator[tuple[int, str] | BadRow], comma: str) -> Iterator[tuple[int, list[str]] | BadRow]:
-    """The cells of each row, by its first line.
+    """The number of the first line of each row, and its cells.
 
-    A quote that is never closed makes the line bad where it was opened, and no other: reading goes on behind it.
+    A quote that is never closed makes only the line bad in which it was opened: reading continues with the next line.
     """
     csv.field_size_limit(CELL_BYTES)
     waiting: deque[tuple[int, str] | BadRow] = deque()
@@ -134,7 +134,7 @@ def open_parquet(file: Any, path: str, **options: Any) -> pq.ParquetFile:
     """The Parquet file in *file*, its page checksums verified.
 
     Raises:
-        Unreadable: it is not whole.
+        Unreadable: it is cut, or no Parquet file.
     """
     try:
         return pq.ParquetFile(file, page_checksum_verification=True, **options)
@@ -146,7 +146,7 @@ def open_parquet(file: Any, path: str, **options: Any) -> pq.ParquetFile:
 def _parquet_rows(file: Any, path: str, start: int, stop: int | None) -> Iterator[dict[str, Any] | BadRow]:
     """Rows one by one: texts stay in their dictionary until their row is read.
 
-    A dictionary of one text of a gigabyte is a file of some kilobytes; a batch of its rows would be any size.
+    A file of some kilobytes can have a dictionary with one text of a gigabyte, so a batch of rows could have any size.
     """
     table = open_parquet(file, path)
     leaves = [table.metadata.schema.column(place) for place in range(table.metadata.num_columns)]
@@ -189,7 +189,7 @@ def batch_rows(batch: pa.RecordBatch, place: int, start: int, stop: int) -> Iter
 
 
 def _most(array: pa.Array) -> int:
-    """Bytes that the texts of one row of *array* take at most, however nested."""
+    """Upper bound for the bytes of the texts in one row of *array*, nested ones included."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         used = pc.unique(array.indices).drop_null()

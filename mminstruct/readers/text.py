@@ -1,11 +1,11 @@
-r"""Text from outside: bytes to characters and lines, each fault with its file and line.
+r"""Text from outside: bytes to characters and lines; each error names its file and line.
 
-Encodings, in this order: a byte order mark (UTF-8, UTF-16, UTF-32) or the zero bytes by which UTF-16 and UTF-32 differ
-from UTF-8; UTF-8; UTF-8 with surrogates, which are paired again; Windows' cp1252, which Western software wrote before
-UTF-8. What is none of these is refused: no character is ever guessed. Whatever is not plain UTF-8 is counted.
+Encodings are tried in this order: a byte order mark (UTF-8, UTF-16, UTF-32) or the zero bytes by which UTF-16 and
+UTF-32 differ from UTF-8; UTF-8; UTF-8 with surrogates, which are paired again; Windows' cp1252, which Western software
+wrote before UTF-8. Other text is refused: no character is ever guessed. All that is not plain UTF-8 is counted.
 
 A line of JSON lines ends at ``\n`` or ``\r\n`` and nowhere else (jsonlines.org): U+2028, U+0085, ``\x0b`` and
-``\x0c`` are text, which ``str.splitlines`` would break.
+``\x0c`` are text, but ``str.splitlines`` splits there.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from mminstruct.stage import note
 from mminstruct.text.characters import paired
 
 LINE_BYTES = 64 << 20
-"""The longest line that is read: more is no record, but a file without line ends."""
+"""The longest line that is read: a longer one is a file without line ends."""
 BLANK = " \t\r\n\ufeff"
 _REAL = re.compile("[\x80-\ud7ff\ue000-\U0010ffff]")
 _LONE = re.compile("[\ud800-\udfff]")
 
 
 class Unreadable(ValueError):
-    """A file from outside that cannot be read to its end: the message says where, and how to mend it."""
+    """A file from outside that cannot be read to its end: the message says where, and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be read, where the rows around it can."""
+    """A row that cannot be read, in a file whose other rows can."""
 
     line: int
-    """Of its file, from 1; of a table without lines, the row."""
+    """Line in its file, from 1; in a table without lines, the number of the row."""
     said: str
-    """Why."""
+    """The reason."""
 
 
 def count(seen: Counter[str] | None, name: str, times: int = 1) -> None:
-    """Into *seen*, or into the notes of the current unit."""
+    """Add *times* to *seen*, by default to the notes of the current unit."""
     if seen is None:
         note(name, times)
     else:
@@ -58,11 +58,11 @@ _MARKS = {
 _ZEROS = {
     "utf-32-be": rb"\0\0\0[^\0]", "utf-32-le": rb"[^\0]\0\0\0", "utf-16-be": rb"\0[^\0]", "utf-16-le": rb"[^\0]\0",
 }  # fmt: skip
-"""How a first character below U+0100 looks where there is no mark (RFC 4627, section 3)."""
+"""The first bytes of a text without a mark whose first character is below U+0100 (RFC 4627, section 3)."""
 
 
 def wide(head: bytes) -> str | None:
-    """UTF-16 or UTF-32, by the first four bytes; None: neither."""
+    """UTF-16 or UTF-32, by the first four bytes; None if neither."""
     marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     return marked or next((name for name, zeros in _ZEROS.items() if re.match(zeros, head, re.DOTALL)), None)
 
@@ -71,9 +71,9 @@ def decode(data: bytes, what: str, seen: Counter[str] | None = None) -> str:
     """The text of *data*, without its byte order mark.
 
     Args:
-        what: what is read, for the message.
+        what: name of what is read, for the message.
         seen: counts ``text_cp1252``, ``text_utf16``, ``text_utf32``, ``text_surrogates`` and ``text_cut``; by default
-            they are notes of the unit under way.
+            they are notes of the current unit.
 
     Raises:
         Unreadable: no encoding fits.
@@ -84,7 +84,7 @@ def decode(data: bytes, what: str, seen: Counter[str] | None = None) -> str:
         except UnicodeDecodeError as error:
             raise Unreadable(f"{what} begins as {encoding} and is none: {error}; save it as UTF-8") from None
         count(seen, f"text_{encoding[:6].replace('-', '')}")
-        return mended(text.removeprefix("\ufeff"), seen)
+        return repaired(text.removeprefix("\ufeff"), seen)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -92,9 +92,9 @@ def decode(data: bytes, what: str, seen: Counter[str] | None = None) -> str:
 
 
 def _other(data: bytes, error: UnicodeDecodeError, what: str, seen: Counter[str] | None) -> str:
-    """*data*, which is not UTF-8, in what else it may be."""
+    """Decode *data*, which is not UTF-8."""
     try:
-        return mended(data.decode("utf-8-sig", "surrogatepass"), seen)
+        return repaired(data.decode("utf-8-sig", "surrogatepass"), seen)
     except UnicodeDecodeError:
         pass
     line = data.count(b"\n", 0, error.start) + 1
@@ -112,7 +112,7 @@ def _other(data: bytes, error: UnicodeDecodeError, what: str, seen: Counter[str]
     return text
 
 
-def mended(text: str, seen: Counter[str] | None = None) -> str:
+def repaired(text: str, seen: Counter[str] | None = None) -> str:
     """``paired``, counted where it changes *text*."""
     if not _LONE.search(text):
         return text
@@ -123,14 +123,16 @@ def mended(text: str, seen: Counter[str] | None = None) -> str:
 def lines(
     file: Any, what: str, seen: Counter[str] | None = None, *, returns: bool = False
 ) -> Iterator[tuple[int, str] | BadRow]:
-    r"""Lines by number, from 1, with their ends; each is decoded by itself, so that one bad line spoils no other.
+    r"""Lines with their number, from 1, and their end; each is decoded alone, so that a bad line affects no other.
 
     Args:
-        file: open for bytes; read from its present position.
+        file: binary; read from its present position.
+        what: as for ``decode``.
+        seen: as for ``decode``.
         returns: whether a lone ``\r`` ends a line, too, as it does in CSV.
 
     Raises:
-        Unreadable: UTF-16 or UTF-32 that breaks off.
+        Unreadable: UTF-16 or UTF-32 that is cut.
     """
     buffer = io.BufferedReader(Raw(file))
     if encoding := wide(buffer.peek(4)[:4]):
@@ -153,7 +155,7 @@ def lines(
 
 
 def _decoded(data: bytes, what: str, seen: Counter[str] | None) -> str:
-    """A later line, whose zero bytes say nothing about the encoding."""
+    """Decode a line after the first, whose zero bytes say nothing about the encoding."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -169,7 +171,7 @@ def _wide_lines(
     try:
         while line := text.readline(LINE_BYTES):
             number += 1
-            line = mended(line.removeprefix("\ufeff") if number == 1 else line, seen)
+            line = repaired(line.removeprefix("\ufeff") if number == 1 else line, seen)
             if len(line) == LINE_BYTES and not line.endswith(("\n", "\r")):
                 raise Unreadable(f"{what} line {number} is longer than {LINE_BYTES} characters")
             yield number, line
@@ -179,7 +181,7 @@ def _wide_lines(
 
 
 class Raw(io.RawIOBase):
-    """Any fsspec file as one that ``io`` can buffer; closing it leaves the file open."""
+    """Adapter of an fsspec file for ``io``'s buffers; closing it leaves the file open."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -197,10 +199,10 @@ _Row = TypeVar("_Row")
 
 
 def good(found: Iterable[_Row | BadRow], what: str) -> Iterator[_Row]:
-    """The rows of a file none of which may be bad.
+    """The rows of a file that may have no bad row.
 
     Raises:
-        Unreadable: one is, by its line.
+        Unreadable: it has one; the message names its line.
     """
     for row in found:
         if isinstance(row, BadRow):

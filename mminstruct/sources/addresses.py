@@ -1,8 +1,8 @@
-"""Which addresses belong to the public internet: by IANA's registries of special-purpose addresses.
+"""Which addresses belong to the public internet, by IANA's registries of special-purpose addresses.
 
-What Python's ``ipaddress`` calls global has changed between patch releases; 3.11.7 still counts ``192.0.0.192`` and
-``fec0::1``. Sources: RFC 6890 as updated by 8190, IANA's registries for IPv4 and IPv6 as of 2025, RFC 5771 and 4291 for
-multicast. Anycast addresses inside refused blocks (``192.0.0.9``, ``2001:1::1``) are no web servers and stay refused.
+``ipaddress.is_global`` has changed between Python's patch releases; in 3.11.7 ``192.0.0.192`` and ``fec0::1`` are
+still global. Sources: RFC 6890 as updated by 8190, IANA's registries for IPv4 and IPv6 as of 2025, RFC 5771 and 4291
+for multicast. Anycast addresses inside refused blocks (``192.0.0.9``, ``2001:1::1``) are no web servers: refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOT_PUBLIC_4 = tuple(
     )
 )  # fmt: skip
 _UNICAST_6 = IPv6Network("2000::/3")
-"""All of IPv6 that is given out, RFC 4291: outside lie loopback, fc00::/7, fe80::/10, fec0::/10, ff00::/8 ..."""
+"""All allocated IPv6 addresses, RFC 4291; loopback, fc00::/7, fe80::/10, fec0::/10, ff00::/8 and others are outside."""
 _NOT_PUBLIC_6 = tuple(
     IPv6Network(block)
     for block in (
@@ -39,14 +39,14 @@ _WRAPPED = (
     (IPv6Network("64:ff9b::/96"), 0),  # NAT64, RFC 6052: how networks without IPv4 reach it
     (IPv6Network("2002::/16"), 80),  # 6to4, RFC 3056
 )
-"""IPv6 blocks that hold an IPv4 address, and how many bits follow it."""
+"""IPv6 blocks that embed an IPv4 address, and the number of bits after it."""
 
 
 def public(address: str) -> bool:
-    """Whether *address*, and any IPv4 address that is wrapped in it, belongs to the public internet.
+    """Whether *address*, or the IPv4 address embedded in it, belongs to the public internet.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is no IP address.
     """
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv4Address):

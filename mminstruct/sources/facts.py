@@ -1,4 +1,4 @@
-"""By what a change of a shard is seen: names within the source, sizes, ETags or bytes; never the path."""
+"""How a changed shard is noticed: by names within the listing, sizes, and ETags or bytes; never by the path."""
 
 from __future__ import annotations
 
@@ -10,31 +10,36 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from mminstruct import content
-from mminstruct.sources.place import File, Place
+from mminstruct.sources.listing import File, Listing
+from mminstruct.sources.source import Shard
 from mminstruct.stage import CHANGED, content_id
 
 
-def facts(place: Place, shard: str, names: Iterable[str]) -> dict[str, Any]:
-    """Facts of a shard that is read from these files of *place*.
+def facts(listing: Listing, shard: Shard) -> dict[str, Any]:
+    """Facts of *shard* and of all files that it is read from.
 
-    On a disk names and sizes, and when the files were changed (``CHANGED``): a hint only, since where it differs the
-    bytes are compared. On a store names, sizes and ETags.
+    On a local disk: names, sizes, and the files' modification times (``CHANGED``). The times are only a hint: where
+    they alone differ, the bytes are compared. On a remote store: names, sizes and ETags.
     """
-    files = {name: place.files[name] for name in names}
-    found: dict[str, Any] = {"shard": shard, "files": len(files), "bytes": sum(file.size for file in files.values())}
+    files = sorted((name, listing.files[name]) for name in shard.read_from)
+    found: dict[str, Any] = {}
+    if shard.rows is not None:
+        start, stop = shard.rows
+        found["rows"] = max(0, stop - start)
+    found |= {"shard": shard.name, "files": len(files), "bytes": sum(file.size for _, file in files)}
     if len(files) > 1:
-        found["names"] = content_id(*(f"{name} {file.size}" for name, file in sorted(files.items())))
-    stamps = [f"{name} {_stamp(file)}" for name, file in sorted(files.items())]
-    return {**found, CHANGED if _local(place) else "stamp": content_id(*stamps)}
+        found["names"] = content_id(*(f"{name} {file.size}" for name, file in files))
+    stamps = [f"{name} {_stamp(file)}" for name, file in files]
+    return {**found, CHANGED if _local(listing) else "stamp": content_id(*stamps)}
 
 
-def digest(place: Place, names: Iterable[str]) -> str | None:
-    """SHA-256 over the bytes of these files, 16 hex digits; None where the place is a store, which has ETags.
+def digest(listing: Listing, names: Iterable[str]) -> str | None:
+    """First 16 hex digits of a SHA-256 over the bytes of these files; None on a remote store, which has ETags.
 
-    None, too, where a file is not what it was when *place* was listed: then it is unknown which bytes were read.
+    None, too, where a file has changed since it was listed: then it is unknown which bytes were read.
     """
-    files = {name: place.files[name] for name in sorted(names)}
-    if not _local(place):
+    files = {name: listing.files[name] for name in sorted(names)}
+    if not _local(listing):
         return None
     try:
         found = content.hashes(file.path for file in files.values())
@@ -46,7 +51,7 @@ def digest(place: Place, names: Iterable[str]) -> str | None:
 
 
 def _stamp(file: File) -> str:
-    """Of a link, when its target was changed: the listing has the time of the link itself."""
+    """For a link, the modification time of its target: the listing has that of the link itself."""
     if not file.link:
         return file.stamp
     with contextlib.suppress(OSError):
@@ -54,5 +59,5 @@ def _stamp(file: File) -> str:
     return ""
 
 
-def _local(place: Place) -> bool:
-    return isinstance(place.fs, LocalFileSystem)
+def _local(listing: Listing) -> bool:
+    return isinstance(listing.fs, LocalFileSystem)

@@ -1,10 +1,11 @@
 """Fetches one image from an address that is not trusted.
 
-Only http and https; every host name is resolved here, each of its addresses must be public, and the connection goes to
-the address that was checked, so that a name cannot change its mind in between; proxies of the environment are not
-used, since they would resolve names themselves. Redirects are refused, or counted and checked like the first address.
-One deadline covers everything from the first connection to the last byte, what is tried again included: a host that is
-busy (429, 503) is asked again when it says, one that breaks the connection off after a moment, three times in all.
+Only http and https are allowed. Every host name is resolved here, all of its addresses must be public, and the
+connection goes to the address that was checked, so a name cannot resolve to another one in between (DNS rebinding).
+Proxies of the environment are not used, since they resolve names themselves. Redirects are refused, or counted and
+checked like the first address. One deadline covers everything from the first connection to the last byte, retries
+included: a busy host (429, 503) is retried after its ``Retry-After``, a closed connection after a short pause; three
+attempts in all.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ _BUSY = (429, 503)
 _BROKEN_OFF = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
 _TRIES = 3
 _PAUSE = 0.25
-"""Seconds before the second try where the host names none; twice that before the third."""
+"""Seconds before the second attempt if the host states none; twice that before the third."""
 _PLAIN = (b"", b"identity", b"none")
-"""Content codings that change nothing; servers send ``none``, though no registry knows it."""
+"""Content codings that change nothing; some servers send ``none``, which is not registered."""
 
 
 class _Busy(Exception):
-    """An answer that asks to come back."""
+    """The host asks to retry later."""
 
     def __init__(self, status: int, after: float | None) -> None:
         self.status, self.after = status, after
@@ -44,23 +45,23 @@ class _Busy(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """How far a fetch may go."""
+    """Limits of a fetch."""
 
     private: bool = False
-    """Whether addresses that are not public are allowed: for collections inside an intranet."""
+    """Whether addresses that are not public are allowed, for collections in an intranet."""
     redirects: int = 0
-    """How many to follow."""
+    """How many redirects are followed."""
     seconds: float = 20.0
-    """For one image, from first to last byte, all redirects and tries included."""
+    """Timeout of one image, all redirects and retries included."""
     size: int = 20 << 20
-    """Most bytes of one answer."""
+    """Most bytes of one response."""
 
 
 def fetch(url: str, reach: Reach, trust: ssl.SSLContext) -> bytes:
     """The bytes at *url*.
 
     Raises:
-        BadImage: with a reason that begins with ``url_``; never another exception but MemoryError.
+        BadImage: with a reason that begins with ``url_``. No other exception is raised, except MemoryError.
     """
     deadline = time.monotonic() + reach.seconds
     for _ in range(reach.redirects + 1):
@@ -75,7 +76,7 @@ def fetch(url: str, reach: Reach, trust: ssl.SSLContext) -> bytes:
 
 
 def _tried(url: str, reach: Reach, trust: ssl.SSLContext, deadline: float) -> bytes | str:
-    """Bytes, or where it redirects to, from a host that may be busy for a while."""
+    """The image's bytes, or the target of a redirect; retries a busy host and a closed connection."""
     for tries in range(1, _TRIES + 1):
         pause, failed = _PAUSE * 2 ** (tries - 1), BadImage("url_failed", "")
         try:
@@ -173,7 +174,7 @@ def _ascii(url: str) -> bytes:
 
 
 class _Guard(httpcore.NetworkBackend):
-    """Connects to public addresses only, and lets nothing outlast the deadline."""
+    """Connects to public addresses only; every step ends by the deadline."""
 
     def __init__(self, private: bool, deadline: float) -> None:
         self._private, self._deadline = private, deadline

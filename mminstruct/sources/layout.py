@@ -1,97 +1,109 @@
-"""Which reader fits what lies at a place, and what of it that reader passes by."""
+"""The table of sources: which one reads a listing, and which of its files that source does not read."""
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from mminstruct.readers.text import Unreadable
-from mminstruct.sources.parquet import has_addresses, image_column, schema
-from mminstruct.sources.place import TABLES, TARS, UNFINISHED, Place, Shard, unfinished
-from mminstruct.sources.sample import IMAGES, SIDECARS, ignored
-from mminstruct.sources.sidecar import GUESSES
+from mminstruct import plugin
+from mminstruct.sources.archive import TarSource
+from mminstruct.sources.folder import FolderSource
+from mminstruct.sources.listing import TABLES, TARS, UNFINISHED, Listing, unfinished
+from mminstruct.sources.parquet import ParquetSource
+from mminstruct.sources.sample import SIDECARS, ignored
+from mminstruct.sources.source import ImageSource, Options, Shard
+from mminstruct.sources.urls import UrlSource
+
+LAYOUTS: dict[str, type[ImageSource]] = {
+    "tar": TarSource,
+    "folder": FolderSource,
+    "parquet": ParquetSource,
+    "urls": UrlSource,
+}
+"""Sources by the name that ``recipe.ingest.layout`` takes, in the order in which ``auto`` tries them."""
 
 _REASONS = 30
-"""Most different reasons in a listing; hostile names could make any number of extensions."""
-
+"""Most different reasons in an account; hostile names could make any number of extensions."""
 _OTHER = "no image by its name: other extensions, or none"
 
 
-def layout(place: Place, image_columns: Collection[str], url_columns: Collection[str]) -> str:
-    """tar, folder, parquet or urls, by what lies there.
+def source_class(layout: str) -> type[ImageSource]:
+    """The source that *layout* names: an entry of ``LAYOUTS``, or ``package.module:Class`` from outside the package.
 
     Raises:
-        ValueError: nothing that any layout could read.
+        ValueError: no such entry, module or class, or the class is no complete ``ImageSource``.
     """
-    if place.finished(*TARS):
-        return "tar"
-    if place.named(*(f".{extension}" for extension in IMAGES)):
-        return "folder"
-    if not [name for name in place.finished(*TABLES) if not ignored(name)]:
+    if not plugin.is_outside(layout):
+        if layout in LAYOUTS:
+            return LAYOUTS[layout]
+        known = ", ".join(("auto", *LAYOUTS))
+        raise ValueError(f"layout={layout}: take one of {known}, or your own source as package.module:Class")
+    found = plugin.load(layout, "layout")
+    if not (inspect.isclass(found) and issubclass(found, ImageSource)):
+        raise ValueError(f"layout={layout} is no subclass of mminstruct.sources.ImageSource")
+    if missing := sorted(found.__abstractmethods__):
+        raise ValueError(f"layout={layout} does not implement {', '.join(missing)}")
+    return found
+
+
+def choose(layout: str, listing: Listing, options: Options) -> ImageSource:
+    """The source that *layout* names; for ``auto`` the first of ``LAYOUTS`` that recognises the listing.
+
+    Raises:
+        ValueError: no source recognises it, or one that does needs a setting.
+    """
+    if layout != "auto":
+        return source_class(layout)(listing, options)
+    sources = (source(listing, options) for source in LAYOUTS.values())
+    found = next((source for source in sources if source.recognises()), None)
+    if found is None:
         raise ValueError(
-            f"path={place.url} holds no archive (.tar, .tar.gz), image, Parquet file or list of addresses; it holds"
-            f" {describe(place)}. A bare folder name means all below it"
+            f"path={listing.url} holds no archive (.tar, .tar.gz), image, Parquet file or list of addresses; it holds"
+            f" {describe(listing)}. The path of a folder includes all folders below it"
         )
-    columns: list[str] = []
-    for name in place.finished(".parquet"):
-        try:
-            found = schema(place, name)
-        except (Unreadable, OSError):  # this file will fail by its name; another may show the layout
-            columns = columns or ["(unreadable)"]
-            continue
-        if column := image_column(found, image_columns):
-            return "urls" if has_addresses(place, name, column) else "parquet"
-        if set(found.names) & set(url_columns or GUESSES["url"]):
-            return "urls"
-        columns = found.names
-    if not columns or columns == ["(unreadable)"]:
-        return "parquet" if columns else "urls"
-    raise ValueError(
-        f"path={place.url}: its Parquet files have neither images nor addresses in a column that is known; name one,"
-        f" columns.image=NAME or columns.url=NAME; there are {', '.join(columns)}"
-    )
+    return found
 
 
-def describe(place: Place) -> str:
-    """The first names at a place, and how many are passed by for which reason."""
-    names = ", ".join(list(place.files)[:3])
-    reasons = Counter(place.passed.values()).most_common(3)
-    said = [f"{len(place.files)} files ({names})"] if names else []
+def describe(listing: Listing) -> str:
+    """The first names of a listing, and the most common reasons for which files are not read."""
+    names = ", ".join(list(listing.files)[:3])
+    reasons = Counter(listing.passed.values()).most_common(3)
+    said = [f"{len(listing.files)} files ({names})"] if names else []
     return ", ".join([*said, *(f"{count} x {reason}" for reason, count in reasons)])
 
 
-def listing(place: Place, shards: Iterable[Shard]) -> dict[str, Any]:
-    """What became of every file that a place lists: ``files == read + sum(passed.values())``.
+def account(listing: Listing, shards: Iterable[Shard]) -> dict[str, Any]:
+    """How many listed files are read, and how many are not, for which reason.
 
     Returns:
-        ``files`` listed, ``shards``, files ``read`` by them, and files ``passed`` by, reason to count.
+        ``files`` listed, ``shards``, files ``read`` by them, and files ``passed`` by, reason to count. Always
+        ``files == read + sum(passed.values())``.
     """
     shards = list(shards)
-    taken = {name for shard in shards for name in (*shard.files, *shard.tables)}
-    reasons = Counter(place.passed.values())
-    reasons.update(_unread(name) for name in place.files if name not in taken)
+    read = {name for shard in shards for name in shard.read_from}
+    reasons = Counter(listing.passed.values())
+    reasons.update(_unread(name) for name in listing.files if name not in read)
     most = dict(reasons.most_common(_REASONS))
     if rest := reasons.total() - sum(most.values()):
         most[_OTHER] = most.get(_OTHER, 0) + rest
-    read = len(taken & set(place.files))
-    return {"files": len(place.files) + len(place.passed), "shards": len(shards), "read": read, "passed": most}
+    return {
+        "files": len(listing.files) + len(listing.passed),
+        "shards": len(shards),
+        "read": len(read & set(listing.files)),
+        "passed": most,
+    }
 
 
 def _unread(name: str) -> str:
     """Why a file that may be data is in no shard of the layout that was taken."""
     lower = name.lower()
-    extension = lower.rpartition("/")[2].rpartition(".")[2] if "." in lower.rpartition("/")[2] else ""
+    _, dot, extension = lower.rpartition("/")[2].rpartition(".")
     if ignored(name):
         return "README or licence"
     if lower.endswith((*TARS, *TABLES)) and extension not in SIDECARS and unfinished(name):
         return UNFINISHED
-    if lower.endswith(TARS):
-        return "archive: read it by layout=tar"
-    if extension in IMAGES:
-        return "image: read it by layout=folder"
-    if extension == "parquet":
-        return "Parquet file: read it by layout=parquet, or layout=urls"
-    if lower.endswith(TABLES):
-        return "list: read it by layout=urls"
-    return f"no image by its name: .{extension}" if extension.isalnum() and len(extension) < 12 else _OTHER
+    if layouts := [layout for layout, source in LAYOUTS.items() if lower.endswith(source.endings)]:
+        return f"{LAYOUTS[layouts[0]].what}: read it by layout={', or layout='.join(layouts)}"
+    return f"no image by its name: .{extension}" if dot and extension.isalnum() and len(extension) < 12 else _OTHER

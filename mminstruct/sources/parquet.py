@@ -1,11 +1,11 @@
-"""Shards that are Parquet files with the images inside: Hugging Face's Image, bytes, base64 text, or lists of them.
+"""Parquet files with the images inside: Hugging Face's Image, bytes, base64 text, or lists of them; a shard is a file.
 
-Each image of a list is a sample of its own, ``row 7[0]``, ``row 7[1]``; where a list has several, what else is in the
-row speaks of all of them, stays in ``sidecar``, and is the alt-text of none.
+Each image of a list is a sample of its own, ``row 7[0]``, ``row 7[1]``. Where a list has several, the other columns
+describe all of them: they stay in ``sidecar`` and give no image an alt-text.
 
-A kilobyte of Parquet can unpack to gigabytes: one long value in a dictionary, and thousands of rows that point at it.
-So values stay in their dictionary until they are taken out one by one, their size is looked at before they are copied,
-and a column whose footer states that it unpacks to more than 128 MiB and 16 times its size fails the file.
+A kilobyte of Parquet can unpack to gigabytes: one long value in a dictionary, and thousands of rows that refer to it.
+So values stay in their dictionary until they are read one by one, their size is checked before they are copied, and a
+file fails if its footer states that a column unpacks to more than 128 MiB and 16 times its packed size.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import binascii
 import itertools
 import re
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mminstruct.readers.table import batch_rows, open_parquet
-from mminstruct.readers.text import BadRow
-from mminstruct.sources.facts import facts
-from mminstruct.sources.place import Place, Shard
+from mminstruct.readers.text import BadRow, Unreadable
+from mminstruct.sources.listing import Listing
 from mminstruct.sources.sample import Names, Sample, ShardError
+from mminstruct.sources.sidecar import GUESSES
+from mminstruct.sources.source import ImageSource, Options, Shard
 from mminstruct.stage import Drop, note
 
 IMAGE_COLUMNS = ("image", "images", "img", "jpg", "jpeg", "png", "picture", "bytes")
@@ -33,34 +34,88 @@ _ROWS, _BATCH_BYTES = 256, 64 << 20
 _BUFFER = 4 << 20
 """Bytes of a column read ahead."""
 _PLENTY, _RATIO = 128 << 20, 16
-"""Bytes that any column of a row group may unpack to; beyond them, how many times its packed size. JPEG, PNG and WebP
-do not pack further."""
+"""A column of a row group may unpack to this many bytes, or to this many times its packed size if that is more. JPEG,
+PNG and WebP cannot be packed further."""
 _VALUES = 1 << 24
-"""Values of one column in one row group."""
+"""Most values of one column in one row group."""
 _LIST = 1000
-"""Images of one row: a list of a million references to one value is a file of 400 bytes."""
+"""Most images of one row: a file of 400 bytes can hold a list of a million references to one value."""
 _INLINE = re.compile(rb"\s*data:image/[\w.+-]+;base64,", re.I)
 
 
-def shards(place: Place) -> list[Shard]:
-    """One for each file."""
-    return [Shard(name, (name,), facts(place, name, [name]), read_from=(name,)) for name in place.finished(".parquet")]
+class ParquetSource(ImageSource):
+    """Parquet files with a column of images."""
+
+    endings = (".parquet",)
+    what = "Parquet file"
+
+    def recognises(self) -> bool:
+        return contents(self.listing, self.options) in ("images", "unreadable")
+
+    def shards(self) -> list[Shard]:
+        return [Shard(name, (name,)) for name in self.listing.finished(*self.endings)]
+
+    def read(self, shard: Shard) -> Iterator[Sample | Drop]:
+        """Samples and drops of one file, row by row.
+
+        Raises:
+            Unreadable, ShardError: the file is cut or corrupt, unpacks to too much, or has no column of images.
+        """
+        with self.listing.fs.open(self.listing.files[shard.name].path, "rb") as file:
+            table = open_parquet(file, shard.name)
+            found = table.schema_arrow
+            column = image_column(found, self.options.named("image"))
+            if column is None:
+                there = ", ".join(found.names)
+                raise ShardError(
+                    f"{shard.name} has no column of images: name it, columns.image=NAME; its columns: {there}"
+                )
+            plain = [field.name for field in found if field.name != column and not _holds(field.type, _is_bytes)]
+            text = _holds(found.field(column).type, _is_text)
+            give = Names()
+            for number, (images, at, row) in enumerate(_rows(file, shard.name, [column, *plain])):
+                if isinstance(row, BadRow):
+                    note("sidecar_too_big")
+                    row = {}
+                yield from _samples(give, images, at, row, number, self.options.member_bytes, text)
 
 
-def schema(place: Place, name: str) -> pa.Schema:
-    """Columns of the file *name*.
+def contents(listing: Listing, options: Options) -> Literal["images", "addresses", "unreadable"] | None:
+    """What the first Parquet file holds that has a column of images or addresses; None without Parquet files.
+
+    Files that cannot be read are skipped here and fail when they are read; ``unreadable`` if that is all of them.
 
     Raises:
-        Unreadable: no whole Parquet file.
+        ValueError: no file that can be read has a known column of images or addresses.
     """
-    with place.fs.open(place.files[name].path, "rb") as file:
+    names, columns = listing.finished(*ParquetSource.endings), None
+    for name in names:
+        try:
+            found = _schema(listing, name)
+        except (Unreadable, OSError):
+            continue
+        if column := image_column(found, options.named("image")):
+            return "addresses" if _has_addresses(listing, name, column) else "images"
+        if set(found.names) & set(options.named("url") or GUESSES["url"]):
+            return "addresses"
+        columns = found.names
+    if columns is not None:
+        raise ValueError(
+            f"path={listing.url}: its Parquet files have no known column of images or addresses; name one,"
+            f" columns.image=NAME or columns.url=NAME; their columns: {', '.join(columns)}"
+        )
+    return "unreadable" if names else None
+
+
+def _schema(listing: Listing, name: str) -> pa.Schema:
+    with listing.fs.open(listing.files[name].path, "rb") as file:
         return open_parquet(file, name).schema_arrow
 
 
 def image_column(schema: pa.Schema, names: Collection[str] = ()) -> str | None:
-    """The column that holds images: of *names* and the usual ones the first with bytes, else a struct of them.
+    """The column of images: the first of *names* and ``IMAGE_COLUMNS`` that holds bytes, else any struct of bytes.
 
-    A column of text counts only as one of *names* or the usual ones, and last: it may be base64, or addresses.
+    A column of text comes last, and only if it is one of these names: it may hold base64, or addresses.
     """
     known = [name for name in (*names, *IMAGE_COLUMNS) if name in schema.names]
     inside = (name for name in known if _holds(schema.field(name).type, _is_bytes))
@@ -69,14 +124,14 @@ def image_column(schema: pa.Schema, names: Collection[str] = ()) -> str | None:
     return next((name for kind in (inside, structs, texts) for name in kind), None)
 
 
-def has_addresses(place: Place, name: str, column: str) -> bool:
-    """Whether *column* is text that begins like a web address in its first row that is not null."""
-    with place.fs.open(place.files[name].path, "rb") as file:
+def _has_addresses(listing: Listing, name: str, column: str) -> bool:
+    """Whether *column* is text whose first value that is not null begins like a web address."""
+    with listing.fs.open(listing.files[name].path, "rb") as file:
         table = open_parquet(file, name)
         if not _holds(table.schema_arrow.field(column).type, _is_text):
             return False
         found = itertools.islice(_rows(file, name, [column]), _ROWS)
-        values = (value for batch, place, _ in found for value, _ in _values(batch, place, 1 << 20))
+        values = (value for batch, at, _ in found for value, _ in _values(batch, at, 1 << 20))
         first = next((value for value in values if value is not None), b"")
         return isinstance(first, bytes) and first[:8].lower().startswith((b"http://", b"https://"))
 
@@ -97,29 +152,6 @@ def _holds(kind: pa.DataType, what: Any) -> bool:
         index = kind.get_field_index("bytes")
         return index >= 0 and _holds(kind.field(index).type, what)
     return bool(what(kind))
-
-
-def read(place: Place, shard: Shard, names: Collection[str], member_bytes: int) -> Iterator[Sample | Drop]:
-    """Samples and drops of one file, row by row.
-
-    Raises:
-        Unreadable, ShardError: the file is cut or corrupt, unpacks to too much, or has no column of images.
-    """
-    with place.fs.open(place.files[shard.name].path, "rb") as file:
-        table = open_parquet(file, shard.name)
-        found = table.schema_arrow
-        column = image_column(found, names)
-        if column is None:
-            there = ", ".join(found.names)
-            raise ShardError(f"{shard.name} has no column of images: name it, columns.image=NAME; its columns: {there}")
-        plain = [field.name for field in found if field.name != column and not _holds(field.type, _is_bytes)]
-        text = _holds(found.field(column).type, _is_text)
-        give = Names()
-        for number, (images, at, row) in enumerate(_rows(file, shard.name, [column, *plain])):
-            if isinstance(row, BadRow):
-                note("sidecar_too_big")
-                row = {}
-            yield from _samples(give, images, at, row, number, member_bytes, text)
 
 
 def _samples(
@@ -147,7 +179,7 @@ def _samples(
 
 
 def decoded(text: bytes) -> bytes | None:
-    """The bytes that base64 *text* stands for, white space or ``data:image/...;base64,`` around it or not."""
+    """The bytes in base64 *text*, which may have white space and the prefix ``data:image/...;base64,``."""
     try:
         return base64.b64decode(b"".join(_INLINE.sub(b"", text, count=1).split()), validate=True)
     except binascii.Error:
@@ -155,7 +187,7 @@ def decoded(text: bytes) -> bytes | None:
 
 
 def _rows(file: Any, name: str, columns: list[str]) -> Iterator[tuple[pa.Array, int, dict[str, Any] | BadRow]]:
-    """For each row the first of *columns* as an array, its place in that, and the other columns as a dictionary."""
+    """For each row: the first of *columns* as an array, the row's index in it, the other columns as a dictionary."""
     facts = open_parquet(file, name).metadata
     leaves = [facts.schema.column(place) for place in range(facts.num_columns)]
     places = [place for place, leaf in enumerate(leaves) if leaf.path.split(".")[0] in columns]
@@ -184,7 +216,7 @@ def _rows(file: Any, name: str, columns: list[str]) -> Iterator[tuple[pa.Array, 
 
 
 def _values(array: pa.Array, place: int, most: int) -> Iterator[tuple[bytes | int | None, str | None]]:
-    """Bytes and path of each image at *place* of *array*; of one of more than *most* bytes its size, and no copy."""
+    """Bytes and path of each image at *place* of *array*; the size instead of the bytes if it exceeds *most*."""
     kind = array.type
     if array.slice(place, 1).null_count:
         yield None, None

@@ -1,8 +1,8 @@
-"""What every source yields: samples, each an image with what came with it, and drops for whatever cannot be one.
+"""What every source yields: samples, which are images with their sidecars, and drops for all other members.
 
-Images and their sidecars meet here by name: ``a.jpg`` and ``a.txt`` by their key, the name without its extension,
-``a.jpg`` and ``a.jpg.txt`` by the whole name of the image. Names are compared in Unicode's normal form NFC, in which
-they are stored: macOS writes ``é`` as two characters, most others as one.
+Images and sidecars are joined here by name: ``a.jpg`` and ``a.txt`` by their key, the name without its extension;
+``a.jpg`` and ``a.jpg.txt`` by the whole name of the image. Names are compared and stored in Unicode's normal form NFC:
+macOS writes ``é`` as two characters, most other systems as one.
 """
 
 from __future__ import annotations
@@ -32,43 +32,43 @@ _ENDING = re.compile(r"\.(?:tar|tar\.gz|tgz|parquet|csv|tsv|jsonl|txt)(?=$|:)", 
 _SIDECAR_BYTES = 4 << 20
 _WINDOW_BYTES = 64 << 20
 _WINDOW_KEYS = 4096
-"""How much waits for sidecars that do not stand next to their image."""
+"""How many images and sidecars wait for their counterpart, where it is not the next member."""
 
 Rule = Literal["last", "first"]
-"""Which dot ends the key of a dotted name: ``a.b.jpg`` is ``a.b`` by the last, ``a`` by the first (WebDataset)."""
+"""Which dot ends the key of a name: that of ``a.b.jpg`` is ``a.b`` by the last, ``a`` by the first (WebDataset)."""
 
 
 class ShardError(Unreadable):
-    """A shard that cannot be read to its end: the message says where, and how to mend it."""
+    """A shard that cannot be read to its end: the message says where, and how to fix it."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Sample:
-    """An image's original bytes, and what came with it."""
+    """An image's original bytes, and its sidecars."""
 
     member: str
-    """As stored: repaired, and different from all others of its shard."""
+    """Its name as stored: repaired, and unique in its shard."""
     name: str
-    """As found."""
+    """Its name as found."""
     key: str
     """Name without extension, in NFC."""
     data: bytes
     json: bytes | None = None
     text: bytes | None = None
     row: dict[str, Any] = field(default_factory=dict)
-    """Columns of the table that it came with or from."""
+    """Columns of its row in a table."""
     shared: bool = False
-    """Whether what came with it speaks of other images, too."""
+    """Whether the row describes other images, too."""
 
 
 class Names:
-    """Gives each member a name fit to store, none twice; names are never used as paths."""
+    """Gives each member a unique name that can be stored; names are never used as paths."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def __call__(self, raw: str, where: str | int) -> str:
-        """*raw* repaired; where that name is taken, or nothing is left of it, with *where* it was found."""
+        """*raw*, repaired; with the suffix ``@`` *where* it was found if that name is taken or empty."""
         name = repair(raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if _broken(raw) else raw)
         if name != raw:
             note("member_renamed")
@@ -102,38 +102,38 @@ class _Sidecar:
     """json or text."""
     key: str
     owner: str
-    """Name of the image that ``a.jpg.txt`` says it belongs to; '' for ``a.txt``."""
+    """Name of its image, where its own name contains it (``a.jpg.txt``); '' for ``a.txt``."""
     data: bytes
 
 
 @dataclass(slots=True)
 class _Group:
-    """Images and sidecars whose names begin alike."""
+    """Images and sidecars with the same stem."""
 
     images: list[_Image] = field(default_factory=list)
     sidecars: list[_Sidecar] = field(default_factory=list)
     size: int = 0
 
 
-class Gather:
-    """Brings images and sidecars of a shard together, in whatever order they come, in bounded memory.
+class SampleAssembler:
+    """Joins the images and sidecars of a shard, whatever their order, in bounded memory.
 
-    Every image candidate becomes a sample or a drop. Every sidecar goes with its image, is a drop (``no_image``), or is
+    Every image candidate becomes a sample or a drop. Every sidecar joins its image, is a drop (``no_image``), or is
     counted in a note: ``sidecar_repeated`` (the image has one of that kind), ``sidecar_ambiguous`` (two images have its
     key), ``sidecar_late`` (its image has left the window), ``sidecar_of_drop``, ``sidecar_too_big``.
 
     Args:
         rule: which dot ends a key.
         member_bytes: most bytes of an image.
-        one_image: whether a key has one image, as in a WebDataset, and a second one is dropped; else each image is a
-            sample of its own.
+        one_image: whether a key has one image, as in a WebDataset, so that a second one is dropped; else each image is
+            a sample.
     """
 
     def __init__(self, rule: Rule, member_bytes: int, *, one_image: bool = False) -> None:
         self.rule, self.member_bytes, self.one_image = rule, member_bytes, one_image
         self.names = Names()
         self.keys: dict[str, str] = {}
-        """Of all image candidates so far, whatever became of them, with the first name that has it."""
+        """Keys of all image candidates so far, sample or drop, each with the first name that has it."""
         self._raw: set[str] = set()
         self._groups: dict[str, _Group] = {}
         self._gone: set[str] = set()
@@ -141,17 +141,17 @@ class Gather:
         self._held = 0
 
     def wanted(self, name: str, size: int) -> bool:
-        """Whether to read a member's bytes at all."""
+        """Whether the bytes of a member are needed."""
         limit = _SIDECAR_BYTES if _sidecar_kind(name, self.rule) else self.member_bytes
         return size <= limit and not ignored(name)
 
     def refuse(self, name: str, where: str | int, reason: str, detail: str) -> Drop:
-        """A drop; if it is of an image, its sidecars are counted with it."""
+        """A drop of the member *name*; if it is an image, its sidecars are counted as ``sidecar_of_drop``."""
         self._refused |= {normal(name), split(name, self.rule)[0]}
         return Drop(self.names(name, where), reason, detail)
 
     def add(self, name: str, where: str | int, size: int, data: bytes | None) -> Iterator[Sample | Drop]:
-        """Take in a member; *data* is None for one that is not ``wanted``."""
+        """Add a member; *data* is None if it is not ``wanted``. Yields what is complete."""
         if ignored(name):
             note("member_ignored")
             return
@@ -235,22 +235,22 @@ class Gather:
                 yield Drop(self.names(one.raw, "sidecar"), "no_image", f"no image {wanted}{beside}")
 
     def _shares_key(self, sidecar: _Sidecar, image: _Image) -> bool:
-        """Whether both have one key; by the first dot, ``x.png.txt`` has that of ``x.jpg`` and belongs to another."""
+        """Whether both have one key, and the sidecar does not name another image, as ``x.png.txt`` by the first dot."""
         return sidecar.key == image.key and (not sidecar.owner or self.rule == "last")
 
     def finish(self) -> Iterator[Sample | Drop]:
-        """What still waits."""
+        """Samples and drops of all members that still wait."""
         for root in list(self._groups):
             yield from self._pop(root)
 
 
 def normal(name: str) -> str:
-    """*name* in NFC: what names are compared by."""
+    """*name* in NFC, the form in which names are compared."""
     return unicodedata.normalize("NFC", name)
 
 
 def _sidecar_kind(name: str, rule: Rule) -> str:
-    """Json or text; '' for what is no sidecar."""
+    """``json`` or ``text``; '' if it is no sidecar."""
     stem, dot, last = name.rpartition("/")[2].rpartition(".")
     extension = last.lower() if dot else ""
     if extension not in SIDECARS or (split(name, rule)[1] != extension and split(stem, "last")[1] not in IMAGES):
@@ -259,7 +259,7 @@ def _sidecar_kind(name: str, rule: Rule) -> str:
 
 
 def stem(name: str, rule: Rule) -> str:
-    """What an image and whatever may belong to it have in common: ``a`` of ``a.jpg``, ``a.png.jpg``, ``a.jpg.txt``."""
+    """The part of a name that an image and its sidecars share: ``a`` of ``a.jpg``, ``a.png.jpg``, ``a.jpg.txt``."""
     return _root(split(name, rule)[0])
 
 
@@ -270,12 +270,12 @@ def _root(key: str) -> str:
 
 
 def ignored(name: str) -> bool:
-    """Whether a file is known to be no data: hidden files, macOS's twins, a README."""
+    """Whether a file is known to be no data: files of operating systems, a README, a licence."""
     return _NOT_DATA.search(name) is not None
 
 
 def split(name: str, rule: Rule) -> tuple[str, str]:
-    """Key (with its folder, in NFC) and extension in lower case; '' where there is none."""
+    """Key (with its folder, in NFC) and extension in lower case; '' if there is none."""
     name = normal(name)
     folder, slash, base = name.rpartition("/")
     stem, dot, extension = base.rpartition(".") if rule == "last" else base.partition(".")
@@ -285,7 +285,7 @@ def split(name: str, rule: Rule) -> tuple[str, str]:
 
 
 def slugs(names: list[str]) -> dict[str, str]:
-    """Unit key -> shard name: letters, digits, dots, dashes; with a digest where two would be the same."""
+    """Unit key -> shard name, sorted by key. Keys have letters, digits, dots, dashes, and a digest if they collide."""
     plain = {name: _slug(name) for name in names}
     often: dict[str, int] = {}
     for slug in plain.values():

@@ -1,4 +1,4 @@
-"""What came with an image: JSON, text and table columns sorted into alt-text, licence, address and the rest."""
+"""Sidecars of an image: JSON, text and table columns, sorted into alt-text, licence, URL and other fields."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "licence": ("licence", "license", "LICENSE", "License"),
     "url": ("url", "URL", "image_url", "uri"),
 }
-"""Fields that hold ours in common datasets (img2dataset, DataComp, LAION), the first that is there and no blank."""
+"""Names of our columns in common datasets (img2dataset, DataComp, LAION); the first that is present and not blank."""
 
 _DIGESTS = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What came with an image, as columns of the table."""
+    """Sidecars of an image, as columns of the table."""
 
     alt_text: str | None
     licence: str | None
     url: str | None
     sidecar: str | None
-    """JSON object."""
+    """All other fields, as a JSON object."""
 
 
 def describe(sample: Sample, names: Mapping[str, str], checksum: str = "") -> Description:
-    """Sort what came with *sample*; a field of its JSON counts more than a column of its row, its text file most.
+    """The columns of *sample*. Its JSON takes precedence over its row; its text file over both.
 
     Of a list of captions the first text that is not blank is the alt-text; the others stay in ``sidecar`` and are noted
-    (``captions_more``). What speaks of several images at once gives none of them an alt-text (``caption_shared``).
+    (``captions_more``). A row of several images gives none of them an alt-text (``caption_shared``).
 
     Args:
         sample: the image and its sidecars.
-        names: of ours, how a dataset calls them (``alt_text: TEXT``), before the usual guesses.
-        checksum: field that holds a hexadecimal digest of the image's bytes; '' for none.
+        names: our column -> its name in the dataset (``alt_text: TEXT``), instead of the usual names.
+        checksum: field with a hexadecimal digest of the image's bytes; '' for none.
 
     Raises:
-        BadImage: ``img_checksum`` where the bytes are not those that the digest was taken of.
+        BadImage: ``img_checksum``: the image has another digest.
     """
     fields = {**sample.row, **_json(sample.json)}
     if checksum and isinstance(stated := fields.get(checksum), str):
@@ -65,7 +65,7 @@ def describe(sample: Sample, names: Mapping[str, str], checksum: str = "") -> De
 
 
 def _json(data: bytes | None) -> dict[str, Any]:
-    """Fields of a JSON sidecar; none of one that is no JSON object or list of texts, or that is ambiguous."""
+    """Fields of a JSON sidecar; none if it is invalid, or neither an object nor a list of texts."""
     if not data:
         return {}
     try:
@@ -96,7 +96,7 @@ def _clean(text: str) -> str | None:
 
 
 def _take(fields: dict[str, Any], names: tuple[str, ...]) -> str | None:
-    """The first of *names* that is a text, or a list with one, and not blank; it leaves *fields*."""
+    """Remove and return the first of *names* in *fields* that is a text, or a list with one, and not blank."""
     for name in names:
         value = fields.get(name)
         texts = value if isinstance(value, list | tuple) else [value]

@@ -1,11 +1,11 @@
-"""Members of a tar archive as a stream, where every way to end early is an error.
+"""Members of a tar archive as a stream; an archive that ends early is always an error.
 
-``tarfile`` ends quietly at a broken or missing header, at a hole of zeros, at an archive without its end; readers
-built on it then give a short shard for a whole one. Here the headers are still parsed by ``tarfile`` (ustar, GNU and
-pax), but each of its errors is raised, the two zero blocks that end an archive are required, and nothing may follow
-them. What remains unseen: zeros over the last members, if the archive then still ends within a record: of 10 KiB, or of
-64 KiB to 1 MiB where its size is a multiple of that, as one in 32 archives with records of 10 KiB is by chance.
-Nothing is ever extracted.
+``tarfile`` stops without an error at a broken or missing header, at a hole of zeros, and at an archive without its end,
+so readers based on it take a part of a shard for the whole. Here ``tarfile`` still parses the headers (ustar, GNU and
+pax), but each of its errors is raised, the two zero blocks that end an archive are required, and no data may follow
+them. One fault is not found: zeros in place of the last members, if the archive then still ends within a record: of
+10 KiB, or of 64 KiB to 1 MiB if its size is a multiple of that, as it is by chance for one in 32 archives with records
+of 10 KiB. Nothing is ever extracted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from mminstruct.sources.sample import ShardError
 
 _BLOCK = 512
 _HEADER_BYTES = 1 << 20
-"""Most that a long name or pax header may take."""
+"""Largest long name or pax header."""
 _RECORD = 10_240
-"""Bytes: what the zeros at the end fill up, with every common writer's default of 20 blocks."""
+"""Bytes of a record, which zeros at the end fill up: 20 blocks, the default of all common writers."""
 _RECORDS = tuple(1 << power for power in range(16, 21))
-"""Larger records, 64 KiB to 1 MiB: tar -b 128 to -b 2048. They count only where the archive is a multiple of one."""
+"""Larger records, 64 KiB to 1 MiB: tar -b 128 to -b 2048. Assumed only if the archive's size is a multiple of one."""
 _CHUNK = 1 << 20
 _AGAIN = "fetch or write this shard again"
 _COMPRESSED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
@@ -33,24 +33,24 @@ _COMPRESSED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member; *data* is None where it is no regular file, or was not wanted."""
+    """One member; ``data`` is None if it is no regular file, or not wanted."""
 
     name: str
-    """As found, undecodable bytes as lone surrogates."""
+    """As found; bytes that cannot be decoded are lone surrogates."""
     offset: int
-    """Of its header, bytes from the start of the archive."""
+    """Offset of its header in the archive, bytes."""
     size: int
     kind: str
-    """file, directory, or what else it is."""
+    """``file``, ``directory``, or a description of another type."""
     data: bytes | None
 
 
 def members(file: IO[bytes], shard: str, wanted: Callable[[str, int], bool]) -> Iterator[Member]:
-    """Members of the archive in *file*, plain or gzipped, in order; bytes of those that are ``wanted(name, size)``.
+    """Members of the archive in *file*, plain or gzipped, in order, with their bytes if ``wanted(name, size)``.
 
     Raises:
         ShardError: the archive is cut, has a hole, is corrupt or is no archive; the message names *shard* and the byte
-            (of its content, where it is gzipped). Whatever came before the error is then not the whole shard.
+            (of its content, if it is gzipped). The members before the error are then only a part of the shard.
     """
     stream = _Stream(file, shard)
     head = stream.peek()
@@ -111,7 +111,7 @@ def _kind(info: tarfile.TarInfo) -> str:
 
 
 def _check_end(stream: _Stream) -> None:
-    """From the first zero block: a second one, and nothing but a little padding behind it."""
+    """Check the end, from the first zero block on: a second one, and then only zeros up to the end of a record."""
     start, zeros = stream.at, 0
     while chunk := stream.read(_CHUNK):
         if chunk.count(0) < len(chunk):
@@ -126,15 +126,15 @@ def _check_end(stream: _Stream) -> None:
     fits = any(stream.at % record == 0 and zeros <= record + _BLOCK for record in _RECORDS)
     if zeros > _RECORD + _BLOCK and not fits:
         raise ShardError(
-            f"{stream.shard} holds nothing but zeros from byte {start}, more than end an archive: it was written in"
-            f" part only; {_AGAIN} (one that is whole has records of 10 KiB, tar's default, or of 64 KiB to 1 MiB)"
+            f"{stream.shard} holds nothing but zeros from byte {start}, more than the end of an archive: only a part of"
+            f" it was written; {_AGAIN} (records of a whole archive have 10 KiB, tar's default, or 64 KiB to 1 MiB)"
         )
     if zeros < 2 * _BLOCK:
         raise ShardError(f"{stream.shard} is cut at byte {stream.at}, in the zero blocks that end an archive: {_AGAIN}")
 
 
 class _Headers(tarfile.TarFile):
-    """Raises what ``TarFile.next`` keeps to itself."""
+    """Raises the errors that ``TarFile.next`` suppresses."""
 
     def next(self) -> tarfile.TarInfo:
         held, self.firstmember = self.firstmember, None  # type: ignore[has-type]
@@ -142,7 +142,7 @@ class _Headers(tarfile.TarFile):
 
 
 class _Stream:
-    """Reads forwards only and knows where it is."""
+    """Reads forwards only and knows its position."""
 
     def __init__(self, file: IO[bytes], shard: str) -> None:
         self.shard = shard
@@ -152,7 +152,7 @@ class _Stream:
         self._ahead = b""
 
     def peek(self) -> bytes:
-        """The next block, to be read again; shorter only at the end."""
+        """The next block, without moving on; shorter only at the end."""
         self._ahead += self._fill(_BLOCK - len(self._ahead))
         return self._ahead
 
@@ -163,7 +163,7 @@ class _Stream:
         """Up to *size* bytes, fewer only at the end.
 
         Raises:
-            ShardError: for more than a header can take, which only a broken or hostile one asks for.
+            ShardError: *size* is larger than any valid header, so the header is broken or hostile.
         """
         if not 0 <= size <= _HEADER_BYTES:
             raise ShardError(f"{self.shard} has a header that claims {size} bytes at byte {self.at}: {_AGAIN}")

@@ -1,4 +1,4 @@
-"""Shards that are stretches of a list of addresses: CSV, TSV, JSON lines, Parquet, or one address a line."""
+"""Lists of web addresses: CSV, TSV, JSON lines, Parquet, or one address a line. A shard is a range of a list's rows."""
 
 from __future__ import annotations
 
@@ -12,96 +12,103 @@ from typing import Any
 from mminstruct.readers import table
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.text import BadRow, Unreadable
-from mminstruct.sources.facts import facts
-from mminstruct.sources.fetch import Reach, fetch
-from mminstruct.sources.parquet import decoded
-from mminstruct.sources.place import TABLES, Place, Shard
+from mminstruct.sources.fetch import fetch
+from mminstruct.sources.listing import TABLES
+from mminstruct.sources.parquet import IMAGE_COLUMNS, contents, decoded
 from mminstruct.sources.sample import Names, Sample, ShardError, ignored
+from mminstruct.sources.sidecar import GUESSES
+from mminstruct.sources.source import ImageSource, Shard
 from mminstruct.stage import Drop, content_id
 
 _WEB = ("http://", "https://")
 
 
-def shards(place: Place, size: int) -> list[Shard]:
-    """Stretches of *size* rows; one for a list that cannot be read, which then fails by its name."""
-    found = []
-    for name in place.finished(*TABLES):
-        if ignored(name):
-            continue
-        file = place.files[name]
-        try:
-            count = table.count(place.fs, file.path)
-        except (Unreadable, OSError):
-            count = -1
-        for start in range(0, abs(count), size):
-            stop = min(start + size, count) if count >= 0 else -1
-            shard = f"{name}:{start:08d}"
-            known = {"rows": max(0, stop - start), **facts(place, shard, [name])}
-            found.append(Shard(shard, (name,), known, (start, stop), read_from=(name,)))
-    return found
+class UrlSource(ImageSource):
+    """Lists with a column of addresses, whose images are fetched; such a column may also hold images in base64."""
 
+    endings = TABLES
+    what = "list"
 
-def read(
-    place: Place, shard: Shard, columns: tuple[str, ...], images: tuple[str, ...], reach: Reach, concurrency: int
-) -> Iterator[Sample | Drop]:
-    """Samples and drops of one stretch in the order of its rows, *concurrency* fetches at a time.
+    def recognises(self) -> bool:
+        found = contents(self.listing, self.options)
+        return found == "addresses" or (found is None and bool(self._lists()))
 
-    Args:
-        columns: names that the column of addresses may have; in each row the first that is there counts.
-        images: names that a column may have which holds addresses, or the images themselves as base64.
+    def shards(self) -> list[Shard]:
+        """Ranges of ``group`` rows; one shard for a list that cannot be read, which fails when it is read."""
+        found = []
+        size = self.options.group
+        for name in self._lists():
+            try:
+                count = table.count(self.listing.fs, self.listing.files[name].path)
+            except (Unreadable, OSError):
+                count = -1
+            for start in range(0, abs(count), size):
+                stop = min(start + size, count) if count >= 0 else -1
+                found.append(Shard(f"{name}:{start:08d}", (name,), rows=(start, stop)))
+        return found
 
-    Raises:
-        Unreadable, ShardError: the list cannot be read, is not as long as it was, or no row of it has an address.
-    """
-    trust = ssl.create_default_context()
-    start, stop = shard.rows
-    rows = table.rows(place.fs, place.files[shard.files[0]].path, start, None if stop < 0 else stop)
-    names = Names()
-    waiting: deque[tuple[str, int, dict[str, Any], Future[bytes] | Drop]] = deque()
-    seen, known, there = 0, 0, ""
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="fetch") as threads:
-        try:
-            for number, row in enumerate(rows, start):
-                seen += 1
-                column = None if isinstance(row, BadRow) else next((c for c in (*columns, *images) if c in row), None)
-                if isinstance(row, BadRow):
-                    waiting.append(("", number, {}, Drop("", "row_bad", f"line {row.line}: {row.said}")))
-                elif column is None:
-                    there = there or ", ".join(map(str, row))
-                    waiting.append(("", number, {}, Drop("", "row_bad", f"no address; it has {', '.join(row)[:200]}")))
-                else:
-                    known += 1
-                    text = row[column].strip() if isinstance(row[column], str) else ""
-                    inline = column in images and not text.lower().startswith(_WEB)
-                    work = (
-                        threads.submit(_inline, row.pop(column))
-                        if inline
-                        else threads.submit(fetch, text, reach, trust)
-                    )
-                    waiting.append(("" if inline else text, number, row, work))
-                while len(waiting) >= 2 * concurrency:
+    def read(self, shard: Shard) -> Iterator[Sample | Drop]:
+        """Samples and drops of one range in the order of its rows, ``concurrency`` fetches at a time.
+
+        Raises:
+            Unreadable, ShardError: the list cannot be read, its length has changed, or no row of it has an address.
+        """
+        trust, reach, concurrency = ssl.create_default_context(), self.options.reach, self.options.concurrency
+        columns, images = self._columns()
+        start, stop = shard.rows or (0, -1)
+        path = self.listing.files[shard.files[0]].path
+        names = Names()
+        waiting: deque[tuple[str, int, dict[str, Any], Future[bytes] | Drop]] = deque()
+        seen, known, there = 0, 0, ""
+        with ThreadPoolExecutor(concurrency, thread_name_prefix="fetch") as threads:
+            try:
+                rows = table.rows(self.listing.fs, path, start, None if stop < 0 else stop)
+                for number, row in enumerate(rows, start):
+                    seen += 1
+                    column = next((one for one in (*columns, *images) if isinstance(row, dict) and one in row), None)
+                    if isinstance(row, BadRow):
+                        waiting.append(("", number, {}, Drop("", "row_bad", f"line {row.line}: {row.said}")))
+                    elif column is None:
+                        there = there or ", ".join(map(str, row))
+                        said = f"no address; it has {', '.join(row)[:200]}"
+                        waiting.append(("", number, {}, Drop("", "row_bad", said)))
+                    else:
+                        known += 1
+                        text = row[column].strip() if isinstance(row[column], str) else ""
+                        if column in images and not text.lower().startswith(_WEB):
+                            waiting.append(("", number, row, threads.submit(_inline, row.pop(column))))
+                        else:
+                            waiting.append((text, number, row, threads.submit(fetch, text, reach, trust)))
+                    while len(waiting) >= 2 * concurrency:
+                        yield _result(names, *waiting.popleft())
+                while waiting:
                     yield _result(names, *waiting.popleft())
-            while waiting:
-                yield _result(names, *waiting.popleft())
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-    if there and not known and not _addressed(place, shard, (*columns, *images)):
-        raise ShardError(f"{shard.name} has no column of addresses: name it, columns.url=NAME; there are {there}")
-    if stop >= 0 and seen != stop - start:
-        raise ShardError(f"{shard.name} has {seen} rows, {stop - start} when it was listed: it changed meanwhile")
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+        if there and not known and not self._addressed(path):
+            raise ShardError(f"{shard.name} has no column of addresses: name it, columns.url=NAME; there are {there}")
+        if stop >= 0 and seen != stop - start:
+            raise ShardError(f"{shard.name} has {seen} rows, {stop - start} when it was listed: the list was changed")
 
+    def _lists(self) -> list[str]:
+        return [name for name in self.listing.finished(*TABLES) if not ignored(name)]
 
-def _addressed(place: Place, shard: Shard, columns: tuple[str, ...]) -> bool:
-    """Whether the list has addresses elsewhere than in this stretch, near its beginning."""
-    rows = table.rows(place.fs, place.files[shard.files[0]].path, 0, 1000)
-    return any(column in row for row in rows if not isinstance(row, BadRow) for column in columns)
+    def _columns(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of columns of addresses, and of columns of addresses or base64; in a row the first present counts."""
+        return self.options.named("url") or GUESSES["url"], (*self.options.named("image"), *IMAGE_COLUMNS)
+
+    def _addressed(self, path: str) -> bool:
+        """Whether one of the list's first 1000 rows has an address, though this range has none."""
+        columns = [column for kind in self._columns() for column in kind]
+        rows = table.rows(self.listing.fs, path, 0, 1000)
+        return any(column in row for row in rows if not isinstance(row, BadRow) for column in columns)
 
 
 def _inline(text: Any) -> bytes:
-    """The image that *text* is in base64.
+    """The image that *text* holds in base64.
 
     Raises:
-        BadImage: ``row_bad`` where it is none.
+        BadImage: ``row_bad``: it holds none.
     """
     data = decoded(text.encode()) if isinstance(text, str) and text else None
     if data is None:

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Transform, made, part, prompt, role, seed, whole
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, part, prompt, role, seed, whole
 from mminstruct.text.reply import fault, spoken, unlabelled
 
 
@@ -38,6 +38,9 @@ class Answer(Stage):
     }
     writes = schemas.ANSWER
     takes = "pair_id"
+    call_tokens = Tokens(input=1900, output=200, cached=1500)
+    """Input: three exemplars of 500 tokens, which the pairs of an instruction share, a description and an instruction.
+    Output: 950 bytes, as in the published set."""
 
     def check(self) -> None:
         if self.shots < 0:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.models.model import Model, with_image
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Transform, made, part, prompt, role, seed
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, part, prompt, role, seed
 from mminstruct.text import one_line
 from mminstruct.text.reply import fault, flaw, spoken
 
@@ -31,6 +31,7 @@ class Caption(Stage):
     reads = {"ingest": part("image_id", "image")}
     writes = schemas.CAPTION
     takes = "image_id"
+    call_tokens = Tokens(input=40, output=150)  # assumed: a caption of 110 words
 
     def load(self) -> Transform:
         captioner = self.model.chat()

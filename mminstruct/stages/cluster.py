@@ -37,6 +37,11 @@ class Cluster(Stage):
     reads = {"embed": whole("instruction_id", "embedding"), "instruct": whole("instruction_id")}
     writes = schemas.CLUSTER
     takes = "instruction_id"
+    core_seconds = 0.0001
+    """25 rounds of 0.2 s over 50,000 points of 1024 dimensions and 300 centres: measured with faiss on two cores."""
+
+    def most(self) -> int:
+        return self.k
 
     def check(self) -> None:
         if self.k < 1:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mminstruct import schemas
 from mminstruct.models.model import Model
-from mminstruct.stage import Drop, Made, Stage, Transform, part, role
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, part, role
 
 
 @dataclass(kw_only=True)
@@ -22,6 +22,7 @@ class Embed(Stage):
     reads = {"instruct": part("instruction_id", "instruction")}
     writes = schemas.EMBED
     takes = "instruction_id"
+    call_tokens = Tokens(input=20)  # assumed: an instruction of 15 words
 
     def load(self) -> Transform:
         encoder = self.model.embed()

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Transform, made, note, prompt, role, seed, whole
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, note, prompt, role, seed, whole
 from mminstruct.text.reply import fault, flaw, spoken, unlabelled
 
 _SPARE = 4
@@ -45,6 +45,10 @@ class Exemplify(Stage):
     }
     writes = schemas.EXEMPLIFY
     takes = "instruction_id"
+    call_tokens = Tokens(input=350, output=200)  # an answer has 950 bytes in the published set
+
+    def fan(self) -> float:
+        return self.per_instruction
 
     def check(self) -> None:
         if self.per_instruction < 1:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.models.model import Model, Reply
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Transform, instruction_id, made, note, part, prompt, role, seed
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, instruction_id, made, note, part, prompt, role, seed
 from mminstruct.text import words
 from mminstruct.text.instruction import read_instruction
 
@@ -49,6 +49,10 @@ class Instruct(Stage):
     reads = {"fuse": part("image_id", "description")}
     writes = schemas.INSTRUCT
     takes = "image_id"
+    call_tokens = Tokens(input=450, output=30)  # assumed: a description and five examples
+
+    def fan(self) -> float:
+        return self.share * self.per_image
 
     def check(self) -> None:
         if not 0 < self.share <= 1:

@@ -13,7 +13,7 @@ from mminstruct import schemas
 from mminstruct.bench.juror import GRADE, VERDICT, Juror, read_grade, read_verdict
 from mminstruct.models.model import Reply, with_image
 from mminstruct.prompts import Message, render
-from mminstruct.stage import Drop, Made, Stage, Transform, made, part, seed
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, part, seed
 from mminstruct.text import repair
 from mminstruct.text.leaks import broken
 
@@ -45,6 +45,17 @@ class Judge(Stage):
     }
     writes = schemas.JUDGE
     takes = "question_id"
+    call_tokens = Tokens(
+        input=700, output=60
+    )  # assumed: a question, two answers of 200 tokens, a reason of two sentences
+
+    def fan(self) -> float:
+        return len(self.judges) * self.asks()
+
+    def asks(self) -> float:
+        """For two contestants. All pairs of n are n - 1 times as many."""
+        pairs = 0.5 * (2 if self.both_orders else 1)
+        return sum(pairs if ask == "pair" else 1 for one in self.judges.values() for ask in one.asks) / len(self.judges)
 
     def check(self) -> None:
         faults = [f"judges.{name}: {said}" for name, one in self.judges.items() for said in one.faults()]

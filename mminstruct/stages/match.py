@@ -21,7 +21,21 @@ from mminstruct import schemas
 from mminstruct.models.model import Embed, Model
 from mminstruct.readers.evaluation import UNREADABLE, pictures
 from mminstruct.readers.image import encode
-from mminstruct.stage import Drop, Made, Stage, Transform, content_id, files, made, pair_id, part, role, seed, whole
+from mminstruct.stage import (
+    Drop,
+    Made,
+    Stage,
+    Tokens,
+    Transform,
+    content_id,
+    files,
+    made,
+    pair_id,
+    part,
+    role,
+    seed,
+    whole,
+)
 
 _BLOCK = 1024
 """Images encoded and compared at a time: never an images x instructions matrix of a whole part of any size."""
@@ -67,6 +81,13 @@ class Match(Stage):
     }
     writes = schemas.MATCH
     takes = "image_id"
+    call_tokens = Tokens(input=0)  # the image alone: the instructions are encoded once for each worker
+
+    def fan(self) -> float:
+        return self.per_image
+
+    def asks(self) -> float:
+        return 1.0
 
     def check(self) -> None:
         if self.how not in ("sample", "top1", "random"):

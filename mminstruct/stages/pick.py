@@ -50,6 +50,7 @@ class Pick(Stage):
     reads: ClassVar[dict[str, Read]] = {}
     writes: ClassVar[pa.Schema] = schemas.PICK
     takes: ClassVar[str] = "question_id"
+    core_seconds = 0.005  # measured: 300 questions with JPEGs of 640 x 480
 
     def check(self) -> None:
         faults = [

@@ -15,7 +15,7 @@ from mminstruct.bench import sets
 from mminstruct.bench.contestant import Contestant
 from mminstruct.models.model import Chat, Reply, with_image
 from mminstruct.prompts import Message, render
-from mminstruct.stage import Drop, Made, Stage, Transform, made, part, prompt, seed
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, part, prompt, seed
 from mminstruct.text import words
 from mminstruct.text.error_texts import server_message
 from mminstruct.text.reply import spoken
@@ -63,6 +63,13 @@ class Respond(Stage):
     reads = {"pick": part("question_id", "image", "question")}
     writes = schemas.RESPOND
     takes = "question_id"
+    call_tokens = Tokens(input=60, output=200)  # assumed; an answer has 950 bytes in the published set
+
+    def fan(self) -> float:
+        return sum(1 if one.answers else len(self.rounds) for one in self.contestants.values())
+
+    def asks(self) -> float:
+        return sum(rounds + 1 for rounds in self.rounds)
 
     def check(self) -> None:
         faults = [f"contestants.{name}: {said}" for name, one in self.contestants.items() for said in one.faults()]

@@ -34,6 +34,7 @@ class Score(Stage):
     }
     writes = schemas.SCORE
     takes = "question_id"
+    core_seconds = 0.00002  # measured: 10,000 verdicts on 5,000 questions
 
     def check(self) -> None:
         if self.cluster not in CLUSTERS:

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Transform, instruction_id, made, prompt, role, seed, whole
+from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, instruction_id, made, prompt, role, seed, whole
 from mminstruct.text import words
 from mminstruct.text.instruction import read_instruction
 
@@ -44,6 +44,7 @@ class Summarize(Stage):
     }
     writes = schemas.SUMMARIZE
     takes = "cluster"
+    call_tokens = Tokens(input=500, output=30)  # assumed: 20 members of an instruction each
 
     def check(self) -> None:
         if min(self.members, self.min_size, self.max_words) < 1:

@@ -76,7 +76,7 @@ def read(path: str, images: str | None) -> tuple[pa.Table, dict[str, Any]]:
                 continue
             try:
                 yield _row(record, number, folder, mended)
-            except conversation.Unsound as error:
+            except conversation.InvalidRow as error:
                 drop(error.reason, f"{record.get('id', number)}: {error}"[:_EXAMPLE])
 
     try:
@@ -132,14 +132,14 @@ def _row(record: dict[str, Any], number: int, folder: str, mended: Counter[str])
     """A row of ``SCHEMA``.
 
     Raises:
-        Unsound: why there is none.
+        InvalidRow: why there is none.
     """
     found = conversation.read(record)
     if len(found.images) > 1:
-        raise conversation.Unsound("several_images", f"{len(found.images)} images: LLaVA-1.5 takes one")
+        raise conversation.InvalidRow("several_images", f"{len(found.images)} images: LLaVA-1.5 takes one")
     for name in found.images:
         conversation.located(name, folder)
-    mended.update(found.mended)
+    mended.update(found.repairs)
     said = found.turns
     if found.system is not None:
         said = [{"from": "system", "value": found.system}, *said]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mminstruct.export import ExportError, hf
-from mminstruct.export.row import Image, Row, Unsound
+from mminstruct.export.row import Image, InvalidRow, Row
 from mminstruct.stages.export import FEATURES
 from tests.export.conftest import Given, jpeg, offline, row, saved, turns
 
@@ -59,7 +59,7 @@ def test_text_alone_has_no_image_and_several_images_are_refused(tmp_path: Path) 
     assert [one.images for one in hf.read(tmp_path, "train")] == [()]
     two = tuple(Image(f"{n}.jpg", data=jpeg(n)) for n in (1, 2))
     (tmp_path / "two").mkdir()
-    with pytest.raises(Unsound, match="2 images"):
+    with pytest.raises(InvalidRow, match="2 images"):
         hf.write(iter([Row(id="a", turns=talk, images=two)]), tmp_path / "two", "train")
 
 

@@ -67,7 +67,7 @@ def test_text_alone_has_no_image_key_which_upstream_would_open(tmp_path: Path) -
 
 def test_several_images_are_refused(tmp_path: Path) -> None:
     two = tuple(rows.Image(f"{n}.jpg", data=jpeg(n)) for n in (1, 2))
-    with pytest.raises(rows.Unsound, match="2 images"):
+    with pytest.raises(rows.InvalidRow, match="2 images"):
         llava.write(
             iter([rows.Row(id="a", turns=turns(("human", "<image><image>"), ("gpt", "Ho")), images=two)]), tmp_path, "t"
         )
@@ -105,5 +105,5 @@ def test_a_file_of_ours_is_linked_and_a_name_taken_by_another_is_noticed(tmp_pat
     assert (tmp_path / "out" / "images" / "x." / "x.jpg").samefile(tmp_path / "there.jpg")
     (tmp_path / "other.jpg").write_bytes(jpeg(2))
     other = rows.Row(id="b", turns=one.turns, images=(rows.Image("x.jpg", path=tmp_path / "other.jpg"),))
-    with pytest.raises(rows.Unsound, match="another image"):
+    with pytest.raises(rows.InvalidRow, match="another image"):
         llava.write(iter([linked, other]), tmp_path / "out", "train")

@@ -13,7 +13,7 @@ import pytest
 from mminstruct import microworld
 from mminstruct.export import FORMATS, ExportError, Facts, format_of, llava, save, shards
 from mminstruct.export.proof import Check, Sum, Target
-from mminstruct.export.row import Image, Row, Unsound, normal
+from mminstruct.export.row import Image, InvalidRow, Row, normal
 from mminstruct.training import data
 from mminstruct.training.config import Training
 from tests.export.conftest import UNSOUND, Given, jpeg, row, saved, turns
@@ -152,7 +152,7 @@ def test_a_row_with_nothing_to_learn_within_the_limit_is_refused() -> None:
     question = turns(("human", "<image>\n" + "Tell me of a red ball. " * 30), ("gpt", "Yes."))
     (one,) = given([row(0, conversations=question)])
     assert Target(tokenizer=TOKENIZER, image_tokens=16, max_length=400).measure(one) > 100
-    with pytest.raises(Unsound, match="nothing to learn") as error:
+    with pytest.raises(InvalidRow, match="nothing to learn") as error:
         Check(Target(tokenizer=TOKENIZER, image_tokens=16, max_length=100))(one)
     assert (error.value.reason, error.value.row) == ("mask", "p000")
 
@@ -173,7 +173,7 @@ def test_rows_are_measured_as_the_trainer_reads_them(sound: list[dict[str, Any]]
             if batch.learned:
                 assert target.measure(ours) == batch.tokens + batch.cut
             else:
-                with pytest.raises(Unsound, match="nothing to learn"):
+                with pytest.raises(InvalidRow, match="nothing to learn"):
                     target.measure(ours)
 
 
@@ -187,7 +187,7 @@ def test_a_tokenizer_without_the_image_token_gets_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("template", ["{{ messages[9].content }}", "{{ raise_exception('no images here') }}"])
 def test_a_template_that_fails_is_named_with_the_row(template: str) -> None:
     (one,) = given([row(0)])
-    with pytest.raises(Unsound) as error:
+    with pytest.raises(InvalidRow) as error:
         Check(Target(tokenizer=TOKENIZER, template=template))(one)
     assert (error.value.reason, error.value.row) == ("template", "p000")
 
@@ -195,13 +195,13 @@ def test_a_template_that_fails_is_named_with_the_row(template: str) -> None:
 def test_several_images_are_not_measured_as_one() -> None:
     two = tuple(Image(f"{n}.jpg", data=jpeg(n)) for n in (1, 2))
     talk = turns(("human", "<image> or <image>?"), ("gpt", "Ho"))
-    with pytest.raises(Unsound, match="2 images"):
+    with pytest.raises(InvalidRow, match="2 images"):
         Target(tokenizer=TOKENIZER).measure(Row(id="a", turns=talk, images=two))
 
 
 def test_an_image_that_does_not_fit_is_the_template_s_refusal() -> None:
     (one,) = given([row(0)])
-    with pytest.raises(Unsound) as error:
+    with pytest.raises(InvalidRow) as error:
         Target(tokenizer=TOKENIZER, image_tokens=576, max_length=100).measure(one)
     assert error.value.reason == "template"
 

@@ -11,7 +11,7 @@ from mminstruct.bench.sets import FileSet
 from mminstruct.export.mix import mix
 from mminstruct.export.records import own
 from mminstruct.readers import conversation
-from mminstruct.readers.conversation import Unsound
+from mminstruct.readers.conversation import InvalidRow
 from mminstruct.stage import Drop
 from mminstruct.training import data
 from tests.export.conftest import jpeg
@@ -32,7 +32,7 @@ Found = tuple[str, ...] | str
 def by_reader(record: dict[str, Any]) -> Found:
     try:
         return tuple(turn["value"] for turn in conversation.read(record).folded())
-    except Unsound as error:
+    except InvalidRow as error:
         return error.reason
 
 
@@ -117,7 +117,7 @@ def test_they_agree_on_whatever_comes(record: dict[str, Any], folder: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "images", "system", "mended"),
+    ("name", "said", "images", "system", "repairs"),
     [
         ("sound, with an image", ["<image>\nWhat is it?", "A bus."], ("0.jpg",), None, ()),
         ("OpenAI's words", ["Why?", "So."], (), None, ()),
@@ -134,11 +134,11 @@ def test_they_agree_on_whatever_comes(record: dict[str, Any], folder: Path) -> N
     ],
 )
 def test_a_sound_conversation_is_read_whole(
-    name: str, said: list[str], images: tuple[str, ...], system: str | None, mended: tuple[str, ...]
+    name: str, said: list[str], images: tuple[str, ...], system: str | None, repairs: tuple[str, ...]
 ) -> None:
     found = conversation.read(CONVERSATIONS[name])
     assert [turn["value"] for turn in found.turns] == said
-    assert (found.images, found.system, found.mended) == (images, system, mended)
+    assert (found.images, found.system, found.repairs) == (images, system, repairs)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_sound_conversation_is_read_whole(
     ],
 )
 def test_what_is_no_conversation_is_counted_by_reason(name: str, reason: str) -> None:
-    with pytest.raises(Unsound) as error:
+    with pytest.raises(InvalidRow) as error:
         conversation.read(CONVERSATIONS[name])
     assert error.value.reason == reason
 
@@ -187,7 +187,7 @@ def test_a_system_opens_the_first_question_behind_its_images() -> None:
     ],
 )
 def test_an_image_lies_in_its_folder_or_the_row_leaves(name: str, reason: str, folder: Path) -> None:
-    with pytest.raises(Unsound) as error:
+    with pytest.raises(InvalidRow) as error:
         conversation.located(name, str(folder))
     assert error.value.reason == reason
     assert conversation.located("0.jpg", str(folder)) == str(folder / "0.jpg")

@@ -17,7 +17,7 @@ from PIL import Image
 
 import mminstruct
 from mminstruct.bench.sets import FileSet
-from mminstruct.export.row import Unsound, check_image
+from mminstruct.export.row import InvalidRow, check_image
 from mminstruct.models.transcript import Unanswerable, picture
 from mminstruct.readers import evaluation
 from mminstruct.readers.container import BadImage
@@ -68,7 +68,7 @@ DOORS: dict[str, Callable[[bytes, Path], Image.Image]] = {
     "benchmark": benched,
     "evaluation": evaluated,
 }
-REFUSALS = (BadImage, Unanswerable, Unsound)
+REFUSALS = (BadImage, Unanswerable, InvalidRow)
 
 
 def turned() -> bytes:

@@ -18,13 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mminstruct.readers.text import Unreadable
-from mminstruct.sources import archive, folder, parquet, urls
+from mminstruct.sources.archive import TarSource
 from mminstruct.sources.fetch import Reach
-from mminstruct.sources.layout import layout, listing
-from mminstruct.sources.place import Place, Shard, look
+from mminstruct.sources.folder import FolderSource
+from mminstruct.sources.layout import LAYOUTS, account
+from mminstruct.sources.listing import Listing, list_path
 from mminstruct.sources.sample import Sample
+from mminstruct.sources.source import ImageSource, Options, Shard
 from mminstruct.stage import UNIT, Drop, Unit
 from tests.sources.badworld import good_archive, jpeg
+from tests.sources.kinds import chosen
 
 COUNTED = (
     "member_ignored", "directory", "sidecar_repeated", "sidecar_ambiguous", "sidecar_of_drop", "sidecar_late",
@@ -71,28 +74,19 @@ ENDINGS = st.sampled_from(
 NAMES = st.builds(lambda *pieces: "".join(pieces), FOLDERS, BASES, ENDINGS)
 
 
-def shards_of(place: Place, kind: str, rule: Any) -> list[Shard]:
-    return {
-        "tar": lambda: archive.shards(place), "folder": lambda: folder.shards(place, rule, 3, "all"),
-        "parquet": lambda: parquet.shards(place), "urls": lambda: urls.shards(place, 2),
-    }[kind]()  # fmt: skip
+def source_of(kind: str, listing: Listing, rule: Any = "last", group: int = 3) -> ImageSource:
+    options = Options(
+        name="all", rule=rule, group=group, member_bytes=1 << 20, reach=Reach(seconds=1), concurrency=2
+    )  # fmt: skip
+    return LAYOUTS[kind](listing, options)
 
 
-def read(place: Place, kind: str, shard: Shard, rule: Any) -> list[Sample | Drop]:
-    return list({
-        "tar": lambda: archive.read(place, shard, rule, 1 << 20),
-        "folder": lambda: folder.read(place, shard, rule, 1 << 20, False),
-        "parquet": lambda: parquet.read(place, shard, (), 1 << 20),
-        "urls": lambda: urls.read(place, shard, ("url",), ("image",), Reach(seconds=1), 2),
-    }[kind]())  # fmt: skip
-
-
-def members(place: Place, kind: str, shard: Shard) -> int:
+def members(listing: Listing, kind: str, shard: Shard) -> int:
     """How many members a shard holds, counted by another way than it is read."""
-    path = place.files[shard.files[0]].path
+    path = listing.files[shard.files[0]].path
     if kind == "tar":
         beside = [name for name in shard.files if name.endswith(".parquet")]
-        alone = sum(pq.read_table(place.files[name].path).num_rows for name in beside)
+        alone = sum(pq.read_table(listing.files[name].path).num_rows for name in beside)
         with tarfile.open(path) as found:
             return int(len(found.getmembers()) + alone)
     if kind == "folder":
@@ -106,10 +100,11 @@ def members(place: Place, kind: str, shard: Shard) -> int:
     else:
         lines = [line for line in Path(path).read_bytes().split(b"\n") if line.strip()]
         rows = len(lines) - (not path.endswith(".txt"))
-    return int(min(rows, shard.rows[1]) - shard.rows[0])
+    start, stop = shard.rows or (0, rows)
+    return int(min(rows, stop) - start)
 
 
-@pytest.mark.parametrize("kind", ["tar", "folder", "parquet", "urls"])
+@pytest.mark.parametrize("kind", LAYOUTS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(NAMES, st.integers(0, 4), min_size=1, max_size=14), st.sampled_from(["last", "first"]))
 def test_listed_is_read_plus_passed_by_and_members_are_kept_plus_dropped(
@@ -120,9 +115,9 @@ def test_listed_is_read_plus_passed_by_and_members_are_kept_plus_dropped(
             path = Path(root, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content(name, seed))
-        place = look(root)
-        shards = shards_of(place, kind, rule)
-        found = listing(place, shards)
+        source = source_of(kind, list_path(root), rule, group=2 if kind == "urls" else 3)
+        shards = source.shards()
+        found = account(source.listing, shards)
         there = sum(len(names) for _, _, names in os.walk(root))
         assert found["files"] == there == found["read"] + sum(found["passed"].values())
         if kind == "folder":
@@ -131,7 +126,7 @@ def test_listed_is_read_plus_passed_by_and_members_are_kept_plus_dropped(
             unit = Unit(table="ingest", key=shard.name)
             token = UNIT.set(unit)
             try:
-                out = read(place, kind, shard, rule)
+                out = list(source.read(shard))
             except Unreadable:  # an empty archive, a list without addresses, a metadata table that names no files
                 continue
             finally:
@@ -144,7 +139,7 @@ def test_listed_is_read_plus_passed_by_and_members_are_kept_plus_dropped(
             counted = sum(unit.notes.get(name, 0) for name in COUNTED)
             counted += unit.notes.get("table_row_without_key", 0) + unit.notes.get("table_row_repeated", 0)
             of_tables = sum(" row " in one.id for one in out if isinstance(one, Drop)) if kind == "folder" else 0
-            assert len(out) + joined + counted - of_tables == members(place, kind, shard)
+            assert len(out) + joined + counted - of_tables == members(source.listing, kind, shard)
 
 
 def test_rows_of_metadata_join_are_repeated_or_are_drops(tmp_path: Path) -> None:
@@ -153,14 +148,10 @@ def test_rows_of_metadata_join_are_repeated_or_are_drops(tmp_path: Path) -> None
         (tmp_path / name).write_bytes(jpeg(len(name)))
     (tmp_path / "metadata.csv").write_bytes(METADATA + b".hidden.jpg,five\nsub/y.jpg,far\n")
     (tmp_path / "sub/metadata.jsonl").write_text('{"file_name": "y.jpg", "text": "near"}\n{"file_name": \n')
-    place = look(str(tmp_path))
+    source = source_of("folder", list_path(str(tmp_path)), group=1)
     unit = Unit(table="ingest", key="all")
     token = UNIT.set(unit)
-    out = [
-        one
-        for shard in folder.shards(place, "last", 1, "all")
-        for one in folder.read(place, shard, "last", 1 << 20, False)
-    ]
+    out = [one for shard in source.shards() for one in source.read(shard)]
     UNIT.reset(token)
     assert {one.member: one.row.get("text") for one in out if isinstance(one, Sample)} == {
         "x.jpg": "one", "caf\u00e9.jpg": "two", "sub/y.jpg": "near", "z.jpg": None,
@@ -181,9 +172,9 @@ def test_rows_of_metadata_join_are_repeated_or_are_drops(tmp_path: Path) -> None
 def test_a_metadata_table_that_names_no_files_fails_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(jpeg(1))
     (tmp_path / "metadata.csv").write_text("name,text\nx.jpg,one\n")
-    place = look(str(tmp_path))
+    source = FolderSource(list_path(str(tmp_path)), Options())
     with pytest.raises(ValueError, match=r"metadata\.csv names no files: give it a column file_name"):
-        list(folder.read(place, folder.shards(place, "last", 9, "all")[0], "last", 1 << 20, False))
+        list(source.read(source.shards()[0]))
 
 
 def test_rows_beside_an_archive_join_are_repeated_or_are_drops(tmp_path: Path) -> None:
@@ -192,11 +183,11 @@ def test_rows_beside_an_archive_join_are_repeated_or_are_drops(tmp_path: Path) -
         key = found.getmembers()[0].name.rpartition(".")[0].rpartition("/")[2]
     keys = [key, key, None, "ghost"]
     pq.write_table(pa.table({"key": keys, "text": ["a", "b", "c", "d"]}), tmp_path / "0.parquet")
-    place = look(str(tmp_path))
-    (shard,) = archive.shards(place)
+    source = TarSource(list_path(str(tmp_path)), Options())
+    (shard,) = source.shards()
     unit = Unit(table="ingest", key="0")
     token = UNIT.set(unit)
-    out = list(archive.read(place, shard, "last", 1 << 20))
+    out = list(source.read(shard))
     UNIT.reset(token)
     assert [one.row["text"] for one in out if isinstance(one, Sample)] == ["a"]
     assert [one.id for one in out if isinstance(one, Drop)] == ["ghost (listed)"]
@@ -205,19 +196,19 @@ def test_rows_beside_an_archive_join_are_repeated_or_are_drops(tmp_path: Path) -
     }  # fmt: skip
     (tmp_path / "0.parquet").write_bytes(b"torn")
     with pytest.raises(ValueError, match="no whole Parquet file"):
-        list(archive.read(look(str(tmp_path)), shard, "last", 1 << 20))
+        list(source.read(shard))
 
 
 def test_auto_takes_the_layout_of_the_first_table_that_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "0.parquet").write_bytes(b"torn")
-    assert layout(look(str(tmp_path)), (), ()) == "parquet"
+    assert chosen(list_path(str(tmp_path))) == "parquet"
     pq.write_table(pa.table({"url": ["http://x/1.jpg"]}), tmp_path / "1.parquet")
-    assert layout(look(str(tmp_path)), (), ()) == "urls"
+    assert chosen(list_path(str(tmp_path))) == "urls"
     pq.write_table(pa.table({"image": ["http://x/1.jpg"]}), tmp_path / "1.parquet")
-    assert layout(look(str(tmp_path)), (), ()) == "urls"
+    assert chosen(list_path(str(tmp_path))) == "urls"
     pq.write_table(pa.table({"image": ["aGVsbG8="]}), tmp_path / "1.parquet")
-    assert layout(look(str(tmp_path)), (), ()) == "parquet"
+    assert chosen(list_path(str(tmp_path))) == "parquet"
     pq.write_table(pa.table({"link": ["http://x/1.jpg"], "a": [1]}), tmp_path / "1.parquet")
-    with pytest.raises(ValueError, match=r"columns\.image=NAME or columns\.url=NAME; there are link, a"):
-        layout(look(str(tmp_path)), (), ())
-    assert layout(look(str(tmp_path)), (), ("link",)) == "urls"
+    with pytest.raises(ValueError, match=r"columns\.image=NAME or columns\.url=NAME; their columns: link, a"):
+        chosen(list_path(str(tmp_path)))
+    assert chosen(list_path(str(tmp_path)), url="link") == "urls"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mminstruct.sources import sample
-from mminstruct.sources.sample import Gather, Names, Rule, Sample, slugs
+from mminstruct.sources.sample import Names, Rule, Sample, SampleAssembler, slugs
 from mminstruct.stage import UNIT, Drop, Unit
 from tests.sources.badworld import jpeg
 
@@ -19,7 +19,7 @@ JPEG = jpeg(1)[:200]
 def gather(
     members: Iterable[tuple[str, bytes]], rule: Rule = "last", limit: int = 10_000, one_image: bool = True
 ) -> list[Sample | Drop]:
-    found = Gather(rule, limit, one_image=one_image)
+    found = SampleAssembler(rule, limit, one_image=one_image)
     out: list[Sample | Drop] = []
     for where, (name, data) in enumerate(members):
         out += found.add(name, where, len(data), data if found.wanted(name, len(data)) else None)

@@ -14,10 +14,12 @@ import pytest
 
 from mminstruct.readers import table
 from mminstruct.readers.text import BadRow, Unreadable, good
-from mminstruct.sources import parquet, urls
 from mminstruct.sources.fetch import Reach
-from mminstruct.sources.place import look
+from mminstruct.sources.listing import list_path
+from mminstruct.sources.parquet import ParquetSource
 from mminstruct.sources.sample import Sample, ShardError
+from mminstruct.sources.source import ImageSource, Options
+from mminstruct.sources.urls import UrlSource
 from mminstruct.stage import Drop
 from tests.sources.badworld import encode, jpeg, photo
 from tests.sources.web import serve
@@ -31,7 +33,7 @@ def web() -> Iterator[str]:
 
 
 def fs(path: Path) -> Any:
-    return look(str(path)).fs
+    return list_path(str(path)).fs
 
 
 @pytest.fixture(params=["csv", "tsv", "jsonl", "parquet"])
@@ -84,9 +86,12 @@ def test_broken_lines_are_named(tmp_path: Path) -> None:
         list(good(table.rows(fs(path), str(path)), str(path)))
 
 
-def read(path: Path, *names: str) -> list[Sample | Drop]:
-    place = look(str(path))
-    return [one for shard in parquet.shards(place) for one in parquet.read(place, shard, names, 1 << 20)]
+def everything(source: ImageSource) -> list[Sample | Drop]:
+    return [one for shard in source.shards() for one in source.read(shard)]
+
+
+def read(path: Path, **columns: str) -> list[Sample | Drop]:
+    return everything(ParquetSource(list_path(str(path)), Options(columns=columns, member_bytes=1 << 20)))
 
 
 def test_hugging_face_images_and_plain_bytes_are_found(tmp_path: Path) -> None:
@@ -114,7 +119,7 @@ def test_hugging_face_images_and_plain_bytes_are_found(tmp_path: Path) -> None:
     (only,) = read(tmp_path / "plain.parquet")
     assert isinstance(only, Sample)
     assert (only.data, only.row) == (jpeg(3), {"text": "t"})
-    (named,) = read(tmp_path / "plain.parquet", "mask")
+    (named,) = read(tmp_path / "plain.parquet", image="mask")
     assert isinstance(named, Sample)
     assert named.data == b"m"
 
@@ -182,12 +187,12 @@ def test_a_large_value_is_not_copied_for_each_row_that_points_at_it(tmp_path: Pa
     bomb(tmp_path / "text.parquet", "a" * (40 << 20), 300, image=[jpeg(1)] * 300)
     code = """
 import resource, sys
-from mminstruct.sources import parquet
-from mminstruct.sources.place import look
-place = look(sys.argv[1])
-(shard,) = parquet.shards(place)
+from mminstruct.sources import Options, list_path
+from mminstruct.sources.parquet import ParquetSource
+source = ParquetSource(list_path(sys.argv[1]), Options(member_bytes=1 << 20))
+(shard,) = source.shards()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-count = sum(1 for _ in parquet.read(place, shard, (), 1 << 20))
+count = sum(1 for _ in source.read(shard))
 print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     for name in ("bomb.parquet", "text.parquet"):
@@ -205,10 +210,15 @@ def test_a_table_without_images_says_what_to_name(tmp_path: Path) -> None:
         read(tmp_path / "none.parquet")
 
 
-def fetched(path: Path, size: int = 100, *names: str) -> Iterator[list[Sample | Drop]]:
-    place = look(str(path))
-    for shard in urls.shards(place, size):
-        yield list(urls.read(place, shard, names or ("url",), ("image",), Reach(private=True, seconds=5), 4))
+def listed_in(path: Path, size: int = 100) -> UrlSource:
+    options = Options(group=size, reach=Reach(private=True, seconds=5), concurrency=4)
+    return UrlSource(list_path(str(path)), options)
+
+
+def fetched(path: Path, size: int = 100) -> Iterator[list[Sample | Drop]]:
+    source = listed_in(path, size)
+    for shard in source.shards():
+        yield list(source.read(shard))
 
 
 def test_a_list_of_addresses_comes_in_order_with_a_status_for_each_row(web: str, tmp_path: Path) -> None:
@@ -249,22 +259,19 @@ def test_a_list_that_cannot_be_read_fails_its_own_shard_and_no_other(web: str, t
     (tmp_path / "b.csv").write_text("url,url\n1,2\n")
     (tmp_path / "c.parquet").write_bytes(b"torn")
     (tmp_path / "README.txt").write_text("not a list\n")
-    place = look(str(tmp_path))
-    shards = {shard.name: shard for shard in urls.shards(place, 10)}
+    source = listed_in(tmp_path)
+    shards = {shard.name: shard for shard in source.shards()}
     assert list(shards) == ["a.csv:00000000", "b.csv:00000000", "c.parquet:00000000"]
-    reach = Reach(private=True, seconds=5)
-    assert len(list(urls.read(place, shards["a.csv:00000000"], ("url",), (), reach, 2))) == 1
+    assert len(list(source.read(shards["a.csv:00000000"]))) == 1
     for name in ("b.csv", "c.parquet"):
         with pytest.raises(Unreadable, match=name):
-            list(urls.read(place, shards[f"{name}:00000000"], ("url",), (), reach, 2))
+            list(source.read(shards[f"{name}:00000000"]))
 
 
 def test_a_column_of_images_may_hold_addresses_or_base64(web: str, tmp_path: Path) -> None:
     packed = base64.b64encode(jpeg(2)).decode()
     (tmp_path / "list.tsv").write_text(f"image\ttext\n{web}/photo/1\tone\n{packed}\ttwo\n1.jpg\tthree\n")
-    place = look(str(tmp_path))
-    (shard,) = urls.shards(place, 10)
-    first, second, third = urls.read(place, shard, ("url",), ("image",), Reach(private=True, seconds=5), 2)
+    first, second, third = everything(listed_in(tmp_path))
     assert isinstance(first, Sample)
     assert isinstance(second, Sample)
     assert (first.data, second.data, second.row) == (jpeg(1), jpeg(2), {"text": "two"})

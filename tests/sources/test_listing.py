@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
 from mminstruct.microworld import shards as world
-from mminstruct.sources import archive, folder
-from mminstruct.sources.layout import layout, listing
-from mminstruct.sources.place import HIDDEN, NO_FILE, SYSTEM, TRUTH, UNFINISHED, look
+from mminstruct.sources.archive import TarSource
+from mminstruct.sources.facts import facts
+from mminstruct.sources.folder import FolderSource
+from mminstruct.sources.layout import account
+from mminstruct.sources.listing import HIDDEN, NO_FILE, SYSTEM, TRUTH, UNFINISHED, Listing, list_path
+from mminstruct.sources.source import Options, Shard
 from tests.sources.badworld import good_archive, jpeg
+from tests.sources.kinds import chosen
 
 
 def lay(root: Path, *names: str) -> None:
@@ -19,9 +24,22 @@ def lay(root: Path, *names: str) -> None:
         (root / name).write_bytes(jpeg(1))
 
 
+def archives(listing: Listing) -> list[Shard]:
+    return TarSource(listing, Options()).shards()
+
+
+def groups(folder: Path) -> list[Shard]:
+    return FolderSource(list_path(str(folder)), Options(group=4, name="all")).shards()
+
+
 def test_images_come_in_whatever_their_folder_is_called(tmp_path: Path) -> None:
     lay(tmp_path, "_DSC0001.jpg", "_edited/b.jpg", "truth/c.jpg", "__pycache__/d.jpg")
-    assert sorted(look(str(tmp_path)).files) == ["_DSC0001.jpg", "__pycache__/d.jpg", "_edited/b.jpg", "truth/c.jpg"]
+    assert sorted(list_path(str(tmp_path)).files) == [
+        "_DSC0001.jpg",
+        "__pycache__/d.jpg",
+        "_edited/b.jpg",
+        "truth/c.jpg",
+    ]
 
 
 def test_what_is_no_data_is_passed_by_and_counted(tmp_path: Path) -> None:
@@ -38,28 +56,28 @@ def test_what_is_no_data_is_passed_by_and_counted(tmp_path: Path) -> None:
     )
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").symlink_to(tmp_path / "b")
-    place = look(str(tmp_path))
-    assert list(place.files) == ["a.jpg"]
-    assert place.passed == {
+    listing = list_path(str(tmp_path))
+    assert list(listing.files) == ["a.jpg"]
+    assert listing.passed == {
         ".git/e.jpg": HIDDEN, "b/.f.jpg": HIDDEN, ".DS_Store": SYSTEM, "b/._a.jpg": SYSTEM, "__MACOSX/a.jpg": SYSTEM,
         "b/_SUCCESS": SYSTEM, "Thumbs.db": SYSTEM, "pipe.jpg": NO_FILE, "folder.jpg": NO_FILE,
     }  # fmt: skip
-    assert list(look(str(tmp_path / "b/.f.jpg")).files) == [".f.jpg"], "a file that is given by its name is read"
+    assert list(list_path(str(tmp_path / "b/.f.jpg")).files) == [".f.jpg"], "a file that is given by its name is read"
 
 
 def test_the_truth_of_a_drawn_world_is_known_by_its_content(tmp_path: Path) -> None:
     world.write("coco", tmp_path, 1)
-    assert look(str(tmp_path)).passed == {"_truth/scenes.jsonl": TRUTH}
+    assert list_path(str(tmp_path)).passed == {"_truth/scenes.jsonl": TRUTH}
     (tmp_path / "_truth/scenes.jsonl").write_text('{"url": "http://x/1.jpg"}\n')
-    assert look(str(tmp_path)).passed == {}
+    assert list_path(str(tmp_path)).passed == {}
 
 
 def test_unfinished_archives_and_tables_are_passed_by_and_counted(tmp_path: Path) -> None:
     lay(tmp_path, "0.tar", "_temporary/1.tar", "_2.tar")
-    place = look(str(tmp_path))
-    assert [shard.name for shard in archive.shards(place)] == ["0.tar"]
-    assert listing(place, archive.shards(place))["passed"] == {UNFINISHED: 2}
-    assert [shard.name for shard in archive.shards(look(str(tmp_path / "_2.tar")))] == ["_2.tar"]
+    listing = list_path(str(tmp_path))
+    assert [shard.name for shard in archives(listing)] == ["0.tar"]
+    assert account(listing, archives(listing))["passed"] == {UNFINISHED: 2}
+    assert [shard.name for shard in archives(list_path(str(tmp_path / "_2.tar")))] == ["_2.tar"]
 
 
 def test_what_the_layout_does_not_read_is_counted_with_the_way_to_read_it(tmp_path: Path) -> None:
@@ -75,8 +93,8 @@ def test_what_the_layout_does_not_read_is_counted_with_the_way_to_read_it(tmp_pa
         "x.npy",
         "y.\x1b[2J",
     )
-    place = look(str(tmp_path))
-    assert listing(place, archive.shards(place)) == {
+    listing = list_path(str(tmp_path))
+    assert account(listing, archives(listing)) == {
         "files": 9, "shards": 1, "read": 2,
         "passed": {
             "no image by its name: .json": 1, "Parquet file: read it by layout=parquet, or layout=urls": 1,
@@ -88,23 +106,23 @@ def test_what_the_layout_does_not_read_is_counted_with_the_way_to_read_it(tmp_pa
 
 def test_one_file_and_a_pattern_are_places_too(tmp_path: Path) -> None:
     lay(tmp_path, "x/1.tar", "x/2.tar", "y/1.tar", "x/notes.txt")
-    assert list(look(str(tmp_path / "x/1.tar")).files) == ["1.tar"]
-    assert list(look(str(tmp_path / "*/1.tar")).files) == ["x/1.tar", "y/1.tar"]
-    assert list(look(f"file://{tmp_path}/x/*.tar").files) == ["1.tar", "2.tar"]
+    assert list(list_path(str(tmp_path / "x/1.tar")).files) == ["1.tar"]
+    assert list(list_path(str(tmp_path / "*/1.tar")).files) == ["x/1.tar", "y/1.tar"]
+    assert list(list_path(f"file://{tmp_path}/x/*.tar").files) == ["1.tar", "2.tar"]
 
 
 def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path: Path) -> None:
     lay(tmp_path, "set[1]/a.jpg")
-    assert list(look(str(tmp_path / "set[1]")).files) == ["a.jpg"]
+    assert list(list_path(str(tmp_path / "set[1]")).files) == ["a.jpg"]
 
 
 def test_a_remote_place_is_listed_like_a_local_one() -> None:
     fs = fsspec.filesystem("memory")
     fs.pipe({"/collection/000.tar": good_archive(), "/collection/_tmp/001.tar": b"x", "/collection/.x.tar": b"x"})
-    place = look("memory://collection")
-    assert place.finished(".tar") == ["000.tar"]
-    assert place.passed == {".x.tar": HIDDEN}
-    assert layout(place, (), ()) == "tar"
+    listing = list_path("memory://collection")
+    assert listing.finished(".tar") == ["000.tar"]
+    assert listing.passed == {".x.tar": HIDDEN}
+    assert chosen(listing) == "tar"
     fs.rm("/collection", recursive=True)
 
 
@@ -119,7 +137,7 @@ def test_a_remote_place_is_listed_like_a_local_one() -> None:
 )
 def test_the_layout_is_told_by_what_lies_there(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
     lay(tmp_path, *names)
-    assert layout(look(str(tmp_path)), (), ()) == expected
+    assert chosen(list_path(str(tmp_path))) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,22 +149,25 @@ def test_a_place_without_images_is_refused_with_what_was_looked_for(
 ) -> None:
     lay(tmp_path, *names)
     with pytest.raises(ValueError, match=message):
-        layout(look(str(tmp_path)), (), ())
+        chosen(list_path(str(tmp_path)))
     with pytest.raises(ValueError, match="does not exist"):
-        look(str(tmp_path / "nowhere"))
+        list_path(str(tmp_path / "nowhere"))
 
 
 def test_groups_of_a_folder_never_part_an_image_from_its_sidecars(tmp_path: Path) -> None:
     lay(tmp_path, *(f"{key}.{kind}" for key in range(10) for kind in ("jpg", "json", "txt")), "sub/1.jpg")
-    shards = folder.shards(look(str(tmp_path)), "last", 4, "all")
+    shards = groups(tmp_path)
     assert [len(shard.files) for shard in shards] == [6, 6, 6, 6, 6, 1]
     for shard in shards[:-1]:
         assert len({name.split(".")[0] for name in shard.files}) == 2
 
 
 def test_a_group_tells_when_a_file_of_it_changed(tmp_path: Path) -> None:
+    def now() -> dict[str, Any]:
+        return facts(list_path(str(tmp_path)), groups(tmp_path)[0])
+
     lay(tmp_path, "1.jpg", "2.jpg")
-    before = folder.shards(look(str(tmp_path)), "last", 4, "all")[0].facts
-    assert folder.shards(look(str(tmp_path)), "last", 4, "all")[0].facts == before
+    before = now()
+    assert now() == before
     (tmp_path / "2.jpg").write_bytes(b"another")
-    assert folder.shards(look(str(tmp_path)), "last", 4, "all")[0].facts != before
+    assert now() != before

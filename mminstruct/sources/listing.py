@@ -1,4 +1,4 @@
-"""What lies at a path: files by their names relative to it, on a disk or at any fsspec URL."""
+"""A listing of a path: its files by their names relative to it, on a local disk or at any fsspec URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import fsspec
 
 from mminstruct.content import ETAGS, LITTER
 from mminstruct.files import below
-from mminstruct.files import info as look_at
+from mminstruct.files import info as info_of
 
 TARS = (".tar", ".tar.gz", ".tgz")
 TABLES = (".csv", ".tsv", ".jsonl", ".txt", ".parquet")
@@ -24,7 +24,7 @@ NO_FILE = "no regular file: a pipe, a device, a link to a folder"
 
 _SYSTEM = re.compile(rf"(?:^|/)(?:{LITTER}|__MACOSX/.*|_(?:SUCCESS|committed_\d+|started_\d+))$", re.I)
 _SCENE = re.compile(rb'\{"image_id": "[0-9a-f]{16}", "file": ')
-"""How each line of a drawn world's truth begins (``microworld/shards.py``)."""
+"""The beginning of each line of a drawn world's ground truth (``microworld/shards.py``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,80 +35,63 @@ class File:
     size: int
     """Bytes."""
     stamp: str
-    """ETag where the store has one, else when it was last changed."""
+    """Its ETag if the store has one, else its modification time."""
     link: bool
-    """Whether it is a symbolic link, or no regular file."""
+    """Whether it is a symbolic link or no regular file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """One unit of reading."""
-
-    name: str
-    """Relative to the place; different for each shard."""
-    files: tuple[str, ...]
-    """Names in the place that it is read from."""
-    facts: dict[str, Any]
-    """By which a change under its name is seen."""
-    rows: tuple[int, int] = (0, -1)
-    """Range of rows, for tables."""
-    tables: tuple[str, ...] = ()
-    """Metadata tables of which this shard, and no other, reports the rows that name no image."""
-    read_from: tuple[str, ...] = ()
-    """Names of all files whose content decides its rows: ``files``, and tables and sidecars beside them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A listed path. Every file that was listed is in ``files`` or in ``passed``."""
+class Listing:
+    """All files at a path. Each is either in ``files`` or in ``passed``."""
 
     fs: Any
     url: str
     files: dict[str, File] = field(repr=False)
-    """By name relative to the path, sorted."""
+    """By name relative to the path, in the order of the names."""
     passed: dict[str, str] = field(default_factory=dict, repr=False)
-    """Files that no layout reads, by name: why."""
+    """Files that no source reads: name to reason."""
     single: bool = False
-    """Whether the path is one file."""
+    """Whether the path is that of one file."""
 
     def named(self, *endings: str) -> list[str]:
-        """Files that end so."""
+        """Names that end in one of *endings*, which are in lower case."""
         return [name for name in self.files if name.lower().endswith(endings)]
 
     def finished(self, *endings: str) -> list[str]:
-        """Archives and tables that end so, without those under a name that begins with ``_``, unless it was given."""
+        """``named`` without names that begin with ``_``; the path of a single file may begin so."""
         return [name for name in self.named(*endings) if self.single or not unfinished(name)]
 
 
 def unfinished(name: str) -> bool:
-    """Whether a piece of the path begins with ``_``: Hadoop's and Spark's mark of what is not to be read as a table."""
+    """Whether a part of the path begins with ``_``, as Hadoop and Spark name what is not to be read as a table."""
     return any(piece.startswith("_") for piece in name.split("/"))
 
 
-def look(url: str) -> Place:
-    """List *url*: a folder with all below it, one file, or a pattern.
+def list_path(url: str) -> Listing:
+    """List *url*: a folder with all folders below it, one file, or a pattern.
 
-    Passed by are hidden files, what operating systems and programs leave behind, and the truth of a drawn world. One
-    file that is given by its name is never passed by.
+    Not data are hidden files, files that operating systems and programs write, and the ground truth of a drawn world;
+    they go to ``passed``. One file that is given by its name is always data.
 
     Raises:
-        ValueError: there is nothing.
+        ValueError: nothing is there.
+        Unreachable: the store does not answer.
     """
     fs, path = fsspec.core.url_to_fs(url)
     path = path.rstrip("/") or "/"
     fs.invalidate_cache()
     single = False
-    if glob.has_magic(path) and look_at(fs, path) is None:
+    if glob.has_magic(path) and info_of(fs, path) is None:
         pieces = path.split("/")
         fixed = next(index for index, piece in enumerate(pieces) if glob.has_magic(piece))
         root, found = "/".join(pieces[:fixed]), fs.glob(path, detail=True)
         found = {name: info for name, info in found.items() if info["type"] != "directory"}
-    elif (look_at(fs, path) or {}).get("type") == "file":
+    elif (info_of(fs, path) or {}).get("type") == "file":
         root, found, single = path.rpartition("/")[0], {path: fs.info(path)}, True
     else:
         root, found = path, below(fs, path)
     if not found:
-        state = "is empty" if look_at(fs, path) else "does not exist"
+        state = "is empty" if info_of(fs, path) else "does not exist"
         raise ValueError(f"path={url} {state}: give a folder, a file or a pattern such as data/*.tar")
     files, passed = {}, {}
     for name, info in sorted(found.items()):
@@ -122,28 +105,28 @@ def look(url: str) -> Place:
         raise ValueError(
             f"path={url} lists {len(found)} files, of which {len(files) + len(passed)} have different names"
         )
-    return Place(fs, url, files, passed, single)
+    return Listing(fs, url, files, passed, single)
 
 
 def _never(fs: Any, relative: str, name: str, info: dict[str, Any]) -> str | None:
-    """Why a listed file is never data; None where it may be."""
+    """Why a listed file is never data; None if it may be."""
     if _SYSTEM.search(relative):
         return SYSTEM
     if any(piece.startswith(".") for piece in relative.split("/")):
         return HIDDEN
-    if _odd(info) and not (info.get("islink") and (look_at(fs, name) or {}).get("type") != "directory"):
+    if _odd(info) and not (info.get("islink") and (info_of(fs, name) or {}).get("type") != "directory"):
         return NO_FILE
     return TRUTH if relative.endswith("/scenes.jsonl") and _is_truth(fs, name) else None
 
 
 def _is_truth(fs: Any, path: str) -> bool:
-    """Whether ``mminstruct microworld`` wrote the file: known by its first line, not by its folder's name."""
+    """Whether ``mminstruct microworld`` wrote the file: its first line decides, not the name of its folder."""
     with fs.open(path, "rb") as opened:
         return _SCENE.match(opened.read(64)) is not None
 
 
 def collection(url: str) -> str:
-    """What a collection at *url* is called: the last piece of its path that is no pattern, however it is spelt."""
+    """Name of a collection at *url*: the last part of its absolute path that is no pattern."""
     protocol, path = fsspec.core.split_protocol(url)
     if protocol in (None, "file", "local"):
         path = os.path.abspath(os.path.expanduser(path))
