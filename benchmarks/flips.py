@@ -24,8 +24,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mminstruct import deletion
-from mminstruct.soundness import DAMAGED_COPY
-from mminstruct.status import as_json, standing, tables
+from mminstruct.integrity import DAMAGED_COPY
+from mminstruct.reader import manifests
+from mminstruct.status import as_json, table_statuses
 from mminstruct.store import Store
 
 KINDS = {"_receipts": "receipt", "_copies": "copy", "_dropped": "drops", "_deleted": "deletion", "_spent": "claim"}
@@ -39,19 +40,19 @@ def kind(path: Path) -> str:
 
 def checked(run: Path) -> str:
     """What ``status --verify`` says, or raises for."""
-    standings = standing(str(run), verify=True)
-    for stands in standings:
-        faults = [*stands.faults, *(note for note in stands.remarks if DAMAGED_COPY in note)]
+    statuses = table_statuses(str(run), verify=True)
+    for status in statuses:
+        faults = [*status.faults, *(note for note in status.remarks if DAMAGED_COPY in note)]
         if faults:
             raise OSError(faults[0])
-    return as_json(standings)
+    return as_json(statuses)
 
 
 def consumed(run: Path) -> str:
     """A digest of all that somebody who takes the run reads: rows, schemas, manifests, drops, settings."""
     store = Store(str(run))
     read = hashlib.sha256()
-    for name, facts in tables(store).items():
+    for name, facts in manifests(store).items():
         table = store.table(name)
         read.update(repr((name, facts, list(table.receipts().values()), table.failures())).encode())
         read.update(repr(list(table.dropped())).encode())

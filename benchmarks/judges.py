@@ -15,12 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lab import contest
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.bench.result import result
 from mminstruct.config import conf
 from mminstruct.engine.local import Local
-from mminstruct.microworld import contest
 from mminstruct.recipe import check
 from mminstruct.recipes import Bench
 from mminstruct.run import Run, claim, execute

@@ -49,10 +49,10 @@ async def load(case: Case, seconds: float, seed: int) -> tuple[float, float]:
         while loop.time() < seconds:
             tries = 0
             while True:
-                ticket = await limiter.enter(first=tries > 0)
+                ticket = await limiter.acquire(first=tries > 0)
                 answer = await capacity(Request(0, "POST", "/", {}, body, 0, loop.time()))
                 wait = float(answer.headers.get("retry-after", 0))
-                limiter.leave(ticket, "answered" if answer.status == 200 else "refused", wait=wait)
+                limiter.release(ticket, "answered" if answer.status == 200 else "refused", wait=wait)
                 if answer.status == 200:
                     break
                 tries += 1

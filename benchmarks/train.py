@@ -76,7 +76,7 @@ def script(out: Path, data: Path, steps: int) -> None:
     import torch
     import torch.distributed as dist
 
-    from mminstruct.training import zero
+    from mminstruct.training import deepspeed as ours
     from mminstruct.training.data import Collator, Records, read, save
     from mminstruct.training.llava import image_tokens
     from mminstruct.training.plan import Plan, shares
@@ -85,7 +85,7 @@ def script(out: Path, data: Path, steps: int) -> None:
     out.mkdir(parents=True)
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
     dist.init_process_group("gloo", init_method=f"file://{out}/meeting", rank=0, world_size=1)
-    zero.quiet()
+    ours.setup(gpu=False)
     import deepspeed
     from transformers import AutoProcessor, LlavaForConditionalGeneration
 
@@ -96,7 +96,7 @@ def script(out: Path, data: Path, steps: int) -> None:
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     model.model.vision_tower.requires_grad_(False)
     learns = [p for p in model.parameters() if p.requires_grad]
-    made = zero.settings(config, 2, gpu=False)
+    made = ours.settings(config, 2, gpu=False)
     engine, *_ = deepspeed.initialize(model=model, model_parameters=learns, config=made)
     table, facts = read(str(data), None)
     (out / "records").write_bytes(save(table))
@@ -120,11 +120,11 @@ def script(out: Path, data: Path, steps: int) -> None:
 
 def data(folder: Path) -> Path:
     """Conversations about drawn scenes: captions, short answers."""
-    from mminstruct.microworld import experiment
+    from lab import gain
 
     (folder / "none").mkdir(parents=True)
     (folder / "none" / "train.json").write_text("[]")
-    return experiment.write(folder / "data", folder / "none", 96) / "base.json"
+    return gain.write(folder / "data", folder / "none", 96) / "base.json"
 
 
 def main() -> None:

@@ -22,10 +22,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from lab.teach.exam import WORLD
+from lab.teach.llm import render_prompt
 from mminstruct.microworld.families import FAMILIES, lessons
 from mminstruct.microworld.scene import draw_scene
-from mminstruct.microworld.teach_exam import WORLD
-from mminstruct.microworld.teach_llm import render_prompt
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message
 

@@ -7,15 +7,14 @@ import textwrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mminstruct import schemas
+from mminstruct.reader import RunReader
 from mminstruct.readers.image import load
-from mminstruct.store import Store
 
 ROWS, SIDE, WIDTH = 6, 190, 720
 
 
 def main(run: str, to: str) -> None:
-    data = Store(run).table("export").dataset(schemas.EXPORT).to_table().to_pylist()
+    data = RunReader(run)["export"].to_arrow().to_pylist()
     chosen: list[dict] = []
     for row in data[:: max(1, len(data) // (4 * ROWS))]:  # spread over the table, nothing twice
         if not any(row[key] == other[key] for other in chosen for key in ("image_id", "instruction_id")):

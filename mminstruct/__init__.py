@@ -1,3 +1,69 @@
-"""mminstruct: image collections into visual instruction-tuning sets (MM-Instruct, arXiv 2406.19736)."""
+"""mminstruct: turns image collections into visual instruction-tuning data.
+
+    import mminstruct
+
+    run = mminstruct.open("runs/demo")     # tables by name, read when they are asked for
+    run["caption"].to_pandas()
+    run.show(id)                           # rows of an id with its picture, in a notebook
+
+To write a stage of your own, subclass ``Stage`` and list it in a ``Recipe``; see docs/library.md.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mminstruct.checksum import Damaged as Damaged
+    from mminstruct.library import OpenRun as OpenRun
+    from mminstruct.library import Shown as Shown
+    from mminstruct.library import open as open
+    from mminstruct.models.model import Model as Model
+    from mminstruct.reader import MissingTable as MissingTable
+    from mminstruct.reader import RunReader as RunReader
+    from mminstruct.reader import TableReader as TableReader
+    from mminstruct.recipe import Recipe as Recipe
+    from mminstruct.recipe import RecipeError as RecipeError
+    from mminstruct.run import DriftError as DriftError
+    from mminstruct.run import FailedUnits as FailedUnits
+    from mminstruct.schemas import column as column
+    from mminstruct.schemas import table as table
+    from mminstruct.stage import Drop as Drop
+    from mminstruct.stage import Made as Made
+    from mminstruct.stage import Read as Read
+    from mminstruct.stage import Rows as Rows
+    from mminstruct.stage import Stage as Stage
+    from mminstruct.stage import made as made
+    from mminstruct.stage import part as part
+    from mminstruct.stage import prompt as prompt
+    from mminstruct.stage import runtime as runtime
+    from mminstruct.stage import whole as whole
+    from mminstruct.status import TableStatus as TableStatus
+    from mminstruct.trace import Trace as Trace
+
+_WHERE = {
+    "checksum": ("Damaged",),
+    "library": ("OpenRun", "Shown", "open"),
+    "models.model": ("Model",),
+    "reader": ("MissingTable", "RunReader", "TableReader"),
+    "recipe": ("Recipe", "RecipeError"),
+    "run": ("DriftError", "FailedUnits"),
+    "schemas": ("column", "table"),
+    "stage": ("Drop", "Made", "Read", "Rows", "Stage", "made", "part", "prompt", "runtime", "whole"),
+    "status": ("TableStatus",),
+    "trace": ("Trace",),
+}
+"""Public names by module; imported when they are first used, so that ``import mminstruct`` stays fast."""
+_MODULES = {name: module for module, names in _WHERE.items() for name in names}
+__all__ = ["__version__", *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'mminstruct' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mminstruct.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -91,8 +91,8 @@ def main(words: Sequence[str] | None = None) -> int:
     quality.add_argument("run")
     quality.add_argument("--truth", nargs="+", default=[], metavar="DIR", help="folders written by `microworld`")
     quality.add_argument("--json", action="store_true")
-    quality.add_argument("--no-models", action="store_true", help="skip measures that need the run's CLIP and answerer")
-    quality.add_argument("--ablations", metavar="FILE", help="a page of ablations to append to the report")
+    quality.add_argument("--no-models", action="store_true", help="skip measures that load the run's models")
+    quality.add_argument("--ablations", metavar="FILE", help="page of `python -m lab.ablations` to append")
     given = parser.parse_args(words)
     command: Callable[[argparse.Namespace], int] = globals()[f"_{given.command.replace('-', '_')}"]
     try:
@@ -113,13 +113,13 @@ def _status(given: argparse.Namespace) -> int:
     from mminstruct import deletion, status
     from mminstruct.store import Store
 
-    standings = status.standing(given.run, verify=given.verify)
-    say(status.as_json(standings) if given.json else status.as_text(standings))
-    if status.unsound(standings):
+    statuses = status.table_statuses(given.run, verify=given.verify)
+    say(status.as_json(statuses) if given.json else status.as_text(statuses))
+    if status.all_faults(statuses):
         return job.EXIT_ERROR
     if not given.json and (gone := deletion.as_text(Store(given.run))):
         say(gone)
-    return job.EXIT_FAILED if status.incomplete(standings) else 0
+    return job.EXIT_FAILED if status.incomplete(statuses) else 0
 
 
 def _trace(given: argparse.Namespace) -> int:
@@ -230,7 +230,7 @@ def _microworld(given: argparse.Namespace) -> int:
 
 
 def _microworld_report(given: argparse.Namespace) -> int:
-    from mminstruct.microworld import report
+    from mminstruct.quality import report
     from mminstruct.readers import text
 
     found = report.report(given.run, given.truth, models=not given.no_models)

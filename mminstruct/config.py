@@ -28,7 +28,7 @@ from mminstruct.checks import check_keys, check_pools, check_secrets
 from mminstruct.checksum import seal_text
 from mminstruct.conf_files import conf, read, seeds
 from mminstruct.engine.config import ENGINES, EngineConfig, check_placement
-from mminstruct.engine.serve import Service
+from mminstruct.engine.service import Service
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe, check, holders, roles, stage_types
 from mminstruct.recipes import RECIPES

@@ -1,11 +1,11 @@
-"""What lies at a path, as a count and one digest: identity is the content of files, not their place.
+"""Digests of files and folders: identity is their content, not their path.
 
-Names relative to the path and the SHA-256 of each file go into the digest; on a store that gives ETags, name, size and
-ETag. So a folder that was moved, copied or touched is the same, and one with a new file is not.
+The digest covers each file's relative name and SHA-256, or, on an object store with ETags, its name, size and ETag. So
+a folder that was moved, copied or touched has the same digest, and one with a new file has another.
 
-A file is read once, to be hashed; what was found of 8 MiB and more is kept in ``$XDG_CACHE_HOME/mminstruct/digests``
-(``~/.cache`` by default) and holds as long as size, inode, and times of change in nanoseconds are the same. Later looks
-cost one ``stat`` a file.
+Digests of 8 MiB or more are cached in ``$XDG_CACHE_HOME/mminstruct/digests`` (default ``~/.cache``). A cached digest is
+valid while the file's size, inode and times of change, in nanoseconds, are the same, so later calls cost one ``stat``
+per file.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from fsspec.implementations.local import LocalFileSystem
 from mminstruct.files import below, info
 
 ETAGS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c")
-"""Keys of ``fsspec``'s ``info`` under which stores give a digest of a file's content."""
+"""Keys of ``fsspec``'s ``info`` under which stores give a digest of a file."""
 LITTER = r"\._[^/]*|\.DS_Store|Thumbs\.db|desktop\.ini"
-"""Names of files that file browsers leave behind: a regular expression, in any case of letters."""
+"""Regular expression, ignoring case, for files that file browsers create."""
 _LITTER = re.compile(rf"(?:^|/)(?:{LITTER})$", re.I)
 _KEPT = 8 << 20
-"""Bytes from which digests are kept: hashing less again takes some 10 ms."""
+"""Smallest total size in bytes whose digests are cached: hashing less takes about 10 ms."""
 _SETTLED = 2.0
-"""Seconds after a file's last change from which a later change shows in its times: some file systems count seconds."""
+"""Seconds after which a further change gets another timestamp: some file systems store whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Files as they are: how many, and the digest of their names and bytes."""
+    """Number of files, and the digest of their names and bytes."""
 
     files: int
     digest: str
@@ -51,13 +51,14 @@ class Content:
 
 
 def look(path: str, *, hidden: bool = True) -> Content:
-    """What lies at *path*, a file or a folder with all below it, on a disk or at any fsspec URL.
+    """The content of *path*, a file or a folder with all below it, on a disk or at any fsspec URL.
 
     Args:
-        hidden: Whether names that begin with a dot count. What file browsers leave behind never does.
+        path: Local path or URL.
+        hidden: Whether to include names that begin with a dot. Files of file browsers are never included.
 
     Raises:
-        FileNotFoundError: there is nothing.
+        FileNotFoundError: nothing is at *path*.
         OSError: a file or folder cannot be read or listed; the message names it.
     """
     fs, root = fsspec.core.url_to_fs(path)
@@ -95,7 +96,7 @@ def hashes(paths: Iterable[str]) -> dict[str, str]:
 
 
 def _remote(fs: Any, facts: dict[str, Any]) -> str:
-    """Size and ETag of a file on a store, or the SHA-256 of its bytes where the store gives no ETag."""
+    """Size and ETag of a file on a store, or its SHA-256 if the store has no ETag."""
     tag = next((str(facts[name]).strip('"') for name in ETAGS if facts.get(name)), None)
     if tag is not None:
         return f"{facts.get('size')} {tag}"
@@ -107,7 +108,7 @@ def _remote(fs: Any, facts: dict[str, Any]) -> str:
 
 
 def _together(digests: dict[str, str]) -> Content:
-    """One digest of all; a single file's name does not count, as it was asked for by name."""
+    """One digest of all files; for a single file, *digests* has an empty name."""
     text = "\n".join(f"{name}\0{digest}" for name, digest in sorted(digests.items()))
     return Content(len(digests), hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16])
 
@@ -132,19 +133,20 @@ def _below(root: str) -> Iterator[str]:
 
 
 def walk(root: str, unlisted: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
-    """A local folder and each below it, with the names of what is no folder; links are followed, each folder once.
+    """A local folder and all below it, each with the names of its files; links are followed, each folder comes once.
 
     Args:
-        unlisted: called with the error of a folder that cannot be listed.
+        root: The folder.
+        unlisted: Called with the error for a folder that cannot be listed.
     """
     known: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=unlisted):
         here = os.stat(folder)
-        if (here.st_dev, here.st_ino) in known:  # by a link, perhaps one of a circle
+        if (here.st_dev, here.st_ino) in known:  # reached by a link, possibly in a cycle
             folders.clear()
             continue
         known.add((here.st_dev, here.st_ino))
-        folders.sort()  # or chance decides under which name a folder that has two is known
+        folders.sort()  # or the name of a folder with two paths would be random
         yield folder, names
 
 
@@ -154,7 +156,7 @@ def _sha256(path: str) -> str:
 
 
 def _notes(paths: Iterable[str]) -> Path:
-    """The file in which the digests of these very files are kept."""
+    """The cache file for exactly these paths."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256("\n".join(map(os.path.abspath, paths)).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return home / "mminstruct" / "digests" / f"{name}.json"
@@ -163,14 +165,12 @@ def _notes(paths: Iterable[str]) -> Path:
 def _load(where: Path) -> dict[str, list[Any]]:
     try:
         return dict(json.loads(where.read_bytes()))
-    except (OSError, ValueError):  # none yet, or unreadable: then the files are hashed
+    except (OSError, ValueError):  # no cache, or unreadable: the files are hashed
         return {}
 
 
 def _save(where: Path, found: dict[str, list[Any]]) -> None:
-    with contextlib.suppress(
-        OSError
-    ):  # no home folder, or it is full or read-only: the files are hashed again next time
+    with contextlib.suppress(OSError):  # no home folder, or full, or read-only: the files are hashed again next time
         where.parent.mkdir(parents=True, exist_ok=True)
         temporary = where.with_name(f".{where.name}.{uuid.uuid4().hex[:8]}")
         temporary.write_text(json.dumps(found))

@@ -1,9 +1,9 @@
-"""Deletion by id: a word in the run's folder that an image, a pair or an instruction must leave every later export.
+"""Deletion by id: tombstone files in the run's folder. Every later export leaves the ids out.
 
-    _deleted/20261121T153000Z-1f0c9a4e.json     {reason, time, ids: {id: kind}}, one a command, never changed
+    _deleted/20261121T153000Z-1f0c9a4e.json     {reason, time, ids: {id: kind}}, one per command, never changed
 
-The tables keep their rows: their receipts say what they hold, and other rows were made with them. To be rid of the
-bytes, remove the run.
+The tables keep their rows, since receipts hold their digests and other rows were made from them. To erase the bytes,
+remove the run.
 """
 
 from __future__ import annotations
@@ -13,46 +13,47 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mminstruct import schemas
 from mminstruct.checksum import Damaged, seal, unseal
+from mminstruct.reader import RunReader
 from mminstruct.store import Store
 
-KINDS = ("pair_id", "image_id", "instruction_id")
+_EXPORTED = "export"
+"""The table that `mminstruct export` writes out."""
 _FOLDER = "_deleted"
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """Why and when an id left."""
+    """Why and when an id was deleted."""
 
     kind: str
-    """One of ``KINDS``."""
+    """Name of a column that holds it: pair_id, image_id, instruction_id."""
     reason: str
     time: str
     """UTC, ISO 8601."""
 
 
 def delete(url: str, ids: Iterable[str], reason: str) -> dict[str, Deleted]:
-    """Leave word that *ids* are deleted; all of them or, where one is not of this run, none.
+    """Write a tombstone file for *ids*: for all of them or, if one is not in this run, for none.
 
     Returns:
         Those that were not deleted before.
 
     Raises:
         FileNotFoundError: there is no run.
-        LookupError: no table has such an id; it names the first few.
-        ValueError: no reason.
+        LookupError: no table has such an id; the message names the first few.
+        ValueError: *reason* is empty.
     """
     if not reason.strip():
-        raise ValueError("a deletion needs a reason: whoever finds the row gone will ask")
-    store, wanted = Store(url), sorted(set(ids))
-    kinds = _kinds(store, wanted)
+        raise ValueError("a deletion needs a reason, which exports and traces show: --reason")
+    wanted = sorted(set(ids))
+    run = RunReader(url)
+    store, kinds = run.store, _kinds(run, wanted)
     unknown = [id_ for id_ in wanted if id_ not in kinds]
     if unknown:
         raise LookupError(
@@ -71,15 +72,15 @@ def delete(url: str, ids: Iterable[str], reason: str) -> dict[str, Deleted]:
 
 
 def deleted(store: Store) -> dict[str, Deleted]:
-    """All that is deleted in a run, by id; the first deletion of an id counts.
+    """All deletions of a run, by id; the first deletion of an id counts.
 
     Raises:
-        Damaged: a file of deletions is not what was written, so it is unknown which ids must be left out.
+        Damaged: a tombstone file is not what was written, so it is unknown which ids must be left out.
     """
     found: dict[str, Deleted] = {}
     for name, data in sorted(store.read_many(_FOLDER, store.names(_FOLDER)).items()):
         where = store.show(_FOLDER, name)
-        mend = "restore it, or move it away and give its deletions again (`mminstruct delete`)"
+        mend = "restore it, or move it away and delete its ids again (`mminstruct delete`)"
         if not name.endswith(f"-{hashlib.sha256(data).hexdigest()[:8]}.json"):
             raise Damaged(f"{where} is not what was written (its SHA-256 is not that of its name): {mend}")
         facts = unseal(data, where, mend)
@@ -95,26 +96,49 @@ def as_text(store: Store) -> str:
         return ""
     kinds = Counter(one.kind.removesuffix("_id") for one in found.values())
     named = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in sorted(kinds.items()))
-    table = store.table("export").dataset(schemas.EXPORT)
-    left = table.count_rows(filter=reduce(or_, (pc.field(kind).isin(list(found)) for kind in KINDS)))
-    return f"deleted: {named}; later exports leave out {left} of {table.count_rows()} rows; the tables keep their bytes"
+    left_out, cut, rows = _effect(RunReader(store), found)
+    turns = f" and cut turns from {cut}" if cut else ""
+    return f"deleted: {named}; later exports leave out {left_out}{turns} of {rows} rows; the tables keep their bytes"
 
 
 def inherit(store: Store, base: Store) -> None:
-    """Take over the deletions of a run whose tables are taken over."""
+    """Copy the deletions of a run whose tables are reused."""
     for name in base.names(_FOLDER):
         store.copy_from(base, _FOLDER, name)
 
 
-def _kinds(store: Store, ids: list[str]) -> dict[str, str]:
-    """Which of *ids* the run's tables have, and as what."""
-    tables = {name: schema for name, schema in schemas.TABLES.items() if store.table(name).manifest() is not None}
-    if not tables:
-        raise FileNotFoundError(f"{store.url}: no run here: a run has a folder a table, with a manifest.json in it")
+def _effect(run: RunReader, found: dict[str, Deleted]) -> tuple[int, int, int]:
+    """Rows of the dataset that an export leaves out, those that it shortens, and all."""
+    left_out = cut = rows = 0
+    if _EXPORTED not in run:
+        return left_out, cut, rows
+    table, gone = run[_EXPORTED], pa.array(sorted(found), pa.string())
+    own, kinds = table.tagged("id", "parent"), sorted({one.kind for one in found.values()})
+    turns = {column: [kind for kind in kinds if column in table.lists(kind)] for column in table.schema.names}
+    turns = {column: kinds for column, kinds in turns.items() if kinds}
+
+    def is_gone(values: pa.Array) -> np.ndarray:
+        return np.asarray(pc.is_in(values, value_set=gone).to_numpy(zero_copy_only=False))
+
+    for batch in table.dataset().to_batches(columns=[*own, *turns]):
+        out, some = np.zeros(batch.num_rows, bool), np.zeros(batch.num_rows, bool)
+        for column in own:
+            out |= is_gone(batch[column])
+        for column, kinds in turns.items():
+            held, row_of = pc.list_flatten(batch[column]), pc.list_parent_indices(batch[column]).to_numpy()
+            dead = np.any([is_gone(pc.struct_field(held, kind)) for kind in kinds], axis=0)
+            some[row_of[dead]] = True
+            out |= some & (np.bincount(row_of[~dead], minlength=batch.num_rows) == 0)
+        left_out, cut, rows = left_out + int(out.sum()), cut + int((some & ~out).sum()), rows + batch.num_rows
+    return left_out, cut, rows
+
+
+def _kinds(run: RunReader, ids: list[str]) -> dict[str, str]:
+    """Which of *ids* the run's tables have, and in which column."""
     found: dict[str, str] = {}
-    for name, schema in tables.items():
-        for kind in (kind for kind in KINDS if kind in schema.names):
+    for table in run.values():
+        for kind in table.tagged("id", "parent", "member"):
             left = pa.array([id_ for id_ in ids if id_ not in found], pa.string())
-            scan = store.table(name).dataset(schema).scanner(columns=[kind], filter=pc.field(kind).isin(left))
+            scan = table.dataset().scanner(columns=[kind], filter=pc.field(kind).isin(left))
             found |= {id_: kind for batch in scan.to_batches() for id_ in batch[kind].to_pylist()}
     return found

@@ -126,8 +126,8 @@ def _measured(url: str, name: str, recipe: Recipe) -> _Measured | None:
     said = facts.get("config", {}).get("engine", {})
     if said.get("kind") == "local":
         return _Measured(url, manifest, receipts, 1)
-    entries = {key: {name: _entry(one) for name, one in (said.get(key) or {}).items()} for key in ("kinds", "pools")}
-    engine = EngineConfig(fused=said.get("fused", False), pool=_entry(said.get("pool") or {}), **entries)
+    kinds, named = ({name: _entry(one) for name, one in (said.get(key) or {}).items()} for key in ("kinds", "pools"))
+    engine = EngineConfig(fused=said.get("fused", False), pool=_entry(said.get("pool") or {}), kinds=kinds, pools=named)
     pool = next(pool for segment in pools(engine, recipe) for group, pool in segment if name in group)
     return _Measured(url, manifest, receipts, max(1, min(pool.in_flight, len(receipts) // pool.workers)))
 

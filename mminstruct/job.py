@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from mminstruct.terminal import log, say
 
 if TYPE_CHECKING:
-    from mminstruct.status import Standing
+    from mminstruct.status import TableStatus
 
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
 """Exit codes: an error (`status`: data is damaged or row counts are wrong), a bad configuration, failed units
@@ -111,17 +111,17 @@ def _side_by_side(command: str, jobs: list[_Job]) -> str:
 
 def _came_out(command: str, out: str) -> str:
     """A run's result so far, in a few words."""
-    from mminstruct.status import standing
+    from mminstruct.status import table_statuses
     from mminstruct.store import Store
-    from mminstruct.training import watch
+    from mminstruct.training import tracking
 
     if command == "train":
-        rows = watch.read(Store(out + "/train"))
+        rows = tracking.read(Store(out + "/train"))
         last = [next((f"{said} {row[key]:.4f}" for row in reversed(rows) if key in row), "") for key, said in
                 (("loss", "loss"), ("eval_loss", "held out"))]  # fmt: skip
         return ", ".join(filter(None, last))
     try:
-        last_table = standing(out)[-1]
+        last_table = table_statuses(out)[-1]
     except FileNotFoundError:
         return "no run"
     except OSError as error:  # a damaged file; its message names it
@@ -218,7 +218,7 @@ def _make(config: DictConfig) -> tuple[str, int]:
     from mminstruct import lease
     from mminstruct.progress import Progress
     from mminstruct.run import FailedUnits, claim, execute
-    from mminstruct.status import as_text, standing, unsound
+    from mminstruct.status import all_faults, as_text, table_statuses
 
     log()
     made, run = configuration.build(config, _folders())
@@ -236,16 +236,16 @@ def _make(config: DictConfig) -> tuple[str, int]:
             with Progress() as progress:
                 execute(run, engine, watch=progress.watch, begin=progress.begin, **how)
         except FailedUnits as error:
-            raise FailedUnits(f"{error}{_emptied(standing(made.out))}") from error
-    standings = standing(made.out)
-    say(as_text(standings))
+            raise FailedUnits(f"{error}{_emptied(table_statuses(made.out))}") from error
+    statuses = table_statuses(made.out)
+    say(as_text(statuses))
     say(f"\nDone: {made.out}")
-    return made.out, EXIT_ERROR if unsound(standings) else 0
+    return made.out, EXIT_ERROR if all_faults(statuses) else 0
 
 
-def _emptied(standings: list[Standing]) -> str:
+def _emptied(statuses: list[TableStatus]) -> str:
     """The first table that dropped all of its rows, if there is one: it causes the failures after it."""
-    first = next((stands for stands in standings if stands.units and not stands.kept), None)
+    first = next((one for one in statuses if one.units and not one.kept), None)
     if first is None:
         return ""
     if not first.taken:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live table on a terminal, plain log lines without one."""
+"""Progress of a run: a live table on a terminal, otherwise log lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mminstruct.run import Event
 from mminstruct.terminal import one_line, say
 
 _EVERY = 5.0
-"""Seconds between log lines where there is no terminal."""
+"""Seconds between log lines."""
 
 
 @dataclass
@@ -33,15 +33,15 @@ class _Line:
     ended: float = field(default_factory=time.monotonic)
 
     def rate(self) -> float:
-        """Fresh rows a second since the table's first event."""
+        """Rows per second since the table began, without units done before."""
         return self.rows / max(self.ended - self.began, 1e-3)
 
 
 class Progress:
-    """Counts events; use as a context manager around a run.
+    """Counts the events of a run; a context manager around it.
 
     Args:
-        say: where lines go without a terminal; ``terminal.say`` by default.
+        say: Writes a log line; used without a terminal.
     """
 
     def __init__(self, say: Callable[[str], None] = say) -> None:
@@ -64,14 +64,14 @@ class Progress:
             self.console.print(self.table())
 
     def begin(self, tables: list[str], keys: list[str]) -> None:
-        """A segment starts; *keys* are the units of its first table."""
+        """Start a segment; *keys* are the units of its first table."""
         for name in tables:
             line = self.lines.setdefault(name, _Line())
             line.began = line.ended = time.monotonic()
         self.lines[tables[0]].left = (self.lines[tables[0]].left or 0) + len(keys)
 
     def watch(self, event: Event) -> None:
-        """A unit is over."""
+        """Count a finished or failed unit."""
         line = self.lines.setdefault(event.table, _Line())
         line.ended = time.monotonic()
         if event.receipt is None:
@@ -115,7 +115,7 @@ class Progress:
         )
 
     def table(self) -> Table:
-        """All tables so far."""
+        """The live table: one row per table."""
         shown = Table("table", "units", "kept", "dropped", "failed", "rows/s", "left", box=None, header_style="bold")
         for name, line in self.lines.items():
             of = f"/{line.left}" if line.left is not None else ""

@@ -1,8 +1,7 @@
-"""Prompts: Jinja transcripts in files, rendered to chat messages.
+"""Prompt files: Jinja transcripts that are rendered to chat messages.
 
-A prompt file is a transcript: a line ``## system``, ``## user`` or ``## assistant`` opens a turn. Turns are cut
-*before* rendering and each is rendered by itself, so a caption that contains ``## user`` or ``{{ braces }}`` stays
-what it is: text inside its turn.
+A line ``## system``, ``## user`` or ``## assistant`` starts a turn. A transcript is split into turns *before* it is
+rendered, turn by turn, so a caption that contains ``## user`` or ``{{ braces }}`` remains text in its turn.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ Role = Literal["system", "user", "assistant"]
 
 
 class Message(TypedDict):
-    """One turn of a chat, as OpenAI's chat completions and Hugging Face's chat templates take it."""
+    """One turn of a chat, in the format of OpenAI's chat completions and Hugging Face's chat templates."""
 
     role: Role
     content: Any
-    """Text; or, for turns with an image, the parts that ``models.model.with_image`` makes."""
+    """Text, or the parts that ``models.model.with_image`` makes for a turn with an image."""
 
 
 _TURN = re.compile(r"^## (system|user|assistant)[ \t]*$", re.MULTILINE)
@@ -36,7 +35,9 @@ _JINJA = jinja2.sandbox.SandboxedEnvironment(
 def _turns(prompt: str) -> tuple[tuple[Role, jinja2.Template], ...]:
     pieces = _TURN.split(prompt)
     if pieces[0].strip() or len(pieces) < 3:
-        raise ValueError("a prompt starts with a line '## system', '## user' or '## assistant', and has a turn or more")
+        raise ValueError(
+            "a prompt starts with a line '## system', '## user' or '## assistant', and has at least one turn"
+        )
     return tuple(
         (role, _JINJA.from_string(text.strip("\n")))  # type: ignore[misc]
         for role, text in zip(pieces[1::2], pieces[2::2], strict=True)
@@ -44,7 +45,7 @@ def _turns(prompt: str) -> tuple[tuple[Role, jinja2.Template], ...]:
 
 
 def variables(prompt: str) -> frozenset[str]:
-    """Names that *prompt* needs from outside; ValueError where it is no transcript or no valid Jinja."""
+    """Names of the variables of *prompt*; raises ValueError if it is not a transcript or not valid Jinja."""
     try:
         names = frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(prompt)))
         _turns(prompt)
@@ -54,5 +55,5 @@ def variables(prompt: str) -> frozenset[str]:
 
 
 def render(prompt: str, **values: Any) -> list[Message]:
-    """The turns of *prompt* with *values* filled in; a name that is missing raises ``jinja2.UndefinedError``."""
+    """The turns of *prompt* with *values* filled in; a missing variable raises ``jinja2.UndefinedError``."""
     return [{"role": role, "content": template.render(**values)} for role, template in _turns(prompt)]

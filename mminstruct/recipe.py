@@ -25,7 +25,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from mminstruct import prompts
-from mminstruct.models.model import EXTRAS, NEEDS, Model
+from mminstruct.models.backends import find
+from mminstruct.models.model import Model
 from mminstruct.stage import Read, Stage, fingerprint, identity, keys
 
 
@@ -116,11 +117,12 @@ def check(recipe: Recipe, installed: bool = True) -> None:
                         faults.append(f"{where}.{field.name}: {error}")
             unknown = holder.unknown() if isinstance(holder, Model) else []
             faults += [f"{where}: {line}" for line in unknown]
-            needs = NEEDS.get(holder.backend, holder.backend) if isinstance(holder, Model) and not unknown else None
-            if installed and needs is not None and importlib.util.find_spec(needs) is None:
+            backend = find(holder.backend) if isinstance(holder, Model) and not unknown else None
+            if installed and backend and backend.package and importlib.util.find_spec(backend.package) is None:
+                extra = f"[{backend.extra}]" if backend.extra else ""
                 faults.append(
                     f"{where} needs the backend {holder.backend}, which is not installed:"
-                    f" pip install 'mminstruct[{EXTRAS.get(holder.backend, 'cpu')}]'"
+                    f" pip install 'mminstruct{extra}'"
                 )
         faults += [f"{name}: {line}" for line in _misfits(stage)]
         try:

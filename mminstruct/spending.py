@@ -49,22 +49,22 @@ class Ledger:
         self._claimed = 0.0
         self._lock = threading.Lock()
 
-    def reserve(self, cost: float, *, budget: float | None) -> bool:
+    def reserve(self, cost: float, *, limit: float | None) -> bool:
         """Reserve *cost*; False if it exceeds the budget now but may fit when requests in flight are settled.
 
         Args:
-            budget: US dollars for the whole run; None: no limit.
+            limit: US dollars for the whole run; None: no limit.
 
         Raises:
             BudgetExceeded: it exceeds the budget, and this process has no request in flight.
         """
         with self._lock:
             wanted = self.spent + self.reserved + cost
-            if wanted > self._claimed and not self._claim(wanted, cost, budget):
+            if wanted > self._claimed and not self._claim(wanted, cost, limit):
                 if self.reserved > 1e-12:
                     return False
                 raise BudgetExceeded(
-                    f"budget of ${budget:.2f}: ${self._others() + self.spent:.4f} is spent or reserved, and the next"
+                    f"budget of ${limit:.2f}: ${self._others() + self.spent:.4f} is spent or reserved, and the next"
                     f" request may cost ${cost:.4f}; raise budget.usd and run the same command again"
                 )
             self.reserved += cost
@@ -82,17 +82,17 @@ class Ledger:
             if self._claimed != self.spent + self.reserved:
                 self._put(self.spent + self.reserved)
 
-    def _claim(self, wanted: float, cost: float, budget: float | None) -> bool:
+    def _claim(self, wanted: float, cost: float, limit: float | None) -> bool:
         """Claim *wanted* in total, and an advance if the budget allows it."""
-        if budget is None:
+        if limit is None:
             self._put(wanted + ADVANCE * cost)
             return True
-        before, left = self._claimed, budget - self._others() - wanted
+        before, left = self._claimed, limit - self._others() - wanted
         if left < 0:
             return False
         for amount in (wanted + min(ADVANCE * cost, left * LARGEST), wanted):
             self._put(amount)
-            if self._others() + amount <= budget:
+            if self._others() + amount <= limit:
                 return True
         self._put(before)
         return False
@@ -124,7 +124,7 @@ _LEDGERS: dict[str, Ledger] = {}
 _OPENING = threading.Lock()
 
 
-def purse(url: str) -> Ledger:
+def ledger(url: str) -> Ledger:
     """This process's ledger of the run at *url*."""
     with _OPENING:
         return _LEDGERS.setdefault(url, Ledger(Store(url)))

@@ -305,23 +305,23 @@ class Journal(Protocol):
         ...
 
 
-class Purse(Protocol):
-    """Money of a run, shared by all its processes; see ``spending.Ledger``."""
+class Budget(Protocol):
+    """What a run spends, shared by all its processes; see ``spending.Ledger``."""
 
-    def reserve(self, cost: float, *, budget: float | None) -> bool: ...
+    def reserve(self, cost: float, *, limit: float | None) -> bool: ...
 
     def settle(self, reserved: float, cost: float) -> None: ...
 
 
-class Crew(Protocol):
-    """This worker, and others as it is that the engine lent for one unit, to work on one thing together."""
+class WorkerGroup(Protocol):
+    """This worker and extra ones, configured like it, that the engine lends for one unit."""
 
     size: int
     address: str
-    """Where the others can reach this worker's host."""
+    """This worker's host, as the other workers reach it."""
 
     def __call__(self, work: Callable[..., Any], shares: list[tuple[Any, ...]]) -> list[Any]:
-        """Results of ``work(*share)`` for ``size`` shares at once: the first here, each other in its own process."""
+        """Results of ``work(*share)`` for ``size`` shares in parallel; the first runs in this process."""
         ...
 
 
@@ -332,7 +332,7 @@ class Unit:
     table: str
     key: str
     journal: Journal | None = None
-    purse: Purse | None = None
+    budget: Budget | None = None
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
@@ -345,10 +345,10 @@ class Unit:
 UNIT: contextvars.ContextVar[Unit | None] = contextvars.ContextVar("unit", default=None)
 """Set in the thread that processes a unit; None in notebooks and tests."""
 
-CREW: contextvars.ContextVar[Callable[[int], AbstractContextManager[Crew]] | None] = contextvars.ContextVar(
-    "crew", default=None
-)
-"""Lends a crew of so many; set by engines that have more processes than one."""
+Lend = Callable[[int], AbstractContextManager[WorkerGroup]]
+
+WORKER_GROUP: contextvars.ContextVar[Lend | None] = contextvars.ContextVar("worker_group", default=None)
+"""Lends a group of the given size; set by engines with several processes."""
 
 
 def note(name: str, count: int = 1) -> None:

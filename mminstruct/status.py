@@ -1,4 +1,4 @@
-"""The state of a run (status), and what a command would do to it (plan). Reads only."""
+"""The state of a run (`status`), and what a build would do to it (`plan`). Reads only."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mminstruct import soundness
+from mminstruct import integrity
 from mminstruct.checksum import Damaged
+from mminstruct.reader import manifests
 from mminstruct.stage import ALL
 from mminstruct.state import Run, State
 from mminstruct.store import Part, Receipt, Store, Table
 
 RUN = "(run)"
-"""Name under which faults of files that belong to no table are listed."""
+"""Name for faults of files that belong to no table."""
 
 
 @dataclass
-class Standing:
-    """One table's sums; they close when ``taken == kept + dropped``, unit by unit and against the table it reads."""
+class TableStatus:
+    """One table: its units, its row counts, what is wrong with it.
+
+    The counts are right when ``taken == kept + dropped`` in every unit, and ``taken`` fits the table that it reads.
+    """
 
     table: str
     units: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """Unit to error."""
     left: int = 0
-    """Units whose inputs are there and that have neither receipt nor failure."""
+    """Units that can run now: their inputs exist, and they have neither a receipt nor a failure."""
     waits: list[str] = field(default_factory=list)
-    """Tables that it reads and that are not complete: more units may come of them."""
+    """Incomplete tables that it reads: more units may follow."""
     taken: int = 0
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
@@ -38,155 +42,141 @@ class Standing:
     tokens: int = 0
     cost: float = 0.0
     listing: dict[str, Any] | None = None
-    """Of a source: ``files`` listed, ``shards``, ``read`` by them, and ``passed`` by, reason to count."""
+    """Of a source: number of ``files`` listed and ``read``, of ``shards``, and ``passed``: reason to files not read."""
     notes: dict[str, int] = field(default_factory=dict)
-    """What happened to rows and members that is no drop, by name: how often."""
+    """Events that are not drops (a repaired reply, a cut text): name to count."""
     remarks: list[str] = field(default_factory=list)
-    """What explains the numbers, a line each: nothing is wrong."""
+    """Explanations of the numbers, one per line; not faults."""
     faults: list[str] = field(default_factory=list)
-    """What is wrong: sums that do not close, files that are gone or not what was written; a line each."""
+    """Wrong row counts and missing or changed files, one per line."""
 
     @property
     def open(self) -> bool:
-        """Whether more units are to come, or may."""
+        """Whether units are left, failed, or may still follow."""
         return bool(self.failed or self.left or self.waits)
 
     @property
     def state(self) -> str:
-        """In a word or two: UNSOUND, failed, left, waits or complete."""
+        """FAULTY, failed, left, waits for a table, or complete."""
         if self.faults:
-            return "UNSOUND"
+            return "FAULTY"
         if self.failed or self.left:
             return " and ".join(word for word, some in (("failed", self.failed), ("left", self.left)) if some)
         return f"waits for {self.waits[0]}" if self.waits else "complete"
 
 
-def tables(store: Store) -> dict[str, dict[str, Any]]:
-    """Manifests of the run in *store* by table, in the order of its recipe.
-
-    Raises:
-        FileNotFoundError: where there is no run.
-        Damaged: a manifest is not what was written.
-    """
-    folders = [name for name in store.names() if name.isidentifier()]  # not config.yaml
-    found = {name: facts for name in folders if (facts := store.table(name).manifest()) is not None}
-    if not found:
-        raise FileNotFoundError(f"{store.url}: no run here: a run has a folder a table, with a manifest.json in it")
-    return dict(sorted(found.items(), key=lambda item: item[1]["order"]))
-
-
-def standing(url: str, *, verify: bool = False) -> list[Standing]:
-    """Every table of the run at *url*, in the order they were made; then, where one of them is damaged, its own files.
+def table_statuses(url: str, *, verify: bool = False) -> list[TableStatus]:
+    """Every table of the run at *url*, in the order of its recipe; then ``RUN``, if files of no table are damaged.
 
     Args:
-        verify: read every byte of every file and compare, instead of sizes alone.
+        verify: compare every byte of every file with its digest, not only sizes.
 
     Raises:
-        FileNotFoundError: where there is no run.
+        FileNotFoundError: there is no run.
     """
     store = Store(url)
     parts: dict[str, dict[str, Part]] = {}
-    standings: dict[str, Standing] = {}
-    for name, facts in tables(store).items():
+    statuses: dict[str, TableStatus] = {}
+    for name, facts in manifests(store).items():
         table = store.table(name)
         damaged: dict[str, str] = {}
         receipts = table.receipts(damaged)
         parts[name] = {part.part: part for receipt in receipts.values() for part in receipt.parts}
-        stands = standings[name] = Standing(table=name, units=len(receipts))
-        stands.faults += damaged.values()
-        stands.failed = {key: said["error"] for key, said in table.failures().items() if key not in receipts}
-        stands.left = _left(table, facts, parts, {*receipts, *stands.failed, *damaged}, stands.faults)
-        stands.waits = [read for read in facts["inputs"] if read in standings and standings[read].open]
+        status = statuses[name] = TableStatus(table=name, units=len(receipts))
+        status.faults += damaged.values()
+        status.failed = {key: said["error"] for key, said in table.failures().items() if key not in receipts}
+        status.left = _left(table, facts, parts, {*receipts, *status.failed, *damaged}, status.faults)
+        status.waits = [read for read in facts["inputs"] if read in statuses and statuses[read].open]
         for receipt in receipts.values():
-            _add(stands, receipt)
+            _add(status, receipt)
         first = facts["primary"]
         for key, receipt in receipts.items():
             came = parts.get(first, {}).get(key) if first else None
             if came is not None and receipt.inputs.get(first) != came.sha256[:16]:
-                stands.faults.append(f"{name}/{key}: made from another part of {first} than is there now")
+                status.faults.append(f"{name}/{key}: made from a part of {first} that has changed since")
             elif came is not None and receipt.taken > came.rows:
-                stands.faults.append(f"{name}/{key}: {receipt.taken} in, but {first} has {came.rows} rows")
-        stands.listing = table.listing()
-        if stands.listing and stands.listing["files"] != stands.listing["read"] + sum(
-            stands.listing["passed"].values()
+                status.faults.append(f"{name}/{key}: {receipt.taken} in, but {first} has {came.rows} rows")
+        status.listing = table.listing()
+        if status.listing and status.listing["files"] != status.listing["read"] + sum(
+            status.listing["passed"].values()
         ):
-            stands.faults.append(f"{name}: {stands.listing['files']} files listed, but {files(stands.listing)}")
-        stands.faults += soundness.spoilt(table, receipts, verify)
-        stands.faults += soundness.miscounted(table, receipts)
-        stands.remarks += soundness.copies(table, receipts) if verify else []
-        if not any(standings[read].faults for read in facts["inputs"] if read in standings):
-            count = store if verify and not stands.open else None
-            notes, faults = soundness.compared(name, stands.taken, facts, set(receipts), parts, count)
-            stands.remarks += notes
-            stands.faults += faults
-    if faults := soundness.beside(store):
-        standings[RUN] = Standing(table=RUN, faults=faults)
-    return list(standings.values())
+            status.faults.append(f"{name}: {status.listing['files']} files listed, but {files(status.listing)}")
+        status.faults += integrity.damaged_parts(table, receipts, verify)
+        status.faults += integrity.wrong_drops(table, receipts)
+        status.remarks += integrity.damaged_copies(table, receipts) if verify else []
+        if not any(statuses[read].faults for read in facts["inputs"] if read in statuses):
+            count = store if verify and not status.open else None
+            notes, faults = integrity.compare_input(name, status.taken, facts, set(receipts), parts, count)
+            status.remarks += notes
+            status.faults += faults
+    if faults := integrity.run_files(store):
+        statuses[RUN] = TableStatus(table=RUN, faults=faults)
+    return list(statuses.values())
 
 
-def unsound(standings: list[Standing]) -> list[str]:
-    """All faults."""
-    return [fault for stands in standings for fault in stands.faults]
+def all_faults(statuses: list[TableStatus]) -> list[str]:
+    """The faults of all tables."""
+    return [fault for status in statuses for fault in status.faults]
 
 
-def incomplete(standings: list[Standing]) -> list[str]:
-    """Tables that lack units, and how many, a phrase each."""
-    return [f"{s.table} ({s.left} units left, {len(s.failed)} failed)" for s in standings if s.left or s.failed]
+def incomplete(statuses: list[TableStatus]) -> list[str]:
+    """A phrase for each table with units left or failed."""
+    return [f"{s.table} ({s.left} units left, {len(s.failed)} failed)" for s in statuses if s.left or s.failed]
 
 
 def _left(
-    table: Table, facts: dict[str, Any], parts: dict[str, dict[str, Part]], over: set[str], faults: list[str]
+    table: Table, facts: dict[str, Any], parts: dict[str, dict[str, Part]], ended: set[str], faults: list[str]
 ) -> int:
-    """Units that are known and neither done nor failed."""
+    """Number of known units that are neither done nor failed."""
     if first := facts["primary"]:
-        return len(set(parts.get(first, ())) - over)
+        return len(set(parts.get(first, ())) - ended)
     if facts["inputs"]:
-        return len({ALL} - over)
+        return len({ALL} - ended)
     try:
-        return max(0, (table.expected() or 0) - len(over))
+        return max(0, (table.expected() or 0) - len(ended))
     except Damaged as error:
         faults.append(str(error))
         return 0
 
 
-def _add(stands: Standing, receipt: Receipt) -> None:
-    stands.taken += receipt.taken
-    stands.kept += receipt.kept
-    stands.rows += receipt.rows
-    stands.seconds += receipt.seconds
-    stands.tokens += receipt.tokens_in + receipt.tokens_out
-    stands.cost += receipt.cost
+def _add(status: TableStatus, receipt: Receipt) -> None:
+    status.taken += receipt.taken
+    status.kept += receipt.kept
+    status.rows += receipt.rows
+    status.seconds += receipt.seconds
+    status.tokens += receipt.tokens_in + receipt.tokens_out
+    status.cost += receipt.cost
     for name, count in receipt.notes.items():
-        stands.notes[name] = stands.notes.get(name, 0) + count
+        status.notes[name] = status.notes.get(name, 0) + count
     for reason, count in receipt.dropped.items():
-        stands.dropped[reason] = stands.dropped.get(reason, 0) + count
+        status.dropped[reason] = status.dropped.get(reason, 0) + count
     lost = receipt.taken - receipt.kept - sum(receipt.dropped.values())
     if lost:
         what = f"{lost} neither kept nor dropped" if lost > 0 else f"{-lost} more came out"
-        stands.faults.append(f"{stands.table}/{receipt.key}: {receipt.taken} in, but {what}")
+        status.faults.append(f"{status.table}/{receipt.key}: {receipt.taken} in, but {what}")
 
 
 def files(listing: dict[str, Any]) -> str:
-    """What became of the files of a source, in words."""
+    """What happened to the files of a source, as text."""
     passed = sum(listing["passed"].values())
     return f"{listing['read']} read as {listing['shards']} shards, {passed} passed by"
 
 
-def as_json(standings: list[Standing]) -> str:
-    return json.dumps([asdict(stands) | {"state": stands.state} for stands in standings], indent=1, ensure_ascii=False)
+def as_json(statuses: list[TableStatus]) -> str:
+    return json.dumps([asdict(status) | {"state": status.state} for status in statuses], indent=1, ensure_ascii=False)
 
 
-def as_text(standings: list[Standing]) -> str:
-    """A line a table, then reasons, explanations, failures and faults, and at the end the state of the whole run."""
+def as_text(statuses: list[TableStatus]) -> str:
+    """One line per table, then drop reasons, explanations, failures and faults, and last the state of the run."""
     lines = [
         f"{'table':<10} {'units':>6} {'failed':>6} {'left':>5} {'in':>8} {'kept':>8} {'dropped':>8} {'rows':>8}  state"
     ]
-    for s in standings:
+    for s in statuses:
         lines.append(
             f"{s.table:<10} {s.units:>6} {len(s.failed):>6} {s.left:>5}"
             f" {s.taken:>8} {s.kept:>8} {sum(s.dropped.values()):>8} {s.rows:>8}  {s.state}"
         )
-    for s in standings:
+    for s in statuses:
         if s.listing:
             lines.append(f"  {s.table}: {s.listing['files']} files listed, {files(s.listing)}")
             lines += [f"    {count} x {reason}" for reason, count in s.listing["passed"].items()]
@@ -194,47 +184,47 @@ def as_text(standings: list[Standing]) -> str:
         lines += [f"  {s.table}: noted {count} x {name}" for name, count in Counter(s.notes).most_common()]
         lines += [f"  {remark}" for remark in s.remarks]
         lines += [f"  {s.table}/{key} FAILED: {error}" for key, error in s.failed.items()]
-        lines += [f"  UNSOUND: {fault}" for fault in s.faults]
-    if faults := unsound(standings):
-        lines.append(f"unsound: {len(faults)} faults")
-    elif left := incomplete(standings):
-        lines.append(f"incomplete: {', '.join(left)}; the same build command goes on from here")
+        lines += [f"  FAULT: {fault}" for fault in s.faults]
+    if faults := all_faults(statuses):
+        lines.append(f"faulty: {len(faults)} faults")
+    elif left := incomplete(statuses):
+        lines.append(f"incomplete: {', '.join(left)}; the same build command continues from here")
     else:
-        lines.append("complete: all sums close")
+        lines.append("complete: all row counts add up")
     return "\n".join(lines)
 
 
 @dataclass
 class Step:
-    """What a command would do to one table."""
+    """What a build would do to one table."""
 
     table: str
     state: str
-    """done, to do, to go on with, stale or refused."""
+    """done, to do, to continue, stale or refused."""
     why: list[str]
     done: int
     left: int | None
-    """None: not known before earlier tables are made."""
+    """None: unknown until earlier tables are complete."""
     reused: int = 0
-    """Units that would be taken over from base=."""
+    """Units that would be reused from base=."""
     seconds: float | None = None
-    """Worker seconds for what is left, from measured rates; None where nothing was measured."""
+    """Worker seconds for the units left, from measured rates; None if no unit was measured."""
     tokens: int | None = None
     cost: float | None = None
 
 
 def plan(run: Run, found: Mapping[str, State], base: str | None = None) -> list[Step]:
-    """What ``build`` would do, by what ``states`` *found*; reads only. Rates are those of this run, or of *base*."""
+    """What ``build`` would do, given the *found* states. Rates are measured in this run, or else in *base*."""
     theirs = Run(url=base, recipe=run.recipe) if base else None
     steps: list[Step] = []
     for name, state in found.items():
         why = state.differs or state.stale
         if not why and not state.brought:
-            why = [f"not taken from {base}: {line}" for line in state.not_brought]
+            why = [f"not reused from {base}: {line}" for line in state.not_brought]
         done = len(state.here) + len(state.brought)
         left = None if state.total is None else max(0, state.total - done)
         kind = "refused" if state.differs else "stale" if state.stale else ""
-        kind = kind or ("done" if left == 0 else "to go on with" if done else "to do")
+        kind = kind or ("done" if left == 0 else "to continue" if done else "to do")
         step = Step(name, kind, why, len(state.here), left, len(state.brought))
         steps.append(step)
         known = run.table(name).receipts() or (theirs.table(name).receipts() if theirs else {})
@@ -260,7 +250,7 @@ def plan_text(steps: list[Step]) -> str:
         lines += [f"    ... and {len(step.why) - 5} more"] if len(step.why) > 5 else []
     measured = [step for step in steps if step.seconds is not None]
     lines.append(
-        f"left, as far as measured: {sum(s.seconds or 0 for s in measured) / 3600:.2f} worker hours,"
+        f"left, as measured so far: {sum(s.seconds or 0 for s in measured) / 3600:.2f} worker hours,"
         f" {sum(s.tokens or 0 for s in measured)} tokens, {sum(s.cost or 0 for s in measured):.2f} US$"
     )
     return "\n".join(lines)

@@ -1,98 +1,155 @@
-"""Follow an image, an instruction or a pair through every table of a run, or to where and why it left."""
+"""Follows an id through every table of a run, or to the place where it left and the reason.
+
+Which columns hold ids, names and long values is known from their tags (``schemas.TAGS``), so any recipe can be traced.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
-from mminstruct import deletion, schemas
-from mminstruct.status import tables
-from mminstruct.store import Store
+from mminstruct import deletion
+from mminstruct.reader import RunReader, TableReader
 from mminstruct.terminal import one_line
 
-_IDS = ("pair_id", "image_id", "instruction_id", "question_id")
-_HEAVY = ("image", "embedding")
-"""Columns that no one reads in a trace."""
 _MOST = 20
-"""Rows of one table shown; an instruction may have a million pairs."""
+"""Rows shown of one table; an instruction may have a million pairs."""
 
 
 @dataclass
 class Trace:
-    """What became of one id."""
+    """What became of one id. ``print(trace)`` shows it as text."""
 
     id: str
     kind: str
-    """pair_id, image_id, instruction_id or question_id (of a benchmark); member, where it never became an image."""
+    """Name of the id's column: pair_id, image_id, instruction_id, question_id. Where no table has the id, only a drop:
+    what the dropping stage calls it (member: a file of a shard that never became an image)."""
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """By table, in the order of the recipe; at most 20 a table."""
+    """By table, in the order of the recipe; at most 20 a table, without heavy columns."""
     left: list[dict[str, Any]] = field(default_factory=list)
     """Where it left: table, unit, id, reason, detail."""
     prompts: dict[str, str] = field(default_factory=dict)
-    """Prompt of each table that it went through."""
+    """Prompt of each table with rows of it."""
+
+    def __str__(self) -> str:
+        return as_text(self)
 
 
-def trace(url: str, wanted: str) -> Trace:
-    """Follow *wanted*: a full id, or at least its first 4 hex digits, or the name of a member of a shard.
+@dataclass(frozen=True)
+class Family:
+    """An id and its relatives, each as column name -> values."""
+
+    kind: str
+    id: str
+    above: dict[str, set[str]]
+    """What its rows were made from: a pair's image and instruction; an instruction's entry in the bank."""
+    below: dict[str, set[str]]
+    """What was made from it: an image's pairs."""
+
+    order: tuple[str, ...] = ()
+    """Kinds of ids, the one whose table comes last in the recipe first."""
+
+    def column(self, table: TableReader) -> str | None:
+        """The column that connects *table* with the id; None where there is none.
+
+        It is the id's own column, else that of the table's own ids, else that of the relative which the recipe makes
+        last: of a pair's image and instruction the instruction. Members of a group are reached from their own ids
+        only: a pair belongs to the row that stands for the group.
+        """
+        if self.kind in table.tagged(*_IDS):
+            return self.kind
+        if table.tagged("member"):
+            return None
+        here = table.tagged("id") or table.tagged("parent")
+        return next((kind for kind in self.order if kind in here and self.values(kind)), None)
+
+    def values(self, kind: str) -> set[str]:
+        """Values of *kind* that belong to the id."""
+        own = {self.id} if kind == self.kind else set()
+        return own | self.above.get(kind, set()) | self.below.get(kind, set())
+
+    def filter(self, table: TableReader) -> pc.Expression | None:
+        """Selects the rows of *table* that belong to the id; None where there are none."""
+        column = self.column(table)
+        return None if column is None else pc.field(column).isin(sorted(self.values(column)))
+
+
+_IDS = ("id", "parent", "member")
+"""Tags of columns that hold ids; a column's name is the kind of its ids."""
+
+
+def trace(run: RunReader | str, wanted: str) -> Trace:
+    """Follow *wanted* through a run or the run at an URL.
+
+    Args:
+        wanted: A full id, at least its first 4 hex digits, or the name of a member of a shard.
 
     Raises:
-        FileNotFoundError: where there is no run.
-        LookupError: where no table and no drop knows the id, or it fits several.
+        FileNotFoundError: there is no run.
+        LookupError: no table and no drop has the id, or it fits several.
     """
-    store = Store(url)
-    manifests = {name: facts for name, facts in tables(store).items() if name in schemas.TABLES}
-    datasets = {name: store.table(name).dataset(schemas.TABLES[name]) for name in manifests}
-    dropped = [{"table": name, **row} for name in manifests for row in store.table(name).dropped()]
-    kind, id_ = _identify(wanted, datasets, dropped)
+    run = RunReader(run) if isinstance(run, str) else run
+    dropped = [{"table": name, **row} for name, table in run.items() for row in table.dropped()]
+    kind, id_ = identify(run, wanted, dropped)
     found = Trace(id=id_, kind=kind)
-    ids = _relatives(kind, id_, datasets)
-    for name, data in datasets.items():
-        key = _key(name, kind, data.schema.names)
-        if key is None or not ids[key]:
+    relatives = family(run, kind, id_)
+    for name, table in run.items():
+        selected = relatives.filter(table)
+        if selected is None:
             continue
-        columns = [column for column in data.schema.names if column not in _HEAVY]
-        rows = data.scanner(columns=columns, filter=pc.field(key).isin(sorted(ids[key]))).head(_MOST).to_pylist()
+        heavy = table.tagged("heavy")
+        columns = [column for column in table.schema.names if column not in heavy]
+        rows = table.dataset().scanner(columns=columns, filter=selected).head(_MOST).to_pylist()
         if rows:
             found.rows[name] = rows
-            found.prompts |= _prompts(name, manifests[name]["config"])
-    everyone = {id_} | (ids["pair_id"] if kind == "image_id" else set())
-    found.left = [row for row in dropped if row["id"] in everyone]
-    gone = deletion.deleted(store)
-    for one in sorted({found.id}.union(*ids.values()) & set(gone)):
+            found.prompts |= _prompts(name, table.manifest["config"])
+    # an image's pairs are its own fate; of other ids, a million rows may have been made
+    made = set().union(*relatives.below.values()) if kind in _source_ids(run) else set()
+    found.left = [row for row in dropped if row["id"] in {id_} | made]
+    gone = deletion.deleted(run.store)
+    for one in sorted({id_}.union(made, *relatives.above.values()) & set(gone)):
         found.left.append(
             {"table": "delete", "unit": one, "id": one, "reason": gone[one].reason, "detail": gone[one].time}
         )
     return found
 
 
-def _identify(wanted: str, datasets: dict[str, ds.Dataset], dropped: list[dict[str, Any]]) -> tuple[str, str]:
-    """Kind and full id of what is meant."""
+def identify(run: RunReader, wanted: str, dropped: Iterable[Mapping[str, Any]] = ()) -> tuple[str, str]:
+    """Kind and full id of *wanted*, as ``trace`` takes it.
+
+    Raises:
+        LookupError: nothing fits, or several ids do.
+    """
     hits: set[tuple[str, str]] = set()
     if re.fullmatch(r"[0-9a-f]{4,16}", wanted):
-        for data in datasets.values():
-            for kind in [kind for kind in _IDS if kind in data.schema.names]:
-                got = data.to_table(columns=[kind], filter=pc.starts_with(pc.field(kind), wanted))[kind]
-                hits |= {(kind, value) for value in pc.unique(got).to_pylist()}
+        for table in run.values():
+            for kind in table.tagged(*_IDS):
+                hits |= {(kind, one) for one in _values(table, kind, pc.starts_with(pc.field(kind), wanted))}
         hits = {hit for hit in hits if hit[1] == wanted} or hits  # 1000 of a set that has 10000, too
-    if not hits and "pick" in datasets:  # a set's own ids, which may be anything
-        found = datasets["pick"].to_table(columns=["question_id"], filter=pc.field("question_id") == wanted)
-        hits = {("question_id", wanted) for _ in range(found.num_rows)}
-    if not hits and "ingest" in datasets:
-        got = datasets["ingest"].to_table(columns=["image_id"], filter=pc.field("member") == wanted)["image_id"]
-        hits = {("image_id", value) for value in got.to_pylist()}
-    if not hits and any(row["id"] == wanted for row in dropped):
-        hits = {("member", wanted)}
+    if not hits:  # ids that came with outside data may be anything
+        for table in run.values():
+            for kind in table.tagged("id"):
+                hits |= {(kind, one) for one in _values(table, kind, pc.field(kind) == wanted)}
     if not hits:
+        for table in run.values():
+            for name in table.tagged("name"):
+                for kind in table.tagged("id"):
+                    hits |= {(kind, one) for one in _values(table, kind, pc.field(name) == wanted)}
+    if not hits:
+        hits = {(run[row["table"]].manifest.get("takes") or "member", wanted) for row in dropped if row["id"] == wanted}
+    if not hits:
+        kinds = dict.fromkeys(kind for table in run.values() for kind in table.tagged(*_IDS))
         raise LookupError(
-            f"{wanted}: no table of this run knows it, and no drop; give an image_id, instruction_id, pair_id (or their"
-            " first 4 digits), or a member's name as found in its shard"
+            f"{wanted}: no table of this run has this id, and no dropped row; give an id ({', '.join(kinds)}),"
+            " its first 4 digits, or a member's name as found in its shard"
         )
     if len(hits) > 1:
         some = ", ".join(f"{value} ({kind})" for kind, value in sorted(hits)[:3])
@@ -100,8 +157,60 @@ def _identify(wanted: str, datasets: dict[str, ds.Dataset], dropped: list[dict[s
     return hits.pop()
 
 
+def family(run: RunReader, kind: str, id_: str) -> Family:
+    """The relatives of an id, found in every table that has both id columns."""
+    above, below, made = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set), dict[str, int]()
+    for table in run.values():
+        if kind in table.tagged("member"):
+            above[kind] |= _leaders(run, kind, table, id_)
+    same = sorted({id_} | above[kind])
+    for place, table in enumerate(run.values()):
+        own, parents = table.tagged("id"), table.tagged("parent")
+        made |= {one: place for one in own if one not in made}
+        for parent in parents if kind in own else []:
+            above[parent] |= _values(table, parent, pc.field(kind) == id_)
+        for child in own:
+            if kind in parents:
+                below[child] |= _values(table, child, pc.field(kind).isin(same))
+            for column in table.lists(kind):
+                below[child] |= _holding(table, child, column, kind, same)
+    return Family(kind, id_, dict(above), dict(below), tuple(sorted(made, key=lambda one: -made[one])))
+
+
+def _leaders(run: RunReader, kind: str, members: TableReader, id_: str) -> set[str]:
+    """Ids of the rows that stand for the groups of a member."""
+    found: set[str] = set()
+    for group in members.tagged("group"):
+        groups = sorted(_values(members, group, pc.field(kind) == id_))
+        for table in run.values() if groups else ():
+            if kind in table.tagged("id") and group in table.tagged("group"):
+                found |= _values(table, kind, pc.field(group).isin(groups))
+    return found
+
+
+def _holding(table: TableReader, own: str, column: str, kind: str, ids: list[str]) -> set[str]:
+    """Own ids of the rows whose list in *column* holds one of *ids*."""
+    found: set[str] = set()
+    for batch in table.dataset().to_batches(columns=[own, column]):
+        held = pc.struct_field(pc.list_flatten(batch[column]), kind)
+        rows = pc.list_parent_indices(batch[column]).filter(pc.is_in(held, value_set=pa.array(ids, held.type)))
+        found.update(batch[own].take(rows).to_pylist())
+    return found
+
+
+def _values(table: TableReader, column: str, selected: pc.Expression) -> set[Any]:
+    """Distinct values of a column in the selected rows."""
+    found = table.dataset().to_table(columns=[column], filter=selected)[column]
+    return set(pc.unique(found).to_pylist()) - {None}
+
+
+def _source_ids(run: RunReader) -> set[str]:
+    """Kinds of ids that sources give."""
+    return {kind for table in run.values() if not table.manifest["inputs"] for kind in table.tagged("id")}
+
+
 def _prompts(where: str, config: Mapping[str, Any]) -> dict[str, str]:
-    """A stage's prompt, and those of the models in it: a benchmark's judges have their own."""
+    """A stage's prompt, and the prompts of its models: each judge of a benchmark has one."""
     names = {"prompt": where, "rubric": f"{where}.rubric"}
     found = {place: config[name] for name, place in names.items() if isinstance(config.get(name), str)}
     for some in config.values():
@@ -111,52 +220,18 @@ def _prompts(where: str, config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _key(name: str, kind: str, columns: list[str]) -> str | None:
-    """By which id a table's rows belong to what is traced."""
-    if kind != "pair_id":
-        return next((key for key in (kind, "question_id") if key in columns), None)
-    if name in ("instruct", "embed", "cluster"):
-        return None  # a pair's instruction is the bank's; raw ones are reached through its members
-    if name == "exemplify":
-        return "instruction_id"  # its own pairs are other images' answers to the instruction
-    return next((key for key in ("pair_id", "instruction_id", "image_id") if key in columns), None)
-
-
-def _relatives(kind: str, id_: str, datasets: dict[str, ds.Dataset]) -> dict[str, set[str]]:
-    """Ids that belong to what is traced: a pair's image and instruction, an image's pairs, a raw text's bank entry."""
-    ids: dict[str, set[str]] = {name: set() for name in (*_IDS, "member")}
-    ids[kind] = {id_}
-
-    def look(table: str, column: str, key: str, value: Any) -> list[Any]:
-        if table not in datasets:
-            return []
-        return list(datasets[table].to_table(columns=[column], filter=pc.field(key) == value)[column].to_pylist())
-
-    if kind == "pair_id":
-        ids["image_id"] |= set(look("match", "image_id", "pair_id", id_))
-        ids["instruction_id"] |= set(look("match", "instruction_id", "pair_id", id_))
-    elif kind == "image_id":
-        ids["pair_id"] |= set(look("match", "pair_id", "image_id", id_))
-    elif kind == "instruction_id":
-        for cluster in look("cluster", "cluster", "instruction_id", id_):
-            ids["instruction_id"] |= set(look("summarize", "instruction_id", "cluster", cluster))
-    if kind in ("image_id", "instruction_id"):
-        ids["question_id"] |= set(look("pick", "question_id", kind, id_))
-    return ids
-
-
 def as_json(found: Trace) -> str:
     return json.dumps(asdict(found), indent=1, ensure_ascii=False)
 
 
 def as_text(found: Trace) -> str:
-    """The way of the id, table by table, long texts whole."""
+    """The rows of each table, its prompts, and where the id left; texts are not shortened."""
     lines = [f"{found.kind} {found.id}"]
     for name, rows in found.rows.items():
         lines.append(f"{name}" + (f" ({len(rows)} rows)" if len(rows) > 1 else ""))
         for row in rows:
             shown = {key: value for key, value in row.items() if value is not None and value != found.id}
-            # what a text says in its second line must not look like a line of ours
+            # a text's later lines must not look like fields
             lines += [f"    {key}: {value}".replace("\n", "\n        ") for key, value in shown.items()]
             lines.append("")
         lines.pop()

@@ -113,8 +113,8 @@ class Worker:
         given, digests = self._inputs(key)
         assert self._transform is not None
         calls = Calls(self.table, key)
-        purse = spending.purse(self.run.url)
-        unit = Unit(table=self.name, key=key, journal=calls, purse=purse)
+        budget = spending.ledger(self.run.url)
+        unit = Unit(table=self.name, key=key, journal=calls, budget=budget)
         token = UNIT.set(unit)
         try:
             ledger = _Ledger(self.stage, self.table, key)
@@ -130,7 +130,7 @@ class Worker:
                 ledger.close(self._taken(given))
         finally:
             UNIT.reset(token)
-            purse.release()
+            budget.release()
         if (content := self.stage.content(key)) is not None:
             digests[CONTENT] = content
         receipt = Receipt(

@@ -17,7 +17,7 @@ def buy(url: str, cost: float, budget: float, seed: int) -> float:
     chance, ledger = random.Random(seed), Ledger(Store(url))
     while True:
         try:
-            ledger.reserve(cost, budget=budget)
+            ledger.reserve(cost, limit=budget)
         except BudgetExceeded:
             return ledger.spent
         ledger.settle(cost, cost * chance.choice((0.2, 0.5, 1.0)))
@@ -29,9 +29,9 @@ def work(run: str, url: str, name: str) -> None:
     """Ask until the budget is spent: one worker, with a real client."""
     one = {"start": 1, "max": 1}
     options = {"price": PRICE, "budget": {"usd": 0.5}, "body": {"max_tokens": 5}, "concurrency": one}
-    purse = Ledger(Store(run))
-    made = Chatter(Model(name="m", backend="openai", url=url, options=options), purse=purse)
+    ledger = Ledger(Store(run))
+    made = Chatter(Model(name="m", backend="openai", url=url, options=options), budget=ledger)
     with contextlib.suppress(BudgetExceeded):
         ask(made, *(f"{name}-{i}" for i in range(100)))
     made.close()
-    purse.release()
+    ledger.release()

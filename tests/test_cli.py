@@ -19,7 +19,7 @@ from mminstruct.cli import main
 from mminstruct.engine.local import Local
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Run, claim, execute
-from mminstruct.status import Standing
+from mminstruct.status import TableStatus
 from tests.doing_nothing import Small, small
 
 COMMANDS = (
@@ -146,15 +146,17 @@ def test_failed_units_have_exit_code_3_and_are_named(
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
-        (Standing("filter", units=2, taken=7, kept=0, dropped={"dark": 2, "small": 5}),
+        (TableStatus("filter", units=2, taken=7, kept=0, dropped={"dark": 2, "small": 5}),
          "\nThe cause: filter kept none of 7 rows (5 x small, 2 x dark)"),
-        (Standing("filter", units=2), "\nfilter got no rows: is there an image in source=?"),
-        (Standing("filter", units=2, taken=7, kept=1), ""),
-        (Standing("filter"), ""),
+        (TableStatus("filter", units=2), "\nfilter got no rows: is there an image in source=?"),
+        (TableStatus("filter", units=2, taken=7, kept=1), ""),
+        (TableStatus("filter"), ""),
     ],
 )  # fmt: skip
-def test_a_failure_names_the_stage_that_kept_nothing(stage: Standing, said: str) -> None:
-    assert job._emptied([Standing("ingest", units=1, taken=9, kept=7), stage, Standing("last", units=1)][:2]) == said
+def test_a_failure_names_the_stage_that_kept_nothing(stage: TableStatus, said: str) -> None:
+    assert (
+        job._emptied([TableStatus("ingest", units=1, taken=9, kept=7), stage, TableStatus("last", units=1)][:2]) == said
+    )
 
 
 def test_a_halt_has_exit_code_4_and_the_same_command_goes_on(
@@ -193,7 +195,7 @@ def test_sums_that_do_not_close_have_exit_code_1_at_the_end_of_a_build(
     receipt = Path("run/first/_receipts/shard-00000-0000.json")
     receipt.write_bytes(seal(unseal(receipt.read_bytes(), "", "") | {"kept": 7}))
     assert build() == 1
-    assert "UNSOUND: first/shard-00000-0000: 8 in, but 1 neither kept nor dropped" in capsys.readouterr().out
+    assert "FAULT: first/shard-00000-0000: 8 in, but 1 neither kept nor dropped" in capsys.readouterr().out
 
 
 LEAVES = """

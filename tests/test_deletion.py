@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from mminstruct import schemas
 from mminstruct.cli import main
 from mminstruct.deletion import as_text, delete, deleted
 from mminstruct.engine.local import Local
@@ -12,6 +14,7 @@ from mminstruct.store import Store
 from mminstruct.trace import as_text as traced
 from mminstruct.trace import trace
 from tests.export.test_write import Drawn, Ready, make
+from tests.test_reader import NOTES, begin, put
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -47,7 +50,7 @@ def test_one_unknown_id_and_nothing_is_deleted(tmp_path: Path) -> None:
     assert deleted(Store(run)) == {}
 
 
-def test_the_first_word_stands(tmp_path: Path) -> None:
+def test_the_first_deletion_of_an_id_counts(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     delete(run, ["01ab"], "first")
     assert list(delete(run, ["01ab", "02ab"], "second")) == ["02ab"]
@@ -88,3 +91,33 @@ def test_the_command_takes_ids_from_a_file_and_status_tells(tmp_path: Path, caps
     assert "deleted: 2 images, 1 pair; later exports leave out 5 of 20 rows" in capsys.readouterr().out
     assert main(["delete", run, "nobody", "--reason", "asked for"]) == 1
     assert "1 of 1 ids are in no table" in capsys.readouterr().err
+
+
+def test_the_kinds_of_ids_are_those_that_the_runs_tables_tag(tmp_path: Path) -> None:
+    store = begin(tmp_path, "note", NOTES, order=0)
+    put(store, "note", NOTES, [{"note_id": "n1", "note": "First."}])
+    begin(tmp_path, "exemplify", schemas.EXEMPLIFY, order=1)
+    ids = {"pair_id": "p1", "image_id": "i1", "instruction_id": "t1"}
+    put(store, "exemplify", schemas.EXEMPLIFY, [{**ids, "description": "A cat.", "answer": "Meow."}])
+    assert delete(str(tmp_path), ["n1", "i1"], "asked for")["n1"].kind == "note_id"
+    assert as_text(store).startswith("deleted: 1 image, 1 note; later exports leave out 0 of 0 rows")
+    with pytest.raises(LookupError, match="1 of 1 ids are in no table"):
+        delete(str(tmp_path), ["p1"], "the pair of an exemplar is in no export")
+
+
+def test_a_pair_in_a_dialogue_is_cut_out_and_the_last_one_takes_the_row_with_it(tmp_path: Path) -> None:
+    talk = schemas.table(
+        "Dialogues.",
+        schemas.column("talk_id", pa.string(), "", tag="id"),
+        schemas.column("turns", pa.list_(pa.struct([pa.field("pair_id", pa.string())])), ""),
+    )
+    pairs = schemas.table("Pairs.", schemas.column("pair_id", pa.string(), "", tag="id"))
+    store = begin(tmp_path, "pair", pairs, order=0)
+    put(store, "pair", pairs, [{"pair_id": name} for name in "abcd"])
+    begin(tmp_path, "export", talk, order=1)
+    turns = {"one": "abc", "two": "d", "three": ""}
+    put(store, "export", talk, [
+        {"talk_id": name, "turns": [{"pair_id": pair} for pair in held]} for name, held in turns.items()
+    ])  # fmt: skip
+    delete(str(tmp_path), ["b", "d"], "asked for")
+    assert as_text(store).startswith("deleted: 2 pairs; later exports leave out 1 and cut turns from 1 of 3 rows")

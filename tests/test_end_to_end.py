@@ -35,9 +35,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_the_demo_leaves_every_table_and_its_sums_close(demo: Path) -> None:
     sums = json.loads(mminstruct("status", demo, "--json"))
-    assert [stands["table"] for stands in sums] == [field.name for field in dataclasses.fields(MMInstruct)]
-    assert all(stands["taken"] == stands["kept"] + sum(stands["dropped"].values()) > 0 for stands in sums)
-    assert all(not stands["faults"] and not stands["failed"] and not stands["left"] for stands in sums)
+    assert [status["table"] for status in sums] == [field.name for field in dataclasses.fields(MMInstruct)]
+    assert all(status["taken"] == status["kept"] + sum(status["dropped"].values()) > 0 for status in sums)
+    assert all(not status["faults"] and not status["failed"] and not status["left"] for status in sums)
     assert sums[-1]["rows"] >= 24
 
 

@@ -17,7 +17,7 @@ from mminstruct.files import Files, Unreachable, below, info
 from mminstruct.run import FailedUnits, Run, claim, execute
 from mminstruct.sources.listing import list_path
 from mminstruct.stage import Halt
-from mminstruct.status import as_json, standing, unsound
+from mminstruct.status import all_faults, as_json, table_statuses
 from mminstruct.store import Store
 from tests.doing_nothing import NUMBERS, TOTAL, Count, small
 from tests.faulty import Faulty
@@ -47,12 +47,12 @@ def build_and_read(chance: float, seed: int) -> tuple[str, ...]:
         str(store.table(name).dataset(schema).to_table().to_pylist())
         for name, schema in (("first", NUMBERS), ("second", NUMBERS), ("sum", TOTAL), ("last", TOTAL))
     ]
-    standings = standing(url, verify=True)
-    assert not unsound(standings)
-    for stands in standings:
-        stands.seconds = 0
+    statuses = table_statuses(url, verify=True)
+    assert not all_faults(statuses)
+    for status in statuses:
+        status.seconds = 0
     drops = str(sorted(str(row) for row in store.table("first").dropped()))
-    return (*rows, drops, as_json(standings), str(deletion.deleted(store)))
+    return (*rows, drops, as_json(statuses), str(deletion.deleted(store)))
 
 
 @pytest.mark.parametrize("chance", [0.02, 0.4])

@@ -13,7 +13,7 @@ from mminstruct.checksum import Damaged
 from mminstruct.engine.local import Local
 from mminstruct.export import ExportError, write
 from mminstruct.run import DriftError, Run, claim, execute
-from mminstruct.status import standing
+from mminstruct.status import table_statuses
 from mminstruct.trace import trace
 from tests.doing_nothing import Small, small
 
@@ -82,7 +82,7 @@ def test_where_the_copy_or_a_part_is_damaged_too_the_unit_is_made_again(
     assert build(tmp_path, small(drop=3)) == {"first": 2}
     assert len(list((tmp_path / "_aside").iterdir())) == 2
     assert caplog.text.count("so the unit is executed again") == 2
-    assert not [fault for stands in standing(str(tmp_path), verify=True) for fault in stands.faults]
+    assert not [fault for status in table_statuses(str(tmp_path), verify=True) for fault in status.faults]
 
 
 def test_a_damaged_manifest_is_put_back_and_still_refuses_another_recipe(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_readers_name_what_is_damaged_and_leave_it_where_it_is(tmp_path: Path, f
     cut(tmp_path / "first" / file)
     before = contents(tmp_path)
     for read in (
-        lambda: [fault for stands in standing(str(tmp_path)) for fault in stands.faults],
+        lambda: [fault for status in table_statuses(str(tmp_path)) for fault in status.faults],
         lambda: write(str(tmp_path), "llava", tmp_path.with_name("out")),
         lambda: claim(Run(url=str(tmp_path.with_name("new")), recipe=small()), str(tmp_path)),
     ):

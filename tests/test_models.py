@@ -9,7 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from mminstruct import config
-from mminstruct.models.model import EXTRAS
+from mminstruct.models.backends import BACKENDS
 from mminstruct.models.openai import Settings
 from mminstruct.models.prices import price_of
 from mminstruct.recipes import MMInstruct
@@ -39,7 +39,7 @@ def test_a_choice_of_models_composes_with_the_recipe_and_plays_every_role(choice
     stages = made(choice).stages()
     for stage, role in ROLES.items():
         model = stages[stage].model  # type: ignore[attr-defined]
-        assert model.backend in EXTRAS, role
+        assert model.backend in BACKENDS, role
         assert (model.backend == "open_clip") == (role == "clip"), role
         assert model.backend != "cogvlm" or role == "captioner"
         if role not in ("embedder", "clip"):

@@ -27,7 +27,9 @@ def test_conf_and_weights_travel_in_the_wheel(installed: Path) -> None:
     there = {str(path.relative_to(installed / "mminstruct")) for path in (installed / "mminstruct").rglob("*.*")}
     ours = {f"conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.*")}
     assert ours <= there
+    assert {"py.typed", "report/row.html", "report/build.html"} <= there
     assert {f"microworld/weights/{name}/model.safetensors" for name in ("llm", "captioner", "embedder")} <= there
+    assert sorted(path.name for path in installed.iterdir() if path.suffix != ".dist-info") == ["mminstruct"]  # no lab
 
 
 def test_the_installed_package_draws_and_plans_far_from_the_repository(installed: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""Progress of a run, on a terminal and without one."""
 
 from __future__ import annotations
 

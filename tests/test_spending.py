@@ -23,7 +23,7 @@ from mminstruct.stages.caption import Caption
 from mminstruct.stages.ingest import Ingest
 from mminstruct.store import Store
 from tests import world
-from tests.models.asking import PRICE, Shelf, ask, chatter, unit
+from tests.models.asking import PRICE, MemoryJournal, ask, chatter, unit
 from tests.models.server import Answer, Capacity, Endpoint, Request, echo, say
 from tests.spending_run import buy, work
 from tests.stages.doubles import prompt_text
@@ -75,7 +75,7 @@ def test_whatever_the_order_claims_never_pass_the_budget(
     ledgers = [Ledger(store) for _ in range(3)]
     for who, cost, share in steps:
         try:
-            if ledgers[who].reserve(cost, budget=budget):
+            if ledgers[who].reserve(cost, limit=budget):
                 ledgers[who].settle(cost, cost * share)
         except BudgetExceeded:
             ledgers[who].release()
@@ -88,35 +88,35 @@ def test_a_killed_process_counts_with_all_it_had_claimed_and_one_that_ended_a_un
     store = Store(str(tmp_path))
     killed, tidy = Ledger(store), Ledger(store)
     for ledger in (killed, tidy):
-        ledger.reserve(0.1, budget=10.0)
+        ledger.reserve(0.1, limit=10.0)
         ledger.settle(0.1, 0.1)
     tidy.release()
     late = Ledger(store)
     with pytest.raises(BudgetExceeded, match=r"budget of \$0\.30"):
-        late.reserve(0.01, budget=0.3)
+        late.reserve(0.01, limit=0.3)
     killed.release()
-    assert late.reserve(0.01, budget=0.3), "its advance is back"
+    assert late.reserve(0.01, limit=0.3), "its advance is back"
 
 
 def test_a_budget_holds_across_resumption_and_raising_it_goes_on_without_buying_twice(tmp_path: Path) -> None:
-    shelf = Shelf()
+    journal = MemoryJournal()
     options = {"price": PRICE, "body": {"max_tokens": 5}, "budget": {"usd": 0.5}}
 
     def attempt(store: Store) -> tuple[Ledger, list[str]]:
-        purse = Ledger(store)  # a new process has a new one
-        with chatter(endpoint, **options) as made, unit(shelf) as work:
-            work.purse = purse
+        ledger = Ledger(store)  # a new process has a new one
+        with chatter(endpoint, **options) as made, unit(journal) as work:
+            work.budget = ledger
             try:
-                return purse, [reply.text for reply in ask(made, *map(str, range(100)))]
+                return ledger, [reply.text for reply in ask(made, *map(str, range(100)))]
             finally:
-                purse.release()
+                ledger.release()
 
     with Endpoint(Capacity(latency=0.01)) as endpoint:
         with pytest.raises(BudgetExceeded, match="raise budget"):
             attempt(Store(str(tmp_path)))
         bought = len(endpoint.requests)
         assert 20 <= bought <= 25, "2 cents each"
-        assert len(shelf.replies) == bought
+        assert len(journal.replies) == bought
         with pytest.raises(BudgetExceeded):
             attempt(Store(str(tmp_path)))
         assert len(endpoint.requests) <= 25, "what earlier processes spent counts"
@@ -131,15 +131,15 @@ def test_where_prompts_cost_more_than_guessed_the_budget_is_exceeded_by_what_is_
 ) -> None:
     dear = Answer(body=say("yes", tokens=(10_000, 5)), delay=0.05)  # 10.01 dollars; the guess is 1.04
     options = {"price": PRICE, "budget": {"usd": 5.0}, "concurrency": {"start": 16, "max": 16}}
-    purse = Ledger(Store(str(tmp_path)))
+    ledger = Ledger(Store(str(tmp_path)))
     with (
         Endpoint(lambda request: dear) as endpoint,
-        chatter(endpoint, purse, **options) as made,
+        chatter(endpoint, ledger, **options) as made,
         pytest.raises(BudgetExceeded),
     ):
         ask(made, *map(str, range(100)))
     assert len(endpoint.requests) == endpoint.peak == 4, "as many as fit by the guess, and none once the price is known"
-    assert purse.spent == pytest.approx(4 * 10.01)
+    assert ledger.spent == pytest.approx(4 * 10.01)
 
 
 @dataclass(kw_only=True)
@@ -148,7 +148,7 @@ class Captions(Recipe):
     caption: Caption
 
 
-def test_a_builds_units_pay_from_the_purse_of_their_run(tmp_path: Path) -> None:
+def test_a_builds_units_pay_from_the_budget_of_their_run(tmp_path: Path) -> None:
     source = world.draw(tmp_path / "world", images=8)
     options = {"price": {"input": 0, "output": 4000}, "concurrency": {"start": 1, "max": 1}, "budget": {"usd": 0.11}}
 
@@ -170,7 +170,7 @@ def test_a_builds_units_pay_from_the_purse_of_their_run(tmp_path: Path) -> None:
     assert json.loads(file.read_text())["usd"] == pytest.approx(0.16)
 
 
-def test_a_process_has_one_purse_for_each_run(tmp_path: Path) -> None:
+def test_a_process_has_one_ledger_for_each_run(tmp_path: Path) -> None:
     one, other = str(tmp_path / "one"), str(tmp_path / "other")
-    assert spending.purse(one) is spending.purse(one)
-    assert spending.purse(one) is not spending.purse(other)
+    assert spending.ledger(one) is spending.ledger(one)
+    assert spending.ledger(one) is not spending.ledger(other)

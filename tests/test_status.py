@@ -1,4 +1,4 @@
-"""Where a run stands, and what a command would do to it."""
+"""The state of a run, and what a command would do to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mminstruct.recipe import Recipe
 from mminstruct.run import FailedUnits, Run, claim, execute
 from mminstruct.stage import Made, Transform, part
 from mminstruct.state import states as as_found
-from mminstruct.status import Step, as_text, plan, plan_text, standing
+from mminstruct.status import Step, as_text, plan, plan_text, table_statuses
 from tests.doing_nothing import After, Count, Pass, Small, small
 from tests.test_run import Peek, Peeking
 
@@ -66,11 +66,11 @@ def first_id(recipe: Small) -> str:
 
 def test_the_sums_of_a_whole_run_close(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build(tmp_path, small(drop=3))
-    found = {stands.table: stands for stands in standing(str(tmp_path))}
+    found = {status.table: status for status in table_statuses(str(tmp_path))}
     assert list(found) == ["count", "first", "second", "sum", "last"]
     assert (found["first"].taken, found["first"].kept, found["first"].dropped) == (32, 20, {"divides": 12})
     assert found["second"].taken == 20
-    assert all(stands.left == 0 and not stands.faults for stands in found.values())
+    assert all(status.left == 0 and not status.faults for status in found.values())
     assert main(["status", str(tmp_path)]) == 0
     assert "first: 12 x divides" in capsys.readouterr().out
 
@@ -86,12 +86,12 @@ def test_failed_units_are_named_and_what_waits_for_them_is_left(tmp_path: Path) 
     recipe = small(poison=first_id(small()))
     with pytest.raises(FailedUnits):
         build(tmp_path, recipe)
-    found = {stands.table: stands for stands in standing(str(tmp_path))}
+    found = {status.table: status for status in table_statuses(str(tmp_path))}
     assert found["first"].failed == {"shard-00000-0000": "ValueError: poison"}
     assert found["first"].left == 0
     assert found["sum"].left == 1
     assert "first/shard-00000-0000 FAILED: ValueError: poison" in as_text(list(found.values()))
-    assert [stands.state for stands in found.values()] == [
+    assert [status.state for status in found.values()] == [
         "complete",
         "failed",
         "waits for first",
@@ -112,7 +112,7 @@ def test_a_run_that_was_stopped_does_not_look_finished(tmp_path: Path, capsys: p
         "waits for second",
         "waits for sum",
     ]
-    assert told[-1] == "incomplete: count (2 units left, 0 failed); the same build command goes on from here"
+    assert told[-1] == "incomplete: count (2 units left, 0 failed); the same build command continues from here"
 
 
 def test_fewer_rows_in_than_the_table_before_has_are_explained(
@@ -126,7 +126,7 @@ def test_fewer_rows_in_than_the_table_before_has_are_explained(
         rewrite(file, taken=7, kept=7)
     assert main(["status", str(tmp_path)]) == 0
     assert main(["status", str(tmp_path), "--verify"]) == 1
-    assert "sum: 28 in, but twice has 32 different id in each part" in capsys.readouterr().out
+    assert "sum: 28 in, but twice has 32 distinct id in each part" in capsys.readouterr().out
 
 
 def test_a_flipped_bit_and_swapped_parts_are_found_when_everything_is_read(
@@ -206,7 +206,7 @@ def an_input_was_made_anew(run: Path) -> None:
         (a_part_is_empty, "has 0 bytes, its receipt says "),
         (a_receipt_is_torn, "shard-00001-0001.json is torn (100 bytes"),
         (a_receipt_has_another_name, "shard-00001-0009.json is the receipt of unit shard-00001-0001"),
-        (an_input_was_made_anew, "made from another part of count than is there now"),
+        (an_input_was_made_anew, "made from a part of count that has changed since"),
     ],
 )  # fmt: skip
 def test_a_planted_lie_is_found_and_ends_with_exit_code_1(
@@ -217,8 +217,8 @@ def test_a_planted_lie_is_found_and_ends_with_exit_code_1(
     assert main(["status", str(tmp_path)]) == 1
     told = capsys.readouterr().out
     assert said in told
-    assert [line.split()[0] for line in told.splitlines() if line.endswith("  UNSOUND")] == ["first"]
-    assert "unsound: " in told.splitlines()[-1]
+    assert [line.split()[0] for line in told.splitlines() if line.endswith("  FAULTY")] == ["first"]
+    assert told.splitlines()[-1].startswith("faulty: ")
 
 
 def test_a_folder_without_a_run_is_said_to_be_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,7 +234,7 @@ def test_tables_come_in_the_order_in_which_they_read_each_other_not_of_their_nam
         a_second: After
 
     build(tmp_path, Backwards(count=Count(), first=Pass(), a_second=After()))
-    assert [stands.table for stands in standing(str(tmp_path))] == ["count", "first", "a_second"]
+    assert [status.table for status in table_statuses(str(tmp_path))] == ["count", "first", "a_second"]
 
 
 def test_plan_of_an_empty_folder_knows_the_shards_and_leaves_open_what_it_cannot_know(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_plan_of_a_finished_run_has_nothing_left_and_costs_nothing(tmp_path: Pat
     found = steps(tmp_path, small())
     assert {step.state for step in found.values()} == {"done"}
     assert {step.left for step in found.values()} == {0}
-    assert "left, as far as measured: 0.00 worker hours, 0 tokens, 0.00 US$" in plan_text(list(found.values()))
+    assert "left, as measured so far: 0.00 worker hours, 0 tokens, 0.00 US$" in plan_text(list(found.values()))
 
 
 def test_plan_tells_drift_with_both_values_and_what_follows_from_it(tmp_path: Path) -> None:
@@ -271,8 +271,8 @@ def test_plan_with_base_tells_what_is_taken_over_and_why_the_rest_is_not(tmp_pat
     found = steps(tmp_path / "new", small(drop=3), base=str(tmp_path / "old"))
     assert states(found)["count"] == ("done", 0, 2, 0)
     assert states(found)["first"] == ("to do", 0, 0, 4)
-    assert found["first"].why == [f"not taken from {tmp_path / 'old'}: drop: 0 -> 3"]
-    assert found["second"].why == [f"not taken from {tmp_path / 'old'}: it reads first, which would be made again"]
+    assert found["first"].why == [f"not reused from {tmp_path / 'old'}: drop: 0 -> 3"]
+    assert found["second"].why == [f"not reused from {tmp_path / 'old'}: it reads first, which would be made again"]
 
 
 def test_plan_with_base_foretells_what_build_takes_over(tmp_path: Path) -> None:
@@ -340,8 +340,8 @@ def test_plan_of_more_than_a_barrier_has_seen_calls_what_came_of_it_stale(tmp_pa
     recipe = small(Count(shard_count=4))
     build(tmp_path, recipe, units=3)
     found = steps(tmp_path, recipe)
-    assert states(found)["count"] == ("to go on with", 2, 0, 2)
-    assert states(found)["first"] == ("to go on with", 3, 0, None)
+    assert states(found)["count"] == ("to continue", 2, 0, 2)
+    assert states(found)["first"] == ("to continue", 3, 0, None)
     assert (found["sum"].state, found["sum"].why) == (
         "stale",
         ["sum was made from second, which has 3 parts, and 2 of 4 shards are not read yet"],

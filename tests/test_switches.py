@@ -28,10 +28,11 @@ from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.checks import check_pools
 from mminstruct.engine.config import EngineConfig, PoolConfig, check_placement, pools
-from mminstruct.engine.serve import Service
+from mminstruct.engine.service import Service
 from mminstruct.export.mix import Mix
+from mminstruct.models.backends import BACKENDS, load
 from mminstruct.models.connection import Settings
-from mminstruct.models.model import EXTRAS, Model
+from mminstruct.models.model import Model
 from mminstruct.recipes import RECIPES
 from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.match import Match
@@ -64,7 +65,7 @@ ELSEWHERE = {
     "EngineConfig.gpu": "test_estimate.py::test_a_models_time_is_tokens_read_and_written_over_its_rates",
     "EngineConfig.autoscale": "engine/test_cluster.py::test_a_node_taken_away_half_way_changes_no_byte",
     "Build.fail_on_error": "test_cli.py::test_failed_units_have_exit_code_3_and_are_named",
-    "Settings.mode": "models/test_batch.py::test_answers_out_of_order_find_their_rows_at_half_the_price",
+    "Settings.mode": "models/test_batch.py::test_batch_answers_out_of_order_are_matched_to_their_rows_at_half_the_price",
     "Source.repeat": "export/test_mix.py::test_rows_may_be_repeated_where_that_is_allowed",
     "Train.trackers": "engine/test_train.py::test_checkpoints_and_the_model_live_on_a_bucket_too",
     "Training.tune_llm": "training/test_llava.py::"
@@ -79,7 +80,7 @@ ELSEWHERE = {
 """Switches that a test outside of this file proves."""
 
 UNPROVED = {
-    "cuvs and cuml of Cluster.backend": "they need a GPU",
+    "cuvs of Cluster.backend": "it needs a GPU",
     "flash_attention_2 of Training.attention": "it needs a GPU",
     "wandb and mlflow of Train.trackers": "they are not installed with the tests",
     "the kernels behind Training.liger": "they need Triton and a GPU: proved is that the model is handed to them",
@@ -265,12 +266,12 @@ def _(folder: Path) -> None:
     used: Counter[str] = Counter()
     points_ND = np.eye(4, dtype=np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("numpy", "sklearn"):
+        for name in ("numpy", "faiss"):
             fit = kmeans_fits.FITS[name]
             patch.setitem(
                 kmeans_fits.FITS, name, lambda *a, fit=fit, name=name, **k: used.update([name]) or fit(*a, **k)
             )
-        for name in ("numpy", "sklearn"):
+        for name in ("numpy", "faiss"):
             before = used.copy()
             Cluster(k=2, backend=name)._fit(list("abcd"), points_ND)
             assert set(used - before) == {name}
@@ -310,8 +311,9 @@ def _(folder: Path) -> None:
 
 @proves("Model.backend")
 def _(folder: Path) -> None:
-    modules = {backend: Model(name="m", backend=backend)._backend().__name__.rpartition(".")[2] for backend in EXTRAS}
-    assert modules == {backend: "judges" if backend == "oracle" else backend for backend in EXTRAS}
+    for name, backend in BACKENDS.items():
+        kinds = {load(path) for path in (backend.chat, backend.embed) if path}
+        assert {kind.__module__.rpartition(".")[2] for kind in kinds} == {"judges" if name == "oracle" else name}
 
 
 @proves("Settings.json")
@@ -343,10 +345,10 @@ def _trained(**fields: Any) -> Train:
 
 @proves("Training.precision")
 def _(folder: Path) -> None:
-    from mminstruct.training import zero
+    from mminstruct.training import deepspeed
 
     made = [
-        zero.settings(_trained(precision=name), 1, gpu=gpu)["bf16"]["enabled"]
+        deepspeed.settings(_trained(precision=name), 1, gpu=gpu)["bf16"]["enabled"]
         for name in training.PRECISIONS for gpu in (False, True)
     ]  # fmt: skip
     assert dict(zip(training.PRECISIONS, zip(made[::2], made[1::2], strict=True), strict=True)) == {
@@ -356,11 +358,13 @@ def _(folder: Path) -> None:
 
 @proves("Zero.stage", "Zero.offload")
 def _(folder: Path) -> None:
-    from mminstruct.training import zero
+    from mminstruct.training import deepspeed
 
-    stages = [zero.settings(_trained(zero=Zero(stage=n)), 1, gpu=True)["zero_optimization"]["stage"] for n in range(4)]
+    stages = [
+        deepspeed.settings(_trained(zero=Zero(stage=n)), 1, gpu=True)["zero_optimization"]["stage"] for n in range(4)
+    ]
     assert stages == [0, 1, 2, 3]
-    made = [zero.settings(_trained(zero=Zero(offload=to)), 1, gpu=True) for to in training.OFFLOADS]
+    made = [deepspeed.settings(_trained(zero=Zero(offload=to)), 1, gpu=True) for to in training.OFFLOADS]
     moved = [[key for key in one["zero_optimization"] if key.startswith("offload")] for one in made]
     assert moved == [[], ["offload_optimizer"], ["offload_optimizer", "offload_param"]]
     assert [one["optimizer"]["params"]["torch_adam"] for one in made] == [True, False, False]
@@ -398,7 +402,7 @@ def _(folder: Path) -> None:
     went: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "prepare", lambda config, commit: {"data": {}})
-        patch.setattr(module, "_alone", lambda config, hook: went.append("local"))
+        patch.setattr(module, "_in_process", lambda config, hook: went.append("local"))
         patch.setattr(module, "_on_ray", lambda config, hook: went.append("ray"))
         for kind in ("local", "ray"):
             module.train(Train(out=str(folder / kind), workers=Workers(kind=kind)), say=lambda line: None)
@@ -407,11 +411,11 @@ def _(folder: Path) -> None:
 
 @proves("Workers.gpu")
 def _(folder: Path) -> None:
-    from mminstruct.engine.train import _fits
+    from mminstruct.engine.train import _check_resources
 
-    _fits(Train(out="out", workers=Workers(gpu=False)), {"CPU": 4})
+    _check_resources(Train(out="out", workers=Workers(gpu=False)), {"CPU": 4})
     with pytest.raises(ValueError, match="wants 1 GPUs, the cluster has 0"):
-        _fits(Train(out="out", workers=Workers(gpu=True)), {"CPU": 4})
+        _check_resources(Train(out="out", workers=Workers(gpu=True)), {"CPU": 4})
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -445,9 +449,9 @@ def test_a_word_that_no_backend_knows_is_refused_before_anything_is_loaded(field
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"tune_vision": True, "lora": Lora(r=8)}, "train.tune_vision=true does nothing beside train.lora.r"),
+        ({"tune_vision": True, "lora": Lora(r=8)}, "train.tune_vision=true has no effect with train.lora.r"),
         ({"tune_llm": False, "lora": Lora(r=8)}, "train.tune_llm=false, but train.lora.r adapts the language model"),
-        ({"template": "v2"}, "train.template=v2: take v1, plain, own, or Jinja text"),
+        ({"template": "v2"}, "train.template=v2: must be one of v1, plain, own, or Jinja text"),
     ],
 )
 def test_what_would_do_nothing_in_training_is_refused(fields: dict[str, Any], said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ def test_a_members_name_in_two_shards_is_refused_with_both_images(run: Path) -> 
 def test_an_unknown_id_is_one_line_and_exit_code_1(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trace", str(run), "0123456789abcdef"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("mminstruct trace: 0123456789abcdef: no table of this run knows it")
+    assert said.startswith("mminstruct trace: 0123456789abcdef: no table of this run has this id")
     assert said.count("\n") == 1
 
 
@@ -196,3 +197,64 @@ def test_the_command_gives_json(run: Path, capsys: pytest.CaptureFixture[str]) -
     found = json.loads(capsys.readouterr().out)
     assert (found["kind"], found["left"][0]["detail"]) == ("pair_id", "I cannot")
     assert found["prompts"] == {"answer": "## user\nprompt of answer"}
+
+
+TALK = schemas.table(
+    "A dialogue about an image, of a recipe that is not ours.",
+    schemas.column("talk_id", pa.string(), "", tag="id"),
+    schemas.column("image_id", pa.string(), "", tag="parent"),
+    schemas.column("turns", pa.list_(pa.struct([pa.field("pair_id", pa.string())])), ""),
+    schemas.column("pixels", pa.large_binary(), "", tag="heavy"),
+)
+RATED = schemas.table(
+    "Ratings of dialogues.",
+    schemas.column("talk_id", pa.string(), "", tag="parent"),
+    schemas.column("rating", pa.int32(), ""),
+)
+
+
+@pytest.fixture
+def talks(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tables that only this run knows: a dialogue of two pairs, one of another, and their ratings."""
+    monkeypatch.setattr(schemas, "TABLES", {**schemas.TABLES, "talk": TALK, "rated": RATED})
+    one, two = "7777000000000001", "7777000000000002"
+    held = {one: PAIRS[:2], two: PAIRS[2:]}
+    images = {one: IMAGES[0], two: IMAGES[2]}
+    put(run, "talk", [
+        {"talk_id": talk, "image_id": images[talk], "turns": [{"pair_id": pair} for pair in pairs], "pixels": b"x"}
+        for talk, pairs in held.items()
+    ])  # fmt: skip
+    put(run, "rated", [{"talk_id": talk, "rating": 4} for talk in held])
+    monkeypatch.undo()
+    for name, schema in (("talk", TALK), ("rated", RATED)):
+        file = run / name / "manifest.json"
+        kept = {"arrow": base64.b64encode(schema.serialize()).decode()}
+        file.write_text(json.dumps(json.loads(file.read_text()) | kept))
+    return run
+
+
+def test_tables_of_any_recipe_are_followed_by_the_tags_of_their_columns(talks: Path) -> None:
+    found = trace(str(talks), "7777000000000001")
+    assert found.kind == "talk_id"
+    assert [row["image_id"] for row in found.rows["ingest"]] == [IMAGES[0]]
+    assert [row["rating"] for row in found.rows["rated"]] == [4]
+    assert "pixels" not in found.rows["talk"][0]
+
+
+def test_an_image_reaches_the_tables_that_know_it_only_by_its_dialogue(talks: Path) -> None:
+    found = trace(str(talks), IMAGES[2])
+    assert [row["talk_id"] for row in found.rows["rated"]] == ["7777000000000002"]
+
+
+def test_a_pair_reaches_the_dialogue_that_it_is_a_turn_of_and_no_other(talks: Path) -> None:
+    found = trace(str(talks), PAIRS[1])
+    assert [row["talk_id"] for row in found.rows["talk"]] == ["7777000000000001"]
+    assert [row["rating"] for row in found.rows["rated"]] == [4]
+    assert [row["pair_id"] for row in found.rows["match"]] == [PAIRS[1]]
+
+
+def test_a_dropped_row_without_a_table_is_named_as_its_stage_names_it(run: Path) -> None:
+    file = run / "caption" / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"takes": "page"}))
+    put(run, "caption", [], [Drop("page 7", "blank")], unit="b-0000")
+    assert (trace(str(run), "page 7").kind, trace(str(run), "broken.jpg").kind) == ("page", "member")

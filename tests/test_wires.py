@@ -16,7 +16,7 @@ from mminstruct.recipe import Recipe, RecipeError, check, inputs, manifests
 from mminstruct.run import Event, Run, claim, execute
 from mminstruct.stage import Made, Stage, Transform, made, part, whole
 from mminstruct.state import states
-from mminstruct.status import standing
+from mminstruct.status import table_statuses
 from tests.doing_nothing import NUMBERS, TOTAL, Count, Last, Pass, Sum, small
 from tests.test_run import Cut, PowerCut, build, contents
 
@@ -137,7 +137,7 @@ def test_a_part_read_renames_columns(tmp_path: Path) -> None:
     build(tmp_path, recipe)
     totals = values(tmp_path, "sum", TOTAL)
     assert values(tmp_path, "again") == [total for total in totals if total % 5]
-    assert [stands.faults for stands in standing(str(tmp_path), verify=True)] == [[]] * 4
+    assert [status.faults for status in table_statuses(str(tmp_path), verify=True)] == [[]] * 4
 
 
 @dataclass(kw_only=True)

@@ -1,7 +1,7 @@
-"""Interval estimates for a few dozen questions: rates by Wilson's, means by Student's, the rest by bootstrap.
+"""Confidence intervals for clustered observations: Wilson's for rates, Student's for means, bootstrap for the rest.
 
-Arrays carry their axes in their names: G clusters, K sums, B resamples. Which interval is used where is decided by
-``benchmarks/coverage.py``; its numbers are in docs/bench.md.
+Suffixes of array names are axes: G clusters, K sums, B resamples. The intervals were chosen by their coverage in
+``benchmarks/coverage.py``; docs/bench.md has the numbers.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from scipy import special
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95
 _BLOCK = 4_000_000
-"""Weights drawn at once: 32 MB."""
+"""Most weights in memory at once: 32 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its interval; None where nothing, or a single cluster, is there to estimate from."""
+    """A number with its interval; None where there is nothing, or only one cluster, to estimate it from."""
 
     value: float | None
     low: float | None
     high: float | None
     n: int
-    """Observations that it rests on."""
+    """Number of observations."""
 
     def scaled(self, factor: float, shift: float) -> Estimate:
         """*factor* (positive) times this, plus *shift*."""
@@ -42,7 +42,7 @@ def t_quantile(clusters: int, level: float = LEVEL) -> float:
 
 
 def spread(top_G: Array, bottom_G: Array) -> float:
-    """Standard error of ``sum(top) / sum(bottom)`` when whole clusters are drawn: the linearised (sandwich) one."""
+    """Linearised (sandwich) standard error of ``sum(top) / sum(bottom)`` over clusters."""
     clusters, whole = len(top_G), bottom_G.sum()
     residual_G = top_G - top_G.sum() / whole * bottom_G
     return float(np.sqrt(clusters / (clusters - 1) * (residual_G**2).sum()) / whole)
@@ -51,10 +51,10 @@ def spread(top_G: Array, bottom_G: Array) -> float:
 def rate(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
     """A share between 0 and 1 of observations in clusters: ``sum(top) / sum(bottom)``.
 
-    Wilson's interval with a Student quantile, for as many independent questions as the cluster-robust error is worth:
-    ``value (1 - value) / error ** 2``, more where many are ties, fewer where those of a cluster resemble each other.
-    Thirty wins of thirty, or thirty ties, have no error but prove no certainty: there its worth is what it would be
-    with one more cluster won and one more lost.
+    Wilson's interval with a Student quantile and an effective sample size from the cluster-robust error,
+    ``value (1 - value) / error ** 2``: larger than the number of observations where many are ties, smaller where those
+    of a cluster are correlated. Thirty wins of thirty, or thirty ties, have an error of 0 although the rate is not
+    certain; the effective size is then computed with one more cluster won and one more lost.
 
     Args:
         top_G: Sum of each cluster's observations, each between 0 and 1.
@@ -75,9 +75,9 @@ def rate(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
         size = bottom_G.mean()
         more_G, all_G = np.append(top_G, [size, 0.0]), np.append(bottom_G, [size, size])
         like, error = float(more_G.sum() / all_G.sum()), spread(more_G, all_G)
-    worth = like * (1 - like) / error**2
-    middle = (value + t**2 / (2 * worth)) / (1 + t**2 / worth)
-    half = t / (1 + t**2 / worth) * math.sqrt(value * (1 - value) / worth + (t / (2 * worth)) ** 2)
+    effective = like * (1 - like) / error**2
+    middle = (value + t**2 / (2 * effective)) / (1 + t**2 / effective)
+    half = t / (1 + t**2 / effective) * math.sqrt(value * (1 - value) / effective + (t / (2 * effective)) ** 2)
     return Estimate(value, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
@@ -114,14 +114,14 @@ def bootstrap(
 ) -> tuple[Array, Array, Array]:
     """Value, low and high of a statistic of sums over clusters, by the expanded percentile bootstrap.
 
-    The percentile interval is too narrow by about ``sqrt((G-1)/G)`` and by the normal for the Student quantile;
-    Hesterberg's (2015) correction takes it from quantiles further out. A resample that has no value is left out.
+    The percentile interval is too narrow by about ``sqrt((G-1)/G)``, and because it implies the normal instead of the
+    Student quantile; Hesterberg (2015) corrects both by more extreme quantiles. Resamples without a value are left out.
 
     Args:
         statistic: From ``(..., K)`` sums to ``(..., P)`` values, NaN where there is none.
         sums_GK: Each cluster's sums.
         level: Of confidence.
-        resamples: At least some hundreds.
+        resamples: At least a few hundred.
         seed: Of the draws.
 
     Returns:

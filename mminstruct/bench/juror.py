@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mminstruct.models.model import EXTRAS, Model
-from mminstruct.models.structured import Unfit, values
+from mminstruct.models.model import Model
+from mminstruct.models.structured import InvalidJson, values
 from mminstruct.stage import prompt
 from mminstruct.text.reply import spoken
 
@@ -53,7 +53,7 @@ class Juror(Model):
         found = [f"asks {ask!r}: take any of {', '.join(ASKS)}" for ask in self.asks if ask not in ASKS]
         if not self.asks:
             found.append(f"asks nothing: take any of {', '.join(ASKS)}")
-        if EXTRAS.get(self.backend) and not self.pinned:
+        if not self.remote and not self.pinned:
             found.append(
                 f"revision is missing: pin {self.name} to a commit of its hub, or other weights may judge next time"
             )
@@ -118,7 +118,7 @@ def _read(
                 found.append((read(keys[key]), _reason(keys)))
             rest.append(text[place:start])
             place = end
-    except Unfit:
+    except InvalidJson:
         return None, None
     outside = "\n".join([*rest, text[place:]])
     if re.search(rf"[\"']{key}[\"']\s*:", outside, re.IGNORECASE):  # JSON that is broken, or was cut

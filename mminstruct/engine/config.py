@@ -1,4 +1,4 @@
-"""How a run is carried out: never part of what it makes."""
+"""Configuration of the engine: how a run is executed. It never changes the tables."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class PoolConfig:
     """
 
     workers: int | None = None
-    """Actors, 1 unless said; fixed, since a pool that may grow can starve what feeds it."""
+    """Actors, 1 by default; fixed, since a pool that grows can take the resources of the stage that feeds it."""
     cpus: float | None = None
-    """Of each worker; 1 unless said."""
+    """Of each worker; 1 by default."""
     gpus: float | None = None
-    """Of each worker, 0 unless said; a tensor-parallel replica has as many as its ``tensor_parallel_size``."""
+    """Of each worker, 0 by default; a tensor-parallel replica needs ``tensor_parallel_size`` of them."""
     total_gpus: float | None = None
-    """GPUs of all workers together. ``workers`` and ``gpus`` then follow from the stage's model, unless they are said
+    """GPUs of all workers together. ``workers`` and ``gpus`` then follow from the stage's model, unless they are given
     beside it: a worker has the GPUs of one replica, and there are as many workers as fit, at least one. A model behind
     an endpoint gets one worker without a GPU: it has many requests in flight by itself."""
     in_flight: int | None = None
-    """Units that one worker has in hand at once, so that writing and computing overlap; 2 unless said."""
+    """Units that one worker executes concurrently, so that writing and computing overlap; 2 by default."""
     memory_gb: float | None = None
-    """Heap that each worker reserves; none unless said."""
+    """Memory that each worker reserves; none by default."""
     resources: dict[str, float] = field(default_factory=dict)
-    """Custom resources, to place workers on a kind of node."""
+    """Ray custom resources, to place workers on certain nodes."""
     env: dict[str, Any] = field(default_factory=dict)
     """Ray runtime environment of the workers, such as ``{py_executable: /opt/cuml/bin/python}``."""
 
@@ -55,25 +55,25 @@ class Pool:
 
 @dataclass(kw_only=True)
 class EngineConfig:
-    """Which engine, and its pools."""
+    """The engine and its pools."""
 
     kind: str = "ray"
     """ray, or local: a loop in this process, for debugging."""
     address: str | None = None
     """Of a running cluster; None joins the one that RAY_ADDRESS names (ray job submit sets it), or starts one here."""
     cpus: int | None = None
-    """Of a cluster started here; None takes the machine's."""
+    """Of a cluster started here; None takes all of the machine."""
     autoscale: bool = False
-    """Whether the cluster grows when asked: pools that want more than it has then wait for nodes, not refused."""
+    """Whether the cluster can grow: pools larger than the cluster then wait for nodes instead of being refused."""
     gpu: str = ""
-    """Kind of the GPUs, by its name in conf/rates.yaml (H100); only plan looks at it."""
+    """GPU model, by its name in conf/rates.yaml (H100); used by plan only."""
     gpu_usd: float | None = None
-    """Price of one GPU for an hour, US dollars; None takes that of conf/rates.yaml."""
+    """US dollars for one GPU hour; None takes the price of conf/rates.yaml."""
     fused: bool = False
-    """One pool for a whole segment instead of one for each stage: on few cores, where every worker pays its imports."""
+    """One pool per segment instead of one per stage: for few cores, where the imports of each worker cost much."""
     retries: int = 3
-    """How often a worker may die at a unit before that counts as failed. The first death does not count, since any unit
-    then in hand may be the cause: from then on it is tried alone."""
+    """How often a unit may kill its worker before it fails. The first death does not count, since any concurrent unit
+    may be the cause; each of them is then retried alone."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """Of every stage (or fused segment)."""
     kinds: dict[str, PoolConfig] = field(default_factory=dict)
@@ -83,12 +83,12 @@ class EngineConfig:
 
 
 def pools(config: EngineConfig, recipe: Recipe) -> list[list[tuple[list[str], Pool]]]:
-    """For each segment of *recipe* the pools that run side by side in it, each with the tables that it works on."""
+    """For each segment of *recipe*, its concurrent pools, each with the tables that it makes."""
     return [side_by_side(config, recipe, tables) for tables in segments(recipe)]
 
 
 def side_by_side(config: EngineConfig, recipe: Recipe, tables: list[str]) -> list[tuple[list[str], Pool]]:
-    """The pools of one segment, each with its tables: one table a pool, or fused."""
+    """The pools of one segment, each with its tables: one table per pool, or fused."""
     groups = [[name] for name in tables]
     if config.fused:
         groups = [tables[:1], tables[1:]] if len(tables) > 1 and fans_out(recipe, tables[0]) else [tables]
@@ -124,18 +124,18 @@ def models(stage: Stage) -> list[Model]:
 
 
 def fans_out(recipe: Recipe, table: str) -> bool:
-    """Whether a unit of *table* makes several parts: so do sources, and stages of only whole reads."""
+    """Whether a unit of *table* makes several parts: true for sources, and for stages with only whole reads."""
     return all(read.mode == "whole" for read in recipe.stages()[table].reads.values())
 
 
 def check_placement(config: EngineConfig, recipe: Recipe) -> None:
-    """Refuse an unknown engine, and GPU workers that could not hold their model's tensor-parallel replica.
+    """Check the engine's name, and that GPU workers have enough GPUs for their model.
 
     Raises:
-        ValueError: naming the first such pool.
+        ValueError: the engine is unknown, or a pool has too few GPUs for each worker.
     """
     if config.kind not in ENGINES:
-        raise ValueError(f"engine.kind={config.kind}: take {' or '.join(ENGINES)}")
+        raise ValueError(f"engine.kind={config.kind}: must be {' or '.join(ENGINES)}")
     if strange := sorted(set(config.kinds) - set(KINDS)):
         raise ValueError(f"engine.kinds.{strange[0]}: take {', '.join(KINDS)}")
     stages = recipe.stages()
@@ -151,6 +151,6 @@ def check_placement(config: EngineConfig, recipe: Recipe) -> None:
 
 
 def _gpus(model: Model) -> int:
-    """GPUs of one replica; none for an endpoint."""
+    """GPUs of one replica; none for a remote model."""
     sizes = [int(model.options.get(f"{how}_parallel_size", 1)) for how in ("tensor", "pipeline")]
-    return 0 if model.backend == "openai" else sizes[0] * sizes[1]
+    return 0 if model.remote else sizes[0] * sizes[1]

@@ -1,4 +1,4 @@
-"""The Ray engine: Ray Data rows are keys, each stage a pool of actors; tables rest in files, only names travel."""
+"""The Ray engine. Each stage is a pool of actors; Ray Data carries only unit keys, the tables stay in files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any
 import psutil
 
 from mminstruct.engine.config import EngineConfig, Pool, fans_out, side_by_side
-from mminstruct.engine.crew import lend
+from mminstruct.engine.worker_group import lend
 from mminstruct.run import Event, Run
-from mminstruct.stage import CREW, Halt, WorkerFault
+from mminstruct.stage import WORKER_GROUP, Halt, WorkerFault
 from mminstruct.store import Receipt
 from mminstruct.work import Worker
 
 
 class Ray:
-    """Pushes units through pools of actors, several in flight in each; dead actors are replaced, retries bounded."""
+    """Sends units through pools of actors, several in flight in each. Dead actors are replaced, retries are bounded."""
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -35,21 +35,21 @@ class Ray:
 
         connect(self.config)
         context = ray.data.DataContext.get_current()
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # or it reports each segment
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it logs each segment
         context.enable_progress_bars = context.enable_operator_progress_bars = False
         context.print_on_execution_start = False
         context.execution_options.preserve_order = False
-        context.execution_no_progress_timeout_s = -1  # half an hour, but one unit may take longer
-        # a row, a key, is a block: else all parts of a shard would go to one worker. No operator beside the pools
-        # (repartition) may do it: its tasks would wait for ever where the pools have all the CPUs
+        context.execution_no_progress_timeout_s = -1  # the default is 30 minutes; one unit may take longer
+        # each row is a block, else all parts of a shard would go to one worker. Repartitioning would do the same, but
+        # its tasks would wait forever when the pools use all CPUs
         context.target_max_block_size = context.target_min_block_size = 1
-        grows = fans_out(run.recipe, tables[0])  # then only the first pool can be larger than its work
+        grows = fans_out(run.recipe, tables[0])  # then only the first pool can have more workers than units
         groups = [
             (names, pool if grows and number else dataclasses.replace(pool, workers=min(pool.workers, len(keys))))
             for number, (names, pool) in enumerate(side_by_side(self.config, run.recipe, tables))
         ]
         if not self.config.autoscale:
-            _fits(groups, ray.cluster_resources())
+            _check_resources(groups, ray.cluster_resources())
         data = ray.data.from_items([{"key": key, "events": "[]"} for key in keys], override_num_blocks=len(keys))
         for names, pool in groups:
             data = data.flat_map(
@@ -66,39 +66,39 @@ class Ray:
                 memory=pool.memory_gb * 2**30 or None,
                 resources=pool.resources or None,
                 runtime_env=pool.env or None,
-            )  # Ray restarts actors and retries their tasks without end; _Operator gives up on a unit that kills them
+            )  # Ray restarts actors and retries their tasks without limit; _Operator fails a unit that kills its actor
         try:
             for row in data.iter_rows():
                 for event in json.loads(row["events"]):
                     yield _event(event)
         except ray.exceptions.RayError as error:
-            raise _plain(error) from error
+            raise _one_line(error) from error
         finally:
             for table in map(run.table, tables):
-                with suppress(OSError):  # none there, or somebody writes into it who is no longer listened to
+                with suppress(OSError):  # it is missing, or a worker of an earlier attempt still writes to it
                     table.store.fs.rm(table.store.path(table.name, f"_running-{self._session}"), recursive=True)
 
 
 def connect(config: EngineConfig) -> bool:
-    """Join the cluster, or start one here with its dashboard off; False if this process is in one already."""
+    """Join the cluster, or start one here without a dashboard; False if this process is connected already."""
     import ray
 
     if ray.is_initialized():
         return False
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # leaves GPU variables alone in CPU workers
-    os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")  # a thread that polls for ever, past the shutdown too
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it tells every user that actors have arguments
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep GPU variables of CPU workers as they are
+    os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")  # it starts a thread that polls even after shutdown
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it warns every user about actors with arguments
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
-        _answers(address)
+        _check_address(address)
         ray.init(address=address, log_to_driver=False)
     else:
         ray.init(num_cpus=config.cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
     return True
 
 
-def _plain(error: Exception) -> Exception:
-    """What Ray raises as an error of one line, with its cause; a fault in our own code stays as it came.
+def _one_line(error: Exception) -> Exception:
+    """Ray's error as one line that names the cause; an error in our own code stays unchanged.
 
     Args:
         error: a ``ray.exceptions.RayError``.
@@ -112,11 +112,11 @@ def _plain(error: Exception) -> Exception:
     return OSError(f"Ray: {type(cause).__name__}: {said[:500]}; its logs are in /tmp/ray/session_latest/logs")
 
 
-def _answers(address: str) -> None:
-    """Refuse an address that does not answer: Ray would try it for minutes, and warn at each attempt.
+def _check_address(address: str) -> None:
+    """Check that something listens at *address*: Ray would retry for minutes and warn at each attempt.
 
     Raises:
-        ConnectionError: nothing listens there.
+        ConnectionError: nothing does.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():  # auto, local
@@ -125,26 +125,26 @@ def _answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:
         raise ConnectionError(
-            f"engine.address={address}: no Ray answers there ({error}); start it (ray start --head), or give no"
-            " engine.address and no RAY_ADDRESS to have one started here"
+            f"engine.address={address}: no Ray answers there ({error}); start it (ray start --head), or unset"
+            " engine.address and RAY_ADDRESS to start one here"
         ) from error
 
 
 def end_agents() -> None:
-    """Kill what a Ray that this process started would leave behind: right before the process ends, never else.
+    """Kill the agents of a Ray that this process started; call it only right before the process exits.
 
-    Raylet and GCS die with their driver. Ray's agents, children of the raylet, would go on for two minutes with
-    220 MB, to tell a GCS that is gone.
+    Raylet and GCS exit with their driver. Ray's agents, children of the raylet, would retry for two minutes and hold
+    220 MB.
     """
     for ours in psutil.Process().children():
         with suppress(psutil.Error):
             for agent in ours.children(recursive=True):
-                with suppress(psutil.Error):  # one that is gone already spares none of the others
+                with suppress(psutil.Error):  # that one has exited already
                     agent.kill()
 
 
-def _fits(groups: list[tuple[list[str], Pool]], there: dict[str, float]) -> None:
-    """Refuse pools that could never all start: Ray would wait for ever without a word."""
+def _check_resources(groups: list[tuple[list[str], Pool]], there: dict[str, float]) -> None:
+    """Raise ValueError if the pools can never all start: Ray would wait forever without a message."""
     for name, attribute in (("CPU", "cpus"), ("GPU", "gpus")):
         wanted = sum(pool.workers * getattr(pool, attribute) for _, pool in groups)
         if wanted > there.get(name, 0):
@@ -152,26 +152,26 @@ def _fits(groups: list[tuple[list[str], Pool]], there: dict[str, float]) -> None
             raise ValueError(
                 f"these stages run side by side and want {wanted:g} {name}s ({asked}); the cluster has"
                 f" {there.get(name, 0):g}: lower engine.pools.STAGE.workers or .{attribute}, set engine.fused=true,"
-                " or engine.autoscale=true where the cluster grows"
+                " or set engine.autoscale=true if the cluster can grow"
             )
 
 
 class _Operator:
-    """The actor: workers of one stage, or of a fused segment."""
+    """The actor: executes units of one stage, or of a fused segment."""
 
     def __init__(self, run: Run, tables: list[str], retries: int, session: str) -> None:
         self.workers = [Worker(run, name) for name in tables]
         self.retries, self.session = retries, session
-        self.room = _Room()
+        self.units = _SharedLock()
 
     def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         events = json.loads(row["events"])
-        if not row["key"]:  # failed upstream: only its events travel on
+        if not row["key"]:  # it failed upstream: only its events are passed on
             return [row]
-        CREW.set(lend)
+        WORKER_GROUP.set(lend)
         try:
             new, parts = self._follow(0, row["key"])
-        except (Halt, OSError) as halt:  # as data: it would come out of Ray as another, with pages of traceback
+        except (Halt, OSError) as halt:  # as data: Ray would change its type and add pages of traceback
             new, parts = [{"halt": str(halt)}], []
         events += new
         rows = [{"key": part, "events": "[]"} for part in parts] or [{"key": "", "events": "[]"}]
@@ -179,7 +179,7 @@ class _Operator:
         return rows
 
     def _follow(self, index: int, key: str) -> tuple[list[dict[str, Any]], list[str]]:
-        """Events of a unit and of what came of it, and the part keys that leave this operator."""
+        """Events of a unit and of its parts in the later stages here, and the part keys for the next operator."""
         if index == len(self.workers):
             return [], [key]
         event = self._attempt(self.workers[index], key)
@@ -191,48 +191,48 @@ class _Operator:
         return events, leaving
 
     def _attempt(self, worker: Worker, key: str) -> Event:
-        """Do a unit; one that has killed its worker too often is a failure, not another dead worker."""
+        """Execute a unit; one that has killed its worker too often is recorded as failed instead."""
         store = worker.table.store
         folder = (worker.name, f"_running-{self.session}", key)
         before = store.names(*folder)
         died = sum(name.startswith("alone") for name in before)
         if died >= self.retries:
-            error = f"its worker died {died} times at it; look for it in Ray's logs, or run it alone with engine=local"
+            error = f"its worker died {died} times; look for the unit in Ray's logs, or run it with engine=local"
             worker.table.fail(key, error, "")
             return Event(worker.name, key, None, error)
-        with self.room.enter(alone=bool(before)) as alone:
+        with self.units.hold(exclusive=bool(before)) as alone:
             mark = f"{'alone' if alone else 'among'}-{uuid.uuid4().hex[:8]}"
             store.write(b"", *folder, mark, sync=False)
             try:
                 return worker.work(key)
             except WorkerFault:
-                os._exit(70)  # Ray replaces the actor and sends it the unit again; an exception would end the run
-            finally:  # its own mark alone: on a node that Ray thinks dead a twin may still be at this unit
+                os._exit(70)  # Ray replaces the actor and sends the unit again; an exception would end the run
+            finally:  # only its own mark: on a node that Ray presumes dead, a twin may still execute this unit
                 store.remove(*folder, mark)
 
 
-class _Room:
-    """Where units of one actor work together, but for suspects: a worker that dies then tells which unit killed it."""
+class _SharedLock:
+    """A lock that units share, except suspects, which hold it alone: if the worker dies then, the suspect killed it."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self.inside, self.closed = 0, False
+        self.holders, self.closed = 0, False
 
     @contextmanager
-    def enter(self, alone: bool) -> Iterator[bool]:
-        """Wait for a place, or for the whole room; whether the unit has it to itself, and will until it leaves."""
+    def hold(self, exclusive: bool) -> Iterator[bool]:
+        """Wait for the lock and hold it; yields *exclusive*."""
         with self.changed:
             self.changed.wait_for(lambda: not self.closed)
-            self.closed = alone
-            if alone:
-                self.changed.wait_for(lambda: not self.inside)
-            self.inside += 1
+            self.closed = exclusive
+            if exclusive:
+                self.changed.wait_for(lambda: not self.holders)
+            self.holders += 1
         try:
-            yield alone
+            yield exclusive
         finally:
             with self.changed:
-                self.inside -= 1
-                self.closed = self.closed and not alone
+                self.holders -= 1
+                self.closed = self.closed and not exclusive
                 self.changed.notify_all()
 
 

@@ -1,4 +1,4 @@
-"""The local engine: a loop in this process, for debugging; same bytes as any other engine."""
+"""The local engine: a loop in this process, for debugging. It writes the same bytes as every other engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mminstruct.work import Worker
 
 
 class Local:
-    """Does one unit at a time, each as far down the segment as it goes."""
+    """Executes one unit at a time, and follows each through the whole segment."""
 
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
         workers = [Worker(run, name) for name in tables]

@@ -1,4 +1,4 @@
-"""Training on a Ray cluster: Ray Train starts the workers and replaces what dies; the loop is ``training``'s."""
+"""Training on a Ray cluster: Ray Train starts the workers and restarts them when one dies."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from mminstruct.engine.data import connect
 from mminstruct.stage import Halt
 from mminstruct.store import Store
 from mminstruct.terminal import say as to_terminal
-from mminstruct.training import loop, watch, zero
+from mminstruct.training import deepspeed, loop, tracking
 from mminstruct.training.config import Train
-from mminstruct.training.data import counted
+from mminstruct.training.data import summary
 from mminstruct.training.prepare import done, prepare
 
 Say = Callable[[str], None]
 
 
 def train(config: Train, say: Say = to_terminal, commit: str | None = None, after_step: loop.Hook | None = None) -> str:
-    """Train, or go on where it stopped; the folder of the model.
+    """Train, or resume from the last checkpoint; the folder of the model.
 
     Args:
-        say: gets a line of progress now and then.
-        commit: of the code, for the manifest.
+        say: called with lines of progress.
+        commit: the code's commit, for the manifest.
         after_step: see ``loop.fit``.
 
     Raises:
-        Halt: the loss is not finite, or too many images do not open; another process trains here.
-        ValueError: the configuration or the data cannot be trained on.
+        Halt: the loss is not finite, too many images cannot be opened, or another process trains in this folder.
+        ValueError: the configuration or the data cannot be used.
         OSError: the workers died, or could not write, more often than ``workers.retries``.
     """
     with lease.hold(config.out + "/train"):
         manifest = prepare(config, commit)
         for name, facts in manifest["data"].items():
-            say(f"data.{'path' if name == 'train' else name}: {counted(facts)}")
+            say(f"data.{'path' if name == 'train' else name}: {summary(facts)}")
         if not done(config):
             with _Progress(config, say):
-                (_alone if config.workers.kind == "local" else _on_ray)(config, after_step)
+                (_in_process if config.workers.kind == "local" else _on_ray)(config, after_step)
     return f"{config.out}/train/{loop.MODEL}"
 
 
-def _alone(config: Train, after_step: loop.Hook | None) -> None:
-    """The one worker is this process."""
+def _in_process(config: Train, after_step: loop.Hook | None) -> None:
+    """Train in this process."""
     import tempfile
 
     import torch.distributed as dist
@@ -61,7 +61,7 @@ def _alone(config: Train, after_step: loop.Hook | None) -> None:
         try:
             loop.fit(config, after_step)
         finally:
-            zero.leave()
+            deepspeed.shutdown()
 
 
 def _on_ray(config: Train, after_step: loop.Hook | None) -> None:
@@ -72,7 +72,7 @@ def _on_ray(config: Train, after_step: loop.Hook | None) -> None:
     workers = config.workers
     began = connect(EngineConfig(address=workers.address))
     try:
-        _fits(config, ray.cluster_resources())
+        _check_resources(config, ray.cluster_resources())
         logging.getLogger("ray.train").setLevel(logging.ERROR)
         store = Store(config.out + "/train")
         trainer = TorchTrainer(
@@ -83,7 +83,7 @@ def _on_ray(config: Train, after_step: loop.Hook | None) -> None:
                 use_gpu=workers.gpu,
                 resources_per_worker={"CPU": workers.cpus, **({"GPU": 1} if workers.gpu else {}), **workers.resources},
             ),
-            # checkpoints are ours, in our store: Ray's folder only holds what its controller notes
+            # checkpoints are written by ``training.checkpoint``: this folder holds only Ray's own state
             run_config=RunConfig(
                 name=f"_ray-{uuid.uuid4().hex[:8]}",
                 storage_path=store.root,
@@ -97,7 +97,7 @@ def _on_ray(config: Train, after_step: loop.Hook | None) -> None:
             trainer.fit()
         except Exception as error:
             raise OSError(
-                f"training stopped: {_reason(error)}; the same command goes on from the last checkpoint"
+                f"training stopped: {_last_line(error)}; the same command resumes from the last checkpoint"
             ) from error
         finally:
             for name in store.names():
@@ -112,7 +112,7 @@ def _on_ray(config: Train, after_step: loop.Hook | None) -> None:
 
 
 def _work(given: dict[str, Any]) -> None:
-    """On a worker. A halt goes back as a file: as an exception Ray would try it again, to the same end."""
+    """Runs on a worker. A halt is passed on as a file: after an exception Ray would retry."""
     config: Train = given["config"]
     try:
         loop.fit(config, given["after_step"])
@@ -120,8 +120,8 @@ def _work(given: dict[str, Any]) -> None:
         Store(config.out + "/train").write(json.dumps({"error": str(halt)}).encode(), loop.HALT)
 
 
-def _fits(config: Train, there: dict[str, float]) -> None:
-    """Refuse workers that could never all start: Ray would wait for ever."""
+def _check_resources(config: Train, there: dict[str, float]) -> None:
+    """Raise ValueError if the workers can never all start: Ray would wait forever."""
     workers = config.workers
     for name, each in (("CPU", workers.cpus), ("GPU", 1.0 if workers.gpu else 0.0)):
         if workers.count * each > there.get(name, 0):
@@ -131,20 +131,20 @@ def _fits(config: Train, there: dict[str, float]) -> None:
             )
 
 
-def _reason(error: BaseException) -> str:
-    """The last line of what a worker said."""
+def _last_line(error: BaseException) -> str:
+    """The last line of a worker's error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 class _Progress:
-    """Lines on how it goes, from the curve that worker 0 writes; while used as a context manager."""
+    """A context manager that reports progress from the metrics that worker 0 writes."""
 
     def __init__(self, config: Train, say: Say, every: float = 5.0) -> None:
         self.store, self.say, self.every = Store(config.out + "/train"), say, every
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._follow, daemon=True)
-        self.told = (0, "")
+        self.reported = (0, "")
 
     def __enter__(self) -> _Progress:
         self.thread.start()
@@ -153,23 +153,23 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self.over.set()
         self.thread.join()
-        self._tell()
+        self._report()
 
     def _follow(self) -> None:
         while not self.over.wait(self.every):
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
-        rows = [row for row in watch.read(self.store) if "loss" in row]
-        held = [row for row in watch.read(self.store) if "eval_loss" in row]
+    def _report(self) -> None:
+        rows = [row for row in tracking.read(self.store) if "loss" in row]
+        held = [row for row in tracking.read(self.store) if "eval_loss" in row]
         now = (rows[-1]["step"] if rows else 0, str(held[-1]) if held else "")
-        if rows and now != self.told:
-            self.told = now
+        if rows and now != self.reported:
+            self.reported = now
             self.say(line(rows[-1], held[-1] if held else None))
 
 
 def line(row: dict[str, Any], held: dict[str, Any] | None = None) -> str:
-    """A row of the curve for people."""
+    """A row of metrics as one readable line."""
     said = [
         f"step {row['step']}/{row['of']}",
         f"loss {row['loss']:.4f}",

@@ -95,21 +95,21 @@ def write(
             it was.
     """
     from mminstruct.export.table import Exported
-    from mminstruct.status import incomplete, standing, unsound
+    from mminstruct.status import all_faults, incomplete, table_statuses
 
-    standings = standing(run)
-    if faults := unsound(standings):
+    statuses = table_statuses(run)
+    if faults := all_faults(statuses):
         more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
-        raise ExportError(f"the run is unsound: {faults[0]}{more}; `mminstruct status {run}` lists all of them")
+        raise ExportError(f"the run is faulty: {faults[0]}{more}; `mminstruct status {run}` lists all of them")
     check = Check(target)
     exported = Exported(run, check)
     facts = Facts(name=Path(to).absolute().name, shares=check.shares, models=exported.models())
     facts.target = target.facts() if target else {}
-    facts.funnel = [{"table": s.table, "in": s.taken, "kept": s.kept, "dropped": s.dropped} for s in standings]
+    facts.funnel = [{"table": s.table, "in": s.taken, "kept": s.kept, "dropped": s.dropped} for s in statuses]
     facts.made_from = exported.fingerprint()
     save(exported, facts, format, to, overwrite=overwrite, model=model)
     left = f"; {sum(exported.left_out.values())} rows left out as deleted" if exported.left_out else ""
-    undone = incomplete(standings)
+    undone = incomplete(statuses)
     unfinished = f"; the run is not finished: {', '.join(undone)}" if undone else ""
     return f"{said(facts)} in {to}, each read back and checked{left}{measured(facts)}{unfinished}"
 

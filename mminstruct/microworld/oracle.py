@@ -1,14 +1,12 @@
-"""Judges what models say about scenes of the microworld: the truth is known, so no model is asked.
+"""Judges texts about scenes of the microworld without a model, since the truth of a scene is known.
 
-Every judge reads the text with ``read_facts`` and holds it against the scene.
+Every judge parses the text with ``read_facts`` and compares the facts with the scene.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from mminstruct.microworld.claims import contradictions, read_answer
 from mminstruct.microworld.families import FAMILIES, Verdict, classify
@@ -20,20 +18,23 @@ ATTRIBUTES = ("count", "size", "colour", "action")
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many claims were made, how many there were to make, and how many of the made ones are right."""
+    """Counts of claims in a text and of facts in the scene; tallies of several texts add up."""
 
     right: int = 0
+    """Claims that are true."""
     said: int = 0
+    """Claims."""
     true: int = 0
+    """Facts that could have been claimed."""
 
     @property
     def precision(self) -> float:
-        """Share of claims that are right, 0 to 1; 1 where nothing is claimed."""
+        """Share of claims that are true, 0 to 1; 1 where nothing is claimed."""
         return self.right / self.said if self.said else 1.0
 
     @property
     def recall(self) -> float:
-        """Share of the truth that is claimed, 0 to 1; 1 where there is nothing to claim."""
+        """Share of facts that are claimed, 0 to 1; 1 where there is no fact."""
         return self.right / self.true if self.true else 1.0
 
     def __add__(self, other: Tally) -> Tally:
@@ -70,14 +71,14 @@ def _tally(said: Iterable[object], true: Iterable[object]) -> Tally:
 
 @dataclass(frozen=True, slots=True)
 class FuseVerdict:
-    """What became of caption and alt-text in a description."""
+    """How a description follows from its caption and its alt-text."""
 
     name_kept: bool | None
-    """Whether the proper name that the alt-text gives is there; None where it gives none."""
+    """Whether the description has the proper name that the alt-text gives; None where it gives none."""
     caption_kept: float
-    """Share of the caption's claims that are still there, 0 to 1."""
+    """Share of the caption's claims that the description keeps, 0 to 1."""
     invented: tuple[str, ...]
-    """Claims that are neither the caption's nor the true name: from false alt-text or from nowhere."""
+    """Claims that are neither in the caption nor the true proper name."""
 
     @property
     def ok(self) -> bool:
@@ -85,7 +86,7 @@ class FuseVerdict:
 
 
 def judge_fuse(text: str, caption: str, alt: AltText | str, scene: Scene) -> FuseVerdict:
-    """Judge *text* as the description fused from *caption* and *alt*: the caption counts as true, right or wrong."""
+    """Judge *text* as the description fused from *caption* and *alt*. The caption counts as true."""
     claims, seen = read_facts(text), read_facts(caption)
     alt = alt if isinstance(alt, str) else alt.text
     known = {
@@ -101,7 +102,7 @@ def judge_fuse(text: str, caption: str, alt: AltText | str, scene: Scene) -> Fus
 
 
 def _claims(facts: Facts) -> set[object]:
-    """Single claims of *facts*, comparable one by one; without the proper name."""
+    """Claims of *facts* one by one, without the proper name."""
     found: set[object] = {*facts.settings, *facts.times, *facts.weathers, *facts.relations, *facts.words}
     for thing in facts.things:
         found.add(thing.kind)
@@ -111,12 +112,12 @@ def _claims(facts: Facts) -> set[object]:
 
 @dataclass(frozen=True, slots=True)
 class InstructionVerdict:
-    """What an invented instruction is worth."""
+    """Quality of a generated instruction."""
 
     family: str | None
-    """Family that it belongs to; None where it cannot be told."""
+    """Family that it belongs to; None where it fits none."""
     applicable: bool
-    """Whether it can be followed for the scene, and names only what is there."""
+    """Whether it can be followed for the scene and names only things that are there."""
     copied: bool
     """Whether it repeats one of the examples word for word."""
     new_kind: bool
@@ -132,7 +133,7 @@ class InstructionVerdict:
 
 
 def judge_instruction(text: str, scene: Scene, examples: Sequence[str] = ()) -> InstructionVerdict:
-    """Judge *text* as an instruction invented for *scene* after having seen *examples*."""
+    """Judge *text* as an instruction generated for *scene* with *examples* in the prompt."""
     family = classify(text)
     plain = _plain(text)
     return InstructionVerdict(
@@ -148,14 +149,14 @@ def _plain(text: str) -> str:
 
 
 def judge_pair(instruction: str, scene: Scene) -> bool:
-    """Whether *instruction* suits *scene*: of a known family, its topic there, nothing named that is not."""
+    """Whether *instruction* is of a known family, applies to *scene*, and names only things that are there."""
     family = classify(instruction)
     truth = facts_of(scene, place=True)
     return family is not None and FAMILIES[family].applies(truth) and not contradictions(read_facts(instruction), truth)
 
 
 def judge_summary(text: str, members: Sequence[str]) -> bool:
-    """Whether *text* is a general instruction of the family that most of *members* are of: it names no single thing."""
+    """Whether *text* is an instruction of the most frequent family in *members* and names no single thing or place."""
     families = [classify(member) for member in members]
     family = max(families, key=families.count, default=None)
     claims = read_facts(text)
@@ -164,10 +165,10 @@ def judge_summary(text: str, members: Sequence[str]) -> bool:
 
 
 def judge_answer(answer: str, instruction: str, scene: Scene) -> Verdict:
-    """Check *answer* for the form that *instruction* asks for, and every claim in it against the truth of *scene*.
+    """Check *answer* for the form that *instruction* asks for, and every claim in it against *scene*.
 
-    An answer to an instruction that names a thing must name it too. Where the family of the instruction cannot be told,
-    the form counts as wrong and only the facts are checked.
+    An answer to an instruction that names a thing must name it too. Where the instruction fits no family, the form
+    counts as wrong and only the facts are checked.
     """
     truth = facts_of(scene, place=True)
     name = classify(instruction)
@@ -186,16 +187,23 @@ def judge_answer(answer: str, instruction: str, scene: Scene) -> Verdict:
     return verdict
 
 
-def bootstrap(values: Sequence[float], n: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of *values* with the ends of its 95 % percentile interval over *n* resamples (Efron 1979).
+def statements(answer: str, truth: Facts, instruction: str = "") -> Tally:
+    """Counts statements about the picture in *answer* (``said``), and those that *truth* confirms (``right``).
 
-    Raises:
-        ValueError: where *values* is empty.
+    A named thing, its number, size, colour and action, a place, a time, the weather, a relation and a written word are
+    one statement each. Lore (clues, skies, moods) counts only where it is about something that is not there.
     """
-    if len(values) == 0:
-        raise ValueError("bootstrap needs at least one value; nothing was measured")
-    sample = np.asarray(values, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    means = np.array([sample[rng.integers(len(sample), size=len(sample))].mean() for _ in range(n)])
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(sample.mean()), float(low), float(high)
+    claims = read_answer(answer)
+    wrong = contradictions(claims, truth)
+    lists = ("settings", "times", "weathers", "places", "words", "relations")
+    said: set[tuple[object, ...]] = {(name, value) for name in lists for value in getattr(claims, name)}
+    there = {thing.kind for thing in truth.things}
+    for mention in claims.mentions:
+        said.add(("thing", mention.kind))
+        if mention.kind in there:  # attributes of a thing that is not there are not counted on top
+            said |= {(mention.kind, name, value) for name in ATTRIBUTES if (value := getattr(mention, name))}
+    family = FAMILIES.get(classify(instruction) or "")
+    colours = {mention.colour for mention in claims.mentions}
+    lore = family.judge(answer, truth) if family else []
+    lore = [fault for fault in lore if not (fault.startswith("nothing is ") and fault.split()[-1] in colours)]
+    return Tally(max(0, len(said) - len(wrong)), len(said) + len(lore))

@@ -1,8 +1,8 @@
-"""OpenAI's Batch API: requests in a file, answers in another within a day, at half the price.
+"""OpenAI's Batch API: requests in one file, answers in another within a day, at half the price.
 
-A batch is found again after a crash: its id is journaled as soon as there is one, and it carries the hash of its
-requests, so that a batch submitted a moment before the crash is found in the endpoint's own list. Answers are matched
-by ``custom_id`` alone; whatever is missing, torn or expired goes into a further batch.
+A batch is found again after a crash: its id is journaled as soon as it is known, and its metadata holds the hash of its
+requests, so that a batch submitted just before the crash is found in the endpoint's list. Answers are matched by
+``custom_id`` only; requests whose answer is missing, unreadable or expired go into another batch.
 """
 
 from __future__ import annotations
@@ -17,40 +17,41 @@ from typing import Any, TypeVar
 
 from mminstruct.models import faults
 from mminstruct.models.connection import Answer, Connection, Settings
-from mminstruct.models.exchange import Ask, Bought, Exchange
+from mminstruct.models.exchange import ChatRequest, Exchange, PaidReply
 from mminstruct.models.faults import EndpointError, Fault, TooLarge
 from mminstruct.stage import Journal, note
 
 log = logging.getLogger(__name__)
 
 ROUNDS = 3
-"""Batches that a request may be part of before it is given up."""
+"""Batches that a request may be part of before it fails."""
 TAG = "mminstruct"
 """Metadata key under which a batch carries the hash of its requests."""
 
 _USELESS = ("failed", "cancelled", "cancelling")
 _OVER = ("completed", "expired", "cancelled", "failed")
 _T = TypeVar("_T")
+_Replies = dict[str, PaidReply | Fault]
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Desk:
-    """Collects the requests of rows until every row that is not done waits for one, then buys them together."""
+class BatchQueue:
+    """Collects requests until every unfinished row waits for one, then sends them as one batch."""
 
-    def __init__(self, rows: int, buy: Callable[[dict[str, Ask]], Awaitable[dict[str, Bought | Fault]]]) -> None:
+    def __init__(self, rows: int, run: Callable[[dict[str, ChatRequest]], Awaitable[_Replies]]) -> None:
         self._open = rows
-        self._buy = buy
-        self._waiting: dict[str, tuple[Ask, asyncio.Future[Bought | Fault]]] = {}
+        self._run = run
+        self._waiting: dict[str, tuple[ChatRequest, asyncio.Future[PaidReply | Fault]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def buy(self, ask: Ask) -> Bought | Fault:
-        """The answer to *ask*, once its batch is back."""
-        _, answer = self._waiting.setdefault(ask.request, (ask, asyncio.get_running_loop().create_future()))
+    async def reply(self, request: ChatRequest) -> PaidReply | Fault:
+        """The reply to *request*, when its batch has returned."""
+        _, answer = self._waiting.setdefault(request.key, (request, asyncio.get_running_loop().create_future()))
         self._go_if_full()
         return await asyncio.shield(answer)
 
-    def leave(self) -> None:
-        """A row is done."""
+    def row_done(self) -> None:
+        """Count one row as done."""
         self._open -= 1
         self._go_if_full()
 
@@ -61,9 +62,9 @@ class Desk:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _go(self, some: dict[str, tuple[Ask, asyncio.Future[Bought | Fault]]]) -> None:
+    async def _go(self, some: dict[str, tuple[ChatRequest, asyncio.Future[PaidReply | Fault]]]) -> None:
         try:
-            found = await self._buy({name: ask for name, (ask, _) in some.items()})
+            found = await self._run({name: request for name, (request, _) in some.items()})
         except Exception as error:
             for _, answer in some.values():
                 answer.set_exception(error)
@@ -73,48 +74,48 @@ class Desk:
 
 
 class Batches:
-    """Buys requests in batches.
+    """Sends requests in batches and collects their replies.
 
     Args:
-        journal: Where ids of batches are kept until the unit is committed; None: only the endpoint knows them.
+        journal: Keeps the ids of batches until the unit is committed; None: only the endpoint has them.
     """
 
     def __init__(self, connection: Connection, settings: Settings, exchange: Exchange, journal: Journal | None) -> None:
         self.cost = 0.0
-        """US dollars for all answers that came, those that are no reply among them."""
+        """US dollars for all answers, failed ones included."""
         self.lost = 0.0
-        """Of those, for answers that are no reply."""
+        """US dollars for failed answers; part of ``cost``."""
         self._connection, self._client, self._journal = connection, connection.client, journal
         self._exchange = exchange
-        self._requests = int(settings.batch.get("requests", 50_000))
-        self._bytes = int(settings.batch.get("megabytes", 190) * 1_000_000)
-        self._poll = float(settings.batch.get("poll", 30.0))
-        self._patience: float = settings.patience
+        self._requests = settings.batch.requests
+        self._bytes = int(settings.batch.megabytes * 1_000_000)
+        self._poll = settings.batch.poll
+        self._patience = settings.retries.patience
         self._longest = int(settings.megabytes * 2**20)
-        self._largest = int(settings.batch.get("answers", 1024) * 2**20)
+        self._largest = int(settings.batch.answers * 2**20)
 
-    async def buy(self, asks: dict[str, Ask], sleep: Sleep) -> dict[str, Bought | Fault]:
-        """A reply to each request, by its custom id, or why there is none.
+    async def run(self, requests: dict[str, ChatRequest], sleep: Sleep) -> _Replies:
+        """For each request, by its custom id, the reply or why there is none.
 
         Raises:
-            EndpointError: if the endpoint takes no batch, or none of these.
+            EndpointError: if the endpoint accepts no batches, or refuses these.
         """
-        found: dict[str, Bought | Fault] = {}
+        found: _Replies = {}
         last: dict[str, str] = {}
         for turn in range(ROUNDS):
-            left = {name: ask.body for name, ask in sorted(asks.items()) if name not in found}
+            left = {name: request.body for name, request in sorted(requests.items()) if name not in found}
             if not left:
                 return found
             note("batch_requeued", len(left) if turn else 0)
-            chunks = [self._one(lines, asks, turn, last, sleep) for lines in self.chunks(left)]
+            chunks = [self._one(lines, requests, turn, last, sleep) for lines in self.chunks(left)]
             for answers in await asyncio.gather(*chunks):
                 found |= answers
-        for name in asks.keys() - found.keys():
+        for name in requests.keys() - found.keys():
             found[name] = Fault("row", f"no answer in {ROUNDS} batches ({last.get(name, 'its line was missing')})")
         return found
 
     def chunks(self, bodies: dict[str, dict[str, Any]]) -> Iterator[dict[str, bytes]]:
-        """Lines of request files within the limits on requests and bytes, by custom id."""
+        """Contents of request files within the limits on requests and bytes: lines by custom id."""
         chunk: dict[str, bytes] = {}
         size = 0
         for name, body in bodies.items():
@@ -129,8 +130,8 @@ class Batches:
             yield chunk
 
     async def _one(
-        self, lines: dict[str, bytes], asks: dict[str, Ask], turn: int, last: dict[str, str], sleep: Sleep
-    ) -> dict[str, Bought | Fault]:
+        self, lines: dict[str, bytes], requests: dict[str, ChatRequest], turn: int, last: dict[str, str], sleep: Sleep
+    ) -> _Replies:
         tag = hashlib.sha256("\n".join([str(turn), *lines]).encode()).hexdigest()[:32]
         while True:
             batch = await self._submitted(tag, sleep) or await self._submit(tag, lines, sleep)
@@ -138,9 +139,9 @@ class Batches:
                 await sleep(self._poll)
                 batch = await self._call(functools.partial(self._client.batches.retrieve, batch.id), sleep)
             if batch.status != "failed":
-                return await self._collect(batch, {name: asks[name] for name in lines}, last, sleep)
+                return await self._collect(batch, {name: requests[name] for name in lines}, last, sleep)
             errors = (batch.errors.data if batch.errors else None) or []
-            said = errors[0].message if errors else "it gave no reason"
+            said = errors[0].message if errors else "no reason given"
             if not any(error.code == "token_limit_exceeded" for error in errors):
                 raise EndpointError(f"{self._connection.who}: batch {batch.id} was refused: {said}")
             await self._keep(tag, None)
@@ -169,7 +170,7 @@ class Batches:
 
         async def create() -> Any:
             nonlocal tried
-            if tried and (there := await self._listed(tag)):  # only the answer was lost, the batch was not
+            if tried and (there := await self._listed(tag)):  # the batch was created, only the answer was lost
                 return there
             tried = True
             return await self._client.batches.create(
@@ -186,69 +187,69 @@ class Batches:
             await asyncio.to_thread(self._journal.put, {f"batch-{tag}": {"id": batch}})
 
     async def _collect(
-        self, batch: Any, asks: dict[str, Ask], last: dict[str, str], sleep: Sleep
-    ) -> dict[str, Bought | Fault]:
-        found: dict[str, Bought | Fault] = {}
+        self, batch: Any, requests: dict[str, ChatRequest], last: dict[str, str], sleep: Sleep
+    ) -> _Replies:
+        found: _Replies = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            answers = await self._call(functools.partial(self._read, file, asks), sleep)
+            answers = await self._call(functools.partial(self._read, file, requests), sleep)
             for name, answer in answers:
-                if name not in asks or name in found:
+                if name not in requests or name in found:
                     note("batch_lines_ignored")
                     continue
                 self.cost += answer.cost or 0.0
-                if isinstance(answer, Bought) or answer.kind in ("row", "filtered"):
+                if isinstance(answer, PaidReply) or answer.kind in ("row", "filtered"):
                     found[name] = answer
                 elif answer.kind == "fatal":
-                    raise EndpointError(answer.said)
+                    raise EndpointError(answer.message)
                 else:
-                    last[name] = answer.said
+                    last[name] = answer.message
                 if isinstance(answer, Fault):
                     self.lost += answer.cost or 0.0
         return found
 
-    async def _read(self, file: str, asks: dict[str, Ask]) -> list[tuple[str, Bought | Fault]]:
+    async def _read(self, file: str, requests: dict[str, ChatRequest]) -> list[tuple[str, PaidReply | Fault]]:
         """(custom id, answer) of each line of an output or error file."""
         from mminstruct.models.capped import lines
 
         async with self._client.files.with_streaming_response.content(file) as answer:
             pieces = answer.iter_bytes()
             return [
-                self._line(line, asks)
+                self._line(line, requests)
                 async for line in lines(pieces, longest=self._longest, largest=self._largest)
                 if line.strip() or not line
             ]
 
-    def _line(self, line: bytes, asks: dict[str, Ask]) -> tuple[str, Bought | Fault]:
-        """(custom id, answer) of one line; no id for a line that cannot be read or answers no request."""
+    def _line(self, line: bytes, requests: dict[str, ChatRequest]) -> tuple[str, PaidReply | Fault]:
+        """(custom id, answer) of one line; the id is empty for a line that is unreadable or answers no request."""
         try:
             entry = json.loads(line)
-            ask = asks[entry["custom_id"]]
+            request = requests[entry["custom_id"]]
         except (ValueError, RecursionError, TypeError, KeyError):
-            return "", Fault("garbage", "a line that cannot be read, or of no request of ours")
+            return "", Fault("garbage", "a line that is unreadable, or answers no request of this batch")
         response = entry.get("response")
         if not isinstance(response, dict):
             error = entry.get("error")
             error = error if isinstance(error, dict) else {"message": error}
             said = f"{faults.text_of(error.get('code'))}: {faults.text_of(error.get('message'))}"
-            return ask.request, self._connection.scrubbed(Fault("fault", faults.short(said)))
+            return request.key, self._connection.scrubbed(Fault("fault", faults.short(said)))
         body, status = response.get("body"), response.get("status_code")
         if status in (200, "200"):
-            return ask.request, self._exchange.read(Answer(body, len(line)), ask)
+            return request.key, self._exchange.read(Answer(body, len(line)), request)
         status = status if isinstance(status, int) and 400 <= status < 600 else 500
-        return ask.request, self._connection.scrubbed(faults.of_status(status, {}, body, who=self._connection.who))
+        return request.key, self._connection.scrubbed(faults.of_status(status, {}, body, who=self._connection.who))
 
     async def _call(self, what: Callable[[], Awaitable[_T]], sleep: Sleep) -> _T:
-        """Call the endpoint until it works, within our patience."""
+        """Call the endpoint until it works, for at most ``retries.patience`` seconds."""
         pause, waited = 0.5, 0.0
         while True:
             try:
                 return await what()
-            except TooLarge as error:  # downloading it again would not make it smaller
+            except TooLarge as error:  # another download would not be smaller
                 fault = Fault("fatal", f"{error}; raise options.batch.answers, or lower options.batch.requests")
             except Exception as error:
                 fault = self._connection.fault(error)
             if fault.kind in ("row", "filtered", "fatal") or waited > self._patience:
-                raise EndpointError(f"{self._connection.who}: {fault.said}")
+                raise EndpointError(f"{self._connection.who}: {fault.message}")
             pause = max(fault.wait, min(30.0, pause * 2))
             waited += pause
             await sleep(pause)

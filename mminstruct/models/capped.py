@@ -1,4 +1,4 @@
-"""An HTTP client that trusts no endpoint: it limits the bytes read of a reply, and follows no redirection."""
+"""An HTTP client for untrusted endpoints: it limits the size of replies and follows no redirects."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import httpx2
 from mminstruct.models.faults import TooLarge
 
 POOL = 32
-"""Connections in one pool: httpx2 looks at every idle one of a pool for each request."""
+"""Connections in one pool: httpx2 scans all idle connections of a pool for each request."""
 
 
 class Client(httpx2.AsyncClient):
-    """Reads at most *largest* bytes of a body, counted unpacked: 1 MB of gzip can hold a gigabyte.
+    """Reads at most *largest* bytes of a decompressed body: 1 MB of gzip can hold a gigabyte.
 
-    Errors are read under the same cap. The bytes of a body that is asked for as a stream must be counted by the caller.
+    The same limit holds for error bodies. Of a streamed body, the caller must count the bytes.
 
     Args:
-        connections: Most at once; shared out over pools of ``POOL``.
+        connections: Upper limit; divided into pools of at most ``POOL``.
     """
 
     def __init__(self, largest: int, connections: int, timeout: httpx2.Timeout) -> None:
-        # two encodings that httpx2 unpacks piece by piece, each with at most a megabyte in memory
-        trust = httpx2.create_ssl_context()  # once for all pools: it reads a file of certificates
+        # httpx2 decompresses these two in pieces, each of at most a megabyte
+        trust = httpx2.create_ssl_context()  # one for all pools: it reads the file of certificates
         super().__init__(timeout=timeout, headers={"accept-encoding": "gzip, deflate"}, verify=trust)
         self._largest = largest
         count = -(-connections // POOL)
@@ -48,10 +48,10 @@ class Client(httpx2.AsyncClient):
         await super().aclose()
 
     async def _whole(self, answer: httpx2.Response) -> httpx2.Response:
-        """*answer* with its body, unpacked.
+        """*answer* with its decompressed body.
 
         Raises:
-            TooLarge: where it is larger than the cap.
+            TooLarge: for a body above the limit.
         """
         body = bytearray()
         try:
@@ -59,7 +59,7 @@ class Client(httpx2.AsyncClient):
                 body += piece
                 if len(body) > self._largest:
                     raise TooLarge(
-                        f"the reply is larger than {self._largest / 2**20:.4g} MiB, unpacked (options.megabytes)"
+                        f"the reply is larger than {self._largest / 2**20:.4g} MiB, decompressed (options.megabytes)"
                     )
         finally:
             await answer.aclose()
@@ -78,7 +78,7 @@ class Client(httpx2.AsyncClient):
 
 
 async def lines(pieces: AsyncIterator[bytes], *, longest: int, largest: int) -> AsyncIterator[bytes]:
-    r"""The lines of a body that comes in pieces, ended by ``\n``; a line of more than *longest* bytes comes as ``b""``.
+    r"""The lines of a body in pieces, without their ``\n``; a line of more than *longest* bytes becomes ``b""``.
 
     Raises:
         TooLarge: after *largest* bytes.
@@ -87,7 +87,7 @@ async def lines(pieces: AsyncIterator[bytes], *, longest: int, largest: int) -> 
     async for piece in pieces:
         size += len(piece)
         if size > largest:
-            raise TooLarge(f"the file is larger than {largest / 2**20:.4g} MiB, unpacked")
+            raise TooLarge(f"the file is larger than {largest / 2**20:.4g} MiB, decompressed")
         *whole, rest = piece.split(b"\n")
         for end in whole:
             line += end

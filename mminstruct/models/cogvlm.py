@@ -1,7 +1,7 @@
 """Captions and answers by CogVLM and CogVLM2, from the published checkpoints and without their code.
 
-No engine of ours runs them (vLLM 0.32 and transformers 5.19 do not know them, and their own code needs transformers
-before 4.41), so the network is written out in ``cogvlm_net`` and ``cogvlm_vision``. Prompts are those of the published
+vLLM 0.32 and transformers 5.19 do not support these models, and the published code needs transformers before 4.41, so
+``cogvlm_net`` and ``cogvlm_vision`` implement the network. Prompts are those of the published
 ``build_conversation_input_ids``: bos, the image's tokens, ``Question: ... Answer:``.
 """
 
@@ -17,7 +17,7 @@ from mminstruct.models.cogvlm_net import Cache, Net, load, read
 from mminstruct.models.cogvlm_vision import pixels
 from mminstruct.models.decoding import Sampler
 from mminstruct.models.model import Finish, Model, Reply, Sampling
-from mminstruct.models.transcript import Transcripts, Unanswerable, picture, refused, source, spent
+from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
 
 _TURNS = (
@@ -31,13 +31,13 @@ TEMPLATES = {
     "base": "{% if messages | length > 1 %}{{ raise_exception('base models take one question') }}{% endif %}"
     "{% for part in messages[0]['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}",
 }
-"""Published ways to put a question; a checkpoint's config.json says which one it was trained for."""
+"""Published prompt formats; a checkpoint's config.json names the one that it was trained with."""
 
 
 class Chatter:
-    """``Chat`` by CogVLM: one image a transcript, or none.
+    """``Chat`` by CogVLM, with one image per transcript or none.
 
-    Options: ``tokenizer`` (name or folder, where the checkpoint brings none: CogVLM 1 takes
+    Options: ``tokenizer`` (name or folder, if the checkpoint has none: CogVLM 1 uses
     ``lmsys/vicuna-7b-v1.5``), ``tokenizer_revision``, ``template`` (chat, vqa, base; the checkpoint's own by default),
     ``batch_size`` (8), ``dtype`` (float32 on CPU, bfloat16 on GPU), ``device``, ``threads`` of this process.
     """
@@ -55,14 +55,14 @@ class Chatter:
         self._config = read(folder)
         template = options.get("template", self._config.template)
         if template not in TEMPLATES:
-            raise ValueError(f"{model.name}: options.template is {template!r}: take {', '.join(TEMPLATES)}")
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(**_words(model, folder))
+            raise ValueError(f"{model.name}: options.template is {template!r}; use {', '.join(TEMPLATES)}")
+        self._tokenizer = transformers.AutoTokenizer.from_pretrained(**_tokenizer_source(model, folder))
         self._transcripts = Transcripts(self._tokenizer, template=TEMPLATES[template], parts=True)
         self._net = Net(self._config, load(folder, self._config, self._device, self._dtype))
         self._ends = sorted({*self._config.ends, self._tokenizer.eos_token_id} - {None})
         self._bos = self._tokenizer.bos_token_id
         if self._bos is None:
-            raise ValueError(f"{model.name}: its tokenizer has no bos token, with which every prompt of CogVLM starts")
+            raise ValueError(f"{model.name}: its tokenizer has no bos token, which starts every prompt of CogVLM")
         self._batch = int(options.get("batch_size", 8))
         self._sampling = model.sampling
         self._lock = threading.Lock()
@@ -82,7 +82,7 @@ class Chatter:
             try:
                 prompts[row] = self._prompt(transcript)
             except Unanswerable as error:
-                replies[row] = refused(error)
+                replies[row] = error_reply(error)
         order = sorted(prompts, key=lambda row: (-self._length(prompts[row]), row))
         with self._lock:
             for start in range(0, len(order), self._batch):
@@ -91,13 +91,13 @@ class Chatter:
                     [prompts[row] for row in some], [seeds[row] for row in some], sampling or self._sampling
                 )
                 replies |= dict(zip(some, made, strict=True))
-        return spent([replies[row] for row in range(len(messages))])
+        return count_usage([replies[row] for row in range(len(messages))])
 
     def _prompt(self, transcript: list[Message]) -> tuple[list[int], Image.Image | None]:
-        """Token ids of bos and words, and the image whose tokens go between them."""
+        """Token ids of bos and text, and the image whose tokens go between them."""
         text, images = self._transcripts.read(transcript)
         if len(images) > 1:
-            raise Unanswerable(f"CogVLM looks at one image, not {len(images)}")
+            raise Unanswerable(f"CogVLM takes one image, not {len(images)}")
         ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         prompt = [self._bos, *ids], picture(images[0]) if images else None
         if (length := self._length(prompt)) >= self._config.context:
@@ -120,8 +120,8 @@ class Chatter:
         limits_B, ends_E = (torch.tensor(some, device=self._device) for some in (budgets, self._ends))
         with torch.inference_mode():
             cache = Cache(self._config, len(prompts), max(lengths) + max(budgets), self._dtype, self._device)
-            looks = [(ids, None if image is None else pixels(image, self._config.tower)) for ids, image in prompts]
-            logits_BV, real_BK, next_B1 = self._net.begin(looks, cache)
+            inputs = [(ids, None if image is None else pixels(image, self._config.tower)) for ids, image in prompts]
+            logits_BV, real_BK, next_B1 = self._net.begin(inputs, cache)
             made_BS = next_B1[:, :0]
             done_B = limits_B < 1
             while True:
@@ -146,7 +146,7 @@ class Chatter:
 
 
 def _folder(model: Model) -> Path:
-    """Where a checkpoint's files are: a local folder, or the hub's cache after they were fetched."""
+    """The folder of a checkpoint's files, downloaded from the hub if it is not local."""
     where = source(model)
     place = where["pretrained_model_name_or_path"]
     if where["local_files_only"]:
@@ -160,12 +160,12 @@ def _folder(model: Model) -> Path:
     )
 
 
-def _words(model: Model, folder: Path) -> dict[str, Any]:
+def _tokenizer_source(model: Model, folder: Path) -> dict[str, Any]:
     """Arguments of the tokenizer's ``from_pretrained``."""
     name, own = model.options.get("tokenizer"), [folder / file for file in ("tokenizer.json", "tokenizer.model")]
     if name is None and not any(file.is_file() for file in own):
         raise ValueError(
-            f"{model.name} brings no tokenizer: set options.tokenizer (CogVLM 1: lmsys/vicuna-7b-v1.5, or a folder)"
+            f"{model.name} has no tokenizer: set options.tokenizer (CogVLM 1: lmsys/vicuna-7b-v1.5, or a folder)"
         )
     return {
         "pretrained_model_name_or_path": name or str(folder),

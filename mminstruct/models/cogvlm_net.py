@@ -1,7 +1,7 @@
 """CogVLM and CogVLM2 in plain torch: a language model with a second set of weights for image tokens in every layer.
 
-(arXiv 2311.03079, 2.1; CogVLM2 is 2408.16500.) Functions on tensors by the names of the published checkpoints, so that
-a checkpoint is loaded as it is, and strictly. Shapes: B rows, T tokens, D width, H heads, E width of a head, K room
+Source: arXiv 2311.03079, section 2.1; for CogVLM2, arXiv 2408.16500. Weights keep their published names, so a
+checkpoint is loaded unchanged and strictly. Shapes: B rows, T tokens, D width, H heads, E width of a head, K capacity
 for keys.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from mminstruct.models.cogvlm_vision import Tower, features
 
 _PADDING, _WORD, _END, _IMAGE = range(4)
-"""Kinds of tokens; the end of an image is told from the rest of it."""
+"""Kinds of tokens; an image's last token has its own kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Config:
     second: bool
     """CogVLM2: grouped queries, biases in the vision experts' projections, another rotary base."""
     template: str
-    """How a question is put: chat, vqa or base."""
+    """Prompt format: chat, vqa or base."""
     ends: tuple[int, ...]
     tower: Tower
 
@@ -47,11 +47,11 @@ class Config:
         """Read and check config.json.
 
         Raises:
-            ValueError: for another architecture, or one that lacks a number.
+            ValueError: for another architecture, or a missing key.
         """
         known = (facts.get("architectures") or ["CogVLMForCausalLM"])[0]
         if known != "CogVLMForCausalLM":
-            raise ValueError(f"config.json is of {known}: the cogvlm backend runs CogVLMForCausalLM (1 and 2, images)")
+            raise ValueError(f"config.json is of {known}; the cogvlm backend runs CogVLMForCausalLM (1 and 2, images)")
         second = "num_multi_query_heads" in facts
         try:
             eyes = dict(facts["vision_config"])
@@ -80,13 +80,13 @@ class Config:
                 ),
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"config.json is not one of CogVLM's: {error}") from error
+            raise ValueError(f"config.json is not CogVLM's: {error}") from error
         if acts != ("silu", "gelu"):
-            raise ValueError(f"config.json wants activations {acts}: CogVLM has silu, and gelu in its vision tower")
+            raise ValueError(f"config.json has activations {acts}; CogVLM has silu, and gelu in its vision tower")
         return made
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every weight of a checkpoint, by its published name."""
+        """Shapes of all weights, by their published names."""
         width, wide = self.hidden_size, self.intermediate_size
         qkv = width + 2 * self.kv_heads * (width // self.num_attention_heads)
         made: dict[str, tuple[int, ...]] = {
@@ -115,22 +115,22 @@ def load(folder: Path, config: Config, device: str, dtype: Any) -> dict[str, Any
     """Weights of the safetensors files in *folder*, by name.
 
     Raises:
-        ValueError: where there is no such file, and where a weight is missing, unknown or of another shape.
+        ValueError: for no such file, or a weight that is missing, unknown or of another shape.
     """
     from safetensors import safe_open
 
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise ValueError(f"{folder} holds no .safetensors file; pickled weights are never read: convert them first")
+        raise ValueError(f"{folder} has no .safetensors file; pickled weights are never read, so convert them first")
     shapes, weights = config.shapes(), {}
     for file in files:
         with safe_open(file, framework="pt", device="cpu") as held:
             for name in list(held.keys()):
-                if name.endswith("rotary_emb.inv_freq"):  # CogVLM 1 ships what follows from the width of a head
+                if name.endswith("rotary_emb.inv_freq"):  # CogVLM 1 ships it, but it follows from the width of a head
                     continue
                 shape = tuple(held.get_slice(name).get_shape())
                 if shapes.get(name) != shape:
-                    wanted = f"{shapes[name]} is wanted" if name in shapes else "CogVLM has no such weight"
+                    wanted = f"expected {shapes[name]}" if name in shapes else "CogVLM has no such weight"
                     raise ValueError(f"{file}: {name} {shape}: {wanted}")
                 weights[name] = held.get_tensor(name).to(device, dtype)
     missing = sorted(shapes.keys() - weights.keys())
@@ -145,7 +145,7 @@ def read(folder: Path) -> Config:
 
 
 class Cache:
-    """Keys and values of all layers ``(B, H, K, E)``, with room for *room* tokens."""
+    """Keys and values of all layers ``(B, H, K, E)``, for up to *room* tokens."""
 
     def __init__(self, config: Config, rows: int, room: int, dtype: Any, device: str) -> None:
         import torch
@@ -158,7 +158,7 @@ class Cache:
         self.end = 0
 
     def grown(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
-        """All keys and values of a layer, after *keys* and *values* came to them; ``end`` moves when all layers did."""
+        """Append *keys* and *values* to a layer, and return all; the caller moves ``end`` after the last layer."""
         end = self.end + keys.shape[2]
         held = self._held[layer]
         for old, new in zip(held, (keys, values), strict=True):
@@ -167,20 +167,24 @@ class Cache:
 
 
 class Net:
-    """The network: *weights* by their published names."""
+    """The network; *weights* are keyed by their published names."""
 
     def __init__(self, config: Config, weights: Mapping[str, Any]) -> None:
         self.config, self.weights = config, weights
 
     def begin(self, prompts: list[tuple[list[int], np.ndarray | None]], cache: Cache) -> tuple[Any, Any, Any]:
-        """Read a batch of prompts: their token ids, and the pixels of the image that comes after the first of these.
+        """Prefill a batch of prompts.
 
-        The begin and the end of an image have rotary positions of their own, and all its patches share one, so that
-        the distance of words does not hang on the image's size; its end is treated by the language experts.
+        The begin and the end of an image have their own rotary positions, and all its patches share one, so distances
+        between words do not depend on the image's size. The language experts process an image's last token.
+
+        Args:
+            prompts: Token ids, and the pixels of the image that follows the first token.
+            cache: An empty cache; it is filled.
 
         Returns:
-            Logits ``(B, vocabulary)`` of what comes next, which places ``(B, T)`` are no padding (None: all are), and
-            the position ``(B, 1)`` of what comes next.
+            Logits ``(B, vocabulary)`` of the next token; a mask ``(B, T)`` of what is not padding, or None if there is
+            none; the rotary position ``(B, 1)`` of the next token.
         """
         import torch
 
@@ -207,34 +211,34 @@ class Net:
         real_BT = mask = None
         if min(lengths) < width:
             real_BT = kinds_BT > _PADDING
-            own_TT = torch.eye(width, dtype=torch.bool, device=weight.device)  # padding sees itself: nothing is NaN
+            own_TT = torch.eye(width, dtype=torch.bool, device=weight.device)  # padding attends to itself: no NaN
             mask = (torch.ones_like(own_TT).tril() & (real_BT[:, None] | own_TT))[:, None]
         expert_BT = kinds_BT == _IMAGE if images else None
         return self.logits(x_BTD, places_BT, cache, expert_BT=expert_BT, mask=mask), real_BT, places_BT[:, -1:] + 1
 
     def embed(self, ids_BT: Any) -> Any:
-        """Tokens ``(B, T, D)``."""
+        """Embedded tokens ``(B, T, D)``."""
         return self.weights["model.embed_tokens.weight"][ids_BT]
 
     def logits(self, x_BTD: Any, positions_BT: Any, cache: Cache, *, expert_BT: Any = None, mask: Any = None) -> Any:
-        """Float32 logits ``(B, vocabulary)`` of the token after the last of *x_BTD*, which *cache* grows by.
+        """Float32 logits ``(B, vocabulary)`` of the token after *x_BTD*, whose keys and values go into *cache*.
 
         Args:
             x_BTD: Embedded tokens that follow those in *cache*.
             positions_BT: Their rotary positions.
-            cache: Keys and values of what came before.
-            expert_BT: Tokens that the vision experts treat; None: none.
-            mask: What may be looked at ``(B, 1, T, K)``, or None: everything up to a token itself.
+            cache: Keys and values of the tokens before.
+            expert_BT: True for tokens of the vision experts; None: there are none.
+            mask: Attention mask ``(B, 1, T, K)``; None: causal attention.
         """
         from torch.nn import functional as F
 
-        routed, turns = _router(expert_BT), self._turns(positions_BT, x_BTD.dtype)
+        routed, turns = _router(expert_BT), self._rotation(positions_BT, x_BTD.dtype)
         for number in range(self.config.num_hidden_layers):
             layer = f"model.layers.{number}"
             y_BTD = self._norm(f"{layer}.input_layernorm", x_BTD)
             x_BTD = x_BTD + self._attend(number, y_BTD, turns, cache, routed, mask)
             y_BTD = self._norm(f"{layer}.post_attention_layernorm", x_BTD)
-            x_BTD = x_BTD + routed(functools.partial(self._think, layer), y_BTD)
+            x_BTD = x_BTD + routed(functools.partial(self._mlp, layer), y_BTD)
         cache.end += x_BTD.shape[1]
         return F.linear(self._norm("model.norm", x_BTD[:, -1]), self.weights["lm_head.weight"]).float()
 
@@ -249,14 +253,14 @@ class Net:
         qkv = routed(functools.partial(project, "query_key_value"), y_BTD)
         qkv_BHTE = qkv.unflatten(-1, (heads + 2 * kv_heads, -1)).transpose(1, 2)
         queries, keys, values = qkv_BHTE.split([heads, kv_heads, kv_heads], dim=1)
-        keys, values = cache.grown(number, _turned(keys, turns), values)
+        keys, values = cache.grown(number, _rotated(keys, turns), values)
         whole = mask is None and keys.shape[2] == queries.shape[2]
         seen_BHTE = F.scaled_dot_product_attention(
-            _turned(queries, turns), keys, values, attn_mask=mask, is_causal=whole, enable_gqa=heads != kv_heads
+            _rotated(queries, turns), keys, values, attn_mask=mask, is_causal=whole, enable_gqa=heads != kv_heads
         )
         return routed(functools.partial(project, "dense"), seen_BHTE.transpose(1, 2).flatten(2))
 
-    def _think(self, layer: str, some: Any, expert: str) -> Any:
+    def _mlp(self, layer: str, some: Any, expert: str) -> Any:
         from torch.nn import functional as F
 
         gate, up, down = (
@@ -269,7 +273,7 @@ class Net:
         exact = exact * (exact.square().mean(-1, keepdim=True) + self.config.rms_norm_eps).rsqrt()
         return (self.weights[f"{name}.weight"] * exact).to(x.dtype)
 
-    def _turns(self, positions_BT: Any, dtype: Any) -> tuple[Any, Any]:
+    def _rotation(self, positions_BT: Any, dtype: Any) -> tuple[Any, Any]:
         """Cosines and sines ``(B, 1, T, E / 2)`` of the rotary embedding."""
         import torch
 
@@ -280,7 +284,7 @@ class Net:
 
 
 Routed = Callable[[Callable[[Any, str], Any], Any], Any]
-"""Calls a function of (tokens, expert) for each expert's tokens, and puts what comes back in the tokens' places."""
+"""Calls a function of (tokens, expert) for each expert's tokens, and returns its results in the tokens' order."""
 
 
 def _router(expert_BT: Any) -> Routed:
@@ -300,8 +304,8 @@ def _router(expert_BT: Any) -> Routed:
     return routed
 
 
-def _turned(x_BHTE: Any, turns: tuple[Any, Any]) -> Any:
-    """Rotary embedding of halves, not of neighbours."""
+def _rotated(x_BHTE: Any, turns: tuple[Any, Any]) -> Any:
+    """Rotary embedding that pairs the two halves of a head, not neighbouring dimensions."""
     import torch
 
     cosines, sines = turns

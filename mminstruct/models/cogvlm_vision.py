@@ -1,7 +1,7 @@
-"""CogVLM's eyes: the EVA2-CLIP-E tower and the adapter into the language model's space (arXiv 2311.03079, 2.1).
+"""CogVLM's vision part: the EVA2-CLIP-E tower and the adapter into the language model (arXiv 2311.03079, 2.1).
 
-Plain functions on tensors by their published names. Shapes: B images, P patches, N tokens, V the tower's width, D the
-language model's.
+Plain functions; weights are keyed by their published names. Shapes: B images, P patches, N tokens, V width of the
+tower, D width of the language model.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _STD = np.array([0.26862954, 0.26130258, 0.27577711])
 
 @dataclass(frozen=True, kw_only=True)
 class Tower:
-    """``vision_config`` of a checkpoint's config.json, and what the adapter needs of the rest of it."""
+    """``vision_config`` of a checkpoint's config.json, and the sizes of the adapter."""
 
     image_size: int
-    """Images are squashed to a square of so many pixels a side."""
+    """Side in pixels of the square to which images are resized."""
     patch_size: int
     in_channels: int
     hidden_size: int
@@ -36,16 +36,16 @@ class Tower:
     """Width of the language model."""
     out_intermediate: int
     halved: bool
-    """CogVLM2: a 2x2 convolution makes one token of four patches."""
+    """CogVLM2: a 2x2 convolution merges four patches into one token."""
 
     @property
     def tokens(self) -> int:
-        """Tokens of an image: its patches, and one at each end."""
+        """Tokens of an image: its patches, one before and one after."""
         side = self.image_size // self.patch_size // (2 if self.halved else 1)
         return side * side + 2
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every weight of the tower and the adapter, by its published name."""
+        """Shapes of all weights of the tower and the adapter, by their published names."""
         width, wide, out = self.hidden_size, self.intermediate_size, self.out
         made: dict[str, tuple[int, ...]] = {
             "patch_embedding.proj.weight": (width, self.in_channels, self.patch_size, self.patch_size),
@@ -78,14 +78,14 @@ class Tower:
 
 
 def pixels(image: Image.Image, tower: Tower) -> np.ndarray:
-    """What the tower sees ``(3, S, S)``, float32: the image squashed to a square (bicubic), in CLIP's colours."""
+    """Input of the tower ``(3, S, S)``, float32: the image resized to a square (bicubic), normalised as CLIP's."""
     square = image.resize((tower.image_size, tower.image_size), Image.Resampling.BICUBIC)
     colours_SSC = np.asarray(square, np.float32) / 255
     return np.asarray(((colours_SSC - _MEAN) / _STD).transpose(2, 0, 1), np.float32)
 
 
 def features(pixels_BCSS: Any, weights: Mapping[str, Any], tower: Tower) -> Any:
-    """Images as tokens of the language model ``(B, N, D)``, the learned begin and end of an image among them."""
+    """Images as tokens of the language model ``(B, N, D)``, with the learned begin and end tokens."""
     import torch
     from torch.nn import functional as F
 
@@ -110,11 +110,11 @@ def features(pixels_BCSS: Any, weights: Mapping[str, Any], tower: Tower) -> Any:
         qkv = linear(f"{layer}.attention.query_key_value", x_BPV).unflatten(-1, (3, tower.num_heads, -1))
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4)
         seen_BPV = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
-        # norms come after their blocks, not before: EVA's post-norm
+        # EVA's post-norm: norms come after their blocks
         seen_BPV = linear(f"{layer}.attention.dense", seen_BPV)
         x_BPV = x_BPV + norm(f"{layer}.input_layernorm", seen_BPV, tower.layer_norm_eps)
-        thought_BPV = linear(f"{layer}.mlp.fc2", F.gelu(linear(f"{layer}.mlp.fc1", x_BPV)))
-        x_BPV = x_BPV + norm(f"{layer}.post_attention_layernorm", thought_BPV, tower.layer_norm_eps)
+        mlp_BPV = linear(f"{layer}.mlp.fc2", F.gelu(linear(f"{layer}.mlp.fc1", x_BPV)))
+        x_BPV = x_BPV + norm(f"{layer}.post_attention_layernorm", mlp_BPV, tower.layer_norm_eps)
     x_BPV = x_BPV[:, 1:]
     if tower.halved:
         x_BVHW = x_BPV.transpose(1, 2).unflatten(2, (side, side))

@@ -1,7 +1,7 @@
-"""A chat completion as an endpoint sent it, of whatever shape: what it says, and what it used.
+"""Parses the JSON of a chat completion: its text, finish reason and usage.
 
-This is the only place where the JSON of a reply is looked into, for live requests and for lines of batch files. A reply
-is either understood or a named fault; nothing here raises, and what is not known to be good is a fault.
+Live responses and lines of batch files are parsed here and nowhere else. Nothing here raises: what is not known to be a
+good reply becomes a named fault.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ FINISH: dict[str, Finish] = {
     "content_filter": "filtered", "safety": "filtered", "recitation": "filtered", "blocklist": "filtered",
     "prohibited_content": "filtered", "spii": "filtered", "refusal": "filtered", "guardrail_intervened": "filtered",
 }  # fmt: skip
-"""Finish reasons whose meaning is documented, in lower case: OpenAI's and vLLM's ``stop``, ``length``,
+"""Documented finish reasons in lower case: OpenAI's and vLLM's ``stop``, ``length``,
 ``content_filter``; Together's ``eos``; Mistral's ``model_length``; Anthropic's and Gemini's behind gateways."""
 _BROKE_OFF = ("error", "abort", "insufficient_system_resource")
-"""Finish reasons of a server that gave up in the middle: worth as many attempts as a 5xx."""
+"""Finish reasons of an aborted reply; retried like a 5xx."""
 _THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
-"""Types of content parts that are no part of the answer."""
+"""Types of content parts that are not part of the answer."""
 _STATUS = re.compile(r"[45]\d\d", re.ASCII)
 
 MOST_TOKENS = 10_000_000
-"""The longest context that a model is known to have: a count above it is no count."""
+"""The longest known context of a model; a larger count is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class Usage:
     tokens_in: int
     tokens_out: int
     cached: int = 0
-    """Of *tokens_in*, those that the endpoint had in its cache."""
+    """Part of *tokens_in* that was in the endpoint's cache."""
     guessed: bool = False
-    """Whether the endpoint did not say, or said what cannot be."""
+    """Whether the endpoint gave no usage, or an impossible one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A reply that was understood."""
+class Completion:
+    """A parsed reply."""
 
     text: str
     finish: Finish
@@ -54,7 +54,7 @@ class Said:
 
 
 def usage(data: Any, *, tokens_in: int, tokens_out: int) -> Usage:
-    """What *data* says it used; *tokens_in* and *tokens_out* replace a number that is missing or impossible."""
+    """The usage in *data*; *tokens_in* and *tokens_out* replace a missing or impossible number."""
     given = data.get("usage") if isinstance(data, dict) else None
     given = given if isinstance(given, dict) else {}
     prompt, reply = _count(given.get("prompt_tokens")), _count(given.get("completion_tokens"))
@@ -68,16 +68,16 @@ def usage(data: Any, *, tokens_in: int, tokens_out: int) -> Usage:
     )
 
 
-def read(data: Any, finishes: dict[str, Finish], *, who: str) -> Said | Fault:
-    """The first choice of *data*, or what is wrong with it; a fault's cost is None where it may be charged for.
+def read(data: Any, finishes: dict[str, Finish], *, who: str) -> Completion | Fault:
+    """The first choice of *data*, or what is wrong with it; the cost of a fault that may be charged is None.
 
     Args:
-        finishes: What each finish reason means, by its name in lower case; ``null`` where there is none.
-        who: The endpoint as a person knows it, for messages.
+        finishes: Meaning of each finish reason in lower case; ``null`` stands for a missing one.
+        who: The endpoint's name in messages.
     """
     if not isinstance(data, dict):
         return Fault("garbage", f"HTTP 200 with {type(data).__name__} instead of a reply", cost=None)
-    if data.get("error"):  # some gateways put their own errors behind a 200
+    if data.get("error"):  # some gateways return errors with status 200
         return _hidden(data["error"], who)
     choices = data.get("choices")
     found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
@@ -90,28 +90,30 @@ def read(data: Any, finishes: dict[str, Finish], *, who: str) -> Said | Fault:
     return _said(message, choice.get("finish_reason"), finishes)
 
 
-def _said(message: dict[str, Any], reason: Any, finishes: dict[str, Finish]) -> Said | Fault:
+def _said(message: dict[str, Any], reason: Any, finishes: dict[str, Finish]) -> Completion | Fault:
     text = _text(message.get("content"))
     if isinstance(text, Fault):
         return text
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal and not text:
-        return Said("", "filtered", _encodable(refusal))
+        return Completion("", "filtered", _encodable(refusal))
     if not text and (message.get("tool_calls") or message.get("function_call")):
-        return Fault("unusable", "the reply is a call of a tool, and none was offered", cost=None)
+        return Fault("unusable", "the reply is a tool call, and no tool was offered", cost=None)
     name = "null" if reason is None else reason.lower() if isinstance(reason, str) else type(reason).__name__
     finish = finishes.get(name)
     if finish is not None:
-        return Said(text, finish)
+        return Completion(text, finish)
     if name in _BROKE_OFF:
-        return Fault("fault", f"finish reason {name}: the endpoint broke the reply off", cost=None)
+        return Fault("fault", f"finish reason {name}: the endpoint aborted the reply", cost=None)
     name = faults.short(name)
-    said = f"finish reason {name} is not known to end a whole reply; if it does, say options.finish: {{{name}: stop}}"
+    said = (
+        f"finish reason {name} is not known to end a complete reply; if it does, set options.finish: {{{name}: stop}}"
+    )
     return Fault("unusable", said, cost=None)
 
 
 def _text(content: Any) -> str | Fault:
-    """*content* as one text; a list's parts of type ``text`` are joined, its thoughts left out."""
+    """*content* as one text; of a list, the parts of type ``text`` are joined and thoughts are left out."""
     if content is None or isinstance(content, str):
         return _encodable(content or "")
     if not isinstance(content, list):
@@ -123,7 +125,7 @@ def _text(content: Any) -> str | Fault:
             texts.append(part["text"])
         elif kind not in _THOUGHTS:
             name = faults.short(faults.text_of(kind))
-            said = f"choices[0].message.content has a part of type {name}, which is not understood"
+            said = f"choices[0].message.content has a part of type {name}, which is not supported"
             return Fault("unusable", said, cost=None)
     return _encodable("".join(texts))
 
@@ -133,7 +135,7 @@ def _encodable(text: str) -> str:
 
 
 def _hidden(error: Any, who: str) -> Fault:
-    """What an error object inside a 200 means: the error that it says."""
+    """The fault that an error object in a response with status 200 stands for."""
     code = faults.text_of(error.get("code")) if isinstance(error, dict) else ""
     return faults.of_status(int(code) if _STATUS.fullmatch(code) else 500, {}, {"error": error}, who=who)
 

@@ -1,4 +1,4 @@
-"""How an endpoint is reached: options, key, address and one HTTP exchange."""
+"""An endpoint: its options, its key and address, and one HTTP exchange with it."""
 
 from __future__ import annotations
 
@@ -10,99 +10,147 @@ import logging
 import os
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mminstruct.models import faults
 from mminstruct.models.completion import FINISH
 from mminstruct.models.faults import Fault, Secret
 from mminstruct.models.model import Finish, Model
 from mminstruct.models.prices import Price, price_of
-from mminstruct.models.structured import How
+from mminstruct.models.structured import JsonSupport
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+_T = TypeVar("_T")
 OPENAI = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """Requests in flight; equal numbers switch adaptation off."""
+
+    start: int = 16
+    """At the beginning; ``max`` where that is smaller."""
+    max: int = 512
+    min: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How long a request is tried."""
+
+    attempts: int = 6
+    """For faults of one request (5xx, timeouts)."""
+    backoff: float = 0.5
+    """Seconds of the first pause; each further one is twice as long."""
+    patience: float = 600.0
+    """Seconds without any reply after which the run stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """Limits of one batch in batch mode."""
+
+    requests: int = 50_000
+    megabytes: float = 190.0
+    """10**6 bytes of its request file."""
+    poll: float = 30.0
+    """Seconds between two looks at its status."""
+    answers: float = 1024.0
+    """Mebibytes of its output file, decompressed; a larger file is an error."""
 
 
 @dataclass(kw_only=True)
 class Settings:
     """``model.options`` of the ``openai`` backend."""
 
-    concurrency: dict[str, int] = field(default_factory=dict)
-    """Requests at once: ``start`` (16), ``max`` (512), ``min`` (1); equal numbers switch adaptation off."""
+    concurrency: Concurrency = field(default_factory=Concurrency)
     timeout: float = 120.0
-    """Seconds for one whole exchange, last byte included."""
-    retries: dict[str, float] = field(default_factory=dict)
-    """``attempts`` for one row's faults (6), ``backoff`` seconds of the first pause (0.5), ``patience`` seconds with
-    an endpoint that answers nothing (600)."""
+    """Seconds for one whole exchange, to its last byte."""
+    retries: Retries = field(default_factory=Retries)
     budget: float | None = None
-    """US dollars for the whole run, all its workers and resumptions together; in YAML ``{usd: 20}``."""
+    """US dollars for the whole run, over all workers and resumptions; in YAML ``{usd: 20}``."""
     price: dict[str, float] | None = None
-    """US dollars for a million tokens, over ``conf/prices.yaml``: ``{input: 0.4, output: 1.6}``."""
+    """US dollars for a million tokens, instead of those in ``conf/prices.yaml``: ``{input: 0.4, output: 1.6}``."""
     azure: dict[str, str] | None = None
     """``{api_version: ...}`` for Azure's own paths; ``url`` is then the resource, ``name`` the deployment."""
     mode: Literal["live", "batch"] = "live"
-    batch: dict[str, float] = field(default_factory=dict)
-    """``requests`` (50000) and ``megabytes`` (190) of one batch at most, ``poll`` seconds (30), ``answers`` (1024):
-    mebibytes of one file of answers at most, unpacked."""
+    batch: BatchLimits = field(default_factory=BatchLimits)
     megabytes: float = 16.0
-    """Mebibytes of one reply at most, unpacked; what is larger is not read to its end."""
+    """Largest reply, MiB, decompressed; a larger one is not read to its end."""
     finish: dict[str, Finish] = field(default_factory=dict)
-    """What more finish reasons mean, over ``completion.FINISH``: ``{done: stop, cut: length}``; ``null`` is none."""
+    """Meanings of further finish reasons, added to ``completion.FINISH``: ``{done: stop, cut: length}``; ``null``
+    means that there is none."""
     body: dict[str, Any] = field(default_factory=dict)
-    """More fields for each request; null takes one of ours out (``{max_tokens: null, max_completion_tokens: 512}``)."""
-    json: How = "schema"
-    """What the endpoint understands of JSON schemas: ``schema``, ``object`` or ``prompt`` (nothing)."""
-
-    start = property(lambda self: int(self.concurrency.get("start", min(16, self.most))))
-    most = property(lambda self: int(self.concurrency.get("max", 512)))
-    least = property(lambda self: int(self.concurrency.get("min", 1)))
-    attempts = property(lambda self: int(self.retries.get("attempts", 6)))
-    backoff = property(lambda self: float(self.retries.get("backoff", 0.5)))
-    patience = property(lambda self: float(self.retries.get("patience", 600.0)))
+    """Extra fields for each request; null removes one of ours (``{max_tokens: null, max_completion_tokens: 512}``)."""
+    json: JsonSupport = "schema"
+    """JSON support of the endpoint: ``schema``, ``object`` or ``prompt`` (none)."""
 
     @classmethod
     def of(cls, model: Model) -> Settings:
-        """Read and check *model*'s options; ValueError where one is unknown or cannot work."""
-        options = {name: value for name, value in model.options.items() if name != "threads"}  # of models in here
+        """Read and check *model*'s options.
+
+        Raises:
+            ValueError: for an unknown option, or a value that cannot work.
+        """
+        where = f"{model.name}: options"
+        options = {name: value for name, value in model.options.items() if name != "threads"}  # of local models
         money = options.pop("budget", None)
         if money is not None:
-            _known(money, ("usd",), f"{model.name}: options.budget")
+            _check_keys(money, ("usd",), f"{where}.budget")
             options["budget"] = money.get("usd")
-        _known(options, tuple(item.name for item in dataclasses.fields(cls)), f"{model.name}: options")
+        _check_keys(options, [item.name for item in dataclasses.fields(cls)], where)
+        _check_keys(options.get("azure") or {}, ("api_version",), f"{where}.azure")
+        for name, kind in (("concurrency", Concurrency), ("retries", Retries), ("batch", BatchLimits)):
+            options[name] = _group(kind, options.get(name) or {}, f"{where}.{name}")
         made = cls(**options)
-        _known(made.concurrency, ("start", "max", "min"), f"{model.name}: options.concurrency")
-        _known(made.retries, ("attempts", "backoff", "patience"), f"{model.name}: options.retries")
-        _known(made.batch, ("requests", "megabytes", "poll", "answers"), f"{model.name}: options.batch")
-        _known(made.azure or {}, ("api_version",), f"{model.name}: options.azure")
+        if "start" not in (model.options.get("concurrency") or {}):
+            first = min(made.concurrency.start, made.concurrency.max)
+            made.concurrency = dataclasses.replace(made.concurrency, start=first)
         if made.mode not in ("live", "batch"):
-            raise ValueError(f"{model.name}: options.mode is live or batch, not {made.mode!r}")
+            raise ValueError(f"{where}.mode is live or batch, not {made.mode!r}")
         if made.json not in ("schema", "object", "prompt"):
-            raise ValueError(f"{model.name}: options.json is schema, object or prompt, not {made.json!r}")
+            raise ValueError(f"{where}.json is schema, object or prompt, not {made.json!r}")
         for reason, meaning in made.finish.items():
             if meaning not in ("stop", "length", "filtered"):
-                raise ValueError(f"{model.name}: options.finish.{reason} is stop, length or filtered, not {meaning!r}")
+                raise ValueError(f"{where}.finish.{reason} is stop, length or filtered, not {meaning!r}")
         made.finish = FINISH | {str(reason).lower(): meaning for reason, meaning in made.finish.items()}
-        if made.megabytes <= 0 or made.batch.get("answers", 1) <= 0:
-            raise ValueError(f"{model.name}: options.megabytes and options.batch.answers are above 0")
-        if made.timeout <= 0 or made.attempts < 1 or made.backoff <= 0:
-            raise ValueError(f"{model.name}: timeout and backoff are seconds above 0, attempts 1 or more")
+        if made.megabytes <= 0 or made.batch.answers <= 0:
+            raise ValueError(f"{where}.megabytes and {where}.batch.answers must be above 0")
+        if made.timeout <= 0 or made.retries.attempts < 1 or made.retries.backoff <= 0:
+            raise ValueError(
+                f"{where}: timeout and retries.backoff must be above 0 seconds, retries.attempts at least 1"
+            )
         return made
 
 
-def _known(given: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
+def _group(kind: type[_T], given: Mapping[str, Any], where: str) -> _T:
+    """*given* as a dataclass of numbers."""
+    kinds: dict[str, Any] = {item.name: type(item.default) for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    _check_keys(given, list(kinds), where)
+    read = {}
+    for name, value in given.items():
+        try:
+            read[name] = kinds[name](value)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"{where}.{name} is a number, not {value!r}") from None
+    return kind(**read)
+
+
+def _check_keys(given: Mapping[str, Any], names: Sequence[str], where: str) -> None:
     for key in given:
         if key not in names:
             near = difflib.get_close_matches(str(key), names, n=1)
-            raise ValueError(f"{where} has no {key!r}; " + (f"did you mean {near[0]}?" if near else f"it has {names}"))
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+            raise ValueError(f"{where} has no {key!r}; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body of JSON that came with a 200, or as a line of a batch."""
+    """The JSON of a response with status 200, or of a line of a batch."""
 
     data: Any
     size: int
@@ -110,15 +158,15 @@ class Answer:
 
 
 class Connection:
-    """One endpoint: its client, whom messages call it, and what it charges."""
+    """One endpoint: its client, its name in messages, its price and its key."""
 
     def __init__(self, client: AsyncOpenAI, key: Secret, who: str, price: Price | None) -> None:
         self.client, self.who, self.price, self.key = client, who, price, key
         self.paid = not price.free if price else bool(key.reveal())
-        """Whether replies cost money, as far as one can tell: an unpriced endpoint that wants a key does."""
+        """Whether replies cost money; assumed of an endpoint that needs a key and has no known price."""
 
     async def post(self, body: dict[str, Any], timeout: float) -> Answer | Fault:
-        """One chat completion's JSON, of whatever shape, or why there is none."""
+        """The JSON of one chat completion, unchecked, or why there is none."""
         import httpx2
 
         try:
@@ -133,7 +181,7 @@ class Connection:
             return Fault("garbage", said, cost=None)
 
     def fault(self, error: Exception) -> Fault:
-        """What *error* means, without the key; an error that is not the endpoint's is raised, without it too."""
+        """The fault that *error* means; other errors are raised. The key is removed from either."""
         try:
             return self.scrubbed(faults.of_exception(error, who=self.who))
         except Exception as other:
@@ -143,11 +191,11 @@ class Connection:
         raise RuntimeError(f"{type(error).__name__}: {self.key.scrub(said)}") from None
 
     def scrubbed(self, fault: Fault) -> Fault:
-        return dataclasses.replace(fault, said=self.key.scrub(fault.said))
+        return dataclasses.replace(fault, message=self.key.scrub(fault.message))
 
 
 def connect(model: Model, settings: Settings) -> Connection:
-    """Client for *model*'s endpoint; nothing is sent yet.
+    """The connection to *model*'s endpoint; nothing is sent yet.
 
     Raises:
         ValueError: for a key or address that cannot be used, or a budget without a price.
@@ -157,27 +205,27 @@ def connect(model: Model, settings: Settings) -> Connection:
 
     from mminstruct.models.capped import Client
 
-    logging.getLogger("httpcore2").setLevel(logging.INFO)  # its DEBUG is the headers of replies, which may echo a key
+    logging.getLogger("httpcore2").setLevel(logging.INFO)  # its DEBUG lines hold response headers, which may echo a key
     url = model.url or OPENAI
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{model.name}: url is http(s)://host[:port]/v1, and this one is no such address")
+        raise ValueError(f"{model.name}: url must be http(s)://host[:port]/v1, and this one is not")
     if parts.username or parts.password or parts.query:
-        raise ValueError(f"{model.name}: a key never goes into url; name its environment variable in key_env")
+        raise ValueError(f"{model.name}: a key must not be in url; name its environment variable in key_env")
     key = _key(model)
     price = price_of(model.name, parts.hostname, settings.price)
     if settings.budget is not None and price is None:
         raise ValueError(
-            f"{model.name}: a budget needs a price, and conf/prices.yaml has none for it at {parts.hostname}; "
-            "say options.price: {input: .., output: ..} in US dollars for a million tokens"
+            f"{model.name}: a budget needs a price, and conf/prices.yaml has none at {parts.hostname}; "
+            "set options.price: {input: .., output: ..} in US dollars for a million tokens"
         )
     common: dict[str, Any] = {
-        # An empty key would make the client look for one of its own in the environment and send it here.
+        # with an empty key, the client would take one from the environment and send it here
         "api_key": key.reveal() or "none",
         "max_retries": 0,
         "http_client": Client(
             int(settings.megabytes * 2**20),
-            settings.most,
+            settings.concurrency.max,
             httpx2.Timeout(settings.timeout, connect=min(10.0, settings.timeout), pool=None),
         ),
     }
@@ -196,11 +244,11 @@ def _key(model: Model) -> Secret:
     value = os.environ.get(name, "").strip()
     if value and not (value.isascii() and value.isprintable() and " " not in value):
         raise ValueError(
-            f"{model.name}: the key in {name} (key_env) has a blank, a line end or another character that no HTTP"
-            " header may hold"
+            f"{model.name}: the key in {name} (key_env) has a space, a line end or another character that an HTTP"
+            " header cannot hold"
         )
     if value:
         return Secret(value)
-    if not re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", name):  # maybe the key itself: never repeat it
+    if not re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", name):  # it may be the key itself: do not repeat it
         raise ValueError(f"{model.name}: key_env is the NAME of a set environment variable, like OPENAI_API_KEY")
     raise ValueError(f"{model.name}: the environment variable {name} (key_env) is not set on this worker")

@@ -1,9 +1,9 @@
-"""Decoding by ``generate()`` of transformers: draws that hang on their row alone, and less work for a CPU.
+"""For ``generate()`` of transformers: sampling that is independent of the batch, and faster decoding on a CPU.
 
-Three things take most of a small model's time on a CPU, and are left out here: prefilling a start that many prompts
-share, copying the whole cache to make it one token longer, and repeating its heads for grouped queries. 200 answers of
-the microworld's model (361 tokens in, 21 out, 20 shared starts) take 6 seconds of one core instead of 20, word for
-word the same.
+Three things take most of a small model's time on a CPU and are avoided here: prefilling a prefix that many prompts
+share, copying the whole KV cache for each new token, and repeating its heads for grouped queries. 200 answers of the
+microworld's model (361 tokens in, 21 out, 20 shared prefixes) take 6 seconds on one core instead of 20, with identical
+text.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-_WORTH = 16
-"""Tokens that a shared start must have to be prefilled apart."""
+_MIN_SHARED = 16
+"""Tokens that a shared prefix must have to be prefilled separately."""
 
 
 class Sampler:
-    """A logits processor that draws each row's token by its own numbers, and leaves that token alone in the running.
+    """A logits processor that samples each row's token and masks all other tokens.
 
-    The number for a step is a hash of (seed, step), so a row's draws do not depend on its neighbours.
+    The random number of a step is a hash of (seed, step), so a row's tokens do not depend on the other rows.
     """
 
     def __init__(self, seeds: list[int], start: int, temperature: float, top_p: float) -> None:
@@ -30,7 +30,7 @@ class Sampler:
         self._start, self._temperature, self._top_p = start, temperature, top_p
 
     def __call__(self, input_ids: Any, scores_BV: Any) -> Any:
-        """Scores ``(B, V)`` that are 0 for the drawn token and minus infinity for all others."""
+        """Scores ``(B, V)``: 0 for the sampled token, minus infinity for all others."""
         import torch
 
         step = input_ids.shape[1] - self._start
@@ -59,17 +59,18 @@ def uniforms(seeds_B: np.ndarray, step: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Prompts (by number) of one batch that start alike, and how many tokens long their common start is."""
+    """Numbers of the prompts in one batch that share a prefix, and its length in tokens."""
 
     rows: list[int]
     shared: int
 
 
 def batches(prompts: list[list[int]], size: int, *, share: bool = True) -> list[list[Group]]:
-    """Token ids in batches of at most *size*: prompts that start alike together, and so prompts of like length.
+    """Split prompts into batches of at most *size*; prompts with a common prefix go together, so do similar lengths.
 
-    In alphabetical order, neighbours that are less alike than those on either side of them are parted, wherever the
-    gap is wide: so a few prompts with the same long start do not share only what all prompts have in common.
+    The prompts are sorted by their tokens and split between two neighbours whose common prefix is less than half of
+    that of the pairs beside them. So a few prompts with a long common prefix share all of it, and not only what every
+    prompt has in common.
     """
     order = sorted(range(len(prompts)), key=lambda row: (prompts[row], row))
     alike = [_common(prompts[a], prompts[b]) for a, b in pairwise(order)] if share else [0] * (len(order) - 1)
@@ -77,7 +78,7 @@ def batches(prompts: list[list[int]], size: int, *, share: bool = True) -> list[
     for place, row in enumerate(order):
         before = alike[place - 1] if place else 0
         around = max(alike[max(place - 2, 0) : place - 1] + alike[place : place + 1], default=0)
-        if not place or before < _WORTH or 2 * before < around:
+        if not place or before < _MIN_SHARED or 2 * before < around:
             runs.append([])
         runs[-1].append(row)
     pieces = [sorted(run, key=lambda row: (-len(prompts[row]), row)) for run in runs]
@@ -92,20 +93,20 @@ def batches(prompts: list[list[int]], size: int, *, share: bool = True) -> list[
         room -= len(piece)
         start = min(_common(prompts[piece[0]], prompts[row]) for row in piece) if len(piece) > 1 else 0
         start = min(start, min(len(prompts[row]) for row in piece) - 1)
-        made[-1].append(Group(piece, start if start >= _WORTH else 0))
+        made[-1].append(Group(piece, start if start >= _MIN_SHARED else 0))
     return made
 
 
 def _common(one: list[int], other: list[int]) -> int:
-    """How many tokens two prompts have in common at their start."""
+    """Length of the common prefix of two prompts, in tokens."""
     short = min(len(one), len(other))
     return next((place for place in range(short) if one[place] != other[place]), short)
 
 
 def prefilled(net: Any, prompts: list[list[int]], groups: list[Group], pad: int) -> dict[str, Any]:
-    """Arguments of ``generate`` for one batch, its rows in the order of *groups*; shared starts are already cached.
+    """Arguments of ``generate`` for one batch, rows in the order of *groups*; shared prefixes are already in the cache.
 
-    Where a row lies in the tensors: ``[pad | shared start | pad | rest of the prompt]``.
+    A row in the tensors: ``[pad | shared prefix | pad | rest of the prompt]``.
     """
     import torch
 
@@ -114,9 +115,9 @@ def prefilled(net: Any, prompts: list[list[int]], groups: list[Group], pad: int)
     rests = [prompts[row][group.shared :] for group in groups for row in group.rows]
     rest_BT, rest_mask_BT = _padded(rests, pad, net.device)
     if not starts:
-        return {"input_ids": rest_BT, "attention_mask": rest_mask_BT, "past_key_values": room(net)}
+        return {"input_ids": rest_BT, "attention_mask": rest_mask_BT, "past_key_values": empty_cache(net)}
     start_GT, start_mask_GT = _padded(starts, pad, net.device)
-    cache = room(net)
+    cache = empty_cache(net)
     with torch.inference_mode():
         net(
             input_ids=start_GT,
@@ -146,25 +147,25 @@ def _padded(rows: list[list[int]], pad: int, device: Any) -> tuple[Any, Any]:
     return ids_BT, mask_BT
 
 
-def room(net: Any) -> Any:
-    """An empty cache with room to grow into; None where *net* remembers more or less than all keys and values."""
+def empty_cache(net: Any) -> Any:
+    """An empty KV cache with spare room; None if *net* caches anything else than all keys and values."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
     cache = DynamicCache(config=net.config)
     if not cache.layers or any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return None  # windows, states of recurrent layers
-    cache.layers = [_roomy()() for _ in cache.layers]
+        return None  # sliding windows, states of recurrent layers
+    cache.layers = [_preallocated()() for _ in cache.layers]
     return cache
 
 
 @functools.cache
-def _roomy() -> type:
-    """The class of cache layers that write new tokens into spare room instead of copying all old ones."""
+def _preallocated() -> type:
+    """The class of cache layers that write new tokens into spare room instead of copying the old ones."""
     import torch
     from transformers.cache_utils import DynamicLayer
 
-    class Roomy(DynamicLayer):
+    class Preallocated(DynamicLayer):
         spare = 64
 
         def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
@@ -191,16 +192,16 @@ def _roomy() -> type:
 
         def reorder_cache(self, beam_idx: Any) -> None:
             super().reorder_cache(beam_idx)
-            self.buffers = []  # the rows have changed: what comes next takes new room
+            self.buffers = []  # the rows have changed: the next update allocates anew
 
-    return Roomy
+    return Preallocated
 
 
 @functools.cache
 def grouped_attention() -> str:
     """Name of an attention that does not repeat keys for grouped queries when it decodes one token.
 
-    All queries of a group look at the same keys under the same mask, so they can stand in for a longer query.
+    All queries of a group attend to the same keys under the same mask, so they are computed as one longer query.
     """
     import torch
     from transformers import AttentionInterface, AttentionMaskInterface

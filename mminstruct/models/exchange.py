@@ -1,4 +1,4 @@
-"""One request to an endpoint: what it says, what it may cost, and what its answer means."""
+"""A chat request as an endpoint takes it, its cost, and the reply that is read from the answer."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from mminstruct.models.completion import Usage
 from mminstruct.models.connection import Answer, Settings
 from mminstruct.models.faults import Fault, Secret
 from mminstruct.models.model import Finish, Model, Sampling
-from mminstruct.models.prices import Price, most_tokens_in
+from mminstruct.models.prices import Price, max_tokens_in
 from mminstruct.models.structured import response_format
 from mminstruct.prompts import Message
 from mminstruct.stage import identity, note
 
-WORD = 8
-"""Characters of a key at least, for it to be taken out of what a model says: shorter ones may be words."""
+SHORTEST_KEY = 8
+"""Keys of fewer characters are not removed from replies: they may be ordinary words."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ChatRequest:
     """One request, ready to send."""
 
-    request: str
+    key: str
     """Hash of the model's identity, the transcript, the seed and the schema: 32 hex digits."""
     body: dict[str, Any]
     tokens_in: int
-    """Upper guess."""
+    """Upper estimate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bought:
-    """One paid reply, as it is journaled."""
+class PaidReply:
+    """One paid reply; its fields are the format of the journal."""
 
     text: str
     finish: Finish
@@ -47,17 +47,18 @@ class Bought:
 
 
 class Exchange:
-    """Writes requests to one model of one endpoint, reads what comes back, and knows the price of both."""
+    """Builds the requests to one model, reads the answers, and knows what both cost."""
 
     def __init__(self, model: Model, settings: Settings, price: Price | None, key: Secret, who: str) -> None:
         self._model, self._settings, self._price = model, settings, price
         self._key, self._who = key, who
         self._batch = settings.mode == "batch"
-        self._tokens_guess = 1.0  # how far real prompts exceed the guess, at worst
+        self._underestimate = 1.0  # largest ratio so far of a prompt's tokens to their estimate
 
     def write(
         self, messages: list[Message], seed: int, schema: dict[str, Any] | None, sampling: Sampling | None = None
-    ) -> Ask:
+    ) -> ChatRequest:
+        """The request for one transcript; *sampling* replaces the model's own."""
         settings, drawn = self._settings, sampling or self._model.sampling
         body: dict[str, Any] = {
             "model": self._model.name, "messages": messages, "temperature": drawn.temperature, "top_p": drawn.top_p,
@@ -72,37 +73,37 @@ class Exchange:
         if sampling is not None:
             facts["sampling"] = identity(sampling)
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-        return Ask(hashlib.sha256(text.encode()).hexdigest()[:32], body, most_tokens_in(messages))
+        return ChatRequest(hashlib.sha256(text.encode()).hexdigest()[:32], body, max_tokens_in(messages))
 
-    def read(self, answer: Answer | Fault, ask: Ask) -> Bought | Fault:
-        """The reply in *answer*, or why it is none; either with what it cost. Never raises, whatever came."""
+    def read(self, answer: Answer | Fault, request: ChatRequest) -> PaidReply | Fault:
+        """The reply in *answer*, or why there is none; either with its cost. Never raises."""
         if isinstance(answer, Fault):
-            return dataclasses.replace(answer, cost=self.most(ask)) if answer.cost is None else answer
-        used = completion.usage(answer.data, tokens_in=ask.tokens_in, tokens_out=answer.size // 4)
-        said = completion.read(answer.data, self._settings.finish, who=self._who)
-        free = used.guessed and isinstance(said, Fault) and said.cost is not None  # an error that names no tokens
-        cost = 0.0 if free else self._cost(used, ask)
+            return dataclasses.replace(answer, cost=self.max_cost(request)) if answer.cost is None else answer
+        used = completion.usage(answer.data, tokens_in=request.tokens_in, tokens_out=answer.size // 4)
+        parsed = completion.read(answer.data, self._settings.finish, who=self._who)
+        free = used.guessed and isinstance(parsed, Fault) and parsed.cost is not None  # an error that names no tokens
+        cost = 0.0 if free else self._cost(used, request)
         note("usage_guessed", int(used.guessed and not free))
-        if isinstance(said, Fault):
-            return dataclasses.replace(said, said=self._key.scrub(said.said), cost=cost)
+        if isinstance(parsed, Fault):
+            return dataclasses.replace(parsed, message=self._key.scrub(parsed.message), cost=cost)
         error = None
-        if said.finish == "filtered":
-            error = self._key.scrub(f"refused by the endpoint: {said.refusal or 'content filter'}")
-        text = self._key.scrub(said.text, shortest=WORD)
-        return Bought(text, said.finish, used.tokens_in, used.tokens_out, cost, error)
+        if parsed.finish == "filtered":
+            error = self._key.scrub(f"refused by the endpoint: {parsed.refusal or 'content filter'}")
+        text = self._key.scrub(parsed.text, shortest=SHORTEST_KEY)
+        return PaidReply(text, parsed.finish, used.tokens_in, used.tokens_out, cost, error)
 
-    def _cost(self, used: Usage, ask: Ask) -> float:
+    def _cost(self, used: Usage, request: ChatRequest) -> float:
         """US dollars of one answer."""
         if not used.guessed:
-            self._tokens_guess = max(self._tokens_guess, used.tokens_in / max(1, ask.tokens_in))
+            self._underestimate = max(self._underestimate, used.tokens_in / max(1, request.tokens_in))
         if self._price is None:
             return 0.0
         return self._price.cost(used.tokens_in, used.tokens_out, cached=used.cached, batch=self._batch)
 
-    def most(self, ask: Ask) -> float:
-        """US dollars that *ask* may cost."""
+    def max_cost(self, request: ChatRequest) -> float:
+        """The most that *request* can cost, US dollars."""
         if self._price is None:
             return 0.0
-        out = ask.body.get("max_tokens") or ask.body.get("max_completion_tokens") or self._model.max_tokens
-        tokens_in = int(ask.tokens_in * self._tokens_guess)
-        return self._price.cost(tokens_in, int(out) * int(ask.body.get("n", 1)), batch=self._batch)
+        out = request.body.get("max_tokens") or request.body.get("max_completion_tokens") or self._model.max_tokens
+        tokens_in = int(request.tokens_in * self._underestimate)
+        return self._price.cost(tokens_in, int(out) * int(request.body.get("n", 1)), batch=self._batch)

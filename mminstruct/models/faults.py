@@ -1,4 +1,4 @@
-"""What an endpoint's failure means: try again, give up this row, or stop everything."""
+"""Classifies failures of an endpoint: retry, fail the row, or stop the run. Keeps keys out of messages."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mminstruct.stage import Halt
 
 
 class EndpointError(Halt):
-    """No request to this endpoint can succeed before somebody mends something."""
+    """No request to this endpoint can succeed until somebody fixes something."""
 
 
 class TooLarge(Exception):
-    """A reply has more bytes, unpacked, than are read of one."""
+    """A decompressed reply is larger than the limit."""
 
 
 Kind = Literal["refused", "fault", "garbage", "unusable", "offline", "row", "filtered", "fatal"]
-"""Try again: refused (429), fault (5xx, timeout), garbage (200 that is no reply), unusable (a reply that cannot be
-kept, from an endpoint that is well), offline (no connection).
-Never again: row (this request), filtered (its content), fatal (all requests)."""
+"""Retried: refused (429), fault (5xx, timeout), garbage (200 without a reply), unusable (a reply that cannot be
+kept), offline (no connection).
+Not retried: row (this request is wrong), filtered (by its content), fatal (no request can succeed)."""
 
-LONGEST_SAID = 300
-"""Characters of an endpoint's own words that we pass on."""
+LONGEST_MESSAGE = 300
+"""Characters of an endpoint's message that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Fault:
     """One failed request."""
 
     kind: Kind
-    said: str
-    """What happened, in one line without secrets."""
+    message: str
+    """One line without secrets."""
     wait: float = 0.0
-    """Seconds that the endpoint asked to wait."""
+    """Seconds to wait, as the endpoint asked."""
     cost: float | None = 0.0
-    """US dollars that the endpoint charges all the same; None: unknown, since it may have done the work."""
+    """US dollars that the endpoint still charges; None: unknown, because it may have done the work."""
 
 
 _QUOTA = re.compile(
@@ -59,20 +59,20 @@ _TOO_LARGE = re.compile(r"request too large", re.I)
 
 
 def of_status(status: int, headers: Mapping[str, str], body: Any, *, who: str) -> Fault:
-    """What an HTTP answer other than a reply means.
+    """The fault that an HTTP error response means.
 
     Args:
-        body: Bytes or text as they came, or JSON that was read already.
-        who: The endpoint as a person knows it, for messages.
+        body: Bytes or text as received, or parsed JSON.
+        who: The endpoint's name in messages.
     """
     code, message = _words(body)
     words = f"{code} {message}"
     said = f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     wait = retry_after(headers)
     if status == 402 or (status in (403, 429) and _QUOTA.search(words) and not _PER_MINUTE.search(words)):
-        return Fault("fatal", f"{who}: no money left ({said}); top the account up and run the same command again")
+        return Fault("fatal", f"{who}: no money left ({said}); add credit, then run the same command again")
     if status == 429:
-        if _TOO_LARGE.search(words):  # larger than the limit of a whole minute: it can never pass
+        if _TOO_LARGE.search(words):  # larger than the limit for a whole minute: no retry can succeed
             return Fault("row", f"too long: {said}")
         return Fault("refused", said, wait)
     if status in (400, 403, 451) and _FILTER.search(words):
@@ -87,8 +87,8 @@ def of_status(status: int, headers: Mapping[str, str], body: Any, *, who: str) -
         to = short(str(headers.get("location") or "nowhere"))
         return Fault(
             "fatal",
-            f"{who}: redirects to {to} (HTTP {status}); prompts, pictures and keys are sent to no other address than"
-            " url names; set url to the one that answers itself",
+            f"{who}: redirects to {to} (HTTP {status}); prompts, images and keys are sent only to the host in url;"
+            " set url to the final address",
         )
     if status == 413 or _LENGTH.search(words):
         return Fault("row", f"too long: {said}")
@@ -96,7 +96,7 @@ def of_status(status: int, headers: Mapping[str, str], body: Any, *, who: str) -
 
 
 def of_exception(error: Exception, *, who: str) -> Fault:
-    """What an exception of the ``openai`` client, or of a deadline around it, means; raises what is neither."""
+    """The fault that an exception of the ``openai`` client, or a timeout around it, means; raises other exceptions."""
     import httpx2
     import openai
 
@@ -105,7 +105,7 @@ def of_exception(error: Exception, *, who: str) -> Fault:
     if isinstance(error, TooLarge):
         return Fault("unusable", str(error), cost=None)
     if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
-        return Fault("fault", "no whole answer in time", cost=None)
+        return Fault("fault", "timeout: no complete answer", cost=None)
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
         cause = type(error.__cause__ if isinstance(error, openai.APIConnectionError) else error).__name__
         if cause.startswith("Connect"):
@@ -119,7 +119,7 @@ def of_exception(error: Exception, *, who: str) -> Fault:
 def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds to wait from ``retry-after-ms`` or ``retry-after`` (seconds, or a date); 0 where there is none.
 
-    A date counts from the endpoint's own ``date``, so that clocks need not agree.
+    A date is compared with the endpoint's own ``date``, so the clocks need not agree.
     """
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
@@ -139,7 +139,7 @@ def _stamp(text: str | None) -> float | None:
 
 
 def _words(body: Any) -> tuple[str, str]:
-    """Code and message of an error body; the start of a body that is no JSON."""
+    """Code and message of an error body; for a body that is not JSON, its start."""
     data = body
     if isinstance(body, bytes | str):
         text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
@@ -159,7 +159,7 @@ def _words(body: Any) -> tuple[str, str]:
 
 
 def text_of(value: Any) -> str:
-    """*value* as text; what is nested too deep, or too long a number, is only named."""
+    """*value* as text, or the name of its type where it is nested too deep or too long a number."""
     try:
         return str(value)
     except (ValueError, RecursionError):
@@ -167,13 +167,13 @@ def text_of(value: Any) -> str:
 
 
 def short(text: str) -> str:
-    """*text* on one line of at most ``LONGEST_SAID`` characters, all of which UTF-8 can hold."""
-    text = " ".join(text[: 10 * LONGEST_SAID].encode("utf-8", "replace").decode().split())
-    return text if len(text) <= LONGEST_SAID else f"{text[: LONGEST_SAID - 1]}…"
+    """*text* on one line of at most ``LONGEST_MESSAGE`` characters that UTF-8 can encode."""
+    text = " ".join(text[: 10 * LONGEST_MESSAGE].encode("utf-8", "replace").decode().split())
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 1]}…"
 
 
 class Secret:
-    """A key that shows itself to nobody but ``reveal``: not in reprs, logs, pickles or tracebacks' locals."""
+    """A key that only ``reveal`` shows: it is not in reprs, logs, pickles or the locals of tracebacks."""
 
     __slots__ = ("_shortened", "_value")
 
@@ -191,10 +191,10 @@ class Secret:
         return self._value
 
     def scrub(self, text: str, *, shortest: int = 1) -> str:
-        """*text* without the key, whole or shortened as endpoints echo it (``sk-abc***xyz``).
+        """*text* without the key, whole or abbreviated as endpoints echo it (``sk-abc***xyz``).
 
         Args:
-            shortest: Keys of fewer characters are left: ``EMPTY`` and the like are no secrets, but may be words.
+            shortest: Shorter keys are kept: ``EMPTY`` and the like are not secret, and may be words.
         """
         if len(self._value) < shortest or not self._value:
             return text

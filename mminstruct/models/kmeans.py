@@ -1,10 +1,9 @@
-"""k-means behind one function: the same seeding, repair and numbering around whichever library does the work.
+"""k-means with one seeding, repair of empty clusters and numbering for all backends.
 
-Centroids are seeded here (k-means++ on a subsample: scikit-learn's own on all points costs more than all iterations
-together), so every backend starts from the same ones and ends, on data that has clusters, with the same. Results are a
-function of the points in their order, the seed and the backend; callers hand points over in an order of content.
-CPU backends give the same bytes at any load, but not on every machine nor with every number of threads: sums
-are taken in another order there. faiss is held to one thread's order of sums by adding up the centroids here.
+Centroids are seeded here, by k-means++ on a subsample, so every backend starts from the same ones and, on data with
+clear clusters, ends with the same ones. The result depends on the points in their order, the seed and the backend;
+callers order the points by content. A CPU backend gives the same bytes at any load on one machine; another machine or
+another number of threads may sum in another order. With faiss, centroids are summed here, in the order of the points.
 """
 
 from __future__ import annotations
@@ -14,25 +13,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mminstruct.models.kmeans_fits import FITS, SPREAD, Fit, nearest, spread
-from mminstruct.stage import Crew
+from mminstruct.models.kmeans_fits import FITS, Fit, nearest, spread
+from mminstruct.stage import WorkerGroup
 
-BACKENDS = ("cuvs", "cuml", "torch", "faiss", "sklearn", "numpy")
-"""Best first where a GPU is. The first two need one; without one, torch comes after scikit-learn."""
+BACKENDS = ("cuvs", "torch", "faiss", "numpy")
+"""In the order of preference with a GPU, which cuvs needs; without a GPU, faiss comes before torch."""
 _SEEDING = 32
-"""Points a cluster that k-means++ looks at."""
+"""Points per cluster that k-means++ reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """What k-means found; clusters are numbered by size, the largest first."""
+    """Clusters, numbered by size, the largest first."""
 
     centroids_KD: np.ndarray
-    """float32; K is smaller than asked for where there are fewer distinct points."""
+    """float32; K is less than asked for where there are fewer distinct points."""
     labels_N: np.ndarray
-    """int32, of the nearest centroid."""
+    """int32, index of the nearest centroid."""
     distances_N: np.ndarray
-    """float32, Euclidean, to that centroid."""
+    """float32, Euclidean distance to that centroid."""
     inertia: float
     """Sum of the squared distances."""
     backend: str
@@ -46,29 +45,29 @@ def kmeans(
     iterations: int = 25,
     restarts: int = 1,
     backend: str = "auto",
-    crew: Crew | None = None,
+    group: WorkerGroup | None = None,
 ) -> Clusters:
-    """Lloyd's algorithm from k-means++ seeds; of *restarts*, the one with the lowest inertia.
+    """Lloyd's algorithm from k-means++ seeds; the best of *restarts* by inertia.
 
     Args:
-        points_ND: float32, one point a row, in an order that depends on content alone.
+        points_ND: float32, in an order that depends on content only.
         k: Clusters, at least 1.
-        seed: Of the seeding; 0 or more.
-        iterations: At most so many; backends stop where nothing moves any more.
+        seed: Seed of the seeding, 0 or more.
+        iterations: Upper limit; backends stop at convergence.
         restarts: Seedings to try.
-        backend: One of ``BACKENDS``, or ``auto``: the best that is installed and has its device.
-        crew: Fits together, each process on a share of the points; for the backends in ``SPREAD``.
+        backend: One of ``BACKENDS``, or ``auto``: the first that is installed and has its device.
+        group: Processes that fit together, each on a share of the points; needs backend torch.
 
     Raises:
-        ValueError: naming the rows, where points are not finite or zero; where there are no points; for a backend
-            that is unknown or cannot run here.
+        ValueError: for rows that are not finite or zero, by number; for no points; for a backend that is unknown or
+            cannot run here.
     """
     points_ND = np.ascontiguousarray(points_ND, np.float32)
     _check(points_ND, k)
     name = backend_for(backend)
-    if crew is not None and name not in SPREAD:
-        raise ValueError(f"k-means backend {name} works in one process: for several take {' or '.join(SPREAD)}")
-    fit = FITS[name] if crew is None else spread(name, crew)
+    if group is not None and name != "torch":
+        raise ValueError(f"k-means backend {name} runs in one process; for several, use torch")
+    fit = FITS[name] if group is None else spread(group)
     distinct = len(np.unique(points_ND, axis=0)) if len(points_ND) <= 4 * k else k + 1
     best: Clusters | None = None
     for restart in range(max(1, restarts)):
@@ -81,23 +80,23 @@ def kmeans(
 
 
 def backend_for(backend: str) -> str:
-    """*backend*, or the best that can run here.
+    """*backend*, or the first of ``BACKENDS`` that can run here.
 
     Raises:
-        ValueError: where it is unknown, not installed, or without its GPU.
+        ValueError: for one that is unknown, not installed, or lacks its GPU.
     """
     if backend == "auto":
-        order = BACKENDS if _gpu() else ("faiss", "sklearn", "torch", "numpy")
+        order = BACKENDS if _gpu() else ("faiss", "torch", "numpy")
         return next(name for name in order if _runs(name))
     if backend not in BACKENDS:
         raise ValueError(f"k-means backend {backend!r} is not one of auto, {', '.join(BACKENDS)}")
     if not _runs(backend):
-        raise ValueError(f"k-means backend {backend} cannot run here (not installed, or no GPU): take auto")
+        raise ValueError(f"k-means backend {backend} cannot run here (not installed, or no GPU); use auto")
     return backend
 
 
 def _gpu() -> bool:
-    """Whether torch can compute on a GPU here; torch is imported only where there is a driver of one."""
+    """Whether torch can use a GPU here; torch is imported only where a driver is installed."""
     import ctypes
 
     try:
@@ -112,22 +111,22 @@ def _gpu() -> bool:
 
 
 def _runs(name: str) -> bool:
-    if importlib.util.find_spec(name) is None:  # each is called as the module it needs
+    if importlib.util.find_spec(name) is None:  # a backend has the name of its module
         return False
-    if name not in ("cuvs", "cuml"):
+    if name != "cuvs":
         return True
     try:
         import cupy
 
         return int(cupy.cuda.runtime.getDeviceCount()) > 0
-    except Exception:  # a driver too old, or none: any error means that there is no GPU to use
+    except Exception:  # an old driver, or none: any error means that no GPU can be used
         return False
 
 
 def plus_plus(points_ND: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
-    """*k* distinct points ``(K, D)`` by k-means++ (Arthur & Vassilvitskii 2007), greedy over a few candidates each.
+    """*k* distinct points ``(K, D)`` by greedy k-means++ (Arthur & Vassilvitskii 2007).
 
-    Looks at 32 points a cluster at most (1024 in all where k is small). Fewer than *k* come back where there are fewer
+    Reads at most 32 points per cluster, or 1024 where that is more. Returns fewer than *k* where there are fewer
     distinct ones.
     """
     count = min(len(points_ND), max(k * _SEEDING, 1024))
@@ -150,14 +149,14 @@ def plus_plus(points_ND: np.ndarray, k: int, random: np.random.Generator) -> np.
 
 
 def _far(points_ND: np.ndarray, squares_N: np.ndarray, index_C: np.ndarray | list[int]) -> np.ndarray:
-    """Squared distances ``(N, C)`` to some of the points; 0 between points that are equal up to rounding."""
+    """Squared distances ``(N, C)`` to the points at *index_C*; 0 between points that are equal up to rounding."""
     sums_NC = squares_N[:, None] + squares_N[index_C]
     far_NC = sums_NC - 2 * (points_ND @ points_ND[index_C].T)
     return np.where(far_NC < 1e-6 * sums_NC, 0, far_NC)
 
 
 def _settle(points_ND: np.ndarray, first_KD: np.ndarray, fit: Fit, iterations: int, name: str) -> Clusters:
-    """Fit, give centroids without points a new place, and number what comes out."""
+    """Fit, move centroids without points to the farthest points, and number the clusters."""
     centroids_KD = np.ascontiguousarray(fit(points_ND, first_KD, iterations), np.float32)
     labels_N, squares_N = nearest(points_ND, centroids_KD)
     for _ in range(4):
@@ -190,7 +189,7 @@ def _check(points_ND: np.ndarray, k: int) -> None:
         raise ValueError(f"k-means with k={k}: need at least one cluster")
     for bad_N, what in (
         (~np.isfinite(points_ND).all(axis=1), "are not finite"),
-        (~points_ND.any(axis=1), "are zero: whatever embedded them failed"),
+        (~points_ND.any(axis=1), "are zero, so their embedding failed"),
     ):
         if bad_N.any():
             rows = np.flatnonzero(bad_N)

@@ -1,14 +1,12 @@
-"""How many requests an endpoint bears at once, found out while it works.
+"""Adaptive concurrency: finds how many requests an endpoint can handle at once.
 
-The limit follows the endpoint as TCP follows a link: it grows by half with every round of answers until the first
-refusal (429), which cuts it. It then grows back to just below where it was refused and stays there for a few rounds
-before it probes one step beyond (the shape of CUBIC, RFC 9438); if that goes well for a round, there is new room, and
-it grows as before. Only a request that was admitted *after* the last cut may cut again, so one burst of refusals
-counts once, whatever its size.
+The limit adapts as TCP's window does. It grows by half in each round of answers until the first refusal (429), which
+cuts it. It then grows to just below the refused value and stays there for a few rounds before it probes one step above
+(as CUBIC does, RFC 9438). If the probe succeeds for a round, the limit grows as before. Only a request that was
+admitted *after* the last cut can cut again, so a burst of refusals counts once.
 
-Server faults (5xx, resets, timeouts) say nothing about capacity: they only hold growth. When nothing but refusals and
-faults has come back for a while, the gate shuts, for longer each time, and opens for one request at a time until one
-is answered.
+Server faults (5xx, resets, timeouts) say nothing about capacity; they only stop growth. After several failures in a row
+the gate closes, each time for longer, and then admits one request at a time until one is answered.
 """
 
 from __future__ import annotations
@@ -23,26 +21,26 @@ from typing import Literal
 Outcome = Literal["answered", "refused", "fault"]
 
 TROUBLE = 8
-"""Failures in a row, without one answer between them, that shut the gate."""
+"""Consecutive failures that close the gate."""
 SOFT, HARD = 0.95, 0.7
-"""Cut of a limit that had grown since the last cut (it probed one step too far), and of one that had not (the
-endpoint has less room than it had)."""
+"""Factors of a cut: SOFT if the limit had grown since the last cut (the probe was too high), HARD if not (the capacity
+has dropped)."""
 HOLD = 3
-"""Rounds of answers just below the last refusal before the next probe: each probe costs a refusal where it fails."""
+"""Rounds of answers just below the last refusal before the next probe; a failed probe costs a refusal."""
 LONGEST_PAUSE = 30.0
-"""Seconds that the gate stays shut at most, unless the endpoint asks for more."""
+"""Longest time in seconds that the gate stays closed, unless the endpoint asks for more."""
 KEPT = 10_000
-"""Entries of history: older ones are forgotten."""
+"""Entries of history that are kept."""
 
 
 class Limiter:
-    """Admits requests in order, at most ``limit`` at once. All its methods belong to one event loop.
+    """Admits requests in order, at most ``limit`` at once. Use it from one event loop only.
 
     Args:
         start: First limit.
-        most: The limit never exceeds this; 1 or more.
-        least: The limit never falls below this; 1 or more.
-        backoff: Seconds of the first pause after trouble; each further one is twice as long.
+        most: Upper bound of the limit; 1 or more.
+        least: Lower bound of the limit; 1 or more.
+        backoff: Seconds that the gate closes first; each further time is twice as long.
         clock: Monotonic seconds.
     """
 
@@ -66,7 +64,7 @@ class Limiter:
         self._began = clock()
         self._waiting: deque[asyncio.Future[int]] = deque()
         self._epoch = 0  # counts cuts; a ticket is the epoch of its admission
-        self._ceiling: float | None = None  # the limit that was refused last; None while none is known
+        self._ceiling: float | None = None  # the limit at the last refusal; None before the first
         self._grown = False
         self._credit = 0
         self._calm_until = 0.0
@@ -79,11 +77,11 @@ class Limiter:
 
     @property
     def trouble(self) -> float:
-        """Seconds for which nothing has been answered; 0 while the endpoint is well."""
+        """Seconds since the first of the consecutive failures; 0 while the gate is open."""
         return self._clock() - self._trouble_began if self._streak >= TROUBLE else 0.0
 
-    async def enter(self, *, first: bool = False) -> int:
-        """Wait for a place, before all others with *first*; the ticket that ``leave`` wants back."""
+    async def acquire(self, *, first: bool = False) -> int:
+        """Wait for a slot, ahead of all others with *first*; returns the ticket for ``release``."""
         place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if first:
             self._waiting.appendleft(place)
@@ -98,12 +96,12 @@ class Limiter:
                 self._admit()
             raise
 
-    def leave(self, ticket: int, outcome: Outcome | None, *, wait: float = 0.0) -> None:
-        """Give the place of *ticket* back.
+    def release(self, ticket: int, outcome: Outcome | None, *, wait: float = 0.0) -> None:
+        """Return the slot of *ticket*.
 
         Args:
-            outcome: None where nothing was sent, or nothing was learnt.
-            wait: Seconds that the endpoint asked to wait (``Retry-After``).
+            outcome: None if nothing was sent, or the result says nothing about the endpoint.
+            wait: Seconds to wait, as the endpoint asked (``Retry-After``).
         """
         self.in_flight -= 1
         if outcome is not None:
@@ -116,8 +114,8 @@ class Limiter:
                 self._fail(outcome, ticket, wait)
         self._admit()
 
-    def release(self) -> None:
-        """Let everybody through: what waits here has nothing to wait for any more."""
+    def admit_all(self) -> None:
+        """Open the gate, so that waiting requests can end."""
         self._streak = 0
         self._shut_until = 0.0
         self._admit()
@@ -131,7 +129,7 @@ class Limiter:
             if ticket == self._epoch:
                 self._cut()
             self._calm_until = max(self._calm_until, now + wait)
-        self._credit = 0  # a round with a failure in it is no reason to grow
+        self._credit = 0  # a round with a failure does not count towards growth
         if self._streak < TROUBLE:
             return
         if now >= self._shut_until:
@@ -148,14 +146,14 @@ class Limiter:
         self._record()
 
     def _grow(self) -> None:
-        """Count an answer; a limit that nobody waits for tells nothing about the endpoint and stays."""
+        """Count an answer; the limit grows only while requests wait for it."""
         if not self._waiting or self.limit >= self._most:
             return
         below = 0.0 if self._ceiling is None else self._ceiling - 1 - int(self.limit)
         if below <= 0 and self._clock() < self._calm_until:
             return
         if self._ceiling is None:
-            self._raise(0.5)  # for each answer: by half with each round
+            self._raise(0.5)  # for each answer, so by half in each round
             return
         self._credit += 1
         if self._credit < self.limit * (HOLD if below == 0 else 1):

@@ -1,10 +1,9 @@
-"""Who a model is, how it is reached, and the two things a stage may ask of one: ``Chat`` and ``Embed``."""
+"""A model's identity and backend, and the two protocols of models: ``Chat`` and ``Embed``."""
 
 from __future__ import annotations
 
 import base64
 import difflib
-import importlib
 import importlib.resources
 import json
 from dataclasses import dataclass
@@ -14,31 +13,19 @@ from typing import Any, Literal, Protocol, cast, get_args
 import numpy as np
 
 from mminstruct import content
+from mminstruct.models.backends import BACKENDS, Backend, find, load
 from mminstruct.prompts import Message
 from mminstruct.stage import files, fingerprint, runtime
 
 MICRO = "micro:"
-"""Names that start so mean embedded weights: ``micro:llm``, ``micro:captioner``, ``micro:clip``, ``micro:embedder``."""
-
-EXTRAS = {"vllm": "cluster", "openai": "", "transformers": "cpu", "open_clip": "cpu", "cogvlm": "cpu", "oracle": ""}
-"""Backends, and the extra of this package that installs each."""
-NEEDS = {"cogvlm": "torch", "oracle": "mminstruct.microworld"}
-"""Backends that are called otherwise than the module that they need."""
-
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "transformers": ("batch_size", "chat_template", "context", "device", "dtype", "threads", "trust_remote_code"),
-    "open_clip": ("batch_size", "cache_dir", "decoders", "device", "precision", "text_batch_size", "threads"),
-    "cogvlm": ("batch_size", "device", "dtype", "template", "threads", "tokenizer", "tokenizer_revision"),
-    "oracle": ("threads", "truth"),
-}
-"""Options of the backends that would not notice an unknown one; vllm and openai refuse it themselves."""
+"""Prefix of the embedded weights: ``micro:llm``, ``micro:captioner``, ``micro:clip``, ``micro:embedder``."""
 
 Finish = Literal["stop", "length", "filtered", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer of a chat model; for ``error``, *error* says what happened, and the text is what there was, if any."""
+    """One answer of a chat model; for the finish ``error``, *error* has the reason, and *text* what was received."""
 
     text: str
     finish: Finish
@@ -47,13 +34,13 @@ class Reply:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        if self.finish not in get_args(Finish):  # a backend's own word would pass for a whole reply further down
-            raise ValueError(f"a reply ends as {', '.join(get_args(Finish))}, not as {self.finish!r}")
+        if self.finish not in get_args(Finish):  # a backend's own reason would pass for a complete reply later
+            raise ValueError(f"a reply's finish is {', '.join(get_args(Finish))}, not {self.finish!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn, and how many; as the fields of ``Model`` that bear these names."""
+    """Sampling settings, as the fields of ``Model`` with these names."""
 
     temperature: float
     top_p: float
@@ -71,42 +58,44 @@ class Chat(Protocol):
         schema: dict[str, Any] | None = None,
         sampling: Sampling | None = None,
     ) -> list[Reply]:
-        """One reply for each transcript, in order, whatever happens to the others.
+        """One reply for each transcript, in order; one that cannot be answered gets ``finish="error"``.
 
-        Safe to call from several threads. *seeds* are per transcript, 0 to 2**31 - 1, and make sampling
-        independent of the batch; *schema* asks for JSON of that JSON schema where the backend can; *sampling* stands
-        in for the model's own, for whoever serves other people's requests.
-        A transcript that cannot be answered gets ``finish="error"``; only a dead engine raises.
+        Thread-safe. Raises only if the engine is dead.
+
+        Args:
+            messages: Transcripts.
+            seeds: One for each transcript, 0 to 2**31 - 1; they make sampling independent of the batch.
+            schema: JSON schema of the reply, for backends that can enforce one.
+            sampling: Replaces the model's own settings; a server passes those of its clients.
         """
         ...
 
 
 class Embed(Protocol):
-    """A model that turns texts, or images, or both, into unit vectors of one space."""
+    """A model that embeds texts, images or both as unit vectors in one space."""
 
     def texts(self, texts: list[str]) -> np.ndarray:
         """float32 ``(N, D)``, rows of unit length."""
         ...
 
     def images(self, images: list[bytes]) -> np.ndarray:
-        """Encoded images to float32 ``(N, D)``, rows of unit length."""
+        """From encoded images to float32 ``(N, D)``, rows of unit length."""
         ...
 
 
 def weights(name: str, model: Any = None) -> str:
     """What identity holds of a model: its name, or a digest of a local folder of weights.
 
-    Hidden names do not count: hubs keep notes of downloads there. Names that only a server knows are not looked for on
-    this disk.
+    Hidden files are skipped, because hubs keep download records there. The name of a remote model is never a path.
     """
-    served = getattr(model, "backend", "") in ("openai", "oracle")
-    if served or not name or name.startswith(MICRO) or not Path(name).is_dir():
+    remote = isinstance(model, Model) and model.remote
+    if remote or not name or name.startswith(MICRO) or not Path(name).is_dir():
         return name
     return str(content.look(name, hidden=False))
 
 
 def _truth(options: dict[str, Any], model: Any) -> dict[str, Any] | None:
-    """Of the options the only one that decides what is said: the scenes that the oracle knows."""
+    """The only option that changes replies: the scenes by which the oracle judges."""
     folders = options.get("truth") or []
     folders = [folders] if isinstance(folders, str) else folders
     return {"truth": [str(content.look(f"{folder}/_truth")) for folder in folders]} if folders else None
@@ -114,29 +103,29 @@ def _truth(options: dict[str, Any], model: Any) -> dict[str, Any] | None:
 
 @dataclass(kw_only=True)
 class Model:
-    """A model: who it is (identity), and how it is reached (runtime)."""
+    """A model: its identity, and how it is reached (runtime)."""
 
     name: str = files(read=weights)
-    """A hub id, a local folder, the name an endpoint knows, or ``micro:...``."""
+    """A hub id, a local folder, the name at an endpoint, or ``micro:...``."""
     revision: str | None = None
-    """Commit or tag on the hub; filled in with the weights' hash for ``micro:...``."""
+    """Commit or tag on the hub; for ``micro:...`` it is set to the hash of the weights."""
     temperature: float = 0.0
     """0 is greedy."""
     top_p: float = 1.0
     max_tokens: int = 512
-    """Longest reply, tokens."""
+    """Longest reply, in tokens."""
     backend: str = runtime("transformers")
-    """vllm, openai, transformers (chat and text embedding), open_clip (image and text embedding), cogvlm or oracle
-    (judges drawn scenes)."""
+    """vllm, openai, transformers (chat and text embedding), open_clip (image and text embedding), cogvlm, oracle
+    (judges drawn scenes), or the import path of your own, ``my_package.my_module:MyBackend``."""
     url: str | None = runtime(None)
     """Base URL of an OpenAI-compatible endpoint."""
     key_env: str | None = runtime(None)
-    """NAME of the environment variable that holds the key; never the key."""
+    """NAME of the environment variable that holds the key; never the key itself."""
     prompts: dict[str, str] = runtime(factory=dict)
     """Prompts in whose words this model was trained, by stage: the recipe takes them unless it names another."""
     options: dict[str, Any] = files(factory=dict, read=_truth)
-    """Backend's own settings: engine arguments, concurrency, batch sizes, price table... No part of identity, but for
-    the folders of ``truth`` that the oracle judges by."""
+    """Settings of the backend: engine arguments, concurrency, batch sizes, prices... Not part of identity, except the
+    oracle's ``truth`` folders."""
 
     def __post_init__(self) -> None:
         if self.name.startswith(MICRO) and self.revision is None:
@@ -144,12 +133,12 @@ class Model:
             if not manifest.is_file():
                 found = sorted(manifest.parent.parent.glob("*/manifest.json"))
                 there = ", ".join(f"{MICRO}{path.parent.name}" for path in found)
-                raise ValueError(f"{self.name}: no embedded weights of that name; there is {there or 'none'}")
+                raise ValueError(f"{self.name}: no embedded weights have this name; there are {there or 'none'}")
             self.revision = fingerprint(json.loads(manifest.read_text())["files"])
 
     @property
     def pinned(self) -> bool:
-        """Whether its weights are part of identity: by a revision, or because they are in a local folder."""
+        """Whether identity includes its weights, by a revision or by the digest of a local folder."""
         return self.revision is not None or weights(self.name, self) != self.name
 
     @property
@@ -157,19 +146,25 @@ class Model:
         return Sampling(self.temperature, self.top_p, self.max_tokens)
 
     def folder(self) -> Path:
-        """Where embedded weights lie; only for ``micro:`` names."""
+        """Folder of embedded weights; only for ``micro:`` names."""
         root = importlib.resources.files("mminstruct.microworld") / "weights"
         return Path(str(root)) / self.name.removeprefix(MICRO)
 
     def location(self) -> str:
-        """What loaders take: a folder for embedded weights, the name for all else."""
+        """What loaders take: the folder of embedded weights, or the name."""
         return str(self.folder()) if self.name.startswith(MICRO) else self.name
 
+    @property
+    def remote(self) -> bool:
+        """Whether *name* is known elsewhere (to a server, to the drawn world) and never a local path."""
+        return self.backend in BACKENDS and BACKENDS[self.backend].remote
+
     def unknown(self) -> list[str]:
-        """What names neither a backend nor an option of it, one line each: it would change nothing."""
-        if self.backend not in EXTRAS:
-            return [f"{self.name}: backend {self.backend!r} is not one of {', '.join(EXTRAS)}"]
-        known = OPTIONS.get(self.backend, ())
+        """One line for an unknown backend, or for each unknown option of it; these would have no effect."""
+        try:
+            known = find(self.backend).options
+        except ValueError as error:
+            return [f"{self.name}: {error}"]
         found = []
         for key in self.options if known else {}:
             if key not in known:
@@ -179,27 +174,38 @@ class Model:
         return found
 
     def chat(self) -> Chat:
-        """Load the model, or connect to it."""
-        return cast(Chat, self._backend().Chatter(self))
+        """Load the model, or connect to it.
+
+        Raises:
+            ValueError: for a backend that does not chat, or an option that it does not know.
+        """
+        backend = self._backend()
+        if backend.chat is None:
+            raise ValueError(f"{self.name}: backend {self.backend} does not chat")
+        return cast(Chat, load(backend.chat)(self))
 
     def embed(self) -> Embed:
-        """Load the encoder."""
-        backend = self._backend()
-        if not hasattr(backend, "Encoder"):
-            raise ValueError(f"{self.name}: backend {self.backend} embeds nothing; take transformers or open_clip")
-        return cast(Embed, backend.Encoder(self))
+        """Load the encoder.
 
-    def _backend(self) -> Any:
+        Raises:
+            ValueError: for a backend that does not embed, or an option that it does not know.
+        """
+        backend = self._backend()
+        if backend.embed is None:
+            able = " or ".join(name for name, one in BACKENDS.items() if one.embed)
+            raise ValueError(f"{self.name}: backend {self.backend} does not embed; take {able}")
+        return cast(Embed, load(backend.embed)(self))
+
+    def _backend(self) -> Backend:
         if unknown := self.unknown():
             raise ValueError("\n".join(unknown))
-        place = "microworld.judges" if self.backend == "oracle" else f"models.{self.backend}"
-        return importlib.import_module(f"mminstruct.{place}")
+        return find(self.backend)
 
 
 def with_image(messages: list[Message], image: bytes) -> list[Message]:
     """*messages* with *image* (encoded bytes) before the text of the last user turn, as an OpenAI content part.
 
-    The bytes travel as a data URL; no URL or path is ever handed to a backend.
+    The bytes are sent as a data URL; a backend never gets a URL or path.
     """
     last = max(i for i, message in enumerate(messages) if message["role"] == "user")
     mime = "image/png" if image[:4] == b"\x89PNG" else "image/jpeg"

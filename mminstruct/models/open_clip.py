@@ -1,7 +1,7 @@
-"""Images and texts in CLIP's common space, by open_clip: OpenAI, LAION, DFN, MetaCLIP, SigLIP, PE and own checkpoints.
+"""CLIP embeddings of images and texts by open_clip: OpenAI, LAION, DFN, MetaCLIP, SigLIP, PE and local checkpoints.
 
-What stages compare is the cosine, for SigLIP too: its logits are ``logit_scale * cosine + logit_bias``, which ranks
-the same. Both numbers are attributes of ``Encoder`` for those who want a model's own probabilities.
+Stages compare cosines, also for SigLIP: its logits are ``logit_scale * cosine + logit_bias``, which gives the same
+ranking. Both numbers are attributes of ``Encoder``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Encoder:
     """
 
     logit_scale: float
-    """What the model was trained to multiply cosines by."""
+    """Trained factor of the cosines."""
     logit_bias: float
-    """What it was trained to add then; 0 but for SigLIP."""
+    """Trained offset of the logits; 0 except for SigLIP."""
 
     def __init__(self, model: Model) -> None:
         import open_clip
@@ -55,7 +55,7 @@ class Encoder:
         )
         self._net = net.eval()
         self._tokenizer = open_clip.get_tokenizer(name, cache_dir=options.get("cache_dir"))
-        # not the dtype of the parameters: layer norms stay float32 in bf16
+        # not the dtype of the parameters, because layer norms stay float32 in bf16
         self._dtype = open_clip.get_input_dtype(precision)
         self._batch = int(options.get("batch_size") or (32 if small else 256))
         self._text_batch = int(options.get("text_batch_size") or 256)
@@ -66,7 +66,7 @@ class Encoder:
         self.logit_bias = 0.0 if bias is None else float(bias.detach())
 
     def texts(self, texts: list[str]) -> np.ndarray:
-        """See ``Embed``; texts longer than the model's context are cut, and noted as ``clip_text_cut``."""
+        """See ``Embed``; texts longer than the model's context are cut and noted as ``clip_text_cut``."""
         if not texts:
             return self._empty()
         import torch
@@ -81,7 +81,7 @@ class Encoder:
         return _unit(np.concatenate(rows))
 
     def images(self, images: list[bytes]) -> np.ndarray:
-        """See ``Embed``; the row of an image that cannot be decoded is NaN, and noted as ``clip_image_broken``."""
+        """See ``Embed``; an image that cannot be decoded gets a row of NaN and is noted as ``clip_image_broken``."""
         if not images:
             return self._empty()
         import torch
@@ -100,7 +100,7 @@ class Encoder:
         return _unit(np.concatenate(rows))
 
     def _decoded(self, images: list[bytes], pool: ThreadPoolExecutor) -> Iterator[list[Any]]:
-        """Batches of the model's own preprocessing, one batch ahead of whoever takes them."""
+        """Preprocessed images in batches; the next batch is decoded while the caller uses this one."""
         ahead: list[list[Future[Any]]] = []
         for start in range(0, len(images), self._batch):
             ahead.append([pool.submit(self._tensor, data) for data in images[start : start + self._batch]])
@@ -116,11 +116,11 @@ class Encoder:
             return None
 
     def _cut(self, text: str) -> bool:
-        """Whether *text* has more tokens than the model reads, those at its start and end among them."""
+        """Whether *text* has more tokens than the context, start and end tokens included."""
         context = int(self._tokenizer.context_length)
-        if len(text.encode()) + 2 <= context:  # a token has a byte at least
+        if len(text.encode()) + 2 <= context:  # a token has at least one byte
             return False
-        inner = getattr(self._tokenizer, "tokenizer", None)  # of Hugging Face, where there is one
+        inner = getattr(self._tokenizer, "tokenizer", None)  # present if the tokenizer is Hugging Face's
         if inner is not None:
             return len(inner(self._tokenizer.clean_fn(text), verbose=False)["input_ids"]) > context
         return len(self._tokenizer.encode(text)) + 2 > context
@@ -139,12 +139,12 @@ class Encoder:
 
 
 def similarity(images_ND: np.ndarray, texts_MD: np.ndarray) -> np.ndarray:
-    """Cosines ``(N, M)``, float32, of rows of unit length."""
+    """Cosines ``(N, M)``, float32; the rows must have unit length."""
     return np.asarray(images_ND, np.float32) @ np.asarray(texts_MD, np.float32).T
 
 
 def _source(model: Model) -> tuple[str, str | None]:
-    """open_clip's name and tag of the weights."""
+    """Name and tag of the weights in open_clip."""
     place = model.location()
     if Path(place).is_dir():
         return f"local-dir:{place}", None
@@ -153,11 +153,11 @@ def _source(model: Model) -> tuple[str, str | None]:
     architecture, _, tag = place.rpartition("/")
     if not architecture:
         raise ValueError(
-            f"{place}: name weights as 'architecture/tag' (ViT-L-14-336-quickgelu/openai), a folder or 'hf-hub:...'"
+            f"{place}: give the weights as 'architecture/tag' (ViT-L-14-336-quickgelu/openai), a folder or 'hf-hub:...'"
         )
     return architecture, tag
 
 
 def _unit(vectors_ND: np.ndarray) -> np.ndarray:
-    """Rows of unit length in float32, also where the model normalised in fewer bits."""
+    """Rows normalised in float32, even if the model normalised in lower precision."""
     return np.asarray(vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True), np.float32)

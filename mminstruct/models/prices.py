@@ -1,4 +1,4 @@
-"""What a reply costs."""
+"""Prices of endpoints, and the cost of a reply."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import yaml
 
 MILLION = 1_000_000
 TOKENS_PER_IMAGE = 1_500
-"""Guess for one image part before it is sent: the most that common endpoints charge for a megapixel."""
+"""Estimate for one image: the most that common endpoints charge for a megapixel."""
 CHARACTERS_PER_TOKEN = 3
-"""Low for English (4) on purpose: a reservation should rather be too large."""
+"""Below the 4 of English on purpose: a reservation should rather be too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class Price:
     input: float
     output: float
     cached: float | None = None
-    """Input tokens that the endpoint had in its cache; None: as ``input``."""
+    """For input tokens in the endpoint's cache; None: the same as ``input``."""
     batch: float = 0.5
-    """Factor on everything in batch mode."""
+    """Factor for all prices in batch mode."""
 
     def __post_init__(self) -> None:
         for name in ("input", "output", "cached", "batch"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int | float) and 0 <= value < float("inf")):
-                raise ValueError(f"price.{name} is US dollars for a million tokens, 0 or more, and is {value!r}")
+                raise ValueError(f"price.{name} must be 0 or more US dollars for a million tokens, not {value!r}")
 
     @property
     def free(self) -> bool:
@@ -58,12 +58,12 @@ def price_file() -> dict[str, Any]:
 
 
 def price_of(name: str, host: str, override: Mapping[str, Any] | None = None) -> Price | None:
-    """Price of model *name* at *host*; None where nobody said.
+    """Price of model *name* at *host*; None if unknown.
 
     Args:
-        override: ``options.price``: ``{input, output, cached, batch}``; wins over the file.
+        override: ``options.price``: ``{input, output, cached, batch}``; replaces the file's.
 
-    A dated name (``gpt-4.1-2025-04-14``) costs what its undated one does, unless it is listed itself.
+    A dated name (``gpt-4.1-2025-04-14``) has the price of the undated one, unless it is listed itself.
     """
     if override is not None:
         try:
@@ -77,8 +77,8 @@ def price_of(name: str, host: str, override: Mapping[str, Any] | None = None) ->
     return None
 
 
-def most_tokens_in(messages: list[Any]) -> int:
-    """Upper guess of the tokens in *messages*, before anybody counted them."""
+def max_tokens_in(messages: list[Any]) -> int:
+    """Upper estimate of the tokens in *messages*."""
     characters = images = 0
     for message in messages:
         content = message["content"]

@@ -1,4 +1,4 @@
-"""Group commit: replies that come side by side are journaled together, with one flush to the disk for all."""
+"""Group commit: concurrent replies are journaled together, with one flush to disk."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mminstruct.stage import Journal
 class Recorder:
     """Writes replies to *journal* for one event loop, one group at a time.
 
-    Replies that come while a group is written make up the next one. So a disk that takes 5 ms for a flush keeps up
-    with any number of replies, each of which waits for 10 ms at most.
+    Replies that arrive while a group is written form the next group. So a disk with 5 ms per flush keeps up with any
+    number of replies, and each waits for 10 ms at most.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -24,7 +24,7 @@ class Recorder:
         self._writing = asyncio.Lock()
 
     async def recall(self, requests: Iterable[str]) -> None:
-        """Look *requests* up together, so that ``get`` need not wait for each."""
+        """Look *requests* up together, so that ``get`` does not wait for each."""
         journal = self._journal
         self._known |= await asyncio.to_thread(lambda: {request: journal.get(request) for request in requests})
 
@@ -35,7 +35,7 @@ class Recorder:
         return self._known[request]
 
     async def put(self, request: str, reply: dict[str, Any]) -> None:
-        """Return when *reply* is safe; it is written also where the caller is cancelled meanwhile."""
+        """Return when *reply* is safe on disk; it is written even if the caller is cancelled."""
         self._waiting[request] = reply
         if self._next is None:
             self._next = asyncio.create_task(self._write())

@@ -1,4 +1,4 @@
-"""JSON replies: what to send with a request for them, and whether a reply is one."""
+"""JSON replies: how to ask for them, and how to read and check them."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Any, Literal
 
 from mminstruct.text.thoughts import without_thoughts
 
-How = Literal["schema", "object", "prompt"]
-"""What an endpoint understands: ``response_format`` with a schema, with any object, or none at all."""
+JsonSupport = Literal["schema", "object", "prompt"]
+"""What an endpoint supports: ``response_format`` with a schema, with any object, or not at all."""
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
 _MOST_TRIES = 1_000
-"""Braces of one text that are tried: each may be read to the end of the text in vain."""
+"""Braces of one text that are tried as the start of JSON: each may cost a pass over the whole text."""
 
 
-class Unfit(ValueError):
-    """A reply that is not JSON of the schema; the message says why, in words a model can act on."""
+class InvalidJson(ValueError):
+    """A reply that is not JSON of the schema; the message is written for the model that has to repair it."""
 
 
-class Contradiction(Unfit):
-    """A reply that holds several different answers: which one is meant is not known, and is not asked."""
+class AmbiguousJson(InvalidJson):
+    """A reply with several different answers; it is not repaired, because which one is meant is unknown."""
 
 
-def response_format(schema: dict[str, Any], how: How) -> dict[str, Any] | None:
+def response_format(schema: dict[str, Any], support: JsonSupport) -> dict[str, Any] | None:
     """OpenAI's ``response_format`` for *schema*."""
-    if how == "schema":
+    if support == "schema":
         made = {"name": "reply", "schema": schema, "strict": closed(schema)}
         return {"type": "json_schema", "json_schema": made}
-    return {"type": "json_object"} if how == "object" else None
+    return {"type": "json_object"} if support == "object" else None
 
 
 def closed(schema: Any) -> bool:
-    """Whether every object in *schema* names all its keys and requires them: what OpenAI's strict mode asks for."""
+    """Whether every object in *schema* lists all its keys and requires them, as OpenAI's strict mode needs."""
     if isinstance(schema, list):
         return all(map(closed, schema))
     if not isinstance(schema, dict):
@@ -47,14 +47,14 @@ def closed(schema: Any) -> bool:
     return all(map(closed, schema.values()))
 
 
-def fitting(text: str, schema: dict[str, Any]) -> str:
-    """The JSON in *text*, which may stand in fences or between words, if it is valid under *schema*.
+def valid_json(text: str, schema: dict[str, Any]) -> str:
+    """The JSON in *text*, possibly inside a code fence or between words, if it is valid under *schema*.
 
-    Nothing is invented: a reply is taken as it is, or not at all.
+    The JSON is returned unchanged; nothing in it is repaired.
 
     Raises:
-        Unfit: if there is none, or it is not valid.
-        Contradiction: if there are several, and they differ.
+        InvalidJson: if there is no JSON, or it is not valid.
+        AmbiguousJson: if there are several values, and they differ.
     """
     import jsonschema  # type: ignore[import-untyped]
 
@@ -66,27 +66,27 @@ def fitting(text: str, schema: dict[str, Any]) -> str:
     try:
         value, end = _DECODER.raw_decode(bare)
     except (ValueError, RecursionError) as error:
-        raise Unfit(f"it is not JSON ({error})" if str(error) else "it is not JSON") from None
+        raise InvalidJson(f"it is not JSON ({error})" if str(error) else "it is not JSON") from None
     try:
         jsonschema.validate(value, schema)
     except jsonschema.ValidationError as error:
         where = "".join(f"[{step!r}]" for step in error.absolute_path)
-        raise Unfit(f"{where or 'it'}: {error.message[:300]}") from None
+        raise InvalidJson(f"{where or 'it'}: {error.message[:300]}") from None
     outside, place = [], 0
     for other, start, stop in values(text):
         if type(other) is type(value) and other != value:
-            raise Contradiction("it holds several different answers")
+            raise AmbiguousJson("it holds several different answers")
         outside.append(text[place:start])
         place = stop
     if isinstance(value, dict) and _disputed(value, "\n".join([*outside, text[place:]])):
-        raise Contradiction("it says something else outside of the JSON")
+        raise AmbiguousJson("it says something else outside of the JSON")
     return bare[:end]
 
 
 def _disputed(value: dict[str, Any], outside: str) -> bool:
-    """Whether words around the JSON give a short field of it (``verdict: B``) another value."""
+    """Whether the words around the JSON give one of its short fields another value (``verdict: B``)."""
     for key, item in value.items():
-        if not re.fullmatch(r"\w+", key):  # no word, so no label that somebody would repeat
+        if not re.fullmatch(r"\w+", key):  # not a word, so nobody repeats it as a label
             continue
         if isinstance(item, bool | int | float) or (isinstance(item, str) and item.isalnum()):
             said = re.findall(rf"\b{re.escape(key)}\b\W{{0,4}}[:=]\W{{0,4}}(\w+)", outside, re.IGNORECASE)
@@ -96,10 +96,14 @@ def _disputed(value: dict[str, Any], outside: str) -> bool:
 
 
 def values(text: str, opening: str = "{[") -> Iterator[tuple[Any, int, int]]:
-    """(value, start, end) of each JSON object and array in *text* that is part of no other, or of those in *opening*.
+    """(value, start, end) of each outermost JSON object or array in *text*.
+
+    Args:
+        text: Any text.
+        opening: Opening brackets that are tried.
 
     Raises:
-        Unfit: where there are too many braces that open nothing.
+        InvalidJson: where too many opening brackets start no JSON.
     """
     braces, tries, place = re.compile(f"[{re.escape(opening)}]"), 0, 0
     while found := braces.search(text, place):
@@ -108,7 +112,7 @@ def values(text: str, opening: str = "{[") -> Iterator[tuple[Any, int, int]]:
         except (ValueError, RecursionError):
             place, tries = found.end(), tries + 1
             if tries > _MOST_TRIES:
-                raise Unfit(f"more than {_MOST_TRIES} braces open nothing") from None
+                raise InvalidJson(f"more than {_MOST_TRIES} braces open nothing") from None
         else:
             yield value, found.start(), end
             place = end
@@ -119,7 +123,7 @@ def _no_constant(name: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are all different: of two equal ones, ``json`` would keep the last in silence."""
+    """An object without duplicate keys, of which ``json`` would silently keep the last."""
     made = dict(pairs)
     if len(made) < len(pairs):
         raise ValueError("a key is there twice")

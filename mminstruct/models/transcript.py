@@ -1,7 +1,6 @@
-"""From a transcript to what an engine in this process takes: the prompt's text and the decoded images.
+"""From a transcript to the input of an engine in this process: the prompt's text and the images.
 
-Both engines of our own (``transformers`` and ``vllm``) read transcripts here, so the same model sees the same tokens
-in either.
+``transformers``, ``vllm`` and ``cogvlm`` all read transcripts here, so a model sees the same tokens in each.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from mminstruct.stage import UNIT, note
 
 
 class Unanswerable(ValueError):
-    """One transcript that this model cannot take; the others of the call are not concerned."""
+    """This model cannot take one transcript; the others of the call are not affected."""
 
 
 class Transcripts:
-    """A model's chat template, and what is known about it.
+    """A model's chat template.
 
     Args:
-        tokenizer: Of transformers; its template is used unless *template* is given.
-        template: Jinja text of a chat template, or a path to a file with it.
-        parts: Whether turns come as lists of parts (vision-language models) or as text.
-        images: Images in one prompt at most.
+        tokenizer: A tokenizer of transformers; *template* replaces its chat template.
+        template: A chat template as Jinja text, or the path of a file with it.
+        parts: Whether the template takes turns as lists of parts (vision-language models) or as text.
+        images: Most images in one prompt.
     """
 
     def __init__(self, tokenizer: Any, *, template: str | None = None, parts: bool = False, images: int = 1) -> None:
@@ -47,16 +46,16 @@ class Transcripts:
         self._knows_system = self._takes_system()
 
     def read(self, messages: list[Message]) -> tuple[str, list[bytes]]:
-        """The whole prompt, bos token included, and the encoded images in the order of their places in it.
+        """The whole prompt, bos token included, and the encoded images in their order in it.
 
         Raises:
-            Unanswerable: for turns that the template does not take, and for images where none can be seen.
+            Unanswerable: for turns that the template refuses, and for images that the model cannot take.
         """
         images = [data for message in messages for data in images_of(message)]
         if images and not self._parts:
-            raise Unanswerable("an image came to a model that only reads text: name a vision-language model")
+            raise Unanswerable("the model only reads text and got an image: use a vision-language model")
         if len(images) > self._images:
-            raise Unanswerable(f"the model takes {self._images} image(s) in a prompt, and {len(images)} came")
+            raise Unanswerable(f"the model takes {self._images} image(s) in a prompt and got {len(images)}")
         turns: list[dict[str, Any]] = [{"role": m["role"], "content": self._clean(m["content"])} for m in messages]
         if self._template is None:
             return self._plain(turns), images
@@ -64,17 +63,17 @@ class Transcripts:
             turns = _folded(turns)
         try:
             return self._render(turns), images
-        except Exception as error:  # templates raise whatever they like
+        except Exception as error:  # templates can raise anything
             raise Unanswerable(f"the chat template refuses these turns: {error}") from error
 
     def text(self, tokens: Sequence[int]) -> str:
-        """A reply's words, without control tokens and outer white space."""
+        """The text of a reply, without control tokens and outer white space."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
 
     def _clean(self, content: Any) -> Any:
-        """Content in the template's form, without the model's control tokens.
+        """Content in the template's form, with the model's control tokens broken up.
 
-        Words in a caption must not end a turn or ask for an image.
+        Text in a caption must not end a turn or stand for an image.
         """
         items = [{"type": "text", "text": content}] if isinstance(content, str) else content
         clean: list[dict[str, str]] = []
@@ -95,7 +94,7 @@ class Transcripts:
         )
 
     def _takes_system(self) -> bool:
-        """Whether a system turn shows in what the template writes: some refuse it, some leave it out."""
+        """Whether the template writes system turns: some templates refuse them, some leave them out."""
         turns = [{"role": role, "content": self._clean(f"a {role}'s words")} for role in ("system", "user")]
         try:
             return self._template is not None and "a system's words" in self._render(turns)
@@ -109,7 +108,7 @@ class Transcripts:
 
 
 def source(model: Model) -> dict[str, Any]:
-    """Arguments of every ``from_pretrained``: where the files are, and that no code of theirs is run."""
+    """Arguments of ``from_pretrained``: where the files are; code of a checkpoint runs only if an option allows it."""
     place = model.location()
     local = Path(place).is_dir()
     return {
@@ -121,10 +120,10 @@ def source(model: Model) -> dict[str, Any]:
 
 
 def picture(data: bytes) -> Image.Image:
-    """Encoded image to RGB, upright and in sRGB (``readers.image.load``).
+    """Decode an image to RGB, upright and in sRGB (``readers.image.load``).
 
     Raises:
-        Unanswerable: where the bytes are no whole image of a known format, or more than 50 million pixels.
+        Unanswerable: for bytes that are not a complete image of a known format, or more than 50 million pixels.
     """
     try:
         return load(data)
@@ -132,13 +131,13 @@ def picture(data: bytes) -> Image.Image:
         raise Unanswerable(f"broken image: {error}") from error
 
 
-def refused(error: Exception) -> Reply:
-    """The reply to a transcript that could not be answered."""
+def error_reply(error: Exception) -> Reply:
+    """The reply to a transcript that cannot be answered."""
     return Reply("", "error", error=str(error) or type(error).__name__)
 
 
-def spent(replies: Sequence[Reply]) -> list[Reply]:
-    """*replies*, after their tokens were put on the account of the unit under way."""
+def count_usage(replies: Sequence[Reply]) -> list[Reply]:
+    """*replies*, after the current unit has counted their tokens."""
     unit = UNIT.get()
     if unit is not None:
         unit.calls += len(replies)
@@ -148,7 +147,7 @@ def spent(replies: Sequence[Reply]) -> list[Reply]:
 
 
 def _folded(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """*turns* with a system turn's text at the head of the first user turn."""
+    """*turns* with the text of the system turn before that of the first user turn."""
     if len(turns) < 2 or turns[0]["role"] != "system":
         return turns
     system, first, rest = turns[0]["content"], turns[1]["content"], turns[2:]

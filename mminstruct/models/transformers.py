@@ -1,9 +1,9 @@
-"""Language and vision-language models in this process, by Hugging Face transformers; text embeddings too.
+"""Chat models and text embeddings in this process, by Hugging Face transformers.
 
-For small models, laptops and tests; big ones belong in ``vllm``. One call is cut into batches by its own contents
-alone, never together with another thread's: padding and the shape of a batch move the last bits of the logits, so only
-equal batches are sure to give equal tokens. Equal calls therefore give equal replies (on one machine, with the same
-number of threads), and a row in other company nearly always does.
+For small models, laptops and tests; use ``vllm`` for large ones. A call is split into batches by its own contents,
+never batched with another thread's. Padding and batch shape change the last bits of the logits, so only equal batches
+are sure to give equal tokens. Equal calls therefore give equal replies on one machine with the same number of threads;
+a row in another batch nearly always gets the same reply.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mminstruct.models.decoding import Sampler, batches, grouped_attention, prefilled, room
+from mminstruct.models.decoding import Sampler, batches, empty_cache, grouped_attention, prefilled
 from mminstruct.models.model import Finish, Model, Reply, Sampling
-from mminstruct.models.transcript import Transcripts, Unanswerable, picture, refused, source, spent
+from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
 from mminstruct.stage import note
 
@@ -26,7 +26,7 @@ class Chatter:
     """``Chat`` by ``generate()``, in batches of prompts of about equal length.
 
     Options: ``batch_size`` (64; 16 with images), ``dtype`` (float32 on CPU, bfloat16 on GPU), ``device``, ``threads``
-    of this process, ``chat_template`` (text or path), ``trust_remote_code`` (off).
+    of this process, ``context`` (tokens), ``chat_template`` (text or path), ``trust_remote_code`` (off).
     """
 
     def __init__(self, model: Model) -> None:
@@ -55,7 +55,7 @@ class Chatter:
             self._tokenizer.pad_token = self._tokenizer.eos_token or self._tokenizer.convert_ids_to_tokens(0)
             pad = self._tokenizer.pad_token_id
         self._tokenizer.padding_side = "left"
-        # what a checkpoint recommends (temperature, penalties) is no part of the recipe: only what Model says counts
+        # replaces the checkpoint's own sampling (temperature, penalties): only the fields of Model count
         self._net.generation_config = transformers.GenerationConfig(
             do_sample=False, pad_token_id=pad, eos_token_id=self._ends or None
         )
@@ -84,53 +84,53 @@ class Chatter:
             try:
                 prompts[row] = self._transcripts.read(transcript)
             except Unanswerable as error:
-                replies[row] = refused(error)
+                replies[row] = error_reply(error)
         with self._lock:
             self._sampling = sampling or self._model.sampling
             if prompts:
                 rows, texts = list(prompts), [text for text, _ in prompts.values()]
                 ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
                 if self._sees:
-                    lengths = dict(zip(rows, map(len, ids), strict=True))  # image tokens aside: about as many in each
+                    lengths = dict(zip(rows, map(len, ids), strict=True))  # image tokens are not counted
                     order = sorted(rows, key=lambda row: (bool(prompts[row][1]), -lengths[row], row))
                     for some in _batches(order, self._batch, lambda row: bool(prompts[row][1])):
-                        replies |= self._look({row: prompts[row] for row in some}, seeds)
+                        replies |= self._answer_images({row: prompts[row] for row in some}, seeds)
                 else:
-                    replies |= self._listen(dict(zip(rows, ids, strict=True)), seeds)
-        return spent([replies[row] for row in range(len(messages))])
+                    replies |= self._answer_texts(dict(zip(rows, ids, strict=True)), seeds)
+        return count_usage([replies[row] for row in range(len(messages))])
 
-    def _listen(self, prompts: dict[int, list[int]], seeds: list[int]) -> dict[int, Reply]:
-        """Replies to token ids."""
+    def _answer_texts(self, prompts: dict[int, list[int]], seeds: list[int]) -> dict[int, Reply]:
+        """Replies to prompts without images."""
         replies = {row: self._too_long(len(ids)) for row, ids in prompts.items() if len(ids) >= self._context}
         rows = [row for row in prompts if row not in replies]
         ids = [prompts[row] for row in rows]
-        for groups in batches(ids, self._batch, share=room(self._net) is not None):
+        for groups in batches(ids, self._batch, share=empty_cache(self._net) is not None):
             inputs = prefilled(self._net, ids, groups, self._tokenizer.pad_token_id)
             order = [place for group in groups for place in group.rows]
             replies |= self._generate(inputs, {rows[place]: len(ids[place]) for place in order}, seeds)
         return replies
 
-    def _look(self, prompts: dict[int, tuple[str, list[bytes]]], seeds: list[int]) -> dict[int, Reply]:
-        """Replies of one batch with images, or without any; rows whose images are broken leave it alone."""
+    def _answer_images(self, prompts: dict[int, tuple[str, list[bytes]]], seeds: list[int]) -> dict[int, Reply]:
+        """Replies of one batch, in which all rows have images or none has; a row with a broken image fails alone."""
         replies: dict[int, Reply] = {}
         seen: dict[int, tuple[str, list[Image.Image]]] = {}
         for row, (text, images) in prompts.items():
             try:
                 seen[row] = text, [picture(data) for data in images]
             except Unanswerable as error:
-                replies[row] = refused(error)
+                replies[row] = error_reply(error)
         return replies | (self._process(seen, seeds) if seen else {})
 
     def _process(self, seen: dict[int, tuple[str, list[Image.Image]]], seeds: list[int]) -> dict[int, Reply]:
-        """Replies of one batch; a prompt that the processor refuses, or that is too long, leaves it alone."""
+        """Replies of one batch; a prompt that the processor refuses, or that is too long, fails alone."""
         texts, images = [text for text, _ in seen.values()], [some for _, some in seen.values()]
         extra = {"images": images} if any(images) else {}
         try:
             inputs = self._processor(text=texts, padding=True, return_tensors="pt", add_special_tokens=False, **extra)
-        except Exception as error:  # processors raise whatever they like
+        except Exception as error:  # processors can raise anything
             if len(seen) == 1:
                 said = Unanswerable(f"the model's processor refuses the prompt: {type(error).__name__}: {error}")
-                return {row: refused(said) for row in seen}
+                return {row: error_reply(said) for row in seen}
             return {row: reply for row in seen for reply in self._process({row: seen[row]}, seeds).values()}
         tokens = dict(zip(seen, inputs["attention_mask"].sum(dim=1).tolist(), strict=True))
         long = {row: self._too_long(count) for row, count in tokens.items() if count >= self._context}
@@ -141,13 +141,13 @@ class Chatter:
         inputs.pop("token_type_ids", None)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self._net.dtype)
-        return self._generate({**inputs, "past_key_values": room(self._net)}, tokens, seeds)
+        return self._generate({**inputs, "past_key_values": empty_cache(self._net)}, tokens, seeds)
 
     def _too_long(self, tokens: int) -> Reply:
         return Reply("", "error", error=f"the prompt has {tokens} tokens, the model's context only {self._context}")
 
     def _generate(self, inputs: dict[str, Any], tokens: dict[int, int], seeds: list[int]) -> dict[int, Reply]:
-        """Replies to the rows of *inputs*: *tokens* are their numbers, in that order, and lengths of prompts."""
+        """Replies to the rows of *inputs*; *tokens* has their numbers, in the same order, and prompt lengths."""
         import torch
         import transformers
 
@@ -182,7 +182,7 @@ class Chatter:
 
 
 class Encoder:
-    """``Embed`` of texts: last hidden states, averaged over a text's tokens, at unit length.
+    """``Embed`` of texts: the mean of the last hidden states over a text's tokens, normalised.
 
     Options: ``batch_size`` (64), ``dtype``, ``device``, ``threads``, ``trust_remote_code`` as for ``Chatter``.
     """
@@ -192,7 +192,7 @@ class Encoder:
 
         where, options = source(model), model.options
         self._name, self._device = model.name, _device(options)
-        self._net = _net(transformers.AutoModel, model, self._device, spare="pooler.")  # means need no pooler
+        self._net = _net(transformers.AutoModel, model, self._device, spare="pooler.")  # the mean needs none
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
@@ -202,7 +202,7 @@ class Encoder:
         self._lock = threading.Lock()
 
     def texts(self, texts: list[str]) -> np.ndarray:
-        """See ``Embed``; what is beyond the model's context is cut off, and noted as ``embed_text_cut``."""
+        """See ``Embed``; a text longer than the context is cut and noted as ``embed_text_cut``."""
         import torch
 
         vectors_ND = np.zeros((len(texts), self._net.config.hidden_size), np.float32)
@@ -226,7 +226,7 @@ class Encoder:
         return vectors_ND
 
     def images(self, images: list[bytes]) -> np.ndarray:
-        """No image has a place in a text model's space: always TypeError."""
+        """Always raises TypeError: the model embeds no images."""
         raise TypeError(f"{self._name} embeds texts only: set backend: open_clip and name a CLIP model for images")
 
 
@@ -239,10 +239,11 @@ def _device(options: dict[str, Any]) -> str:
 
 
 def _net(auto: Any, model: Model, device: str, *, spare: str | None = None) -> Any:
-    """The network, ready to be used.
+    """Load the network.
 
     Raises:
-        ValueError: where the files lack weights (but for *spare*...): transformers would draw them at random.
+        ValueError: if weights are missing whose names do not start with *spare*; transformers would initialise them at
+            random.
     """
     import torch
     from transformers.utils import logging
@@ -263,7 +264,7 @@ def _net(auto: Any, model: Model, device: str, *, spare: str | None = None) -> A
 
 
 def _batches(order: list[int], size: int, kind: Any = None) -> Iterator[list[int]]:
-    """*order* in lists of at most *size*, of one *kind* each."""
+    """Split *order* into lists of at most *size* rows, each of one *kind*."""
     some: list[int] = []
     for row in order:
         if some and (len(some) == size or (kind is not None and kind(row) != kind(some[0]))):

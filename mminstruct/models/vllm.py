@@ -1,14 +1,14 @@
-"""Language and vision-language models by vLLM, inside this process: one engine, one continuous batch for all callers.
+"""Language and vision-language models by vLLM in this process: one engine with one continuous batch for all callers.
 
-A thread of ours owns the engine: it takes requests from an inbox between two steps, so units that run side by side
-share a batch and none waits for another's slowest row. That works the same with the engine core in this process
-(CPU) and in a process of its own (GPU). Callers tokenise and prepare images in their own threads meanwhile.
+One thread owns the engine and takes new requests from a queue between two steps, so concurrent units share a batch and
+none waits for the slowest row of another. This works with the engine core in this process (CPU) and in its own process
+(GPU). Callers tokenise and prepare images in their own threads.
 
-Replies come from a batch whose make-up hangs on time, and float arithmetic on the make-up of the batch: with a seed per
-row they are nearly always the same, not provably. On a GPU, ``VLLM_BATCH_INVARIANT=1`` makes them so where vLLM
-supports the model.
+Batch composition depends on timing, and float arithmetic depends on batch composition. With a seed per row, replies are
+therefore nearly always the same, but this is not guaranteed. On a GPU, ``VLLM_BATCH_INVARIANT=1`` guarantees it for the
+models that vLLM supports there.
 
-Only for a process that does nothing else: on CPU, vLLM binds threads and memory of the whole process.
+Use it only in a process that does nothing else: on CPU, vLLM binds the threads and memory of the whole process.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mminstruct.models.model import Model, Reply, Sampling
-from mminstruct.models.transcript import Transcripts, picture, refused, source, spent
+from mminstruct.models.transcript import Transcripts, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
 from mminstruct.stage import WorkerFault
 
 
 class EngineDead(WorkerFault):
-    """vLLM's engine died; nothing in this process can bring it back, so the worker has to be replaced."""
+    """vLLM's engine died and cannot be restarted in this process; the worker must be replaced."""
 
 
 log = logging.getLogger(__name__)
 
-_NOT_VLLMS = ("chat_template", "threads")
-"""Options that vLLM's engine does not know: one is ours, one is of backends whose threads are not bound."""
+_OWN_OPTIONS = ("chat_template", "threads")
+"""Options that are not passed to vLLM's engine: the first is handled here, the second is for other backends."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,9 +52,9 @@ class Chatter:
 
     Options are vLLM's engine arguments (``max_model_len``, ``tensor_parallel_size``, ``quantization``,
     ``gpu_memory_utilization``, ``max_num_seqs``, ``enforce_eager``...), and ``chat_template`` (text or path).
-    Ours by default: safetensors only, no remote code, no caching of images (each is seen once), one image a prompt;
-    1024 sequences on a GPU, 32 on CPU; on CPU, float32, eager, the engine core in this process, 1 GiB of KV cache
-    (``VLLM_CPU_KVCACHE_SPACE`` changes that).
+    Our defaults: safetensors only, no remote code, no image cache (each image comes once), one image per prompt; 1024
+    sequences on a GPU, 32 on CPU; on CPU float32, eager, the engine core in this process, 1 GiB of KV cache
+    (``VLLM_CPU_KVCACHE_SPACE``).
     """
 
     def __init__(self, model: Model) -> None:
@@ -75,8 +75,8 @@ class Chatter:
         self._transcripts = Transcripts(
             engine.get_tokenizer(), template=self._template(), parts=self._sees, images=images
         )
-        # requests prepared and not answered: enough to keep the engine busy, few enough to keep pixels out of memory
-        self._places = threading.BoundedSemaphore(2 * engine.vllm_config.scheduler_config.max_num_seqs)
+        # limits prepared, unanswered requests: enough to keep the engine busy, few enough to bound memory
+        self._slots = threading.BoundedSemaphore(2 * engine.vllm_config.scheduler_config.max_num_seqs)
         atexit.register(self.close)
 
     def chat(
@@ -90,32 +90,32 @@ class Chatter:
         """See ``Chat``.
 
         Raises:
-            EngineDead: where the engine died, now or earlier.
+            EngineDead: if the engine is dead.
         """
         from vllm.exceptions import VLLMClientError
 
         drawn = sampling or self._model.sampling
         waiting: list[Reply | Future[Any]] = []
         for transcript, seed in zip(messages, seeds, strict=True):
-            self._places.acquire()
+            self._slots.acquire()
             try:
                 request = _Request(self._prepare(transcript), self._params(seed, schema, drawn))
-            except (ValueError, VLLMClientError) as error:  # ours, and of prompts over the context
-                self._places.release()
-                waiting.append(refused(error))
+            except (ValueError, VLLMClientError) as error:  # our own, or for a prompt longer than the context
+                self._slots.release()
+                waiting.append(error_reply(error))
                 continue
             except BaseException:
-                self._places.release()
+                self._slots.release()
                 raise
-            request.answer.add_done_callback(lambda _: self._places.release())
+            request.answer.add_done_callback(lambda _: self._slots.release())
             self._inbox.put(request)
             waiting.append(request.answer)
             if self._dead is not None:
-                self._bury()
-        return spent([item if isinstance(item, Reply) else self._reply(item.result()) for item in waiting])
+                self._fail_inbox()
+        return count_usage([item if isinstance(item, Reply) else self._reply(item.result()) for item in waiting])
 
     def close(self) -> None:
-        """End the engine; requests under way fail. Safe to call twice."""
+        """End the engine; requests in flight fail. Safe to call twice."""
         if not self._closed:
             self._closed = True
             atexit.unregister(self.close)
@@ -131,7 +131,7 @@ class Chatter:
         return template
 
     def _prepare(self, transcript: list[Message]) -> Any:
-        """What the engine takes: token ids and pixels, made in the caller's thread."""
+        """The engine's input, token ids and pixels, made in the caller's thread."""
         from vllm.renderers.inputs.preprocess import parse_model_prompt
 
         text, images = self._transcripts.read(transcript)
@@ -142,7 +142,7 @@ class Chatter:
         renderer = self._engine.renderer
         with self._preparing:
             parsed = parse_model_prompt(self._engine.model_config, prompt)
-            # the template wrote the bos token
+            # the template has written the bos token
             settings = renderer.default_cmpl_tok_params.with_kwargs(add_special_tokens=False)
             (made,) = renderer.render_cmpl([parsed], settings)
         return made
@@ -157,19 +157,19 @@ class Chatter:
             seed=seed,
             structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
             output_kind=RequestOutputKind.FINAL_ONLY,
-            detokenize=False,  # vLLM leaves half characters off at the end; all engines' replies are written alike
+            detokenize=False,  # vLLM omits an incomplete last character; all backends detokenise alike
         )
 
     def _reply(self, output: Any) -> Reply:
         if isinstance(output, Exception):
-            return refused(output)
+            return error_reply(output)
         made, tokens_in = output.outputs[0], len(output.prompt_token_ids or ())
-        if made.finish_reason not in ("stop", "length"):  # abort, error, and any reason that vLLM may add
+        if made.finish_reason not in ("stop", "length"):  # abort, error, and reasons of later versions
             return Reply("", "error", tokens_in, error=f"vLLM ended the request: {made.finish_reason}")
         return Reply(self._transcripts.text(made.token_ids), made.finish_reason, tokens_in, len(made.token_ids))
 
     def _run(self, ready: Future[Any]) -> None:
-        """The engine's thread: everything of the engine happens here but the preparing of prompts."""
+        """The engine's thread; it does all work of the engine except preparing prompts."""
         try:
             engine = _engine(self._model)
         except BaseException as error:
@@ -188,12 +188,12 @@ class Chatter:
         else:
             self._dead = RuntimeError("the engine was closed")
         for request in running.values():
-            request.answer.set_exception(self._obituary())
-        self._bury()
+            request.answer.set_exception(self._death())
+        self._fail_inbox()
         engine.engine_core.shutdown()
 
     def _take(self, engine: Any, running: dict[str, _Request], numbers: itertools.count[int]) -> bool:
-        """Hand new requests to the engine, waiting for one where it is idle; False to end."""
+        """Add new requests to the engine, and wait for one while it is idle; returns False to end."""
         from vllm.exceptions import VLLMServerError
 
         while True:
@@ -209,41 +209,41 @@ class Chatter:
             except VLLMServerError:
                 running[name] = request
                 raise
-            except Exception as error:  # this row's own: no grammar for its schema...
+            except Exception as error:  # concerns this row only, such as a schema without a grammar
                 request.answer.set_result(error)
             else:
                 running[name] = request
 
-    def _bury(self) -> None:
-        """Fail whatever still lies in the inbox of a dead engine."""
+    def _fail_inbox(self) -> None:
+        """Fail all requests in the inbox of a dead engine."""
         while True:
             try:
                 request = self._inbox.get(block=False)
             except queue.Empty:
                 return
             if request is not None:
-                request.answer.set_exception(self._obituary())
+                request.answer.set_exception(self._death())
 
-    def _obituary(self) -> EngineDead:
+    def _death(self) -> EngineDead:
         return EngineDead(f"the vLLM engine of {self._model.name} died: {type(self._dead).__name__}: {self._dead}")
 
 
 def _own(request_id: str) -> str:
-    """Our number in an id to which vLLM may have added random digits."""
+    """Our number in a request id, to which vLLM may append random digits."""
     return request_id.partition("-")[0]
 
 
 def _cores(ranks: int) -> str:
-    """This process's cores, shared out: ``0,1|2,3`` for two ranks."""
+    """This process's cores, divided among ranks: ``0,1|2,3`` for two."""
     cores = sorted(os.sched_getaffinity(0))
     return "|".join(",".join(map(str, cores[rank::ranks] or cores)) for rank in range(ranks))
 
 
 def _engine(model: Model) -> Any:
-    """Start vLLM with the model's options over our defaults."""
+    """Start vLLM with our defaults, overridden by the model's options."""
     import torch
 
-    # across nodes the ranks are Ray workers of their own, and this process may see no GPU at all
+    # across nodes the ranks are separate Ray workers, and this process may have no GPU
     gpu = torch.cuda.is_available() or model.options.get("distributed_executor_backend") == "ray"
     ranks = int(model.options.get("tensor_parallel_size", 1))
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -251,7 +251,7 @@ def _engine(model: Model) -> Any:
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        if ranks > 1:  # vLLM's own choice is a memory node for each rank, and most machines have but one
+        if ranks > 1:  # vLLM would use one memory node per rank, and most machines have only one
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _cores(ranks))
     from vllm.engine.arg_utils import EngineArgs
     from vllm.usage.usage_lib import UsageContext
@@ -274,8 +274,8 @@ def _engine(model: Model) -> Any:
     }
     if not gpu:
         settings["dtype"] = "float32"
-    settings |= {name: value for name, value in model.options.items() if name not in _NOT_VLLMS}
+    settings |= {name: value for name, value in model.options.items() if name not in _OWN_OPTIONS}
     if ranks > 1:
-        settings.setdefault("distributed_executor_backend", "mp")  # inside Ray, vLLM would choose Ray
-    # as LLM() does: an engine started otherwise gets the small batches that suit a server (2048 tokens a step)
+        settings.setdefault("distributed_executor_backend", "mp")  # inside Ray, vLLM would choose Ray by itself
+    # as LLM() does; otherwise vLLM uses the small batches of a server (2048 tokens per step)
     return LLMEngine.from_engine_args(EngineArgs(**settings), usage_context=UsageContext.LLM_CLASS)

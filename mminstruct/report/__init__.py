@@ -1,4 +1,4 @@
-"""`mminstruct report RUN`: a self-contained HTML page of a build or a benchmark; the same facts as JSON and text."""
+"""`mminstruct report RUN`: a build or a benchmark as a self-contained HTML page, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from mminstruct import status
 from mminstruct.bench import lmms, result
+from mminstruct.reader import RunReader
 from mminstruct.report import bench, build
 from mminstruct.store import Store
 
@@ -18,16 +19,16 @@ def benchmark(url: str) -> bool:
     """Whether the run at *url* is a benchmark.
 
     Raises:
-        FileNotFoundError: where there is no run.
+        FileNotFoundError: there is no run.
     """
-    return "pick" in status.tables(Store(url))
+    return "pick" in RunReader(url)
 
 
 def write(url: str, to: str | None = None) -> str:
-    """Write the page of the run at *url* to the file *to*, or into the run; where it lies.
+    """Write the page of the run at *url* to the file *to*, by default into the run; returns its path.
 
     Raises:
-        FileNotFoundError: where there is no run.
+        FileNotFoundError: there is no run.
     """
     page = (bench.page(url, lmms.rows(url)) if benchmark(url) else build.page(url)).encode()
     store = Store(url)
@@ -39,7 +40,7 @@ def write(url: str, to: str | None = None) -> str:
 
 
 def facts(url: str) -> dict[str, Any]:
-    """What the page shows, but for pictures and samples."""
+    """What the page shows, except pictures and samples."""
     return result.result(url) | {"standard": lmms.rows(url)} if benchmark(url) else build.facts(url)
 
 
@@ -52,4 +53,4 @@ def as_text(url: str) -> str:
     found = facts(url)
     if benchmark(url):
         return "\n\n".join(part for part in (result.as_text(found), lmms.as_text(found["standard"])) if part)
-    return f"{status.as_text(status.standing(url))}\n\n{build.as_text(found)}"
+    return f"{status.as_text(status.table_statuses(url))}\n\n{build.as_text(found)}"

@@ -1,4 +1,4 @@
-"""The page of a benchmark: win rates with intervals, kinds of task, the judges' faults, verdicts side by side."""
+"""The page of a benchmark: win rates with intervals, kinds of task, judge biases, verdicts side by side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def page(url: str, standard: list[dict[str, Any]]) -> str:
     """The page of the benchmark at *url*, with the rows of its table of *standard* benchmarks.
 
     Raises:
-        FileNotFoundError: where there is no benchmark.
+        FileNotFoundError: there is no benchmark.
     """
     found = result(url)
     tables = Tables(url)
@@ -54,7 +54,7 @@ def _judge(name: str, judge: dict[str, Any]) -> dict[str, Any]:
     if len(kinds) > 1:
         names = [label for label, _ in pairs]
         cells = [[pair["kinds"].get(kind, {}).get("win_rate") for kind in kinds] for _, pair in pairs]
-        if len(kinds) > len(names):  # the longer list goes down the page
+        if len(kinds) > len(names):  # more rows than columns
             names, kinds, cells = kinds, names, [list(column) for column in zip(*cells, strict=True)]
         drawn["heat"] = drawing.heat(names, kinds, cells, "Win rate by kind of task")
     position = judge["pairs"]["position"]
@@ -91,7 +91,7 @@ def _outcomes(one: dict[str, Any]) -> tuple[list[drawing.Segment], str]:
 
 
 def _samples(url: str, tables: Tables) -> list[dict[str, Any]]:
-    """Questions of every outcome of every judge in turn, so that no page shows only what pleases."""
+    """Questions of every outcome of every judge in turn, so that no outcome is hidden."""
     answers = {(row["question_id"], row["contestant"]): row["answer"] for row in tables.answers}
     piles = []
     for judge in tables.judges:

@@ -8,38 +8,35 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from mminstruct import schemas
 from mminstruct.bench.kinds import KINDS, kind_of
+from mminstruct.reader import RunReader, TableReader
 from mminstruct.report import drawing
-from mminstruct.report.page import duration, picture, render
-from mminstruct.status import standing
+from mminstruct.report.page import duration, render
+from mminstruct.report.samples import samples
+from mminstruct.status import table_statuses
 from mminstruct.store import Store
 
 SAMPLES = 12
 EXAMPLES = 5
 """Dropped rows shown for each reason."""
-_PAIRS = ("export", "select", "filter", "answer", "match")
-"""Tables of pairs, the last made first."""
 _EDGES = (0, 10, 25, 50, 75, 100, 150, 200, 300)
-"""Words an answer: lower ends of the histogram's bins."""
+"""Lower ends of the histogram's bins, words per answer."""
 
 
 def facts(url: str) -> dict[str, Any]:
-    """Everything about a build but its pictures, as plain JSON.
+    """Everything on the page of a build except samples, as plain JSON.
 
     Raises:
-        FileNotFoundError: where there is no run.
+        FileNotFoundError: there is no run.
     """
-    store = Store(url)
-    standings = standing(url)
+    run = RunReader(url)
+    store, statuses = run.store, table_statuses(url)
     stages = []
-    for stands in standings:
-        receipts = store.table(stands.table).receipts().values()
-        stages.append(asdict(stands) | {"calls": sum(receipt.calls for receipt in receipts)})
-    made = {stands.table for stands in standings if stands.rows}
+    for status in statuses:
+        receipts = store.table(status.table).receipts().values()
+        stages.append(asdict(status) | {"calls": sum(receipt.calls for receipt in receipts)})
     found = {
         "run": url,
         "about": _about(store),
@@ -48,14 +45,14 @@ def facts(url: str) -> dict[str, Any]:
         "reasons": _reasons(store, stages),
         "faults": [fault for stage in stages for fault in stage["faults"]],
     }
-    return found | _instructions(store, made)
+    return found | _bank(run) | {"coverage": _coverage(run)}
 
 
 def page(url: str) -> str:
     """The page of the build at *url*."""
     found = facts(url)
-    store = Store(url)
-    stages, kinds = found["stages"], found["kinds"]
+    run = RunReader(url)
+    stages, kinds, coverage, words = found["stages"], found["kinds"], found["coverage"], _binned(run)
     return render(
         "build.html",
         title=f"Build {url}",
@@ -69,14 +66,17 @@ def page(url: str) -> str:
             "Worker time by stage",
         ),
         kinds_drawn=drawing.lengths([(kind, count, f"{count:,}") for kind, count in kinds.items()], "Pairs by kind"),
-        words=drawing.histogram(*_binned(store), "Words an answer") if store.table("filter").parts() else None,
-        samples=_samples(store, found),
+        covered=drawing.counts(coverage["domains"], coverage["kinds"], coverage["rows"], "Rows by domain and kind")
+        if coverage
+        else None,
+        words=drawing.histogram(*words, "Words per answer") if words else None,
+        samples=samples(run, SAMPLES),
         **found,
     )
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """Kinds, cost and time, for a terminal that shows the table of ``status``, too."""
+    """Time, cost and kinds, for a terminal, below the table of `status`."""
     total = found["total"]
     lines = [f"{duration(total['seconds'])} of workers, {total['calls']:,} calls, {total['tokens']:,} tokens,"
              f" ${total['cost']:.2f}"]  # fmt: skip
@@ -101,16 +101,16 @@ def _about(store: Store) -> dict[str, Any]:
 
 
 def _reasons(store: Store, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every reason of every stage, with the first few rows that left for it; reads no more drops than that needs."""
+    """Every drop reason of every stage, with its first few rows; reads no more drops than these need."""
     found = []
     for stage in stages:
         wanted = {reason: min(EXAMPLES, count) for reason, count in stage["dropped"].items() if count}
         examples: dict[str, list[dict[str, Any]]] = {reason: [] for reason in wanted}
         missing = sum(wanted.values())
         for row in store.table(stage["table"]).dropped() if missing else ():
-            mine = examples.get(row["reason"])
-            if mine is not None and len(mine) < wanted[row["reason"]]:
-                mine.append({"id": row["id"], "detail": row["detail"]})
+            shown = examples.get(row["reason"])
+            if shown is not None and len(shown) < wanted[row["reason"]]:
+                shown.append({"id": row["id"], "detail": row["detail"]})
                 missing -= 1
             if not missing:
                 break
@@ -120,29 +120,46 @@ def _reasons(store: Store, stages: list[dict[str, Any]]) -> list[dict[str, Any]]
     return found
 
 
-def _instructions(store: Store, made: set[str]) -> dict[str, Any]:
-    """The bank with how often each instruction is used, and pairs by kind of task."""
-    pairs_of = next((name for name in _PAIRS if name in made), None)
-    if pairs_of is None or "summarize" not in made:
-        return {"pairs_of": pairs_of, "pairs": 0, "bank": [], "kinds": {}}
+def _bank(run: RunReader) -> dict[str, Any]:
+    """The rows that stand for groups, with how often each is used, and their uses by kind of task."""
+    tables = [table for table in run.values() if table.num_rows]
+    bank = next((one for one in tables if all(one.tagged(tag) for tag in ("group", "id", "text"))), None)
+    kind = bank.tagged("id")[0] if bank is not None else ""
+    uses = [table for table in tables if table.tagged("id") and kind in table.tagged("parent")]
+    if bank is None or not uses:
+        return {"pairs_of": None, "pairs": 0, "bank": [], "kinds": {}}
     used: Counter[str] = Counter()
-    for batch in store.table(pairs_of).dataset(schemas.TABLES[pairs_of]).to_batches(columns=["instruction_id"]):
-        for item in pc.value_counts(batch["instruction_id"]).to_pylist():
+    for batch in uses[-1].dataset().to_batches(columns=[kind]):
+        for item in pc.value_counts(batch[kind]).to_pylist():
             used[item["values"]] += item["counts"]
-    texts = store.table("summarize").dataset(schemas.SUMMARIZE).to_table(columns=["instruction_id", "instruction"])
-    bank = [
-        {
-            "instruction": row["instruction"],
-            "kind": kind_of(row["instruction"], KINDS),
-            "pairs": used[row["instruction_id"]],
-        }
-        for row in texts.to_pylist()
+    text = bank.tagged("text")[0]
+    entries = [
+        {"instruction": row[text], "kind": kind_of(row[text], KINDS), "pairs": used[row[kind]]}
+        for row in bank.to_arrow([kind, text]).to_pylist()
     ]
-    bank.sort(key=lambda one: (-one["pairs"], one["instruction"]))
+    entries.sort(key=lambda one: (-one["pairs"], one["instruction"]))
     kinds: Counter[str] = Counter()
-    for one in bank:
+    for one in entries:
         kinds[one["kind"]] += one["pairs"]
-    return {"pairs_of": pairs_of, "pairs": used.total(), "bank": bank, "kinds": dict(kinds.most_common())}
+    return {"pairs_of": uses[-1].name, "pairs": used.total(), "bank": entries, "kinds": dict(kinds.most_common())}
+
+
+def _coverage(run: RunReader) -> dict[str, Any] | None:
+    """Rows by domain and kind in the last table that has both columns; None where no table has."""
+    table = next((one for one in reversed(_with(run, "domain", "kind")) if one.num_rows), None)
+    if table is None:
+        return None
+    counts: Counter[tuple[str, str]] = Counter()
+    for batch in table.dataset().to_batches(columns=["domain", "kind"]):
+        counts.update(zip(batch["domain"].to_pylist(), batch["kind"].to_pylist(), strict=True))
+    domains, kinds = (sorted({key[place] or "none" for key in counts}) for place in (0, 1))
+    cells = [[counts[domain, kind] for kind in kinds] for domain in domains]
+    return {"table": table.name, "domains": domains, "kinds": kinds, "rows": cells}
+
+
+def _with(run: RunReader, *columns: str) -> list[TableReader]:
+    """Tables that have all of *columns*."""
+    return [table for table in run.values() if set(columns) <= set(table.schema.names)]
 
 
 def _stage(stage: dict[str, Any]) -> tuple[str, Sequence[drawing.Segment], str]:
@@ -156,61 +173,14 @@ def _stage(stage: dict[str, Any]) -> tuple[str, Sequence[drawing.Segment], str]:
     return stage["table"], segments, note if dropped or not taken else f"all {taken:,}"
 
 
-def _binned(store: Store) -> tuple[list[int], list[str]]:
+def _binned(run: RunReader) -> tuple[list[int], list[str]] | None:
+    """Answers by number of words, from the first table that counted them."""
+    table = next((one for one in _with(run, "words") if one.num_rows), None)
+    if table is None:
+        return None
     counts = [0] * len(_EDGES)
-    for batch in store.table("filter").dataset(schemas.FILTER).to_batches(columns=["words"]):
+    for batch in table.dataset().to_batches(columns=["words"]):
         for item in pc.value_counts(batch["words"]).to_pylist():
             counts[sum(item["values"] >= edge for edge in _EDGES[1:])] += item["counts"]
     names = [f"{low}–{high - 1}" for low, high in pairwise(_EDGES)]
     return counts, [*names, f"{_EDGES[-1]}+"]
-
-
-def _samples(store: Store, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Images of parts spread evenly over the run, with all that became of them; the same for the same run."""
-    keys = list(store.table("ingest").parts())
-    if not keys:
-        return []
-    step = max(1, len(keys) // SAMPLES)
-    chosen = keys[::step][:SAMPLES]
-    each = -(-SAMPLES // len(chosen))
-    instructions = _bank(store)
-    samples = [sample for key in chosen for sample in _of_part(store, key, each, instructions)]
-    return samples[:SAMPLES]
-
-
-def _bank(store: Store) -> dict[str, str]:
-    if not store.table("summarize").parts():
-        return {}
-    table = store.table("summarize").dataset(schemas.SUMMARIZE).to_table(columns=["instruction_id", "instruction"])
-    return dict(zip(table["instruction_id"].to_pylist(), table["instruction"].to_pylist(), strict=True))
-
-
-def _of_part(store: Store, key: str, most: int, instructions: dict[str, str]) -> list[dict[str, Any]]:
-    """The *most* images of one part with the smallest ids, preferring those that have an answer."""
-
-    def rows(table: str, *columns: str) -> list[dict[str, Any]]:
-        part = store.table(table).find(key)
-        return [] if part is None else list(store.table(table).load(part, columns).to_pylist())
-
-    captions = {row["image_id"]: row["caption"] for row in rows("caption", "image_id", "caption")}
-    captions |= {row["image_id"]: row["description"] for row in rows("fuse", "image_id", "description")}
-    answers = {row["pair_id"]: row["answer"] for row in rows("answer", "pair_id", "answer")}
-    splits = {row["pair_id"]: row["split"] for row in rows("export", "pair_id", "split")}
-    pairs: dict[str, list[dict[str, Any]]] = {}
-    for row in rows("match", "pair_id", "image_id", "instruction_id"):
-        said = {"instruction": instructions.get(row["instruction_id"]), "answer": answers.get(row["pair_id"])}
-        pairs.setdefault(row["image_id"], []).append(row | said | {"split": splits.get(row["pair_id"])})
-    images = sorted(
-        rows("ingest", "image_id", "alt_text"), key=lambda row: (row["image_id"] not in pairs, row["image_id"])
-    )
-    chosen = images[:most]
-    part = store.table("ingest").find(key)
-    assert part is not None
-    table = store.table("ingest").load(part, ("image_id", "image"))
-    wanted = table.filter(pc.is_in(table["image_id"], value_set=pa.array([i["image_id"] for i in chosen], pa.string())))
-    pixels = dict(zip(wanted["image_id"].to_pylist(), wanted["image"].to_pylist(), strict=True))
-    return [
-        image | {"picture": picture(pixels[image["image_id"]]), "caption": captions.get(image["image_id"]),
-                 "pairs": pairs.get(image["image_id"], []), "dropped": []}
-        for image in chosen
-    ]  # fmt: skip

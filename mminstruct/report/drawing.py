@@ -1,4 +1,4 @@
-"""Charts as inline SVG: no scripts, no fonts, colours from the page's style (light and dark), every text escaped."""
+"""Charts as inline SVG: no scripts or fonts, colours from the page's style (light and dark), all text escaped."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from markupsafe import Markup
 
 WIDTH = 760
-"""Of every chart, in its own units; the page scales it."""
+"""Width of every chart in SVG units; the page scales it."""
 _LABEL = 220
 _ROW = 26
 _SLANT = 80
-"""Beside the last column, for the end of its slanted name."""
+"""Room right of the last column for its slanted name."""
 _CHARS = 25
 """Characters of a label that fit beside a chart."""
 
@@ -24,15 +24,15 @@ class Segment:
 
     value: float
     style: str
-    """CSS class: what it means."""
+    """CSS class, which names the meaning."""
     title: str
-    """Told on hovering, and to screen readers."""
+    """Tooltip, also for screen readers."""
 
 
 def stacked(rows: Sequence[tuple[str, Sequence[Segment], str]], title: str) -> Markup:
-    """Horizontal bars, each drawn to its whole; (label, segments, note to the right of it) a row.
+    """Horizontal bars of equal length; one (label, segments, note to the right) per row.
 
-    A segment of more than nothing is at least a hair wide: one failed row of a million is seen.
+    A segment above zero has a least width, so one failed row of a million is visible.
     """
     span = WIDTH - _LABEL - 150
     pieces = []
@@ -49,7 +49,7 @@ def stacked(rows: Sequence[tuple[str, Sequence[Segment], str]], title: str) -> M
 
 
 def lengths(rows: Sequence[tuple[str, float, str]], title: str) -> Markup:
-    """Horizontal bars to a common scale; (label, value, note) a row."""
+    """Horizontal bars on a common scale; one (label, value, note) per row."""
     span = WIDTH - _LABEL - 150
     most = max((value for _, value, _ in rows), default=0) or 1
     pieces = []
@@ -69,15 +69,15 @@ def whiskers(
     zero: float,
     show: Callable[[float], str],
 ) -> Markup:
-    """Bars from *zero* to each estimate with its interval; (label, ``Estimate`` as a dict) a row.
+    """Bars from *zero* to each estimate with its interval; one (label, ``Estimate`` as a dict) per row.
 
     Args:
-        rows: An estimate without a value says so; one without an interval is drawn without whiskers.
+        rows: An estimate without a value is drawn as a note, one without an interval without whiskers.
         title: For screen readers.
         low: Left end of the axis.
-        high: Right end; what lies outside is drawn at the ends.
-        zero: Where "no difference" is.
-        show: A number as text.
+        high: Right end; values outside are drawn at the ends.
+        zero: The value of no difference.
+        show: Formats a number.
     """
     span = WIDTH - _LABEL - 190
 
@@ -113,10 +113,52 @@ def whiskers(
 def heat(
     rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[dict[str, Any] | None]], title: str
 ) -> Markup:
-    """Win rates (``Estimate`` as a dict) of *rows* by *columns*, from one colour over nothing at 1/2 to the other.
+    """Win rates (``Estimate`` as a dict) of *rows* by *columns*, in two colours that fade towards 1/2.
 
-    A rate whose interval holds 1/2 is pale and not bold: a colour must not promise what the numbers do not.
+    A rate whose interval holds 1/2 is pale and not bold, since it may be chance.
     """
+
+    def cell(name: str, column: str, estimate: dict[str, Any] | None) -> _Cell | None:
+        if estimate is None or estimate["value"] is None:
+            return None
+        value, sure = estimate["value"], estimate["low"] is not None and not estimate["low"] <= 0.5 <= estimate["high"]
+        ends = "" if estimate["low"] is None else f" [{estimate['low']:.0%}, {estimate['high']:.0%}]"
+        return _Cell(
+            f"{value:.0%}", f"{name}, {column}: {value:.0%}{ends}, n = {estimate['n']}",
+            "better" if value > 0.5 else "worse", min(1.0, abs(value - 0.5) * 2) * (1.0 if sure else 0.45), sure,
+        )  # fmt: skip
+
+    drawn = [
+        [cell(name, *one) for one in zip(columns, row, strict=True)] for name, row in zip(rows, cells, strict=True)
+    ]
+    return _grid(rows, columns, drawn, title)
+
+
+def counts(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[int]], title: str) -> Markup:
+    """Counts of *rows* by *columns*: the higher the count, the stronger its colour; zeros are dashes."""
+    most = max((count for row in cells for count in row), default=0) or 1
+
+    def cell(name: str, column: str, count: int) -> _Cell | None:
+        told = f"{name}, {column}: {count:,}"
+        return _Cell(f"{count:,}", told, "better", 0.15 + 0.6 * count / most, False) if count else None
+
+    drawn = [
+        [cell(name, *one) for one in zip(columns, row, strict=True)] for name, row in zip(rows, cells, strict=True)
+    ]
+    return _grid(rows, columns, drawn, title)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    text: str
+    title: str
+    style: str
+    opacity: float
+    bold: bool
+
+
+def _grid(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[_Cell | None]], title: str) -> Markup:
+    """Coloured cells under slanted column names; a dash for None."""
     wide = max(44.0, min(120.0, (WIDTH - _LABEL - _SLANT) / max(1, len(columns))))
     tall, top = 30, 78
     pieces = []
@@ -129,21 +171,16 @@ def heat(
         pieces.append(_label(name, y + (tall - _ROW) / 2))
         for c, cell in enumerate(cells[r]):
             x = _LABEL + wide * c
-            if cell is None or cell["value"] is None:
+            if cell is None:
                 pieces.append(_text(x + wide / 2, y + tall / 2 + 4, "–", "cell"))
                 continue
-            value, sure = cell["value"], cell["low"] is not None and not cell["low"] <= 0.5 <= cell["high"]
-            ends = "" if cell["low"] is None else f" [{cell['low']:.0%}, {cell['high']:.0%}]"
-            told = f"{name}, {columns[c]}: {value:.0%}{ends}, n = {cell['n']}"
-            strength = min(1.0, abs(value - 0.5) * 2) * (1.0 if sure else 0.45)
-            style = "better" if value > 0.5 else "worse"
-            pieces.append(_box(x + 1, y + 1, wide - 2, tall - 2, style, told, strength))
-            pieces.append(_text(x + wide / 2, y + tall / 2 + 4, f"{value:.0%}", "cell sure" if sure else "cell"))
+            pieces.append(_box(x + 1, y + 1, wide - 2, tall - 2, cell.style, cell.title, cell.opacity))
+            pieces.append(_text(x + wide / 2, y + tall / 2 + 4, cell.text, "cell sure" if cell.bold else "cell"))
     return _svg(pieces, top + tall * len(rows), title, _LABEL + wide * len(columns) + _SLANT)
 
 
 def histogram(counts: Sequence[int], names: Sequence[str], title: str) -> Markup:
-    """Upright bars; *names* of the bins, each under its own."""
+    """Vertical bars with the bins' *names* below."""
     tall, most, wide = 130, max(counts, default=0) or 1, WIDTH / max(1, len(counts))
     pieces = []
     for place, (count, name) in enumerate(zip(counts, names, strict=True)):

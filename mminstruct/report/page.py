@@ -1,4 +1,4 @@
-"""One self-contained page: Jinja with everything escaped, pictures as data URIs, a policy that forbids all else."""
+"""Self-contained pages: Jinja with autoescape, pictures as data URIs, a content security policy against the rest."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _QUALITY = 70
 
 
 def render(template: str, **facts: Any) -> str:
-    """The page of a template in this folder; the same facts give the same bytes.
+    """Render a template of this folder; the same facts give the same bytes.
 
     Raises:
-        jinja2.UndefinedError: the template names what *facts* lack.
+        jinja2.UndefinedError: the template uses a name that *facts* lack.
     """
     jinja = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -36,7 +36,7 @@ def render(template: str, **facts: Any) -> str:
 
 
 def picture(data: bytes | None, longest: int = PICTURE) -> str | None:
-    """Image bytes as a small JPEG in a data URI; None where there is none, or it cannot be read."""
+    """Image bytes as a small JPEG in a data URI; None if there is no image, or it cannot be decoded."""
     if not data:
         return None
     try:
@@ -56,7 +56,7 @@ def number(value: float | None) -> str:
 
 
 def share(estimate: dict[str, Any] | None) -> str:
-    """An ``Estimate`` (as a dict) of a share, in percent with its interval."""
+    """An ``Estimate`` of a share (as a dict) in percent, with its interval."""
     if estimate is None or estimate["value"] is None:
         return "–"
     ends = "" if estimate["low"] is None else f" [{estimate['low']:.0%}, {estimate['high']:.0%}]"

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 
 from mminstruct import schemas
 from mminstruct.models.kmeans import BACKENDS, kmeans
-from mminstruct.stage import CREW, Crew, Made, Stage, Transform, content_id, runtime, whole
+from mminstruct.stage import WORKER_GROUP, Made, Stage, Transform, WorkerGroup, content_id, runtime, whole
 
 _BLOCK = 8192
 """Points assigned at a time: 8192 x 300 similarities are 10 MB."""
@@ -30,9 +30,9 @@ class Cluster(Stage):
     """Points that the centroids are fitted on, chosen by content; None: all."""
     seed: int = 0
     backend: str = runtime("auto")
-    """cuvs, cuml, torch, faiss, sklearn or numpy; auto: the best that is installed and has its device."""
+    """cuvs, torch, faiss or numpy; auto: the first that is installed and has its device."""
     ranks: int = runtime(1)
-    """Workers that fit together, each as ``engine.pools.cluster`` says; more than one with backend torch or cuml."""
+    """Workers that fit together, each as ``engine.pools.cluster`` says; more than one needs backend torch."""
 
     reads = {"embed": whole("instruction_id", "embedding"), "instruct": whole("instruction_id")}
     writes = schemas.CLUSTER
@@ -80,7 +80,7 @@ class Cluster(Stage):
         if self.sample is not None and self.sample < len(ids):
             order = sorted(range(len(ids)), key=lambda n: content_id(str(self.seed), ids[n]))
             points_ND = points_ND[sorted(order[: self.sample])]
-        with self._crew() as crew:
+        with self._group() as group:
             found = kmeans(
                 points_ND,
                 self.k,
@@ -88,15 +88,15 @@ class Cluster(Stage):
                 iterations=self.iterations,
                 restarts=self.restarts,
                 backend=self.backend,
-                crew=crew,
+                group=group,
             )
         norms_K = np.linalg.norm(found.centroids_KD, axis=1, keepdims=True)
         return np.asarray(found.centroids_KD / np.maximum(norms_K, 1e-12), np.float32)
 
-    def _crew(self) -> AbstractContextManager[Crew | None]:
+    def _group(self) -> AbstractContextManager[WorkerGroup | None]:
         if self.ranks == 1:
             return nullcontext()
-        lend = CREW.get()
+        lend = WORKER_GROUP.get()
         if lend is None:
             raise ValueError(f"cluster.ranks={self.ranks}: this engine has one process; take engine=ray, or ranks=1")
         return lend(self.ranks)

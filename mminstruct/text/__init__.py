@@ -1,4 +1,4 @@
-"""Text: its characters and words, what a model's reply says, and whether it may be kept."""
+"""Text processing: characters and words, cleaning of replies, and the checks that drop bad ones."""
 
 from mminstruct.text.characters import cut, one_line, repair, words
 

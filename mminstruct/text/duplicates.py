@@ -1,7 +1,7 @@
-"""Near-duplicates among many: 64-bit image hashes by Hamming distance, texts by MinHash.
+"""Near-duplicate search: 64-bit image hashes by Hamming distance, texts by MinHash.
 
-Both bucket first and compare only within buckets, and both are greedy: rows are given in order of preference, and a
-row falls only to a *kept* one that it is near to, so chains of ever so slightly different rows do not collapse.
+Both compare only within buckets (locality-sensitive hashing), and both are greedy: rows come in order of preference,
+and a row is removed only for a *kept* row that is near, so chains of slightly different rows do not collapse into one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _PERMUTATIONS = 128
 
 
 def near_hashes(hashes_N: np.ndarray, most: int) -> np.ndarray:
-    """For each 64-bit hash the index of the one that stands for it ``(N,)``; its own where it is kept.
+    """For each 64-bit hash the index of the kept hash that represents it ``(N,)``; its own if it is kept.
 
-    Two hashes that differ in at most *most* bits are equal in one of ``most + 1`` bands: only those are compared.
+    Two hashes that differ in at most *most* bits are equal in one of ``most + 1`` bands; only those are compared.
     """
     unique_U, canonical_N = _collapse(hashes_N)
     kept_U = hashes_N[unique_U]
@@ -36,7 +36,7 @@ def near_hashes(hashes_N: np.ndarray, most: int) -> np.ndarray:
 
 def signatures(texts: Iterable[str], shingle: int = 3) -> np.ndarray:
     """MinHash signatures of the texts' word sequences of length *shingle*: uint32 ``(N, 128)``."""
-    rng = np.random.default_rng(20240627)  # part of the method, like the constants of a hash: never a configured seed
+    rng = np.random.default_rng(20240627)  # constants of the hash, so not configurable
     odd_P = rng.integers(0, 2**63, _PERMUTATIONS, np.uint64) * np.uint64(2) + np.uint64(1)
     shift_P = rng.integers(0, 2**63, _PERMUTATIONS, np.uint64)
     rows = []
@@ -49,18 +49,20 @@ def signatures(texts: Iterable[str], shingle: int = 3) -> np.ndarray:
 
 
 def near_signatures(signatures_NP: np.ndarray, groups_N: np.ndarray, threshold: float) -> np.ndarray:
-    """For each signature the index of the one that stands for it ``(N,)``; only rows of one group are compared.
+    """For each signature the index of the kept one that represents it ``(N,)``; only rows of one group are compared.
 
     Args:
-        threshold: estimated Jaccard similarity from which two texts are near, above 0 to 1; the estimate from 128
-            values is off by about 0.04.
+        signatures_NP: From ``signatures``.
+        groups_N: Group number of each row.
+        threshold: Estimated Jaccard similarity from which two texts are duplicates, in (0, 1]; the standard error of
+            the estimate is about 0.04.
     """
     if not len(signatures_NP):
         return np.arange(0)
     rows_NB = np.ascontiguousarray(np.column_stack([groups_N.astype(np.uint32), signatures_NP]))
     unique_U, canonical_N = _collapse(rows_NB.view(np.dtype((np.void, rows_NB.strides[0]))).ravel())
     kept_UP, groups_U = signatures_NP[unique_U], groups_N[unique_U].astype(np.uint64)
-    # the longest bands that still bring together 99 of 100 pairs at the threshold
+    # the longest bands that still find 99 % of the pairs at the threshold
     size = max(r for r in range(1, 17) if r == 1 or 1 - (1 - threshold**r) ** (_PERMUTATIONS // r) >= 0.99)
     found = []
     for start in range(0, _PERMUTATIONS - size + 1, size):
@@ -75,7 +77,7 @@ def near_signatures(signatures_NP: np.ndarray, groups_N: np.ndarray, threshold: 
 
 
 def _collapse(values_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of distinct values' first rows, in order ``(U,)``, and each row's place among them ``(N,)``."""
+    """Indices of the first row of each distinct value, in order ``(U,)``, and each row's number among them ``(N,)``."""
     _, first_U, inverse_N = np.unique(values_N, return_index=True, return_inverse=True)
     order_U = np.argsort(first_U)
     rank_U = np.empty_like(order_U)
@@ -97,7 +99,7 @@ def _pairs(keys_N: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _keepers(unique_U: np.ndarray, canonical_N: np.ndarray, found: list[np.ndarray]) -> np.ndarray:
-    """Index of what stands for each row, from pairs ``(2, E)`` of places among the distinct ones."""
+    """Index of the row that represents each row, from pairs ``(2, E)`` of near distinct values."""
     keeper_U = np.arange(len(unique_U))
     if found:
         near_2E = np.unique(np.concatenate(found, axis=1), axis=1)

@@ -1,6 +1,6 @@
-"""A message of a server, a filter or a program that came as if it were a text."""
+"""Finds messages of servers, content filters and programs that arrived in place of a text."""
 
-# ruff: noqa: E501 - a pattern is read more easily in one piece
+# ruff: noqa: E501 - patterns are easier to read on one line
 from __future__ import annotations
 
 import json
@@ -12,7 +12,7 @@ ASKS_CODE = re.compile(
     r"|latex|tex|markdown|markup|web ?(?:page|site)|snippet|pseudo-?code|function|api|schema)\b",
     re.IGNORECASE,
 )
-"""Instructions whose answers may hold tags, entities and escapes, and even an error page."""
+"""Matches instructions whose answers may contain tags, entities and escapes, even an error page."""
 
 _PHRASES = "|".join(re.escape(status.phrase) for status in HTTPStatus if status >= 400 and " " in status.phrase)
 _NAMED = "|".join(re.escape(status.phrase) for status in HTTPStatus if status >= 400)
@@ -64,13 +64,13 @@ _ENVELOPE_KEYS = {
 
 
 def error_text(text: str, asked: str = "") -> str | None:
-    """What shows that *text* is a server's message, or the word for no value, and no answer to *asked*; or None."""
+    """The part of *text* that shows it is a server's message or a null value instead of an answer to *asked*; or None."""
     bare = text.strip()
     return bare if _NOTHING.match(bare) else server_message(bare, asked)
 
 
 def server_message(text: str, asked: str = "") -> str | None:
-    """The message of a server, a filter or a program that *text* is, instead of an answer to *asked*; or None."""
+    """The message of a server, filter or program in place of an answer to *asked*; or None."""
     bare = text.strip()
     if bare.startswith(("{", "[")) and (found := _error_object(bare)):
         return found
@@ -78,14 +78,14 @@ def server_message(text: str, asked: str = "") -> str | None:
         return bare
     if not ASKS_CODE.search(asked) and (trace := _TRACEBACK.search(bare)):
         return trace.group()
-    if len(bare) > 600:  # messages are short; a longer text only quotes one
+    if len(bare) > 600:  # messages are short; a longer text quotes one
         return None
     message = _SERVICE.match(bare) or _GONE.match(bare)
     return message.group() if message else None
 
 
 def _error_object(text: str) -> str | None:
-    """An object that tells of an error and of nothing else, such as ``{"error": {"message": ...}}``."""
+    """*text* if it is a JSON object that reports only an error, such as ``{"error": {"message": ...}}``."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The one instruction in what a model says around it."""
+"""Extracts one instruction from a reply."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ _LABEL_WORDS = {
     *_NOUNS,
 }
 _LONGEST = 4000
-"""Characters of a line that are looked at: no instruction is as long, and every pass over a line takes its time."""
+"""Characters of a line that are read; no instruction is longer, and it bounds the time of the patterns."""
 _PAIRS = {'"': '"', "“": "”", "„": "“", "«": "»", "「": "」", "『": "』", "‘": "’", "'": "'", "`": "`"}
 
 
 def read_instruction(finish: str, reply: str, what: str) -> tuple[str | None, str]:
-    """Why *reply* holds no instruction that may be kept, and what it says; or None and the instruction.
+    """The reason to drop *reply* and its text; or None and its instruction.
 
-    The names are those of ``reply.fault`` and ``reply.flaw``, and ``WHAT_unparsed``.
+    Reasons are those of ``reply.fault`` and ``reply.flaw``, and ``WHAT_unparsed``.
     """
     said = spoken(reply)
-    if finish == "length" and "\n" in said:  # an explanation was cut, not the instruction before it
+    if finish == "length" and "\n" in said:  # the cut is in the explanation, not in the instruction before it
         said, finish = said.rpartition("\n")[0], "stop"
-    if reason := fault(finish, said, what, "markup"):  # tags and escapes around the instruction are taken off
+    if reason := fault(finish, said, what, "markup"):  # tags and escapes around the instruction are removed below
         return reason, said
     instruction = parse_instruction(said)
     if instruction is None:
@@ -60,10 +60,10 @@ def read_instruction(finish: str, reply: str, what: str) -> tuple[str | None, st
 
 
 def parse_instruction(reply: str) -> str | None:
-    """The one instruction in *reply*, on one line; None where there is none.
+    """The instruction in *reply*, on one line; None if there is none.
 
-    Survives numbering, quotes, markdown, labels ("New instruction:"), politeness ("Sure! Here is one:"), JSON with one
-    such key, several instructions (the first is taken) and explanations behind.
+    Removes numbering, quotes, markdown, labels ("New instruction:"), politeness ("Sure! Here is one:") and explanations
+    after it; reads JSON with an instruction key. Of several instructions, the first is taken.
     """
     text = "\n".join(line for line in spoken(reply).split("\n") if not re.match(r"\s*```", line)).strip()
     if text.startswith("{"):
@@ -71,7 +71,7 @@ def parse_instruction(reply: str) -> str | None:
     lines = [line for line in text.split("\n") if line.strip()]
     for place, line in enumerate(lines):
         bare = _undress(line)
-        if bare.endswith((":", "：")):  # what it announces follows: its own list, or another line
+        if bare.endswith((":", "：")):  # it announces a list that belongs to it, or another line
             items = []
             for follower in lines[place + 1 :]:
                 if not _BULLET.match(follower.strip()):
@@ -102,7 +102,7 @@ def _real(line: str) -> bool:
 
 
 def _undress(line: str) -> str:
-    """*line* without what is not the instruction, peeled until nothing more comes off."""
+    """*line* without all that is not the instruction, stripped repeatedly until it no longer changes."""
     line = one_line(line)[:_LONGEST]
     while True:
         before = line
@@ -123,7 +123,7 @@ def _undress(line: str) -> str:
 
 
 def _unquoted(line: str) -> str:
-    """What stands in the quotes that *line* opens with, if nothing but an explanation follows them."""
+    """The quoted text at the start of *line*, if nothing or only an explanation follows."""
     closing = _PAIRS.get(line[:1])
     if closing is None:
         return line[:-1] if line.endswith('"') and line.count('"') == 1 else line

@@ -1,7 +1,7 @@
-"""Whether a text is in a language that it should not be in: by its script, then by its frequent words.
+"""Detects text in a language that is not allowed, by its script and then by its frequent words.
 
-Rough on purpose: sure of whole answers in another language, silent about names, quotes, lists and verses. A language
-identifier would be a model to ship, and wrong on just those short texts.
+Deliberately coarse: it finds whole answers in another language, and ignores names, quotes, lists and verses. A language
+identification model would have to be shipped, and would be wrong on just those short texts.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _SCRIPTS = {
     **{language: {"LATIN"} for language in _STOPWORDS},
 }  # fmt: skip
 LANGUAGES = tuple(_SCRIPTS)
-"""Codes that the rule ``language`` knows."""
+"""Language codes that are supported."""
 _DECORATION = {"MODIFIER", "FULLWIDTH", "MATHEMATICAL", "SUPERSCRIPT", "CIRCLED", "SQUARED", "NEGATIVE"}
-"""Letters that any script uses for show."""
+"""Decorative letters, which any script uses."""
 
 
 def foreign(text: str, allowed: Sequence[str]) -> str | None:
-    """What tells that *text* is in none of the *allowed* languages, or None.
+    """The evidence that *text* is in none of the *allowed* languages, or None.
 
-    Another script for over a quarter of the letters, or another language's frequent words well ahead.
+    Evidence is another script in over a quarter of the letters, or far more frequent words of another language.
     """
     scripts = set[str]().union(*(_SCRIPTS[code] for code in allowed))
     letters = [letter for letter in text if letter.isalpha()]
@@ -54,6 +54,6 @@ def foreign(text: str, allowed: Sequence[str]) -> str | None:
     shares = {code: sum(token in known for token in tokens) / len(tokens) for code, known in _STOPWORDS_OF.items()}
     best = max(shares, key=lambda code: shares[code])
     far_ahead = shares[best] >= 0.15 and shares[best] >= 2 * max(shares[code] for code in spoken)
-    if best not in spoken and far_ahead and len(_STOPWORDS_OF[best] & set(tokens)) >= 3:  # la la la is no French
+    if best not in spoken and far_ahead and len(_STOPWORDS_OF[best] & set(tokens)) >= 3:  # "la la la" is not French
         return f"reads as {best}"
     return None

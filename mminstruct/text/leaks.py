@@ -1,11 +1,11 @@
-"""What does not belong into any text: marks of models and their servers, bytes that were not decoded, error messages.
+"""Finds technical residue in texts: markers of models and servers, undecoded bytes, error messages, markup.
 
-Marks are known by their shape, since no list of names is ever complete. What an instruction may ask for (HTML, code, JSON)
-passes where it was asked for, and so does what stands in fences, in back quotes or, as words on a sign, in quotes.
-``tests/text/test_leaks.py`` and ``benchmarks/replies.py`` hold what must be found and what must pass.
+Markers are recognised by their shape, because no list of names is complete. What an instruction may ask for (HTML, code,
+JSON) is allowed if it was asked for, and so is text in code fences, in back quotes or, such as words on a sign, in quotes.
+``tests/text/test_leaks.py`` and ``benchmarks/replies.py`` list what must be found and what must pass.
 """
 
-# ruff: noqa: E501 - a pattern is read more easily in one piece
+# ruff: noqa: E501 - patterns are easier to read on one line
 from __future__ import annotations
 
 import html
@@ -16,14 +16,14 @@ from mminstruct.text.error_texts import ASKS_CODE, error_text
 from mminstruct.text.thoughts import thoughts_left
 
 Found = tuple[str, str]
-"""The name of the fault, and the place in the text that shows it."""
+"""Name of the fault, and the part of the text that shows it."""
 
 
 def leak(text: str, asked: str = "") -> Found | None:
-    """What does not belong into *text*, the answer to the instruction *asked*; None where nothing was found.
+    """The first residue in *text*, the answer to the instruction *asked*; None if there is none.
 
-    The names are those of ``broken``, and ``special_token`` of more shapes, ``escaped`` (written line ends, HTML
-    entities) and ``markup`` (tags that were not asked for).
+    Names are those of ``broken``; also ``special_token`` for further shapes, ``escaped`` (literal escapes, HTML entities)
+    and ``markup`` (tags that were not asked for).
     """
     if found := broken(text, asked):
         return found
@@ -40,10 +40,10 @@ def leak(text: str, asked: str = "") -> Found | None:
 
 
 def broken(text: str, asked: str = "") -> Found | None:
-    """What spoils *text* whatever was asked for; None where nothing was found.
+    """Residue that is wrong in any *text*, whatever was asked for; None if there is none.
 
-    The names are ``reasoning_left`` (thoughts, or their marks), ``error_text`` (a server's message instead of a text),
-    ``special_token`` (of a tokenizer or a chat template) and ``undecoded`` (bytes that are no characters).
+    Names are ``reasoning_left`` (thoughts or their markers), ``error_text`` (a server's message instead of a text),
+    ``special_token`` (of a tokenizer or a chat template) and ``undecoded`` (bytes that are not characters).
     """
     return _named(
         reasoning_left=thoughts_left(text, asked),
@@ -66,18 +66,18 @@ _TOKEN = re.compile(
     r"|(?i:</?(?:start|end|begin)_of_\w{1,30}>|</?\w{1,30}_token(?:_\w{1,20})?>)"
     r"|(?i:\[/?INST\]|<</?SYS>>|\[/?SYS(?:TEM)?_?(?:PROMPT)?\])"
     r"|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|[gs]MASK|IMG(?:_BREAK|_END)?|IMAGE|PAD|UNK|CLS|SEP|MASK|BOS|EOS|control_\d+|unused\d+)\]"
-    r"|(?<!\S)ASSISTANT: "  # LLaVA's loader splits at it to find what is learnt
+    r"|(?<!\S)ASSISTANT: "  # LLaVA's data loader splits at it to find the trained tokens
 )
-"""Tokens of models and their templates: in a text they split turns or break the count of images."""
+"""Tokens of models and chat templates; in a text they would split turns or add images."""
 _SOFT_TOKEN = re.compile(
     r"</?[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+>|</?[a-z]+\d*(?:_[a-z0-9]+)+>"
     r"|</?(?:box|ref|quad|points?|poly|polygon|bbox|obj|object|grounding|phrase|delim|region|roi|det|od)\b[^<>\n]{0,120}>"
 )
 _UNDECODED = re.compile(
     "\ufffd"
-    r"|(?<=[a-z0-9.,;:!?)\]}])[ĠĊ]"  # byte-level; in Maltese no small letter stands before these capitals
+    r"|(?<=[a-z0-9.,;:!?)\]}])[ĠĊ]"  # byte-level BPE; in Maltese no lower-case letter precedes these capitals
     "|âĢ[\u0100-\u0148]|ðŁ[\u0100-\u0148\u00a1-\u00ff]"
-    r"|▁(?=[^\W_]|<)|(?<=[^\W_])▁"  # SentencePiece; bars of a chart stand beside other bars
+    r"|▁(?=[^\W_]|<)|(?<=[^\W_])▁"  # SentencePiece; bars of a chart are next to other bars
     r"|(?<=[a-z])@@ (?=[a-z])"
     "|(?<![A-ZÀ-Þ])[ÂÃ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\u0080-\u00bf™œžŸš›“”˜¦¢]|ðŸ[\u0080-\u00bf˜‘’“”Œ]"  # UTF-8 read as cp1252
 )
@@ -86,10 +86,10 @@ _ESCAPED = re.compile(
     r"\\r?\\n|(?:\\n){2}|\\n(?=[A-Z\d*•\-]|\s*\Z)|(?<=[.!?])\\[nr]|\\u[0-9a-fA-F]{4}|\\x[0-9a-f]{2}"
     r"|(?<!\S)\\\"[^\"\n]{1,200}\\\""
 )
-r"""LaTeX has \nu and \rho, paths have \new: a line end that was written stands behind a sentence or before its next."""
+r"""LaTeX has \nu and \rho, paths have \new, so a literal line end is matched only after or before a sentence."""
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}\d{0,2}|#\d{2,6}|#x[0-9a-f]{2,5});", re.IGNORECASE)
 _INLINE = "b|i|u|em|strong|sub|sup|kbd|small|mark|del|ins|cite|q|abbr|var|samp|code|tt|details|summary"
-"""Tags that Markdown has no signs for, or that do no harm."""
+"""Tags without a Markdown equivalent, or harmless ones."""
 _MARKUP = re.compile(
     r"</?(?:br|p|div|span|font|center|html|head|body|title|script|style|table|thead|tbody|tr|td|th|h[1-6]|ul|ol|li|hr|a|img"
     r"|pre|blockquote|iframe|section|article|header|footer|button|input|form|label|meta|link)(?:\s[^<>]{0,300})?/?>|<!--|<!doctype",
@@ -99,11 +99,11 @@ _TAG = re.compile(
     rf"</(?!(?:{_INLINE})>)[A-Za-z_][\w:.|-]{{0,40}}/?>"
     rf"|(?<!\w)<(?!(?:{_INLINE})[\s/>])[A-Za-z][\w:.|-]{{0,40}}(?:\s[^<>=]{{0,60}}=[^<>]{{0,300}})?\s?/?>"
 )
-"""Any tag at all; a type has its brackets behind a word, as in List<int>."""
+"""Any other tag; the brackets of a type follow a word, as in List<int>."""
 
 
 def special_token(text: str) -> str | None:
-    """The first token of a tokenizer or a chat template in *text* that no instruction can ask for."""
+    """The first token of a tokenizer or a chat template in *text*; no instruction can ask for one."""
     return _first(_TOKEN, text)
 
 
@@ -117,7 +117,7 @@ def _first(pattern: re.Pattern[str], text: str) -> str | None:
 
 
 def _without_breaks_in_tables(text: str) -> str:
-    """A cell of a Markdown table can have several lines only by ``<br>``."""
+    """*text* without ``<br>`` in Markdown tables, where it is the only way to break a line in a cell."""
     return "\n".join(_BREAK.sub(" ", line) if line.lstrip().startswith("|") else line for line in text.split("\n"))
 
 

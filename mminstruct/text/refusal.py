@@ -1,6 +1,6 @@
-"""Replies that decline, or say that there is no image, in the wordings of many models and some languages."""
+"""Detects refusals, and replies that say there is no image, in the wordings of many models and several languages."""
 
-# ruff: noqa: E501 - a pattern is read more easily in one piece
+# ruff: noqa: E501 - patterns are easier to read on one line
 from __future__ import annotations
 
 import re
@@ -40,7 +40,7 @@ AS_A_MODEL = re.compile(
     r"|\bas an? (?:(?:large )?language model|LLM|text-based (?:AI|model|assistant))\b",
     re.IGNORECASE,
 )
-"""A model that speaks of itself: no refusal yet, but no words of one who looks at an image."""
+"""A model that mentions itself: not a refusal, but not a description of an image either."""
 _EARLY = re.compile(
     "|".join((
         r"\bI apologi[sz]e,? (?:but|for (?:the|any) (?:confusion|inconvenience|misunderstanding))",
@@ -56,9 +56,9 @@ _EARLY = re.compile(
 
 
 def refusal(text: str) -> str | None:
-    """How *text* declines; None where it does not.
+    """The refusal in *text*, at most 80 characters; None if there is none.
 
-    Refusals stand at the start or are the whole text; further on they are somebody's words in a story.
+    A refusal is at the start or is the whole text; further on, it is usually quoted speech.
     """
     found = _AT_ONCE.match(text) or _EARLY.search(text if len(text) < 400 else text[:200])
     return None if found is None else " ".join(found.group().split())[:80]

@@ -1,4 +1,4 @@
-"""Texts that repeat themselves: one phrase or line many times, or most of the text said before.
+"""Detects repetition loops: one phrase or line many times, or a text whose larger part is repeated.
 
 Source: the repetition filters of Gopher (arXiv 2112.11446, A1.1) and FineWeb (arXiv 2406.17557).
 """
@@ -14,15 +14,17 @@ from mminstruct.text.characters import words
 
 _SENTENCE = re.compile(r"(?<=[.!?。！？])[\"”’')\]]*\s+|\n+|(?<=[。！？])")
 _RULERS = r"\s\-=_*#.~|"
-"""Characters that people draw lines with."""
+"""Characters of drawn lines."""
 
 
 def repetition(text: str, *, verse: bool = False) -> str | None:
-    """What *text* repeats; None where it is no loop.
+    """What *text* repeats; None if it is not a loop.
 
-    *verse* has the limits of answers, which may be songs and poems: their refrains stay below them (a pantoum says half
-    its lines twice). Without it the limits are those of plain prose. There numbers are left out, so that a list which
-    counts while it says the same is found, too.
+    Args:
+        text: Any text.
+        verse: Use the higher limits of answers, which may be songs and poems with refrains (a pantoum repeats half its
+            lines). Otherwise the limits are those of prose, and numbers are skipped, so that a numbered list of one
+            sentence counts as a loop.
     """
     if run := re.search(r"([^\W\d_])\1{15,}" if verse else rf"([^\W\d_])\1{{29,}}|([^{_RULERS}])\2{{29}}", text):
         return run.group()[:20]
@@ -34,7 +36,7 @@ def repetition(text: str, *, verse: bool = False) -> str | None:
 
 
 def _in_a_row(tokens: list[str], verse: bool) -> str | None:
-    """The phrase that comes too many times one after the other."""
+    """The phrase that is repeated too many times in a row."""
     _, codes_N = np.unique(np.array(tokens), return_inverse=True) if tokens else (None, np.empty(0, np.int64))
     for n in range(1, min(24 if verse else 40, len(tokens) // 3) + 1):
         same_N = codes_N[:-n] == codes_N[n:]
@@ -46,7 +48,7 @@ def _in_a_row(tokens: list[str], verse: bool) -> str | None:
 
 
 def _longest(same_N: np.ndarray) -> tuple[int, int]:
-    """Where the longest run of true values begins, and its length."""
+    """Start and length of the longest run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], same_N.astype(np.int8), [0]))))
     if not len(edges):
         return 0, 0
@@ -56,7 +58,7 @@ def _longest(same_N: np.ndarray) -> tuple[int, int]:
 
 
 def _again(lines: list[str], tokens: list[str]) -> str | None:
-    """One line that is most of the lines, or more than 55 % of the words in six-word sequences said before."""
+    """A line that makes up over half of the lines, or over 55 % of the words in repeated six-word sequences."""
     if lines:
         commonest, count = max(Counter(lines).items(), key=lambda item: (item[1], item[0]))
         if count >= 4 and count > 0.5 * len(lines) and len(words(commonest)) >= 2:
@@ -74,7 +76,7 @@ def _again(lines: list[str], tokens: list[str]) -> str | None:
 
 
 def _one_sentence(text: str) -> str | None:
-    """The sentence that is a third of six or more."""
+    """A sentence that makes up at least a third of six or more."""
     sentences = [" ".join(words(piece)).casefold() for piece in _SENTENCE.split(text)]
     sentences = [sentence for sentence in sentences if len(sentence) > 12]
     if len(sentences) < 6:

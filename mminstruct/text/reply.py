@@ -1,10 +1,10 @@
-"""What a model's reply says, and whether it may be kept.
+"""Cleans a model's reply and checks whether it may be kept.
 
-``spoken`` takes off what stands around a text; ``fault`` and ``flaw`` name what makes it unfit. Only what is known to
-be good passes: a finish reason, a mark or a tag that is not known is a named fault.
+``spoken`` removes what surrounds the text; ``fault`` and ``flaw`` return the reason to drop it. Only what is known to be
+good passes: an unknown finish reason, marker or tag is a fault.
 """
 
-# ruff: noqa: E501 - a pattern is read more easily in one piece
+# ruff: noqa: E501 - patterns are easier to read on one line
 from __future__ import annotations
 
 import re
@@ -32,15 +32,15 @@ _WRAPPED = [
 
 
 def spoken(reply: str) -> str:
-    """What *reply* says: repaired, without thoughts that end, the role's name in front, and a template's last tokens.
+    """The text of *reply*: characters repaired, without finished thoughts, role header, wrapper tags and end tokens.
 
-    What is not known stays, and ``fault`` names it.
+    Anything unknown stays, and ``fault`` names it.
     """
     text = repair(reply)
-    for _ in range(4):  # a header, thoughts, a header again, a wrapper: more is no reply
+    for _ in range(4):  # enough for a header, thoughts, another header and a wrapper
         before = text
         text = without_thoughts(_without_header(text))
-        if thoughts_left(text) == text:  # they never ended, and nothing was said
+        if thoughts_left(text) == text:  # the thoughts never end, so there is no answer
             return text
         while token := _TEMPLATE_END.search(text, max(0, len(text) - 40)):
             text = text[: token.start()].rstrip()
@@ -53,24 +53,29 @@ def spoken(reply: str) -> str:
 
 
 def _without_header(text: str) -> str:
-    """*text* without the role that it begins with, unless it is the first speaker of a conversation."""
+    """*text* without its leading role header, unless that is the first speaker of a dialogue."""
     header = _HEADER.match(text)
     rest = text[header.end() :] if header else text
     return text if header and header.group().rstrip().endswith(":") and _SPEAKER.search(rest) else rest
 
 
 def unlabelled(text: str, *labels: str) -> str:
-    """*text* without a leading label such as ``Answer:``, in any case and however emphasised."""
+    """*text* without a leading label such as ``Answer:``, ignoring case and emphasis."""
     names = "|".join(re.escape(label) for label in labels)
     return re.sub(rf"\A[#\s]*(?P<mark>[*_]*)(?:{names})(?P=mark)?\s*[:：](?P=mark)?\s*", "", text, flags=re.IGNORECASE)
 
 
 def fault(finish: str, text: str, what: str, asked: str = "") -> str | None:
-    """Why a reply cannot be kept, whatever it says; None where it ended by itself and is a text.
+    """The reason to drop a reply, independent of its kind; None for a complete text.
 
-    *text* is the reply as cleaned, *finish* a ``models.model.Finish``, *asked* the instruction that it answers. The
-    names are ``model_FINISH`` of all but ``stop`` and ``length``, ``WHAT_truncated``, ``WHAT_empty``, and ``WHAT_``
-    with a name of ``leaks.leak``.
+    Reasons: ``model_FINISH`` for any finish except ``stop`` and ``length``, ``WHAT_truncated``, ``WHAT_empty``, and
+    ``WHAT_`` with a name of ``leaks.leak``.
+
+    Args:
+        finish: A ``models.model.Finish``.
+        text: The reply after ``spoken``.
+        what: Prefix of the reasons, such as ``caption``.
+        asked: The instruction that it answers.
     """
     if finish == "length":
         return f"{what}_truncated"
@@ -82,7 +87,7 @@ def fault(finish: str, text: str, what: str, asked: str = "") -> str | None:
 
 
 def flaw(text: str, what: str) -> str | None:
-    """Why a text of plain prose is of no use: ``WHAT_refusal``, ``WHAT_repetition``; or None."""
+    """The reason to drop a text that should be prose: ``WHAT_refusal`` or ``WHAT_repetition``; or None."""
     if refusal(text) or AS_A_MODEL.match(text):
         return f"{what}_refusal"
     return f"{what}_repetition" if repetition(text) else None

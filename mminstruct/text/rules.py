@@ -1,13 +1,13 @@
-"""What is wrong with an answer that a program can see: one function a rule, its name is the reason in ``_dropped``.
+"""Filter rules for answers: one function per rule, whose name is the reason in ``_dropped``.
 
-Each rule gets the answer and its context and returns what it found, or None. Rules are strict about precision: a good
-answer lost is gone, a bad one kept is one in a hundred thousand. So each looks for the form that failures have in
-practice, and steps back where the instruction asked for just that (a caption, a template, a translation).
+A rule gets the answer and its context and returns what it found, or None. Rules prefer precision over recall: they match
+the forms that failures have in practice, and do not apply if the instruction asked for that form (a caption, a template,
+a translation).
 
 Source: meta phrases as users report them from LLaVA, LLaMA-Factory and LLaVA-CoT data.
 """
 
-# ruff: noqa: E501 - a pattern is read more easily in one piece
+# ruff: noqa: E501 - patterns are easier to read on one line
 from __future__ import annotations
 
 import re
@@ -25,7 +25,7 @@ from mminstruct.text.repetition import repetition as repeated
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an answer is judged by."""
+    """The context in which an answer is judged."""
 
     instruction: str = ""
     description: str = ""
@@ -33,7 +33,7 @@ class Context:
     min_words: int = 3
     max_words: int = 1000
     copied: float = 0.8
-    """Share of the answer's five-word sequences that may come from the description, 0 to 1."""
+    """Largest share of the answer's five-word sequences that may come from the description, 0 to 1."""
 
 
 Rule = Callable[[str, Context], str | None]
@@ -54,7 +54,7 @@ def _found(pattern: re.Pattern[str], text: str) -> str | None:
 
 
 def refusal(answer: str, context: Context) -> str | None:
-    """The answer declines, or says that there is no image."""
+    """The answer is a refusal, or says that there is no image."""
     return declined(answer)
 
 
@@ -83,9 +83,9 @@ _ASKS_TEXT = re.compile(
 
 
 def meta_talk(answer: str, context: Context) -> str | None:
-    """The answer speaks of the text that stood in for the image, of its prompt, or of itself as a model.
+    """The answer mentions the text that replaced the image, the prompt, or itself as a model.
 
-    Where the instruction asks for a caption, a description or something that has one, the bare noun is no sign.
+    If the instruction asks for a caption, a description or something that has one, the noun alone is allowed.
     """
     found = _found(_META, answer)
     if found is None and not _ASKS_TEXT.search(context.instruction):
@@ -106,7 +106,7 @@ _ASKS_SPEECH = re.compile(r"dialog|conversation|play|script|chat|interview|joke|
 
 
 def leak(answer: str, context: Context) -> str | None:
-    """What ``leaks.leak`` finds, turns of a chat template, the prompt's own headings, or the instruction said back."""
+    """Residue by ``leaks.leak``, turns of a chat template, headings of the prompt, or the repeated instruction."""
     if left := leaked(answer, context.instruction):
         return f"{left[0]}: {left[1]}"
     found = _found(_HEADINGS, answer) or _found(_ROLES, answer)
@@ -142,7 +142,7 @@ _PLACEHOLDER_CASED = re.compile(r"\bX{3,}\b(?! ?[A-Z]{2,})|(?<![\w\\$(\"'])\{[A-
 
 
 def placeholder(answer: str, context: Context) -> str | None:
-    """Blanks left for somebody else to fill; right where a template was asked for."""
+    """Placeholders to be filled in; allowed if a template was asked for."""
     if re.search(r"\btemplate|\bform\b|fill[- ]in|placeholder", context.instruction, re.IGNORECASE):
         return None
     prose = re.sub(r"```.*?```", " ", answer, flags=re.DOTALL)
@@ -150,7 +150,7 @@ def placeholder(answer: str, context: Context) -> str | None:
 
 
 def repetition(answer: str, context: Context) -> str | None:
-    """The answer got stuck; songs and poems may repeat."""
+    """The answer is a repetition loop; songs and poems may repeat."""
     return repeated(answer, verse=True)
 
 
@@ -162,18 +162,18 @@ _ASKS_LANGUAGE = re.compile(
 
 
 def language(answer: str, context: Context) -> str | None:
-    """Another language than those allowed, where none was asked for."""
+    """The answer is not in an allowed language, and no other was asked for."""
     return None if _ASKS_LANGUAGE.search(context.instruction) else foreign(answer, context.languages)
 
 
 def too_short(answer: str, context: Context) -> str | None:
-    """Fewer words than wanted; empty answers too."""
+    """The answer has fewer than ``min_words`` words."""
     count = len(words(answer))
     return f"{count} words" if count < context.min_words else None
 
 
 def too_long(answer: str, context: Context) -> str | None:
-    """More words than wanted."""
+    """The answer has more than ``max_words`` words."""
     count = len(words(answer))
     return f"{count} words" if count > context.max_words else None
 
@@ -186,10 +186,10 @@ _HANGING = {
 
 
 def cut(answer: str, context: Context) -> str | None:
-    """The answer stops where a sentence, a code block or a JSON object goes on.
+    """The answer ends within a sentence, a code block or a JSON object.
 
-    A last line without an end mark is a sign only where it is as long as prose or has finished sentences before:
-    titles, verses, list items, hashtags, table rows and signatures have none either.
+    A last line without final punctuation counts only if it is as long as prose or follows complete sentences on its
+    line: titles, verses, list items, hashtags, table rows and signatures have none either.
     """
     text = answer.rstrip()
     if text.count("```") % 2:
@@ -218,7 +218,7 @@ def cut(answer: str, context: Context) -> str | None:
 
 
 def _sentence_begun(tail: str) -> bool:
-    """Whether what follows a finished sentence on its line is prose: no label, no list, no title."""
+    """Whether the text after a complete sentence on the same line is prose, not a label, list or title."""
     said = tail.split()
     lower = sum(word[0].islower() for word in said)
     return len(said) >= 4 and lower >= 0.6 * len(said) and ":" not in tail and tail.count(",") * 3 < len(said)
@@ -231,7 +231,7 @@ _ASKS_DESCRIPTION = re.compile(
 
 
 def copy(answer: str, context: Context) -> str | None:
-    """The answer is the description again; right only where a description was asked for."""
+    """The answer copies the description, and no description was asked for."""
     if _ASKS_DESCRIPTION.search(context.instruction):
         return None
     said, known = words(answer), words(context.description)
@@ -250,7 +250,7 @@ _URL = _patterns(
 
 
 def url(answer: str, context: Context) -> str | None:
-    """An address that the image does not show: a model made it up."""
+    """A web address that is neither in the description nor in the instruction, so it is invented."""
     given = f"{context.description} {context.instruction}".casefold()
     for match in _URL.finditer(answer):
         bare = re.sub(r"^https?://(?:www\.)?|^www\.|[).,;:!?]+$", "", match.group().casefold())
@@ -268,7 +268,7 @@ _PII = _patterns(
 
 
 def pii(answer: str, context: Context) -> str | None:
-    """E-mail addresses, telephone and social security numbers; 555 numbers are fiction by convention."""
+    """E-mail addresses, telephone and social security numbers, except fictional 555 numbers."""
     return _found(_PII, answer)
 
 
@@ -278,4 +278,4 @@ RULES: dict[str, Rule] = {
         too_short, leak, refusal, meta_talk, placeholder, repetition, language, too_long, cut, copy, url, pii,
     )
 }  # fmt: skip
-"""Rules by name, in the order in which they are asked; the first that finds something is the reason."""
+"""Rules by name, in the order of evaluation; the first match is the reason."""

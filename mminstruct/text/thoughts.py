@@ -1,11 +1,11 @@
-"""A reasoning model's thoughts: removed where they end, named as a fault where they do not.
+"""Removes the thoughts of a reasoning model, or detects that some are left.
 
-Each family of models marks its thoughts in its own way: ``<think>``, ``[THINK]``, ``<seed:think>``, ``◁think▷``,
-``<|START_THINKING|>``, channels. So a mark is known by its shape, a bracket around a word of thinking, and not by its
-name. Thoughts that stand in front and end are taken off. Any mark that is left means that thoughts may be left, too.
+Each model family has its own markers: ``<think>``, ``[THINK]``, ``<seed:think>``, ``◁think▷``, ``<|START_THINKING|>``,
+channels. A marker is therefore recognised by its shape, a bracket around a word for thinking. Thoughts at the start that
+end are removed. A marker that remains means that thoughts may remain, too.
 """
 
-# ruff: noqa: E501 - a pattern is read more easily in one piece
+# ruff: noqa: E501 - patterns are easier to read on one line
 from __future__ import annotations
 
 import re
@@ -18,7 +18,7 @@ _MARK = re.compile(
 )
 _CLOSES = re.compile(r"/|end(?:_of)?_", re.IGNORECASE)
 _PAIRS = [
-    # gpt-oss: channels; the marks are gone where a server skips special tokens
+    # gpt-oss: channels; the markers are missing if a server skips special tokens
     (r"\A(?:<\|start\|>assistant)?<\|channel\|>", r"<\|channel\|>final[^<\n]{0,20}(?:<\|constrain\|>\w{1,20})?<\|message\|>"),
     (r"\A(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'“\n]|\Z)", r"assistantfinal"),
     (r"\A<\|channel>\w{0,20}", r"<channel\|>"),  # Gemma
@@ -40,9 +40,9 @@ _ASKS_THOUGHT = re.compile(r"\bth(?:ink|ought)|monologue|mind|dialog|comic|story
 
 
 def without_thoughts(text: str) -> str:
-    """*text* without the thoughts that stand in front of what is said.
+    """*text* without the thoughts before the answer.
 
-    Thoughts that do not end are cut, and the mark that opened them stays, so that they cannot pass as a reply.
+    Of thoughts without an end, only the opening marker is returned, so that they cannot pass as a reply.
     """
     for opening, closing in _CHANNELS:
         if opened := opening.match(text):
@@ -61,13 +61,13 @@ def without_thoughts(text: str) -> str:
         place = end
     rest = text[place:]
     marks = [found for found in _MARK.finditer(rest) if _marks(found)]
-    if marks and all(map(_closes, marks)):  # they were opened in the prompt
+    if marks and all(map(_closes, marks)):  # the prompt has opened them
         rest = rest[marks[-1].end() :]
     return rest.strip()
 
 
 def thoughts_left(text: str, asked: str = "") -> str | None:
-    """The sign that thoughts are left in *text*, the answer to the instruction *asked*; or None."""
+    """The evidence that thoughts remain in *text*, the answer to the instruction *asked*; or None."""
     for found in _MARK.finditer(text):
         if _marks(found):
             return found.group()
@@ -82,12 +82,12 @@ def _closes(mark: re.Match[str]) -> bool:
 
 
 def _marks(mark: re.Match[str]) -> bool:
-    """Whether *mark* is one: ``[thinking]`` is a stage direction, ``[THINK]`` and ``[/thinking]`` are marks."""
+    """Whether *mark* is a marker: ``[thinking]`` is a stage direction, ``[THINK]`` and ``[/thinking]`` are markers."""
     return mark["bracket"] != "[" or _closes(mark) or mark["name"].isupper()
 
 
 def _blank(text: str, place: int) -> int:
-    """How many characters of white space stand at *place*."""
+    """Number of white-space characters at *place*."""
     end = place
     while end < len(text) and text[end].isspace():
         end += 1

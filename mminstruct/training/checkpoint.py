@@ -1,14 +1,14 @@
-"""Checkpoints: written by all workers, complete when the receipt says so, checked before anything of them is loaded.
+"""Checkpoints: written by all workers, complete once their receipt exists, verified before they are loaded.
 
     OUT/train/checkpoints/step-00000500/     DeepSpeed's files of every worker
-                                        complete.json: bytes and SHA-256 of each of them, written last
+                                        complete.json: bytes and SHA-256 of each file, written last
 
-What has no ``complete.json`` does not count: a worker that dies and a disk that fills up while one is written leave the
-one before it as it was. One that has it, and a file that is not as it was written, is named and passed over.
+A checkpoint without ``complete.json`` is ignored: a worker died or a disk was full while it was written. One with a
+file that differs from ``complete.json`` is reported and skipped.
 
-DeepSpeed's files are pickles, and a pickle can run a command. So they are read by PyTorch's loader of tensors
-(``weights_only``), which builds tensors, plain values and the few classes of ``_CLASSES``, and nothing else.
-The digests find damage; they are no signature: everybody who can write to a run's folder can put other weights there.
+DeepSpeed's files are pickles, and a pickle can run a command. So PyTorch reads them with ``weights_only``, which allows
+tensors, plain values and the classes in ``_CLASSES``. The digests detect damage. They are not a signature: anyone who
+can write to a run's folder can replace the weights.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 
 from mminstruct.stage import Halt
 from mminstruct.store import Store
+from mminstruct.training.rank import Rank
 
 FOLDER = "checkpoints"
 COMPLETE = "complete.json"
@@ -38,12 +39,12 @@ _CLASSES = (
     "deepspeed.runtime.zero.config.ZeroStageEnum",
     "deepspeed.utils.tensor_fragment.fragment_address",
 )
-"""What DeepSpeed's files hold besides tensors and plain values: data without code of its own."""
+"""What DeepSpeed's files contain besides tensors and plain values; none of these runs code when it is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a checkpoint, as it was written."""
+    """Size and digest of one file of a checkpoint when it was written."""
 
     bytes: int
     sha256: str
@@ -56,94 +57,94 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One that is complete."""
+    """The receipt of a complete checkpoint."""
 
     name: str
     step: int
-    """Steps done."""
+    """Number of completed steps."""
     world: int
-    """Workers that wrote it."""
+    """Number of workers that wrote it."""
     files: dict[str, File]
-    """By path within it."""
+    """By path within the checkpoint."""
 
     def as_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Checkpoint:
-        """The checkpoint of a receipt.
+        """Parse a receipt.
 
         Raises:
-            ValueError: the receipt is torn, or of a version without digests.
+            ValueError: the receipt is truncated, or of a version without digests.
         """
         try:
             facts = json.loads(data)
             files = {str(path): File(int(file["bytes"]), str(file["sha256"])) for path, file in facts["files"].items()}
             return cls(str(facts["name"]), int(facts["step"]), int(facts["world"]), files)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{COMPLETE} is torn, or has no digests") from error
+            raise ValueError(f"{COMPLETE} is truncated, or has no digests") from error
 
 
-def found(store: Store) -> tuple[list[Checkpoint], dict[str, str]]:
-    """Complete checkpoints, the newest first; and those whose receipts cannot be read, with the reason."""
-    whole: list[Checkpoint] = []
-    torn: dict[str, str] = {}
+def completed(store: Store) -> tuple[list[Checkpoint], dict[str, str]]:
+    """Complete checkpoints, newest first; and the reason for each whose receipt cannot be read."""
+    complete: list[Checkpoint] = []
+    unreadable: dict[str, str] = {}
     for name in reversed([name for name in store.names(FOLDER) if name.startswith("step-")]):
         data = store.read(FOLDER, name, COMPLETE)
         if data is None:
-            continue  # its writer died
+            continue  # its workers died
         try:
-            whole.append(Checkpoint.from_json(data))
+            complete.append(Checkpoint.from_json(data))
         except ValueError as error:
-            torn[name] = str(error)
-    return whole, torn
+            unreadable[name] = str(error)
+    return complete, unreadable
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A checkpoint each byte of which is as it was written, on this node's disk."""
+    """A verified checkpoint on this node's disk."""
 
     checkpoint: Checkpoint
     folder: Path
-    """The folder that holds the checkpoint's own folder."""
+    """Parent of the checkpoint's own folder."""
     lost: dict[str, str]
-    """Newer ones that are damaged, and how."""
+    """Why each newer checkpoint is damaged, by name."""
     fetched: bool
-    """Whether *folder* is a copy that is removed once it is loaded."""
+    """Whether *folder* is a copy that must be removed after loading."""
 
     def needs_conversion(self, world: int) -> bool:
-        """Whether it holds states that are split over another number of workers than *world*."""
+        """Whether its states are partitioned over a number of workers other than *world*."""
         split = any(file.endswith("optim_states.pt") for file in self.checkpoint.files)
         return self.checkpoint.world != world and split
 
 
-def newest(store: Store, place: Place) -> Resumed | None:
-    """The newest checkpoint that is whole; None where none was completed yet. Every worker calls it.
+def newest(store: Store, rank: Rank) -> Resumed | None:
+    """The newest intact checkpoint; None if none was completed yet. Every worker calls it.
 
     Raises:
-        Halt: there are checkpoints, and none is whole.
+        Halt: there are checkpoints, and all are damaged.
     """
-    whole, lost = found(store)
-    for one in whole:
-        folder = Path(store.path(FOLDER)) if store.local else _fetch(store, one, place)
-        faults = _faults(one, folder / one.name, place, everyone=store.local)
+    complete, lost = completed(store)
+    for one in complete:
+        folder = Path(store.path(FOLDER)) if store.local else _fetch(store, one, rank)
+        faults = _faults(one, folder / one.name, rank, everyone=store.local)
         if not faults:
             return Resumed(one, folder, lost, fetched=not store.local)
         lost[one.name] = "; ".join(faults)
-        _drop(folder, place, fetched=not store.local)
+        _drop(folder, rank, fetched=not store.local)
     if lost:
         said = "\n".join(f"{name}: {why}" for name, why in sorted(lost.items(), reverse=True))
         raise Halt(
-            f"no checkpoint in {store.path(FOLDER)} is whole, so nothing of them is loaded:\n{said}\nBring back the"
-            f" files named, or begin again without them: rm -r {shlex.quote(store.path(FOLDER))}"
+            f"no checkpoint in {store.path(FOLDER)} is intact, so none is loaded:\n{said}\nRestore the files named, or"
+            f" start again without them: rm -r {shlex.quote(store.path(FOLDER))}"
         )
     return None
 
 
-def _fetch(store: Store, one: Checkpoint, place: Place) -> Path:
-    """Copy a checkpoint from an object store to each node's disk; the folder that it is in."""
-    folder = Path(place.agree(tempfile.mkdtemp(prefix="mminstruct-") if place.local == 0 else "", on_node=True))
-    if place.local == 0:
+def _fetch(store: Store, one: Checkpoint, rank: Rank) -> Path:
+    """Copy a checkpoint from an object store to each node's disk; its parent folder there."""
+    folder = Path(rank.agree(tempfile.mkdtemp(prefix="mminstruct-") if rank.local == 0 else ""))
+    if rank.local == 0:
 
         def get(file: str) -> None:
             to = folder / one.name / file
@@ -153,22 +154,22 @@ def _fetch(store: Store, one: Checkpoint, place: Place) -> Path:
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(get, one.files))
-    place.barrier()
+    rank.barrier()
     return folder
 
 
-def _drop(folder: Path, place: Place, *, fetched: bool) -> None:
+def _drop(folder: Path, rank: Rank, *, fetched: bool) -> None:
     if fetched:
-        place.barrier()
-        if place.local == 0:
+        rank.barrier()
+        if rank.local == 0:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _faults(one: Checkpoint, folder: Path, place: Place, *, everyone: bool) -> list[str]:
-    """What of a checkpoint is not as it was written; workers share the files (*everyone*), or each node looks."""
-    mine = list(one.files)[place.rank :: place.world] if everyone else list(one.files) if place.local == 0 else []
+def _faults(one: Checkpoint, folder: Path, rank: Rank, *, everyone: bool) -> list[str]:
+    """How the files differ from the receipt. Workers divide them (*everyone*), or the first of each node checks all."""
+    mine = list(one.files)[rank.index :: rank.world] if everyone else list(one.files) if rank.local == 0 else []
     said = [fault for file in mine if (fault := _fault(folder / file, file, one.files[file]))]
-    return sorted({fault for some in place.gather(said) for fault in some})
+    return sorted({fault for some in rank.gather(said) for fault in some})
 
 
 def _fault(path: Path, name: str, written: File) -> str | None:
@@ -177,87 +178,87 @@ def _fault(path: Path, name: str, written: File) -> str | None:
     if not path.is_file():
         return f"{name} is missing"
     if path.stat().st_size != written.bytes:
-        return f"{name} has {path.stat().st_size} bytes, {written.bytes} were written"
+        return f"{name} has {path.stat().st_size} bytes instead of {written.bytes}"
     if File.of(path) != written:
-        return f"{name} is not what was written: its SHA-256 is another"
+        return f"{name} has changed: its SHA-256 differs"
     if path.suffix == ".pt":
         with _tensors_only():
             try:
                 strange = torch.serialization.get_unsafe_globals_in_checkpoint(path)
             except ValueError as error:
-                return f"{name} is no file of PyTorch's: {error}"
+                return f"{name} is not a PyTorch file: {error}"
         if strange:
-            return f"{name} holds more than tensors and is not loaded: {', '.join(sorted(strange))}"
+            return f"{name} contains more than tensors and is not loaded: {', '.join(sorted(strange))}"
     return None
 
 
-def save(engine: Any, store: Store, step: int, *, keep: int, place: Place) -> None:
-    """Write a checkpoint after *step* steps; every worker calls it. Older ones than *keep* go once it is complete.
+def save(engine: Any, store: Store, step: int, *, keep: int, rank: Rank) -> None:
+    """Write a checkpoint after *step* steps, then remove all but the newest *keep*. Every worker calls it.
 
     Raises:
-        OSError: a file could not be written; the checkpoint does not count then.
+        OSError: a file could not be written; the checkpoint stays incomplete.
     """
     name = f"step-{step:08d}"
-    place.barrier()
-    if place.rank == 0:
-        _remove(store, name)  # of a run that died while writing it
-    place.barrier()
+    rank.barrier()
+    if rank.index == 0:
+        _remove(store, name)  # left by a run that died while writing it
+    rank.barrier()
     target = Path(store.path(FOLDER)) if store.local else Path(tempfile.gettempdir()) / f"mminstruct-{os.getpid()}"
     if not store.local:
-        target = Path(place.agree(str(target), on_node=True))
+        target = Path(rank.agree(str(target)))
     target.mkdir(parents=True, exist_ok=True)
     try:
         engine.save_checkpoint(str(target), tag=name, client_state={"step": step}, save_latest=False)
-    except (OSError, RuntimeError) as error:  # PyTorch's writer says RuntimeError of a disk that is full
-        raise OSError(f"checkpoint {name} could not be written, the one before it is kept: {error}") from error
-    place.barrier()
+    except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError when a disk is full
+        raise OSError(f"checkpoint {name} could not be written, the previous one is kept: {error}") from error
+    rank.barrier()
     here = sorted(str(path.relative_to(target / name)) for path in (target / name).rglob("*") if path.is_file())
-    mine = here[place.rank :: place.world] if store.local else here if place.local == 0 else []
+    mine = here[rank.index :: rank.world] if store.local else here if rank.local == 0 else []
     digests = {file: File.of(target / name / file) for file in mine}
-    files = {file: one for some in place.gather(digests) for file, one in some.items()}
+    files = {file: one for some in rank.gather(digests) for file, one in some.items()}
     if not store.local:
-        if place.local == 0:
+        if rank.local == 0:
             store.fs.put(f"{target / name}/", store.path(FOLDER, name) + "/", recursive=True)
             shutil.rmtree(target, ignore_errors=True)
-        place.barrier()
-    if place.rank == 0:
-        store.write(Checkpoint(name, step, place.world, files).as_json(), FOLDER, name, COMPLETE)
-        for old in [one.name for one in found(store)[0]][keep:]:
+        rank.barrier()
+    if rank.index == 0:
+        store.write(Checkpoint(name, step, rank.world, files).as_json(), FOLDER, name, COMPLETE)
+        for old in [one.name for one in completed(store)[0]][keep:]:
             _remove(store, old)
-    place.barrier()
+    rank.barrier()
 
 
 def _remove(store: Store, name: str) -> None:
-    """Remove a checkpoint, its completeness first."""
+    """Remove a checkpoint, its receipt first."""
     store.remove(FOLDER, name, COMPLETE)
     if store.exists(FOLDER, name):
         store.fs.rm(store.path(FOLDER, name), recursive=True)
 
 
-def load(engine: Any, resumed: Resumed, place: Place) -> int:
-    """Bring *engine* to where a checkpoint was; the number of steps done. Every worker calls it.
+def load(engine: Any, resumed: Resumed, rank: Rank) -> int:
+    """Load a checkpoint into *engine*; the number of completed steps. Every worker calls it.
 
-    Where it was written by another number of workers, the first worker of each node makes DeepSpeed's universal
-    checkpoint of it, in the node's own temporary folder.
+    If the number of workers has changed, the first worker of each node converts it to DeepSpeed's universal checkpoint,
+    in a temporary folder.
 
     Raises:
-        Halt: it is whole, and DeepSpeed does not load it all the same.
+        Halt: the checkpoint is intact, but DeepSpeed cannot load it.
     """
     name, folder = resumed.checkpoint.name, resumed.folder
     scratch = None
     try:
         with _tensors_only():
-            if resumed.needs_conversion(place.world):
-                scratch = place.agree(tempfile.mkdtemp(prefix="mminstruct-") if place.local == 0 else "", on_node=True)
-                if place.local == 0:
+            if resumed.needs_conversion(rank.world):
+                scratch = rank.agree(tempfile.mkdtemp(prefix="mminstruct-") if rank.local == 0 else "")
+                if rank.local == 0:
                     _universal(folder / name, Path(scratch) / f"{name}_universal")
-                place.barrier()
+                rank.barrier()
                 name, folder = f"{name}_universal", Path(scratch)
             return _load(engine, folder, name)
     finally:
-        _drop(resumed.folder, place, fetched=resumed.fetched)
+        _drop(resumed.folder, rank, fetched=resumed.fetched)
         if scratch:
-            _drop(Path(scratch), place, fetched=True)
+            _drop(Path(scratch), rank, fetched=True)
 
 
 def _load(engine: Any, folder: Path, tag: str) -> int:
@@ -266,19 +267,19 @@ def _load(engine: Any, folder: Path, tag: str) -> int:
     try:
         path, client = engine.load_checkpoint(str(folder), tag=tag)
     except (pickle.UnpicklingError, KeyError, EOFError) as error:
-        versions = "load it with the versions that wrote it, which train/manifest.json names"
-        raise Halt(f"{folder / tag} is not loaded: {error}; {versions}") from error
+        versions = "load it with the package versions that wrote it; see train/manifest.json"
+        raise Halt(f"{folder / tag} cannot be loaded: {error}; {versions}") from error
     if path is None:
-        raise Halt(f"{folder / tag} is not loaded: DeepSpeed found no checkpoint in it")
+        raise Halt(f"{folder / tag} cannot be loaded: DeepSpeed found no checkpoint in it")
     return int(client["step"])
 
 
 @contextlib.contextmanager
 def _tensors_only() -> Iterator[None]:
-    """Every call of ``torch.load`` gives tensors, plain values and ``_CLASSES``, or an error."""
+    """Within it, ``torch.load`` returns only tensors, plain values and ``_CLASSES``, else raises."""
     import torch
 
-    switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # wins over weights_only=False, with which DeepSpeed calls it
+    switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # overrides weights_only=False, which DeepSpeed passes
     before = os.environ.get(switch)
     os.environ[switch] = "1"
     try:
@@ -307,40 +308,3 @@ def _universal(source: Path, target: Path) -> None:
     )  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(settings)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which worker of how many this is."""
-
-    rank: int
-    world: int
-    local: int
-    """Rank among the workers of its node."""
-
-    @classmethod
-    def here(cls) -> Place:
-        import torch.distributed as dist
-
-        return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
-
-    def barrier(self) -> None:
-        import torch.distributed as dist
-
-        dist.barrier()
-
-    def gather(self, thing: Any) -> list[Any]:
-        """Everyone's *thing*, by rank, on everyone."""
-        import torch.distributed as dist
-
-        things: list[Any] = [None] * self.world
-        dist.all_gather_object(things, thing)
-        return things
-
-    def agree(self, text: str, *, on_node: bool) -> str:
-        """What worker 0 (*on_node*: of this node) says."""
-        import socket
-
-        said = self.gather((socket.gethostname(), self.local, text))
-        host = socket.gethostname() if on_node else said[0][0]
-        return next(str(words) for where, local, words in said if where == host and (local == 0 or not on_node))

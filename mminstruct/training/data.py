@@ -1,7 +1,7 @@
-"""From LLaVA's JSON to batches: read once and checked.
+"""Reads LLaVA's JSON, checks it, and makes batches.
 
-The driver reads the JSON into one Arrow file that every worker maps into memory (a million conversations as Python
-objects would be gigabytes in each).
+The driver writes the rows to one Arrow file that every worker maps into memory: a million conversations as Python
+objects would take gigabytes in each.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ SCHEMA = pa.schema(
         ("words", pa.int32()),
     ]
 )
-"""``words`` of all turns: what lengths are compared by, as upstream does."""
+"""``words`` is the number of words in all turns, by which lengths are compared, as upstream does."""
 _EXAMPLES, _EXAMPLE = 20, 200
-"""Dropped rows that are named for each reason, and the characters of one."""
+"""Dropped rows that are listed per reason, and maximum characters of each entry."""
 _BATCH = 8192
-"""Rows that are Python objects at once."""
+"""Rows that are held as Python objects at once."""
 _BESIDE = ("export.json", "mix.json")
-"""Files beside the JSON that tell what it was made from: the run's fingerprints, the parts of a mix."""
+"""Files beside the JSON that describe its origin: the run's fingerprints, the parts of a mix."""
 
 
 def read(path: str, images: str | None) -> tuple[pa.Table, dict[str, Any]]:
-    """Rows of ``SCHEMA`` of the JSON or JSONL at *path*, and what is known about them.
+    """Read the JSON or JSONL at *path* as rows of ``SCHEMA``.
 
-    A row that cannot be trained on is dropped with its reason: those of ``readers.conversation``, ``not_json``,
+    A row that cannot be used is dropped with a reason: those of ``readers.conversation``, ``not_json``,
     ``several_images``, ``image_missing``.
 
     Returns:
-        the rows, and ``path``, ``sha256`` of the file, ``taken``, ``kept``, ``dropped`` by reason with the first
-        ``examples`` of each, ``mended``: what was done to rows and text, ``beside``: what the export or the mix left
-        beside it.
+        the rows, and facts: ``path``, ``sha256`` of the file, the counts ``taken``, ``kept`` and ``dropped`` by reason,
+        the first ``examples`` of each reason, ``mended`` (counts of repairs), and ``beside`` (the files of the export
+        or the mix).
 
     Raises:
-        ValueError: the file is no list of conversations, or no row is left.
+        ValueError: the file is not a list of conversations, or no row is left.
     """
     fs, place = fsspec.core.url_to_fs(path)
     folder = images or os.path.dirname(path)
@@ -103,12 +103,12 @@ def read(path: str, images: str | None) -> tuple[pa.Table, dict[str, Any]]:
         "beside": {name: found for name in _BESIDE if (found := _beside(fs, f"{os.path.dirname(place)}/{name}"))},
     }
     if not table.num_rows:
-        raise ValueError(f"data {path}: no row to train on; {counted(facts) if dropped else 'the file is empty'}")
+        raise ValueError(f"data {path}: no row to train on; {summary(facts) if dropped else 'the file is empty'}")
     return table, facts
 
 
-def counted(facts: Mapping[str, Any]) -> str:
-    """What became of the rows that were read, with an example of each reason."""
+def summary(facts: Mapping[str, Any]) -> str:
+    """A line with the counts of kept and dropped rows, and an example of each reason."""
     said = [f"{facts['kept']} of {facts['taken']} conversations"]
     for reason, count in sorted(facts["dropped"].items()):
         first = next(iter(facts["examples"].get(reason, ())), "")
@@ -118,7 +118,7 @@ def counted(facts: Mapping[str, Any]) -> str:
 
 
 def _beside(fs: Any, near: str) -> Any:
-    """The content of a JSON file beside the data; None where there is none, or it is larger than 1 MiB."""
+    """The content of a JSON file beside the data; None if it is missing or larger than 1 MiB."""
     there = info(fs, near)
     if there is None or there["size"] >= 2**20:
         return None
@@ -129,14 +129,14 @@ def _beside(fs: Any, near: str) -> Any:
 
 
 def _row(record: dict[str, Any], number: int, folder: str, mended: Counter[str]) -> dict[str, Any]:
-    """A row of ``SCHEMA``.
+    """*record* as a row of ``SCHEMA``.
 
     Raises:
-        InvalidRow: why there is none.
+        InvalidRow: it cannot be used.
     """
     found = conversation.read(record)
     if len(found.images) > 1:
-        raise conversation.InvalidRow("several_images", f"{len(found.images)} images: LLaVA-1.5 takes one")
+        raise conversation.InvalidRow("several_images", f"{len(found.images)} images: LLaVA-1.5 supports one")
     for name in found.images:
         conversation.located(name, folder)
     mended.update(found.repairs)
@@ -149,7 +149,7 @@ def _row(record: dict[str, Any], number: int, folder: str, mended: Counter[str])
 
 
 class Records:
-    """Rows that ``read`` made, from an Arrow file that is mapped into memory."""
+    """The rows of ``read``, in an Arrow file that is mapped into memory."""
 
     def __init__(self, file: str | Path) -> None:
         with pa.memory_map(str(file)) as source:
@@ -175,26 +175,26 @@ def save(table: pa.Table) -> bytes:
 
 @dataclass(slots=True)
 class Batch:
-    """A micro-batch: shapes (B, T), or (1, sum of T) where it is packed."""
+    """A micro-batch: shapes (B, T), or (1, sum of T) if it is packed."""
 
     ids: Any
     labels: Any
     positions: Any
-    """Of packed rows, from 0 in each; None where rows stand apart."""
+    """Position ids of packed rows, from 0 in each; None without packing."""
     pixels: Any
-    """(images, 3, H, W); at least one, blank where no row has one."""
+    """(images, 3, H, W); a blank image if no row has one."""
     names: list[str]
     broken: list[str]
-    """Ids of rows whose image would not open, or that the template refuses: they are not learned from."""
+    """Ids of skipped rows: the image cannot be opened, or the template refuses the turns."""
     learned: int
     tokens: int
-    """Without padding and stand-ins."""
+    """Without padding and the tokens of a blank image."""
     images: int
     cut: int
 
 
 class Collator:
-    """Makes micro-batches; its calls may come from several threads."""
+    """Makes micro-batches; thread-safe."""
 
     def __init__(self, processor: Any, config: Training, images: str, image_tokens: int) -> None:
         self.processor, self.tokenizer, self.images = processor, processor.tokenizer, images
@@ -235,8 +235,8 @@ class Collator:
         tokens = sum(len(ids) for ids, _ in rows)
         if pictures:
             pixels = self.processor.image_processor(images=pictures, return_tensors="pt")["pixel_values"]
-        else:  # a worker that sees no image must compute one all the same, or the others wait for its gradients (and,
-            # in ZeRO-3, its weights) for ever. Behind everything, it is in no row's sight and learns nothing.
+        else:  # without an image the worker would skip the vision tower, and the others would wait forever for its
+            # gradients (and, in ZeRO-3, its weights). Placed last, the blank image affects no token and has no label.
             pixels = self.blank
             ids, labels = rows[0] if rows else ([self.tokenizer.pad_token_id], [IGNORED])
             stand_in = (ids + [self.image_id] * self.image_tokens, labels + [IGNORED] * self.image_tokens)
@@ -244,7 +244,7 @@ class Collator:
         positions = None
         if self.packing:
             positions = torch.cat([torch.arange(len(ids)) for ids, _ in rows])[None]
-            # the first token of a row is never foretold, least of all from the row before it
+            # the first token of a row is never predicted, so not from the row before it
             flat = [label for _, labels in rows for label in (IGNORED, *labels[1:])]
             rows = [([token for ids, _ in rows for token in ids], flat)]
         longest = max(len(ids) for ids, _ in rows)
@@ -255,7 +255,7 @@ class Collator:
         return Batch(ids_BT, labels_BT, positions, pixels, names, broken, learned, tokens, len(pictures), cut)
 
     def question(self, record: Mapping[str, Any]) -> Batch:
-        """The prompt that asks a record's first question."""
+        """The prompt with a record's first question."""
         import torch
 
         image = picture(self._open(record["image"])) if record["image"] else None
@@ -277,8 +277,8 @@ class Collator:
 
 
 def template_of(name: str, processor: Any) -> str:
-    """The Jinja text or name that ``encode`` takes."""
+    """The Jinja text or name for ``encode``."""
     own = processor.chat_template or processor.tokenizer.chat_template
     if name == "own" and not own:
-        raise ValueError("train.template=own: the base has no chat template; take v1, or give Jinja text")
+        raise ValueError("train.template=own: the base model has no chat template; use v1 or Jinja text")
     return str(own) if name == "own" else name

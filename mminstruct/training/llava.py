@@ -1,4 +1,4 @@
-"""The model that learns: a LLaVA from its checkpoint or built of its parts, what of it learns, and its way to disk."""
+"""The model to train: loading a LLaVA or building one from parts, its trainable parameters, and saving it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from mminstruct.training.config import Base, Lora, Train
 from mminstruct.training.template import IMAGE, TEMPLATES, V1
 
 _LLAVA_HF = ("vision_tower.", "vision_tower.vision_model.")
-"""Names of a tower's weights as transformers 5 writes them for a model built from its configuration, and as llava-hf's
-checkpoints and vLLM have them."""
+"""Prefixes of the tower's weights: as transformers 5 writes them for a model built from its configuration, and as in
+llava-hf's checkpoints and vLLM."""
 
 
 def assemble(llm: str, vision: str, to: str | Path, *, seed: int = 0, dtype: str = "bfloat16") -> Path:
-    """Build a LLaVA-1.5 of a language model and a CLIP tower, with a fresh projector, and save it to the folder *to*.
+    """Build a LLaVA-1.5 from a language model and a CLIP tower, with a new projector, and save it to the folder *to*.
 
-    As published (2310.03744): a two-layer GELU projector on the patches of the tower's last layer but one, images
-    padded to squares. The vocabulary gets ``<image>`` (and ``<pad>`` where there is none), in a multiple of 64.
+    As published (2310.03744): a two-layer GELU projector on the patches of the tower's second-to-last layer, images
+    padded to squares. ``<image>`` (and ``<pad>`` if missing) is added to the vocabulary, whose size is padded to a
+    multiple of 64.
     """
     import torch
     from transformers import (
@@ -44,7 +45,7 @@ def assemble(llm: str, vision: str, to: str | Path, *, seed: int = 0, dtype: str
     with _quiet():
         text = AutoModelForCausalLM.from_pretrained(llm, dtype=kind)
         tower = CLIPVisionModel.from_pretrained(vision, dtype=kind)
-        torch.manual_seed(seed)  # new rows of the vocabulary are drawn around the old ones' mean
+        torch.manual_seed(seed)  # new embeddings are drawn around the mean of the old ones
         text.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
     seen = AutoConfig.from_pretrained(vision)
     seen = getattr(seen, "vision_config", seen)
@@ -86,7 +87,7 @@ def assemble(llm: str, vision: str, to: str | Path, *, seed: int = 0, dtype: str
 
 
 def as_llava_hf(folder: Path) -> None:
-    """Give a tower's weights the names of llava-hf's checkpoints; loaded from those, transformers keeps to them."""
+    """Rename a tower's weights as in llava-hf's checkpoints; transformers then keeps these names."""
     from safetensors.torch import load_file, save_file
 
     bare, whole = _LLAVA_HF
@@ -105,12 +106,12 @@ def as_llava_hf(folder: Path) -> None:
 
 
 def load(base: Base, config: Train, dtype: Any) -> tuple[Any, Any]:
-    """Model and processor; what learns requires gradients, the rest does not.
+    """Model and processor; only parameters that are trained require gradients.
 
-    In ZeRO-3 the caller has announced DeepSpeed's configuration to transformers, and every worker holds a part.
+    For ZeRO-3 the caller must hold an ``HfDeepSpeedConfig``; every worker then holds a part of the weights.
 
     Raises:
-        ValueError: the files are of no LLaVA, or lack weights.
+        ValueError: the files are not a LLaVA, or lack weights.
     """
     import transformers
 
@@ -118,18 +119,18 @@ def load(base: Base, config: Train, dtype: Any) -> tuple[Any, Any]:
     where = source(Model(name=str(base.model), revision=base.revision))
     known = transformers.AutoConfig.from_pretrained(**where)
     if known.model_type != "llava":
-        raise ValueError(f"base.model={base.model} is a {known.model_type}, not a llava: take one of llava-hf's layout")
+        raise ValueError(f"base.model={base.model} is a {known.model_type}, not a llava: use one in llava-hf's layout")
     extra = {"attn_implementation": t.attention} if t.attention else {}
     with _quiet():
         model, facts = transformers.LlavaForConditionalGeneration.from_pretrained(
             **where, dtype=dtype, use_safetensors=True, output_loading_info=True, **extra
         )
     if facts["missing_keys"]:
-        raise ValueError(f"base.model={base.model} lacks weights, the first: {sorted(facts['missing_keys'])[0]}")
+        raise ValueError(f"base.model={base.model} lacks weights, such as {sorted(facts['missing_keys'])[0]}")
     if t.liger:
         with_liger(model)
     processor = transformers.AutoProcessor.from_pretrained(**where)
-    processor.image_processor.do_pad = True  # LLaVA-1.5 pads to a square; transformers' default would cut the sides off
+    processor.image_processor.do_pad = True  # LLaVA-1.5 pads to a square; transformers crops by default
     processor.tokenizer.padding_side = "right"
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -145,29 +146,29 @@ def load(base: Base, config: Train, dtype: Any) -> tuple[Any, Any]:
 
 
 def with_liger(model: Any) -> None:
-    """Put Liger's kernels into *model*, before adapters wrap its modules.
+    """Patch *model* with Liger's kernels; call it before adapters wrap its modules.
 
     Raises:
-        ValueError: Liger has none for this language model.
+        ValueError: Liger does not support this language model.
     """
     from liger_kernel.transformers import apply_liger_kernel_to_llava
 
     before = _own_methods(model)
-    # without model= it patches nothing but the loss (liger-kernel 0.8.5, monkey_patch.py); and the loss is ours: it
-    # looks only at what is learned, which saves more than the fused one
+    # without model= it patches only the loss (liger-kernel 0.8.5, monkey_patch.py). The loss is our own: it computes
+    # logits only where there are labels, which saves more memory than the fused one
     apply_liger_kernel_to_llava(fused_linear_cross_entropy=False, model=model)
     if _own_methods(model) == before:
         kind = model.config.text_config.model_type
-        raise ValueError(f"train.liger=true: Liger has no kernels for a {kind}; take train.liger=false")
+        raise ValueError(f"train.liger=true: Liger does not support {kind}; set train.liger=false")
 
 
 def _own_methods(model: Any) -> dict[str, int]:
-    """Modules whose ``forward`` is not their class's, but bound to them: so Liger patches a model that is loaded."""
+    """Modules whose ``forward`` is an instance attribute, by name: Liger patches a loaded model in this way."""
     return {name: id(vars(module)["forward"]) for name, module in model.named_modules() if "forward" in vars(module)}
 
 
 def with_lora(model: Any, lora: Lora, *, projector: bool) -> Any:
-    """*model* with adapters on every linear map of its language model, the output aside; as LLaVA's own script."""
+    """*model* with adapters on all linear layers of its language model except the output, as in LLaVA's script."""
     import peft
 
     settings = peft.LoraConfig(
@@ -178,19 +179,19 @@ def with_lora(model: Any, lora: Lora, *, projector: bool) -> Any:
         modules_to_save=["multi_modal_projector"] if projector else None,
         task_type="CAUSAL_LM",
     )
-    # in the model's own precision: ZeRO-3 refuses mixed ones
+    # adapters in the model's precision: ZeRO-3 refuses mixed precisions
     return peft.get_peft_model(model, settings, autocast_adapter_dtype=False)
 
 
 def image_tokens(model: Any) -> int:
-    """How many tokens an image is read as by a model, or by one of this configuration."""
+    """Number of tokens per image, of a model or of a configuration."""
     config = getattr(model, "config", model)
     count = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
     return int(count) + int(config.vision_feature_select_strategy == "full")
 
 
 def groups(model: Any, config: Train) -> list[dict[str, Any]]:
-    """What learns, as an optimizer takes it: the projector apart where it has a rate of its own."""
+    """Trainable parameters as optimizer groups; the projector has its own group if it has its own learning rate."""
     optim = config.train.optim
     own = optim.projector_lr if optim.projector_lr is not None else optim.lr
     rates: dict[float, list[Any]] = {}
@@ -201,10 +202,10 @@ def groups(model: Any, config: Train) -> list[dict[str, Any]]:
 
 
 def save(model: Any, processor: Any, weights: dict[str, Any] | None, config: Train, to: Path) -> None:
-    """Write the whole model to *to*, in llava-hf's layout, adapters merged in; it loads in transformers and vLLM.
+    """Save the whole model, with adapters merged, to *to* in llava-hf's layout, for transformers and vLLM.
 
     Args:
-        weights: all of the model's, gathered; None where *model* holds them itself.
+        weights: all weights, gathered; None if *model* holds them itself.
     """
     template = config.train.template
     if template != "plain" and template != "own":
@@ -220,7 +221,7 @@ def save(model: Any, processor: Any, weights: dict[str, Any] | None, config: Tra
 
 
 def _merged(model: Any, weights: dict[str, Any] | None, config: Train) -> Any:
-    """A copy of the base with *model*'s adapters merged in, whole, in this process's memory."""
+    """A copy of the base model with *model*'s adapters merged, in this process's memory."""
     import peft
     import torch
     import transformers
@@ -230,7 +231,7 @@ def _merged(model: Any, weights: dict[str, Any] | None, config: Train) -> Any:
         for name, p in (weights or dict(model.named_parameters())).items()
         if "lora_" in name or "modules_to_save" in name
     }
-    with _quiet(), _plainly():
+    with _quiet(), _without_zero3():
         base = transformers.LlavaForConditionalGeneration.from_pretrained(
             **source(Model(name=str(config.base.model), revision=config.base.revision)),
             dtype=next(iter(learned.values())).dtype,
@@ -239,7 +240,7 @@ def _merged(model: Any, weights: dict[str, Any] | None, config: Train) -> Any:
         whole = with_lora(base, config.train.lora, projector=config.train.tune_projector)
         _, strange = whole.load_state_dict(learned, strict=False)
         if strange:
-            raise ValueError(f"adapters do not fit their base: {strange[0]}")
+            raise ValueError(f"adapters do not fit their base model: unexpected weight {strange[0]}")
         with torch.no_grad():
             merged: Any = whole.merge_and_unload()
     assert isinstance(whole, peft.PeftModel)
@@ -247,8 +248,8 @@ def _merged(model: Any, weights: dict[str, Any] | None, config: Train) -> Any:
 
 
 @contextlib.contextmanager
-def _plainly() -> Iterator[None]:
-    """Load whole weights, though ZeRO-3 is on."""
+def _without_zero3() -> Iterator[None]:
+    """Load unpartitioned weights during a ZeRO-3 run."""
     from transformers.integrations import deepspeed
 
     before = deepspeed._hf_deepspeed_config_weak_ref
@@ -261,7 +262,7 @@ def _plainly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' bars and advice."""
+    """Without transformers' progress bars and warnings."""
     from transformers.utils import logging
 
     loud = logging.get_verbosity()

@@ -1,7 +1,7 @@
-"""One worker's part of a training run. Whoever calls has started ``torch.distributed``; nothing here knows Ray.
+"""One worker's part of a training run. The caller has initialized ``torch.distributed``.
 
-A step's loss is the mean over all tokens that are learned in it, over all workers and micro-batches: so it does not
-depend on how many of either there are (upstream's mean of each micro-batch's mean does, and weighs short answers more).
+A step's loss is the mean over all learned tokens of its batch, over all workers and micro-batches, so it does not
+depend on how many of either there are. (Upstream averages the means of micro-batches, which weighs short answers more.)
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from typing import Any
 
 from mminstruct.stage import Halt
 from mminstruct.store import Store
-from mminstruct.training import checkpoint, llava, watch, zero
-from mminstruct.training.checkpoint import Place
+from mminstruct.training import checkpoint, deepspeed, llava, tracking
 from mminstruct.training.config import Base, Train
 from mminstruct.training.data import Batch, Collator, Records
 from mminstruct.training.objective import rate, summed_loss
 from mminstruct.training.plan import Plan, shares
+from mminstruct.training.rank import Rank
 
 HALT, DONE, MODEL, MANIFEST = "halt.json", "done.json", "model", "manifest.json"
 RECORDS, HELD_OUT = "records.arrow", "held_out.arrow"
-_BROKEN = 100
-"""Images that do not open in a run, before it stops: one in a hundred thousand is life, more is a wrong folder."""
-_ANSWER = 64
-"""Tokens of an answer to the probe, at most."""
+_MAX_BROKEN = 100
+"""Rows that may be broken before the run stops. A few are normal; more means a wrong folder."""
+_MAX_ANSWER = 64
+"""Tokens of an answer to a probe question."""
 
 Hook = Callable[[int], None]
 _LOG = logging.getLogger(__name__)
 
 
 def fit(config: Train, after_step: Hook | None = None) -> None:
-    """Train from the newest complete checkpoint to the end, and leave the model in ``OUT/train/model``.
+    """Train from the newest intact checkpoint to the end, and save the model to ``OUT/train/model``.
 
     Args:
-        after_step: called on every worker with the number of steps done; a test kills a worker there.
+        after_step: called on every worker with the number of completed steps; tests kill a worker there.
 
     Raises:
-        Halt: the loss is not finite, or too many images do not open: trying again would end the same.
+        Halt: the loss is not finite, or too many rows are broken; a retry would fail in the same way.
     """
     run = _Run(config)
     run.train(after_step)
@@ -57,9 +57,9 @@ class _Run:
         import torch
 
         self.config, self.t = config, config.train
-        self.place = Place.here()
+        self.rank = Rank.here()
         self.gpu = config.workers.gpu
-        self.device = torch.device(f"cuda:{self.place.local}" if self.gpu else "cpu")
+        self.device = torch.device(f"cuda:{self.rank.local}" if self.gpu else "cpu")
         if self.gpu:
             torch.cuda.set_device(self.device)
             torch.backends.cuda.matmul.allow_tf32 = True
@@ -71,9 +71,9 @@ class _Run:
         self.records = Records(self._here(RECORDS))
         self.held_out = Records(self._here(HELD_OUT)) if self._has(HELD_OUT) else None
         self.plan = Plan(self.records, self.t, config.seed)
-        world = self.place.world
+        world = self.rank.world
         self.accumulation = -(-self.t.optim.batch // (world * self.t.micro_batch))
-        self.newest = checkpoint.newest(self.store, self.place)
+        self.newest = checkpoint.newest(self.store, self.rank)
         self._begin()
         facts = self.manifest["data"]
         tokens = llava.image_tokens(self.model)
@@ -81,36 +81,34 @@ class _Run:
         eval_images = facts["eval"]["images"] if self.held_out else ""
         self.collate_held_out = Collator(self.processor, self.t, eval_images, tokens) if self.held_out else None
         self.curve = (
-            watch.Curve(self.store, config.trackers, self.step, self.manifest) if self.place.rank == 0 else None
+            tracking.Curve(self.store, config.trackers, self.step, self.manifest) if self.rank.index == 0 else None
         )
         self.pool = ThreadPoolExecutor(self.t.loaders)
         self.broken: set[str] = set()
-        self.flops, self.peak = watch.flops_per_token(self.model), watch.peak_flops(self.gpu)
+        self.flops, self.peak = tracking.flops_per_token(self.model), tracking.peak_flops(self.gpu)
 
     def _has(self, name: str) -> bool:
         return self.store.exists(name)
 
     def _here(self, name: str) -> str:
-        """A file of the store as a local one."""
+        """A local path of a file of the store."""
         if self.store.local:
             return self.store.path(name)
         self.store.fs.get_file(self.store.path(name), str(self.scratch / name))
         return str(self.scratch / name)
 
     def _begin(self) -> None:
-        """Model and engine, where the newest checkpoint left them."""
+        """Load the model and the engine, and the newest checkpoint if there is one."""
         import torch
 
-        zero.quiet()
-        import deepspeed
+        deepspeed.setup(gpu=self.gpu)
         from transformers.integrations import HfDeepSpeedConfig
 
-        deepspeed.init_distributed(dist_backend="nccl" if self.gpu else "gloo", verbose=False)
-        universal = self.newest is not None and self.newest.needs_conversion(self.place.world)
-        made = zero.settings(self.config, self.accumulation, gpu=self.gpu, universal=universal)
-        # transformers looks for it while it loads, and then splits the weights at once; it must stay alive
-        self.announced = HfDeepSpeedConfig(made) if self.t.zero.stage == 3 else None
-        dtype = torch.bfloat16 if zero.half(self.config, gpu=self.gpu) else torch.float32
+        universal = self.newest is not None and self.newest.needs_conversion(self.rank.world)
+        made = deepspeed.settings(self.config, self.accumulation, gpu=self.gpu, universal=universal)
+        # while this object exists, transformers partitions weights as it loads them
+        self.hf_config = HfDeepSpeedConfig(made) if self.t.zero.stage == 3 else None
+        dtype = torch.bfloat16 if deepspeed.half(self.config, gpu=self.gpu) else torch.float32
         torch.manual_seed(self.config.seed)
         base = Base(model=self._base(), revision=self.config.base.revision)
         self.config.base = base
@@ -119,22 +117,22 @@ class _Run:
             self.model.to(self.device)
         groups = llava.groups(self.model, self.config)
         self.rates = [group["lr"] for group in groups]
-        self.engine = zero.start(self.model, groups, made)
-        self.step = checkpoint.load(self.engine, self.newest, self.place) if self.newest else 0
-        if self.newest and self.place.rank == 0:
+        self.engine = deepspeed.start(self.model, groups, made)
+        self.step = checkpoint.load(self.engine, self.newest, self.rank) if self.newest else 0
+        if self.newest and self.rank.index == 0:
             for name, why in self.newest.lost.items():
-                _LOG.warning("checkpoint %s is damaged (%s): training goes on from step %d", name, why, self.step)
+                _LOG.warning("checkpoint %s is damaged (%s): training resumes from step %d", name, why, self.step)
 
     def _base(self) -> str:
-        """The model to begin with; one built of parts is fetched from where the driver put it."""
+        """The base model; one that the driver built from parts is copied from the store."""
         if self.config.base.model:
             return self.config.base.model
         if self.store.local:
             return self.store.path("base")
-        folder = Path(self.place.agree(str(self.scratch / "base"), on_node=True))
-        if self.place.local == 0:
+        folder = Path(self.rank.agree(str(self.scratch / "base")))
+        if self.rank.local == 0:
             self.store.fs.get(self.store.path("base") + "/", str(folder) + "/", recursive=True)
-        self.place.barrier()
+        self.rank.barrier()
         return str(folder)
 
     def train(self, after_step: Hook | None) -> None:
@@ -156,7 +154,7 @@ class _Run:
                 if last or self.step % self.t.save_every == 0:
                     if self.curve:
                         self.curve.flush()
-                    checkpoint.save(self.engine, self.store, self.step, keep=self.t.keep, place=self.place)
+                    checkpoint.save(self.engine, self.store, self.step, keep=self.t.keep, rank=self.rank)
                 if after_step:
                     after_step(self.step)
             self._finish(time.monotonic() - begun)
@@ -167,7 +165,7 @@ class _Run:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _batches(self, start: int) -> Iterator[list[Batch]]:
-        """Micro-batches of each step from *start* on, made while the step before is computed."""
+        """Micro-batches of each step from *start* on, prepared while the previous step is computed."""
         ahead: list[list[Future[Batch]]] = []
         todo = iter(range(start, self.plan.steps))
         for step in itertools.islice(todo, 1):
@@ -177,19 +175,23 @@ class _Run:
             yield [future.result() for future in ahead.pop(0)]
 
     def _prepare(self, step: int) -> list[Future[Batch]]:
-        mine = shares(self.plan.step(step), self.place.rank, self.place.world, self.t.micro_batch, self.t.optim.batch)
+        mine = shares(self.plan.step(step), self.rank.index, self.rank.world, self.t.micro_batch, self.t.optim.batch)
         return [self.pool.submit(self._make, rows) for rows in mine]
 
     def _make(self, rows: list[int]) -> Batch:
         return self.collate([self.records[row] for row in rows])
 
     def _learn(self, micros: list[Batch]) -> dict[str, Any]:
-        """One step; what it was like. Nothing is learned from a step whose loss is not finite."""
+        """Do one step; its metrics.
+
+        Raises:
+            Halt: the loss or gradient is not finite; the weights are not updated then.
+        """
         import torch
         import torch.distributed as dist
 
-        # chance (dropout) belongs to the step and the worker, so that a run that goes on draws what it would have
-        torch.manual_seed(_mix(self.config.seed, self.step, self.place.rank))
+        # dropout depends on step and worker alone, so that a resumed run draws the same
+        torch.manual_seed(_mix(self.config.seed, self.step, self.rank.index))
         sums_of = [sum(getattr(b, name) for b in micros) for name in ("learned", "tokens", "images", "cut")]
         sums_of.append(sum(len(b.broken) for b in micros))
         counts = torch.tensor(sums_of, device=self.device, dtype=torch.float64)
@@ -199,8 +201,8 @@ class _Run:
         for group, peak in zip(self.engine.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = peak * factor
         self.engine.train()
-        # DeepSpeed takes the mean over workers and micro-batches; this makes it the mean over tokens
-        share = self.place.world * len(micros) / max(learned, 1)
+        # DeepSpeed averages over workers and micro-batches; this factor makes it an average over tokens
+        share = self.rank.world * len(micros) / max(learned, 1)
         sums = []
         for number, batch in enumerate(micros):
             loss = self._loss(batch)
@@ -228,33 +230,33 @@ class _Run:
 
     def _diverged(self, micros: list[Batch], sums: list[Any], what: str) -> None:
         mine = [n for b, s in zip(micros, sums, strict=True) if not math.isfinite(s.item()) for n in b.names]
-        bad = [name for names in self.place.gather(mine) for name in names]
-        all_of_it = [name for names in self.place.gather([n for b in micros for n in b.names]) for name in names]
-        kept = [one.step for one in checkpoint.found(self.store)[0]]
-        since = f"the checkpoint of step {kept[0]} stands" if kept else "there is no checkpoint yet"
+        bad = [name for names in self.rank.gather(mine) for name in names]
+        all_of_it = [name for names in self.rank.gather([n for b in micros for n in b.names]) for name in names]
+        kept = [one.step for one in checkpoint.completed(self.store)[0]]
+        since = f"the checkpoint of step {kept[0]} is kept" if kept else "there is no checkpoint yet"
         raise Halt(
             f"the {what} of step {self.step + 1} is not finite; rows: {', '.join(bad or all_of_it)}; {since}."
-            " Look at these rows, or lower train.optim.lr"
+            " Check these rows, or lower train.optim.lr"
         )
 
     def _note_broken(self, micros: list[Batch]) -> None:
-        self.broken |= {name for names in self.place.gather([n for b in micros for n in b.broken]) for name in names}
-        if len(self.broken) > _BROKEN:
+        self.broken |= {name for names in self.rank.gather([n for b in micros for n in b.broken]) for name in names}
+        if len(self.broken) > _MAX_BROKEN:
             some = ", ".join(sorted(self.broken)[:5])
-            said = f"{len(self.broken)} rows cannot be learned from, {some}..."
-            raise Halt(f"{said}: their images do not open (look at data.images), or the chat template refuses them")
+            said = f"{len(self.broken)} rows cannot be used, such as {some}"
+            raise Halt(f"{said}: their images cannot be opened (check data.images), or the chat template refuses them")
 
     def _record(self, row: dict[str, Any], seconds: float, left: float) -> None:
         if self.curve is None:
             return
         if row["broken"]:
             row["broken_ids"] = sorted(self.broken)
-        flops = row["tokens"] * self.flops / seconds / self.place.world
+        flops = row["tokens"] * self.flops / seconds / self.rank.world
         row |= {
             "tokens_per_second": row["tokens"] / seconds,
             "images_per_second": row["images"] / seconds,
             "mfu": flops / self.peak if self.peak else None,
-            "memory_gb": watch.memory_gb(self.gpu),
+            "memory_gb": tracking.memory_gb(self.gpu),
             "seconds": seconds,
             "eta_seconds": left,
         }
@@ -265,18 +267,18 @@ class _Run:
         )
 
     def _evaluate(self) -> None:
-        """Loss on what is held out, and answers to the probe."""
+        """Compute the loss on the held-out rows, and answers to the probe questions."""
         if self.held_out is None or self.collate_held_out is None:
             return
         import torch
         import torch.distributed as dist
 
         self.engine.eval()
-        width = self.place.world * self.t.micro_batch
+        width = self.rank.world * self.t.micro_batch
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         with torch.no_grad():
             for at in range(0, len(self.held_out), width):
-                rows = range(at, min(at + width, len(self.held_out)))[self.place.rank :: self.place.world]
+                rows = range(at, min(at + width, len(self.held_out)))[self.rank.index :: self.rank.world]
                 batch = self.collate_held_out([self.held_out[row] for row in rows])
                 sums += torch.tensor([self._loss(batch).item(), batch.learned], device=self.device)
             dist.all_reduce(sums)
@@ -286,10 +288,10 @@ class _Run:
         self.engine.train()
         if self.curve:
             self.curve.add({"step": self.step, "eval_loss": sums[0].item() / max(sums[1].item(), 1.0)})
-            self.curve.say([{"step": self.step, **answer} for answer in answers])
+            self.curve.add_samples([{"step": self.step, **answer} for answer in answers])
 
     def _answer(self, record: dict[str, Any]) -> dict[str, str]:
-        """What the model says to a record's first question; all workers ask together: each may hold but a part."""
+        """The model's answer to a record's first question. Every worker calls it: weights may be partitioned."""
         import torch
 
         assert self.collate_held_out is not None
@@ -298,18 +300,18 @@ class _Run:
             input_ids=asked.ids.to(self.device),
             pixel_values=asked.pixels.to(self.device, next(self.model.parameters()).dtype) if asked.images else None,
             attention_mask=torch.ones_like(asked.ids).to(self.device),
-            max_new_tokens=_ANSWER,
+            max_new_tokens=_MAX_ANSWER,
             do_sample=False,
-            synced_gpus=self.place.world > 1 and self.t.zero.stage == 3,
+            synced_gpus=self.rank.world > 1 and self.t.zero.stage == 3,
         )
         text = self.processor.tokenizer.decode(made[0, asked.ids.shape[1] :], skip_special_tokens=True).strip()
         first, wanted = record["conversations"][:2]
         return {"id": record["id"], "question": first["value"], "answer": text, "wanted": wanted["value"]}
 
     def _finish(self, seconds: float) -> None:
-        """The whole model, in one piece, where others load it."""
-        weights = zero.gathered(self.engine, self.t.zero.stage, learned_only=self.t.lora.r > 0)
-        if self.place.rank == 0:
+        """Save the whole model."""
+        weights = deepspeed.gathered(self.engine, self.t.zero.stage, learned_only=self.t.lora.r > 0)
+        if self.rank.index == 0:
             new = Path(self.store.path(f".{MODEL}.new")) if self.store.local else self.scratch / MODEL
             shutil.rmtree(new, ignore_errors=True)
             llava.save(self.model, self.processor, weights, self.config, new)
@@ -319,9 +321,9 @@ class _Run:
                 new.rename(old)
             else:
                 self.store.fs.put(f"{new}/", self.store.path(MODEL) + "/", recursive=True)
-            facts = {"steps": self.step, "workers": self.place.world, "seconds": round(seconds, 1)}
+            facts = {"steps": self.step, "workers": self.rank.world, "seconds": round(seconds, 1)}
             self.store.write(json.dumps(facts, indent=1).encode(), DONE)
-        self.place.barrier()
+        self.rank.barrier()
 
 
 def _mix(seed: int, step: int, rank: int) -> int:

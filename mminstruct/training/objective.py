@@ -1,4 +1,4 @@
-"""What a micro-batch costs, and how fast a step learns from it."""
+"""The loss of a micro-batch, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mminstruct.training.template import IGNORED
 
 
 def summed_loss(model: Any, batch: Batch, device: Any, dtype: Any) -> Any:
-    """Sum of the cross-entropies of what is learned; logits only where something is, in any of the rows."""
+    """Sum of the cross-entropies of all labels; logits are computed only at positions where some row has a label."""
     import torch
 
     labels_BT = batch.labels.to(device)[:, 1:]
@@ -18,7 +18,7 @@ def summed_loss(model: Any, batch: Batch, device: Any, dtype: Any) -> Any:
     if not len(at):
         at = torch.zeros(1, dtype=torch.long, device=device)
     more = {} if batch.positions is None else {"position_ids": batch.positions.to(device)}
-    # no attention mask: padding is on the right, where no token of a row looks
+    # no attention mask: padding is on the right, where no token attends
     out = model(
         input_ids=batch.ids.to(device),
         pixel_values=batch.pixels.to(device, dtype),
@@ -33,7 +33,7 @@ def summed_loss(model: Any, batch: Batch, device: Any, dtype: Any) -> Any:
 
 
 def rate(step: int, steps: int, warmup: float) -> float:
-    """Share of the peak rate in step *step* (from 0): up in a line, then down a cosine to nothing, as transformers'."""
+    """Fraction of the peak learning rate in *step* (from 0): linear warmup, then cosine to 0, as in transformers."""
     rising = math.ceil(steps * warmup)
     if step < rising:
         return step / max(1, rising)

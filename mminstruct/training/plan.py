@@ -1,7 +1,7 @@
-"""Which rows are learned in which step, and by whom.
+"""The rows of each step, and of each worker in it.
 
-A step's rows follow from (seed, epoch, step) alone, whatever the number of workers: so a run that was killed goes on
-with the very rows that come next.
+A step's rows depend on (seed, epoch, step) alone and not on the number of workers, so a resumed run continues with the
+same rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mminstruct.training.config import Training
 from mminstruct.training.data import Records
 
 _MEGA = 50
-"""Batches of rows that are sorted by length together: enough to find like lengths, few enough to stay random."""
+"""Batches whose rows are sorted by length together: enough for similar lengths, few enough for randomness."""
 
 
 def epoch_plan(
@@ -22,7 +22,7 @@ def epoch_plan(
 ) -> list[np.ndarray[Any, Any]]:
     """Rows of each step of an epoch: every row once; the last batch may be smaller.
 
-    With *group*, batches are of one modality and of like length (but for what is left over), in random order.
+    With *group*, batches have one modality and similar lengths, and come in random order; leftover rows come last.
     """
     rng = np.random.default_rng([seed, epoch])
     if not group:
@@ -43,7 +43,7 @@ def epoch_plan(
 
 
 class Plan:
-    """Rows of every step of a run."""
+    """The rows of every step of a run."""
 
     def __init__(self, records: Records, config: Training, seed: int) -> None:
         self.records, self.seed, self.group, self.batch = records, seed, config.group, config.optim.batch
@@ -53,7 +53,7 @@ class Plan:
         self._batches: list[np.ndarray[Any, Any]] = []
 
     def step(self, number: int) -> np.ndarray[Any, Any]:
-        """Rows of step *number*, from 0, the longest first."""
+        """Rows of step *number* (from 0), those with an image and longer ones first."""
         epoch, place = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             r = self.records
@@ -68,9 +68,9 @@ class Plan:
 
 
 def shares(rows_B: np.ndarray[Any, Any], rank: int, world: int, micro: int, batch: int) -> list[list[int]]:
-    """Rows of each micro-batch of one worker: neighbours in length go to all workers side by side.
+    """Rows of each micro-batch of one worker; rows of similar length go to different workers at the same time.
 
-    Every worker has as many micro-batches, of which some may be empty: whoever computes nothing must still take part.
+    Every worker has the same number of micro-batches, since all take part in collective operations; some may be empty.
     """
     width = world * micro
     return [

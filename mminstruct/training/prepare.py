@@ -1,4 +1,4 @@
-"""What the driver does before any worker starts: refuse what cannot work, read the data, write down what is trained."""
+"""The driver's part of a training run: check the configuration, read the data, write the manifest."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _PACKAGES = ("mminstruct", "torch", "transformers", "deepspeed", "peft", "ray", 
 
 
 def prepare(config: Train, commit: str | None = None) -> dict[str, Any]:
-    """Claim ``OUT/train`` for *config*, or find that it is ours already; its manifest.
+    """Prepare ``OUT/train`` for *config*, unless an earlier call did; returns the manifest.
 
     Args:
-        commit: of the code, for the manifest.
+        commit: the code's commit, for the manifest.
 
     Raises:
-        ValueError: the configuration or the data cannot be trained on, or the folder holds another training.
+        ValueError: the configuration or the data cannot be used, or the folder holds a different training run.
     """
     check(config)
     _installed(config)
     _anchor(config)
-    if config.base.model:  # embedded weights have no revision but their own hash
+    if config.base.model:  # for embedded weights the revision is their hash
         config.base.revision = Model(name=config.base.model, revision=config.base.revision).revision
     store = Store(config.out + "/train")
     table, facts = data.read(config.data.path, config.data.images)
@@ -48,19 +48,19 @@ def prepare(config: Train, commit: str | None = None) -> dict[str, Any]:
     tables = {RECORDS: table}
     if config.data.eval:
         tables[HELD_OUT], known["eval"] = data.read(config.data.eval, config.data.images)
-    # where the data lies is no identity, what it holds is
+    # the data's content is part of the identity, its path is not
     mine = identity(config) | {"out": "", "data": {name: of["sha256"] for name, of in known.items()}}
     before = store.read(MANIFEST)
     if before is not None:
         manifest: dict[str, Any] = json.loads(before)
         changed = sorted(set(_differences(manifest["identity"], mine)))
         if changed:
-            said = f"{config.out}/train was begun otherwise: {', '.join(changed)} changed"
-            raise ValueError(f"{said}; take another out=, or set it back")
+            said = f"{config.out}/train was started with other settings: {', '.join(changed)} changed"
+            raise ValueError(f"{said}; use another out=, or restore them")
     else:
         manifest = {"identity": mine, "manifest": fingerprint(mine), "data": known, "commit": commit}
         manifest["packages"] = {name: _version(name) for name in _PACKAGES if _version(name)}
-        _prove(config, tables)
+        _check_template(config, tables)
     missing = [name for name in tables if not store.exists(name)]
     for name in missing:
         store.write(data.save(tables[name]), name)
@@ -73,12 +73,12 @@ def prepare(config: Train, commit: str | None = None) -> dict[str, Any]:
 
 
 def done(config: Train) -> bool:
-    """Whether the run has come to its end."""
+    """Whether the run is complete."""
     return Store(config.out + "/train").read(DONE) is not None
 
 
 def _anchor(config: Train) -> None:
-    """Make local paths absolute: Ray's workers start in folders of their own. Hub ids and URLs stay as they are."""
+    """Make local paths absolute, since Ray's workers start in other folders. Hub ids and URLs stay unchanged."""
     places = ((config, ["out"]), (config.data, ["path", "images", "eval"]), (config.base, ["model", "llm", "vision"]))
     for holder, names in places:
         for name in names:
@@ -88,7 +88,7 @@ def _anchor(config: Train) -> None:
 
 
 def _assemble(config: Train, store: Store) -> None:
-    """Build the base of its parts, once, where every worker finds it."""
+    """Build the base model from its parts, once, in the store, from which every worker loads it."""
     base = config.base
     with tempfile.TemporaryDirectory(dir=store.path() if store.local else None) as scratch:
         dtype = "float32" if config.train.precision == "fp32" or not config.workers.gpu else "bfloat16"
@@ -99,16 +99,16 @@ def _assemble(config: Train, store: Store) -> None:
             store.fs.put(f"{made}/", store.path("base") + "/", recursive=True)
 
 
-def _prove(config: Train, tables: Mapping[str, pa.Table]) -> None:
-    """See that the chat template takes a row of each kind there is: with and without image, system and later turns.
+def _check_template(config: Train, tables: Mapping[str, pa.Table]) -> None:
+    """Encode one row of each kind (with and without an image, a system prompt, later turns) with the chat template.
 
     Raises:
-        ValueError: it refuses one, by its id.
+        ValueError: a row cannot be encoded; names its id.
     """
     import transformers
 
     base = config.base
-    if base.llm:  # what ``llava.assemble`` builds
+    if base.llm:  # as ``llava.assemble`` will build it
         tokenizer = transformers.AutoTokenizer.from_pretrained(base.llm)
         tokenizer.add_tokens([IMAGE], special_tokens=True)
         template = V1 if config.train.template == "own" else config.train.template
@@ -135,14 +135,14 @@ def _prove(config: Train, tables: Mapping[str, pa.Table]) -> None:
 
 
 def _installed(config: Train) -> None:
-    """Refuse what needs a package that is not there."""
+    """Raise ValueError if a package that *config* needs is not installed."""
     needs = {"deepspeed": "pip install 'mminstruct[train]'"}
-    needs |= {name: f"pip install {name}, or leave it out of trackers" for name in config.trackers}
+    needs |= {name: f"pip install {name}, or remove it from trackers" for name in config.trackers}
     needs |= {"peft": "pip install 'mminstruct[train]'"} if config.train.lora.r else {}
-    needs |= {"liger_kernel": "pip install liger-kernel, or train.liger=false"} if config.train.liger else {}
+    needs |= {"liger_kernel": "pip install liger-kernel, or set train.liger=false"} if config.train.liger else {}
     if config.train.attention == "flash_attention_2":
-        needs["flash_attn"] = "pip install flash-attn, or train.attention=sdpa"
-    missing = [f"{name} is not installed: {mend}" for name, mend in needs.items() if not importlib.util.find_spec(name)]
+        needs["flash_attn"] = "pip install flash-attn, or set train.attention=sdpa"
+    missing = [f"{name} is not installed: {fix}" for name, fix in needs.items() if not importlib.util.find_spec(name)]
     if missing:
         raise ValueError("\n".join(missing))
 
@@ -155,7 +155,7 @@ def _version(package: str) -> str | None:
 
 
 def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
-    """Dotted names of what differs."""
+    """Dotted names of the values that differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in before.keys() | now.keys():
             yield from _differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)

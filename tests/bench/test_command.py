@@ -15,9 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from lab import contest
 from mminstruct import schemas
 from mminstruct.cli import main
-from mminstruct.microworld import contest
 from mminstruct.store import Store
 from mminstruct.trace import trace
 from tests.bench.pictures import lines

@@ -1,9 +1,9 @@
-"""A run on several nodes of which one is taken away half-way; a program, since a process can be in one cluster only.
+"""A run on several nodes, one of which is killed; a program, since a process can join only one cluster.
 
     python -m tests.engine.nodes FOLDER
 
-It starts on a cluster too small for its pools, to which a second node comes later. When a unit is under way in the second
-stage, a third node comes and the unit's node is killed, as spot instances are. What it saw is FOLDER/saw.json.
+It starts on a cluster too small for its pools, and adds a second node later. When a unit is executed in the second stage,
+it adds a third node and kills the unit's node, as happens to spot instances. Results are in FOLDER/saw.json.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from mminstruct.stage import Made, Transform, runtime
 from tests.doing_nothing import After, Count, Last, Pass, Small, Sum
 
 PATIENCE = {"health_check_timeout_ms": 100_000, "health_check_period_ms": 1000}
-"""A node that is slow to answer on a busy machine lives; a killed one refuses at once and is dead after five seconds."""
+"""A node that answers slowly on a busy machine stays alive; a killed one is noticed within five seconds."""
 
 
 @dataclass(kw_only=True)
 class Held(After):
-    """Signs with its node's id and waits until somebody writes ``go``."""
+    """Writes a file named by its node's id and waits for the file ``go``."""
 
     folder: str = runtime("")
 
@@ -69,10 +69,10 @@ def recipe(folder: str = "") -> Holding:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports below those that the system gives to clients, so that none is taken between here and Ray.
+    """Free ports below the system's ephemeral range, so that none is taken before Ray uses it.
 
-    A raylet that is given its agents' ports does not wait for those to come up; else it aborts after 15 s, too little on a
-    machine that does much else (Ray 2.60, node_manager.cc; no setting changes it).
+    A raylet with fixed agent ports does not wait for its agents; else it aborts after 15 s, which is too short on a busy
+    machine (Ray 2.60, node_manager.cc; no setting changes it).
     """
     found: set[int] = set()
     while len(found) < count:
@@ -87,7 +87,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def patiently(start: Callable[[], Any]) -> Any:
-    """Ray gives a node 30 s to start, which is too little on a machine that does much else."""
+    """Retry *start* up to three times: Ray gives a node 30 s to start, which is too short on a busy machine."""
     for left in reversed(range(4)):
         try:
             return start()
@@ -102,9 +102,9 @@ def _ports() -> dict[str, int]:
 
 
 def _take_away(cluster: Any, node: Any) -> None:
-    """Kill a node and all that runs on it: where only its raylet dies, its workers go on for a while."""
+    """Kill a node and all its processes: if only its raylet dies, its workers continue for a while."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    raylet.suspend()  # so that it starts and reports nothing in between
+    raylet.suspend()  # so that it neither starts nor reports anything meanwhile
     there = raylet.children(recursive=True)
     cluster.remove_node(node, allow_graceful=False)
     for process in there:
@@ -141,7 +141,7 @@ def main(folder: Path) -> None:
     engine = Ray(EngineConfig(fused=True, autoscale=True, pools=pools, pool=PoolConfig(cpus=1)))
     building = threading.Thread(
         target=execute, args=(run, engine), kwargs={"watch": events.append}, daemon=True
-    )  # nodes start in the main thread alone
+    )  # nodes can only be started in the main thread
     building.start()
     time.sleep(2)
     nodes = {node.node_id: node for node in (first, add())}
@@ -153,7 +153,7 @@ def main(folder: Path) -> None:
     (signs / "go").touch()
     building.join()
     saw["remade"] = sum(not event.fresh for event in events)
-    (folder / "saw.json").write_text(json.dumps(saw))  # Ray's own threads print, too
+    (folder / "saw.json").write_text(json.dumps(saw))  # not to stdout, where Ray's threads print too
     ray.shutdown()
     cluster.shutdown()
 

@@ -1,4 +1,4 @@
-"""Clusters: their files, the engine's presets, and nodes that come and go."""
+"""Clusters: cluster.yaml, rayjob.yaml, the engine's presets, and nodes that join and die."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def built(*words: str) -> configuration.Build:
 
 
 MACHINES = {"one_gpu": (1, 8), "node_8gpu": (8, 64), "nodes_4": (32, 256)}
-"""GPUs and cores that a preset is for."""
+"""GPUs and cores of the machines that a preset is for."""
 MODELS = sorted(file.stem for file in (configuration.conf() / "models").glob("*.yaml"))
 PAIRS = [pair for pair in itertools.product(MACHINES, MODELS) if pair != ("one_gpu", "paper")]
 
@@ -47,7 +47,7 @@ def test_a_presets_pools_fit_the_machines_it_is_for_with_every_choice_of_models(
         assert sum(pool.workers * pool.gpus for _, pool in segment) <= gpus + 1e-9, tables
         assert sum(pool.workers * pool.cpus for _, pool in segment) <= cpus, tables
     answer = next(pool for segment in pools(made.engine, made.recipe) for group, pool in segment if "answer" in group)
-    assert answer.workers * answer.gpus == gpus  # what costs the most has all of them
+    assert answer.workers * answer.gpus == gpus  # the most expensive stage has all of them
 
 
 def test_a_worker_has_as_many_gpus_as_its_model_is_spread_over_and_none_for_an_endpoint() -> None:
@@ -120,11 +120,11 @@ KUBERAY = {
     "headGroupSpec": "serviceType rayStartParams template",
     "workerGroupSpecs": "groupName replicas minReplicas maxReplicas idleTimeoutSeconds rayStartParams template numOfHosts",
 }
-"""Fields of ray.io/v1, from KubeRay's Go types: a misspelt one would be dropped by the API server without a word."""
+"""Fields of ray.io/v1, from KubeRay's Go types: the API server drops a misspelt one without a message."""
 
 
 def strangers(node: Any, where: str = "spec") -> list[str]:
-    """Fields that KubeRay does not have, outside of pod templates."""
+    """Fields that KubeRay does not know, outside of pod templates."""
     found = []
     for item in node if isinstance(node, list) else [node]:
         for key, value in item.items():
@@ -164,7 +164,7 @@ def test_a_node_taken_away_half_way_changes_no_byte(tmp_path: Path) -> None:
     calm = Run(url=str(tmp_path / "calm"), recipe=nodes.recipe())
     claim(calm)
     execute(calm, Local())
-    scratch = tempfile.mkdtemp(prefix="mm-", dir="/tmp")  # a cluster's sockets and address, apart from every other's
+    scratch = tempfile.mkdtemp(prefix="mm-", dir="/tmp")  # separate sockets and address for this cluster
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     env |= {"RAY_TMPDIR": scratch, "OMP_NUM_THREADS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     try:

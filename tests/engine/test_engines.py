@@ -1,4 +1,4 @@
-"""Both engines, on stages that do nothing: same bytes, whatever the workers."""
+"""Both engines, with stages that do nothing: the same bytes with any workers."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def test_a_twin_of_a_worker_thought_dead_disturbs_nobody(tmp_path: Path, monkeyp
     work = late.workers[0].work
 
     def overtaken(key: str) -> Event:
-        assert early._attempt(early.workers[0], key).fresh  # Ray sent the unit again, and there it ended first
+        assert early._attempt(
+            early.workers[0], key
+        ).fresh  # Ray sent the unit again, and the second attempt finished first
         return work(key)
 
     monkeypatch.setattr(late.workers[0], "work", overtaken)
@@ -126,20 +128,20 @@ def test_an_engine_leaves_a_cluster_that_it_found_as_it_was(tmp_path: Path, ray_
 def test_what_ray_says_of_a_full_disk_or_a_dead_node_is_one_line_with_its_cause() -> None:
     from ray.exceptions import NodeDiedError, RayTaskError
 
-    from mminstruct.engine.data import _plain
+    from mminstruct.engine.data import _one_line
 
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/a/part.parquet")
-    told = _plain(RayTaskError("work", "Traceback\n" * 50, full))
+    told = _one_line(RayTaskError("work", "Traceback\n" * 50, full))
     assert str(told).startswith("Ray: OSError: [Errno 28] No space left on device: '/runs/a/part.parquet'; its logs")
-    assert "\n" not in str(_plain(NodeDiedError("the node\nis gone")))
+    assert "\n" not in str(_one_line(NodeDiedError("the node\nis gone")))
     ours = RayTaskError("work", "Traceback\n", ValueError("a fault of ours"))
-    assert _plain(ours) is ours
+    assert _one_line(ours) is ours
 
 
 def test_an_address_where_no_ray_answers_is_refused_at_once() -> None:
-    from mminstruct.engine.data import _answers
+    from mminstruct.engine.data import _check_address
 
     with pytest.raises(
         ConnectionError, match=r"engine\.address=127\.0\.0\.1:1: no Ray answers there .*ray start --head"
     ):
-        _answers("127.0.0.1:1")
+        _check_address("127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""`ray job submit` to a real cluster, in a session of its own, with token authentication on."""
+"""`ray job submit` to a real cluster with token authentication."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from mminstruct.status import standing
+from mminstruct.status import table_statuses
 from tests.conftest import SMALL
 from tests.engine.nodes import free_ports
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 SAID = 'CC BY 4.0, "a=b"; it\'s ${free}'
-"""What shells, Ray's command line and Hydra could each take apart."""
+"""Characters that a shell, Ray's command line or Hydra could interpret."""
 
 PORTS = (
     "dashboard-port", "port", "ray-client-server-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
@@ -36,8 +36,8 @@ PORTS = (
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tuple[str, dict[str, str]]]:
-    """A head node in its own folder and process group: its dashboard's address, and an environment with its token."""
-    folder = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))  # sockets' paths end at 107 characters
+    """The dashboard address of a head node, and an environment with its token."""
+    folder = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))  # paths of sockets have 107 characters at most
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     env |= {"HOME": str(folder), "RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1"}
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
@@ -51,7 +51,7 @@ def cluster() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _start(folder: Path, env: dict[str, str]) -> tuple[subprocess.Popen[bytes], str]:
-    """Ray gives a head 30 s to start, which is too little on a machine that does much else: so up to four times."""
+    """Start a head node, in up to four attempts: Ray gives it 30 s, which is too short on a busy machine."""
     log = folder / "log"
     for _ in range(4):
         ports = free_ports(len(PORTS))
@@ -71,14 +71,14 @@ def _answers(address: str) -> bool:
     try:
         urllib.request.urlopen(f"{address}/api/version", timeout=5)
     except urllib.error.HTTPError:
-        return True  # and asks for the token
+        return True  # it answers, and requires the token
     except OSError:
         return False
     return True
 
 
 def _end(head: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by itself, and takes its children along
+    with contextlib.suppress(psutil.NoSuchProcess):  # it may have exited with its children
         for process in [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -103,9 +103,9 @@ def test_a_submitted_job_builds_on_the_cluster_with_its_words_intact(
         "+engine.pool.env.env_vars.WHO=${models.captioner.name}", f"+engine.pool.env.env_vars.SAID={said}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    stands = {one.table: one for one in standing(str(tmp_path / "run"))}
-    assert stands["export"].units == stands["filter"].units
-    assert not any(one.left or one.faults for one in stands.values())
+    status = {one.table: one for one in table_statuses(str(tmp_path / "run"))}
+    assert status["export"].units == status["filter"].units
+    assert not any(one.left or one.faults for one in status.values())
     composed = OmegaConf.create(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["config"])
     words = OmegaConf.to_container(composed.engine.pool.env, resolve=True)
     assert words == {"env_vars": {"WHO": "micro:captioner", "SAID": SAID}}

@@ -26,7 +26,9 @@ import pytest
 from starlette.requests import Request
 
 from mminstruct.engine.config import Pool
-from mminstruct.engine.serve import Replica, Service, serve
+from mminstruct.engine.replica import Replica
+from mminstruct.engine.serve import serve
+from mminstruct.engine.service import Service
 from mminstruct.microworld.drawing.render import render
 from mminstruct.microworld.scene import draw_scene
 from mminstruct.models.model import Model, Reply, with_image
@@ -43,7 +45,7 @@ TOKEN = "a-token-of-the-test"
 
 
 class Chat:
-    """A model that a function plays."""
+    """A model that calls a function."""
 
     def __init__(self, play: Any) -> None:
         self.play, self.calls = play, []  # type: ignore[var-annotated]
@@ -89,7 +91,7 @@ def echo(messages: Any) -> Reply:
 def test_requests_that_come_while_a_batch_is_computed_make_the_next_and_get_their_own_replies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # a warning that asks Ray Serve about the replica, and here is none
+    # this check asks Ray Serve for the replica's context, which does not exist here
     monkeypatch.setattr(
         "ray.serve.batching._BatchQueue._warn_if_max_batch_size_exceeds_max_ongoing_requests", lambda _: None
     )
@@ -190,12 +192,12 @@ def test_other_faults_are_the_servers_and_say_no_more_than_they_should(error: Ex
 def test_bodies_that_are_no_json_or_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = replica(echo)
     assert asyncio.run(call(made, "/v1/chat/completions", b"{"))[0] == 400
-    monkeypatch.setattr("mminstruct.engine.bodies.LARGEST", 10)
+    monkeypatch.setattr("mminstruct.engine.bodies.MAX_BYTES", 10)
     assert asyncio.run(call(made, "/v1/chat/completions", body()))[0] == 413
 
 
 def slowly(pieces: list[bytes], path: str = "/v1/chat/completions") -> Request:
-    """A request whose body comes in *pieces*, and then no more."""
+    """A request whose body stops after *pieces*."""
 
     async def receive() -> dict[str, Any]:
         if not pieces:
@@ -206,27 +208,27 @@ def slowly(pieces: list[bytes], path: str = "/v1/chat/completions") -> Request:
 
 
 def test_a_body_that_stops_coming_is_given_up_and_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mminstruct.engine.bodies.PAUSE", 0.1)
+    monkeypatch.setattr("mminstruct.engine.bodies.IDLE_TIMEOUT", 0.1)
     made, chat = replica(echo)
     answer = asyncio.run(made(slowly([b'{"model"', b": "])))
     assert (answer.status_code, answer.headers["connection"]) == (408, "close")
-    assert b"10 bytes did" in bytes(answer.body)
-    assert made._bodies._held == 0
+    assert b"10 bytes were received" in bytes(answer.body)
+    assert made._bodies._buffered == 0
     assert not chat.calls
 
 
 def test_a_body_that_drips_for_ever_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mminstruct.engine.bodies.SLOWEST", 0.1)
+    monkeypatch.setattr("mminstruct.engine.bodies.TOTAL_TIMEOUT", 0.1)
     made, _ = replica(echo)
     assert asyncio.run(made(slowly([b"["] * 3))).status_code == 408
 
 
 def test_bodies_that_are_too_much_together_are_refused_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mminstruct.engine.bodies.HELD", 10)
+    monkeypatch.setattr("mminstruct.engine.bodies.MAX_BUFFERED", 10)
     made, _ = replica(echo)
     answer = asyncio.run(made(slowly([b"x" * 8, b"x" * 8])))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
-    assert made._bodies._held == 0
+    assert made._bodies._buffered == 0
 
 
 def test_half_sent_requests_take_no_place_from_whole_ones() -> None:
@@ -252,7 +254,7 @@ def test_more_requests_than_the_model_and_its_queue_take_get_429() -> None:
     async def talk() -> list[int]:
         made, _ = replica(slow, requests=2)
         asked = [asyncio.create_task(call(made, "/v1/chat/completions", body())) for _ in range(6)]
-        await asyncio.wait(asked, timeout=30, return_when=asyncio.FIRST_COMPLETED)  # whoever is refused does not wait
+        await asyncio.wait(asked, timeout=30, return_when=asyncio.FIRST_COMPLETED)  # a refused request does not wait
         free.set()
         return sorted([(await task)[0] for task in asked])
 
@@ -282,7 +284,7 @@ def test_an_embedder_embeds_and_does_not_chat() -> None:
     assert asyncio.run(call(made, "/v1/embeddings", {"model": "m", "input": [1]}))[0] == 400
 
 
-# The whole: the command, Ray Serve, vLLM on two ranks, HTTP
+# End to end: the command, Ray Serve, vLLM on two ranks, HTTP
 
 
 PROMPTS = [f"Describe {count} {colour} {thing}." for count in ("one", "two") for colour in ("red", "blue", "green", "grey")
@@ -291,7 +293,7 @@ PROMPTS = [f"Describe {count} {colour} {thing}." for count in ("one", "two") for
 
 @contextmanager
 def serving(folder: Path, *words: str) -> Iterator[str]:
-    """``mminstruct serve`` in a process of its own; the address that it says."""
+    """Run ``mminstruct serve`` in a subprocess; yields the address that it prints."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -316,7 +318,7 @@ def serving(folder: Path, *words: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The embedded Mixtral by vLLM, its weights on two ranks."""
+    """The embedded Mixtral on vLLM, with weights on two ranks."""
     words = (
         "role=answerer", "models.answerer.backend=vllm", "pool.cpus=2", "name=answers",
         "+models.answerer.options.tensor_parallel_size=2", "+models.answerer.options.max_model_len=512",
@@ -335,13 +337,13 @@ def test_replies_over_http_from_two_ranks_are_those_of_transformers_in_process(
     there = Chatter(Model(name="answers", backend="openai", url=served, key_env="SERVE_TEST_TOKEN", max_tokens=24))
     got = there.chat([[turn(text)] for text in PROMPTS], seeds=[0] * len(PROMPTS))  # type: ignore[misc]
     same = sum(one == other for one, other in zip(got, here, strict=True))
-    assert same >= len(PROMPTS) - 1, "two ranks add in another order, so that a near tie may fall otherwise; once"
+    assert same >= len(PROMPTS) - 1, "two ranks sum in another order, so one near tie may be decided differently"
     assert len({reply.text for reply in got}) > 10
     hot = Chatter(
         Model(name="answers", backend="openai", url=served, key_env="SERVE_TEST_TOKEN", max_tokens=24, temperature=1.0)
     )
     twice = [hot.chat([[turn(PROMPTS[0])]] * 4, seeds=[1, 2, 3, 4]) for _ in range(2)]  # type: ignore[list-item]
-    assert twice[0] == twice[1], "a seed is a reply"
+    assert twice[0] == twice[1], "equal seeds give equal replies"
     assert len({reply.text for reply in twice[0]}) > 1
     form = {
         "type": "object",
@@ -373,7 +375,7 @@ def test_openais_own_client_understands_all_that_is_said(served: str) -> None:
 
 @pytest.fixture(scope="module")
 def embedding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The embedded embedder, with places for two requests."""
+    """The embedded embedder, for two concurrent requests."""
     with serving(tmp_path_factory.mktemp("embedder"), "role=embedder", "requests=2") as url:
         yield url
 

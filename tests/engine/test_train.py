@@ -1,4 +1,4 @@
-"""Training as users start it: on Ray, on a bucket, by the command, swept."""
+"""Training as users start it: on Ray, to an object store, by the command, as a sweep."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mminstruct.cli import main
 from mminstruct.engine.train import line, train
 from mminstruct.stage import Halt
 from mminstruct.store import Store
-from mminstruct.training import watch
+from mminstruct.training import tracking
 from mminstruct.training.config import Train, Workers, Zero
 from tests.models import tiny
 from tests.training import sets
 
 
 class DiesOnce:
-    """Kills the worker that has done three steps first, as a node that is gone."""
+    """Kills the first worker that has completed three steps, as if its node had died."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -39,7 +39,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def losses(config: Train) -> list[float]:
-    return [row["loss"] for row in watch.read(Store(config.out + "/train")) if "loss" in row]
+    return [row["loss"] for row in tracking.read(Store(config.out + "/train")) if "loss" in row]
 
 
 def settings(tmp_path: Path, llava: Path, name: str) -> Train:
@@ -102,7 +102,7 @@ def test_the_command_sweeps_and_a_finished_run_is_left_as_it_is(
     assert main(one) == 0
     assert models[0].stat().st_mtime_ns == before
     assert main([*one, "seed=4"]) == 2
-    assert "begun otherwise: seed changed" in capsys.readouterr().err
+    assert "started with other settings: seed changed" in capsys.readouterr().err
 
 
 def test_workers_that_could_never_all_start_are_refused(tmp_path: Path, llava: Path, ray_here: None) -> None:

@@ -17,7 +17,7 @@ from tests.engine.test_engines import build, contents
 
 @dataclass(kw_only=True)
 class Engined(Pass):
-    """A stage whose engine dies at the third unit that it sees, once."""
+    """A stage whose engine dies once, at its third unit."""
 
     def load(self) -> Transform:
         through, marks = super().load(), Path(self.marks)

@@ -8,7 +8,6 @@ from mminstruct.microworld.families import lessons
 from mminstruct.microworld.language import caption
 from mminstruct.microworld.oracle import (
     Tally,
-    bootstrap,
     judge_answer,
     judge_caption,
     judge_fuse,
@@ -125,14 +124,3 @@ def test_an_answer_about_another_thing_than_the_one_asked_for_has_not_the_form_a
     assert not verdict.format_ok
     assert verdict.facts_ok
     assert not judge_answer(answer, "Sing.", scene).format_ok
-
-
-def test_the_bootstrap_encloses_the_mean_and_narrows_with_more_values() -> None:
-    mean, low, high = bootstrap([0.0, 1.0] * 50)
-    assert mean == 0.5
-    assert 0.38 < low < 0.45 < 0.55 < high < 0.62
-    _, lower, higher = bootstrap([0.0, 1.0] * 500)
-    assert higher - lower < (high - low) / 2
-    assert bootstrap([1.0]) == (1.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match="at least one value"):
-        bootstrap([])

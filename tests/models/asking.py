@@ -1,4 +1,4 @@
-"""What tests of endpoints ask with: a chatter in a hurry, a unit under way, a journal in memory."""
+"""Tools for tests of endpoints: a chatter with short timeouts, a current unit, a journal in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLOURS = {
 }  # fmt: skip
 
 
-class Shelf:
+class MemoryJournal:
     """A journal in memory."""
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class Shelf:
 
 
 @contextlib.contextmanager
-def chatter(endpoint: Endpoint, purse: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
+def chatter(endpoint: Endpoint, ledger: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
     options = {"retries": QUICK, "timeout": 5.0, **options}
-    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), purse=purse)
+    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), budget=ledger)
     try:
         yield made
     finally:
@@ -45,7 +45,7 @@ def chatter(endpoint: Endpoint, purse: Ledger | None = None, **options: Any) -> 
 
 
 @contextlib.contextmanager
-def unit(journal: Shelf | None = None) -> Iterator[Unit]:
+def unit(journal: MemoryJournal | None = None) -> Iterator[Unit]:
     work = Unit(table="caption", key="p0", journal=journal)
     token = UNIT.set(work)
     try:

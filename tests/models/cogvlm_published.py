@@ -4,9 +4,9 @@
     python -m tests.models.cogvlm_published v2 FOLDER
 
 FOLDER holds modeling_cogvlm.py, visual.py and configuration_cogvlm.py as published beside the weights (v1:
-THUDM/cogvlm-chat-hf, v2: THUDM/cogvlm2-llama3-chat-19B). They are not part of this repository. Two things of theirs
-need a GPU and are stood in for: attention of xformers by torch's, the triton kernel of the rotary embedding by its
-formula. The model is tiny and its weights follow from their names, so that the numbers can be compared anywhere.
+THUDM/cogvlm-chat-hf, v2: THUDM/cogvlm2-llama3-chat-19B). They are not part of this repository. Two parts of
+them need a GPU and are replaced: the attention of xformers by torch's, the triton kernel of the rotary embedding by its
+formula. The model is tiny and its weights are a function of their names, so the numbers can be compared anywhere.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def config(version: str) -> dict[str, Any]:
 
 
 def numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A weight that follows from its name: float32, about one over the square root of its inputs."""
+    """A weight that is a function of its name: float32, about one over the square root of its inputs."""
     drawn = np.random.default_rng(zlib.crc32(name.encode())).integers(-1000, 1001, shape) / 1000
     inputs = int(np.prod(shape[1:])) if len(shape) > 1 else 1
     if "norm" in name and name.endswith("weight"):
@@ -100,7 +100,7 @@ def main(version: str, folder: Path) -> None:
 
 
 def follow(net: Any, ids: list[int], kinds: list[int], pixels: Any) -> dict[str, Any]:
-    """Logits after a prompt, and what is said then, with the most probable token at each step."""
+    """Logits after a prompt, and the greedy reply."""
     import torch
 
     ids_1T, kinds_1T = torch.tensor([ids]), torch.tensor([kinds])
@@ -128,7 +128,7 @@ def follow(net: Any, ids: list[int], kinds: list[int], pixels: Any) -> dict[str,
 
 
 def published(version: str, folder: Path) -> Any:
-    """The published network with our weights."""
+    """The published network with these weights."""
     import torch
 
     def attention(q: Any, k: Any, v: Any, *, scale: float) -> Any:

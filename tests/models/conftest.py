@@ -1,4 +1,4 @@
-"""Folders of small random models, made once a run."""
+"""Folders of small random models, made once per session."""
 
 from __future__ import annotations
 

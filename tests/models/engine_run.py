@@ -1,4 +1,4 @@
-"""What ``test_vllm`` has a process of its own do: vLLM binds the threads and memory of its whole process.
+"""Run by ``test_vllm`` in a separate process, because vLLM binds the threads and memory of its whole process.
 
 Called as ``python -m tests.models.engine_run LLAVA MIXTRAL``; prints one JSON object as the last line.
 """

@@ -1,10 +1,10 @@
-"""An endpoint that does as it is told, over real HTTP: slow, overloaded, broken, or well.
+"""A scripted endpoint over real HTTP: slow, overloaded, broken, or healthy.
 
     with Endpoint(script) as endpoint:
         Model(name="m", backend="openai", url=endpoint.url)
 
-A script is called with each request and says what to answer; plain asyncio streams, so that it can also misbehave
-below HTTP: drip, stop in the middle, reset.
+A script is called with each request and returns the answer. The server uses plain asyncio streams, so it can also
+misbehave below HTTP: send slowly, stop in the middle, reset.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What came, and how many were in the house with it."""
+    """A received request, and the number of requests in progress at that time."""
 
     number: int
     method: str
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back, and how."""
+    """An answer, and how it is sent."""
 
     status: int = 200
     body: bytes | dict[str, Any] = b""
@@ -73,26 +73,26 @@ def say(text: str | None, *, finish: str = "stop", tokens: tuple[int, int] = (10
 
 
 def error(status: int, message: str = "", code: str | None = None, **headers: str) -> Answer:
-    """An error as OpenAI words them."""
+    """An error in OpenAI's format."""
     body = {"error": {"message": message, "type": "error", "code": code, "param": None}}
     return Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def echo(request: Request) -> Answer:
-    """The last turn, said back."""
+    """Echoes the last turn."""
     return Answer(body=say(f"re: {request.asked}"))
 
 
 class Capacity:
-    """An endpoint with room for so many requests at once, or so many a second; the rest is refused.
+    """An endpoint with a limited number of concurrent requests or requests per second; others are refused.
 
     Args:
-        most: Requests at once, a number or a function of the seconds since the first request.
-        rate: Requests a second, likewise; None for no such limit.
-        burst: Seconds of *rate* that may be saved up.
+        most: Concurrent requests, a number or a function of the seconds since the first request.
+        rate: Requests per second, likewise; None for no limit.
+        burst: Seconds of *rate* that accumulate.
         latency: Median seconds; lognormal with *sigma*.
         retry_after: Header of refusals.
-        clock: Seconds, for who has no time to wait.
+        clock: Seconds; replaced for virtual time.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Capacity:
 
 
 class Endpoint:
-    """Serves *script* on a port of its own, from a thread of its own, while the context lasts."""
+    """Serves *script* on a free port, in its own thread, within the context."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -171,7 +171,7 @@ class Endpoint:
 
     @property
     def asked(self) -> list[str]:
-        """Last turns of the chat requests, in the order they came."""
+        """Last turns of the chat requests, in order of arrival."""
         return [request.asked for request in self.requests if request.path.endswith("/chat/completions")]
 
     def __enter__(self) -> Self:
@@ -187,7 +187,7 @@ class Endpoint:
         self._thread.join(5)
 
     def start(self) -> None:
-        """Listen, on the same port as before if there was one."""
+        """Listen, on the previous port if there was one."""
 
         async def listen() -> None:
             self._server = await asyncio.start_server(self._talk, "127.0.0.1", self.port, limit=2**26)
@@ -196,7 +196,7 @@ class Endpoint:
         asyncio.run_coroutine_threadsafe(listen(), self._loop).result(5)
 
     def stop(self) -> None:
-        """Refuse connections and cut the open ones."""
+        """Refuse connections and close the open ones."""
 
         async def close() -> None:
             if self._server is not None:

@@ -13,12 +13,12 @@ from mminstruct.models.faults import EndpointError
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
 from mminstruct.spending import BudgetExceeded, Ledger
-from tests.models.asking import COLOURS, PRICE, Shelf, ask, unit
+from tests.models.asking import COLOURS, PRICE, MemoryJournal, ask, unit
 from tests.models.server import Answer, Endpoint, Request, error, say
 
 
-class BatchHouse:
-    """OpenAI's files and batches, answered out of order; subclasses spoil it."""
+class BatchServer:
+    """OpenAI's files and batches, answered out of order; subclasses add faults."""
 
     polls = 1
     """Times that a batch is still in progress when asked for."""
@@ -87,10 +87,10 @@ class BatchHouse:
 
 
 @contextlib.contextmanager
-def chatter(endpoint: Endpoint, purse: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
+def chatter(endpoint: Endpoint, ledger: Ledger | None = None, **options: Any) -> Iterator[Chatter]:
     batch = {"poll": 0.01, **options.pop("batch", {})}
     options = {"mode": "batch", "batch": batch, "price": PRICE, "retries": {"backoff": 0.02, "patience": 1}, **options}
-    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), purse=purse)
+    made = Chatter(Model(name="m", backend="openai", url=endpoint.url, options=options), budget=ledger)
     try:
         yield made
     finally:
@@ -101,21 +101,21 @@ TEXTS = [str(i) for i in range(20)]
 REPLIES = [f"re: {i}" for i in range(20)]
 
 
-def test_answers_out_of_order_find_their_rows_at_half_the_price() -> None:
-    house, ledger = BatchHouse(), Ledger()
-    with Endpoint(house) as endpoint, chatter(endpoint, ledger) as made, unit() as work:
+def test_batch_answers_out_of_order_are_matched_to_their_rows_at_half_the_price() -> None:
+    server, ledger = BatchServer(), Ledger()
+    with Endpoint(server) as endpoint, chatter(endpoint, ledger) as made, unit() as work:
         replies = ask(made, *TEXTS)
     assert [reply.text for reply in replies] == REPLIES
-    assert len(house.batches) == 1
+    assert len(server.batches) == 1
     assert (work.calls, work.tokens_in, work.tokens_out) == (20, 200, 100)
     assert work.cost == ledger.spent == pytest.approx(0.2)
-    first = json.loads(house.files["file-0"].splitlines()[0])
+    first = json.loads(server.files["file-0"].splitlines()[0])
     assert (first["method"], first["url"]) == ("POST", "/v1/chat/completions")
     assert "seed" in first["body"]
 
 
-def test_missing_torn_foreign_and_repeated_lines_lose_and_double_nothing() -> None:
-    class Careless(BatchHouse):
+def test_missing_torn_foreign_and_repeated_lines_lose_and_duplicate_no_reply() -> None:
+    class Careless(BatchServer):
         def answers(self, lines: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
             good = [self.answer(line) for line in lines]
             if len(self.batches) == 1:
@@ -124,17 +124,17 @@ def test_missing_torn_foreign_and_repeated_lines_lose_and_double_nothing() -> No
                 good[0] = json.dumps(json.loads(good[0]) | {"id": "one\u2028two\x85three"}, ensure_ascii=False) + "\r\n"
             return good, []
 
-    house = Careless()
-    with Endpoint(house) as endpoint, chatter(endpoint) as made, unit() as work:
+    server = Careless()
+    with Endpoint(server) as endpoint, chatter(endpoint) as made, unit() as work:
         replies = ask(made, *TEXTS)
     assert [reply.text for reply in replies] == REPLIES
-    assert len(house.files[house.batches["batch-1"]["input_file_id"]].splitlines()) == 3
+    assert len(server.files[server.batches["batch-1"]["input_file_id"]].splitlines()) == 3
     assert work.notes["batch_requeued"] == 3
     assert work.calls == 20
 
 
-def test_failed_lines_are_sorted_into_again_never_and_filtered() -> None:
-    class Failing(BatchHouse):
+def test_failed_lines_are_retried_failed_or_filtered_by_their_error() -> None:
+    class Failing(BatchServer):
         def answers(self, lines: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
             good, bad = [], []
             for line in lines:
@@ -154,18 +154,18 @@ def test_failed_lines_are_sorted_into_again_never_and_filtered() -> None:
                     good.append(self.answer(line))
             return good, bad
 
-    house = Failing()
-    with Endpoint(house) as endpoint, chatter(endpoint) as made:
+    server = Failing()
+    with Endpoint(server) as endpoint, chatter(endpoint) as made:
         replies = ask(made, *TEXTS)
     assert [reply.finish for reply in replies[:5]] == ["error", "filtered", "stop", "stop", "error"]
     assert [reply.text for reply in replies[5:]] == REPLIES[5:]
     assert "bad image" in str(replies[0].error)
     assert "no answer in 3 batches (HTTP 503" in str(replies[4].error)
-    assert len(house.bought) == len(set(house.bought)) == 17
+    assert len(server.bought) == len(set(server.bought)) == 17
 
 
-def test_an_expired_batch_gives_what_it_has_and_the_rest_is_asked_for_again() -> None:
-    class Slow(BatchHouse):
+def test_an_expired_batch_gives_what_it_has_and_the_rest_is_requested_again() -> None:
+    class Slow(BatchServer):
         def finish(self, batch: dict[str, Any]) -> None:
             super().finish(batch)
             if len(self.batches) == 1:
@@ -174,96 +174,96 @@ def test_an_expired_batch_gives_what_it_has_and_the_rest_is_asked_for_again() ->
         def answers(self, lines: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
             return super().answers(lines[:12] if len(self.batches) == 1 else lines)
 
-    house = Slow()
-    with Endpoint(house) as endpoint, chatter(endpoint) as made:
+    server = Slow()
+    with Endpoint(server) as endpoint, chatter(endpoint) as made:
         assert [reply.text for reply in ask(made, *TEXTS)] == REPLIES
-    assert len(house.batches) == 2
-    assert len(house.bought) == 20
+    assert len(server.batches) == 2
+    assert len(server.bought) == 20
 
 
-def test_a_batch_that_brings_nothing_back_is_not_collected_for_ever() -> None:
-    class Forgetful(BatchHouse):
+def test_a_batch_without_any_answer_is_not_retried_for_ever() -> None:
+    class Forgetful(BatchServer):
         def answers(self, lines: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
             return super().answers(lines if len(self.batches) > 1 else [])
 
-    house = Forgetful()
-    with Endpoint(house) as endpoint, chatter(endpoint) as made, unit(Shelf()):
+    server = Forgetful()
+    with Endpoint(server) as endpoint, chatter(endpoint) as made, unit(MemoryJournal()):
         assert [reply.text for reply in ask(made, *TEXTS)] == REPLIES
-    assert len(house.batches) == 2
+    assert len(server.batches) == 2
 
 
 @pytest.mark.parametrize("journal_survives", [True, False])
-def test_a_batch_that_was_submitted_before_a_crash_is_collected_not_bought_again(journal_survives: bool) -> None:
-    class Hanging(BatchHouse):
+def test_a_batch_submitted_before_a_crash_is_collected_and_not_paid_again(journal_survives: bool) -> None:
+    class Hanging(BatchServer):
         polls = 10**9
 
-    house, shelf = Hanging(), Shelf()
-    with Endpoint(house) as endpoint:
-        with chatter(endpoint) as made, unit(shelf):
+    server, journal = Hanging(), MemoryJournal()
+    with Endpoint(server) as endpoint:
+        with chatter(endpoint) as made, unit(journal):
             made._loop.call_soon_threadsafe(made._loop.call_later, 0.5, made._stop_all, EndpointError("power cut"))
             with pytest.raises(EndpointError, match="power cut"):
                 ask(made, *TEXTS)
-        assert len(house.batches) == 1
-        house.polls = 0
-        with chatter(endpoint) as made, unit(shelf if journal_survives else Shelf()):
+        assert len(server.batches) == 1
+        server.polls = 0
+        with chatter(endpoint) as made, unit(journal if journal_survives else MemoryJournal()):
             assert [reply.text for reply in ask(made, *TEXTS)] == REPLIES
-    assert len(house.batches) == 1
+    assert len(server.batches) == 1
 
 
-def test_a_batch_that_was_collected_before_a_crash_costs_nothing_more() -> None:
-    house, shelf = BatchHouse(), Shelf()
-    with Endpoint(house) as endpoint:
+def test_a_batch_collected_before_a_crash_costs_nothing_more() -> None:
+    server, journal = BatchServer(), MemoryJournal()
+    with Endpoint(server) as endpoint:
         for _ in range(2):
-            with chatter(endpoint) as made, unit(shelf) as work:
+            with chatter(endpoint) as made, unit(journal) as work:
                 assert [reply.text for reply in ask(made, *TEXTS)] == REPLIES
             assert work.cost == pytest.approx(0.2)
-    assert len(house.bought) == 20
+    assert len(server.bought) == 20
 
 
 def test_a_batch_whose_creation_was_not_confirmed_is_not_created_twice() -> None:
-    house = BatchHouse()
+    server = BatchServer()
 
     def lossy(request: Request) -> Answer:
-        answer = house(request)
+        answer = server(request)
         lost = request.method == "POST" and request.path == "/v1/batches"
         return error(504) if lost else answer
 
     with Endpoint(lossy) as endpoint, chatter(endpoint) as made:
         assert [reply.text for reply in ask(made, *TEXTS)] == REPLIES
-    assert len(house.batches) == 1
-    assert len(house.bought) == 20
+    assert len(server.batches) == 1
+    assert len(server.bought) == 20
 
 
 def test_large_work_is_split_by_requests_and_by_bytes() -> None:
-    house = BatchHouse()
-    with Endpoint(house) as endpoint, chatter(endpoint, batch={"requests": 8}) as made:
+    server = BatchServer()
+    with Endpoint(server) as endpoint, chatter(endpoint, batch={"requests": 8}) as made:
         assert [reply.text for reply in ask(made, *TEXTS)] == REPLIES
-    sizes = [len(house.files[batch["input_file_id"]].splitlines()) for batch in house.batches.values()]
+    sizes = [len(server.files[batch["input_file_id"]].splitlines()) for batch in server.batches.values()]
     assert sorted(sizes) == [4, 8, 8]
-    house = BatchHouse()
-    with Endpoint(house) as endpoint, chatter(endpoint, batch={"megabytes": 0.002}) as made:
+    server = BatchServer()
+    with Endpoint(server) as endpoint, chatter(endpoint, batch={"megabytes": 0.002}) as made:
         assert [reply.text for reply in ask(made, *TEXTS)] == REPLIES
-    assert len(house.batches) > 2
-    assert all(len(house.files[batch["input_file_id"]]) <= 2000 for batch in house.batches.values())
+    assert len(server.batches) > 2
+    assert all(len(server.files[batch["input_file_id"]]) <= 2000 for batch in server.batches.values())
 
 
 def test_repairs_go_into_one_batch_of_their_own() -> None:
-    class Colours(BatchHouse):
+    class Colours(BatchServer):
         def answer(self, line: dict[str, Any], status: int = 200, body: dict[str, Any] | None = None) -> str:
             turns = line["body"]["messages"]
             good = len(turns) == 3 or int(turns[0]["content"]) % 2
             return super().answer(line, 200, say('{"colour": "red"}' if good else "red"))
 
-    house = Colours()
-    with Endpoint(house) as endpoint, chatter(endpoint) as made:
+    server = Colours()
+    with Endpoint(server) as endpoint, chatter(endpoint) as made:
         replies = ask(made, *TEXTS, schema=COLOURS)
     assert {reply.text for reply in replies} == {'{"colour": "red"}'}
-    sizes = [len(house.files[batch["input_file_id"]].splitlines()) for batch in house.batches.values()]
+    sizes = [len(server.files[batch["input_file_id"]].splitlines()) for batch in server.batches.values()]
     assert sizes == [20, 10]
 
 
-def test_a_batch_the_endpoint_refuses_stops_the_run_with_its_words() -> None:
-    class Refusing(BatchHouse):
+def test_a_batch_that_the_endpoint_refuses_stops_the_run_with_its_message() -> None:
+    class Refusing(BatchServer):
         def finish(self, batch: dict[str, Any]) -> None:
             data = [{"code": "model_not_found", "message": "m takes no batches", "line": 1, "param": None}]
             batch |= {"status": "failed", "errors": {"object": "list", "data": data}}
@@ -276,8 +276,8 @@ def test_a_batch_the_endpoint_refuses_stops_the_run_with_its_words() -> None:
         ask(made, *TEXTS)
 
 
-def test_a_full_queue_is_waited_for() -> None:
-    class Full(BatchHouse):
+def test_a_full_queue_is_retried_until_there_is_room() -> None:
+    class Full(BatchServer):
         def finish(self, batch: dict[str, Any]) -> None:
             if len(self.batches) < 3:
                 data = [{"code": "token_limit_exceeded", "message": "queue full", "line": None, "param": None}]
@@ -285,24 +285,24 @@ def test_a_full_queue_is_waited_for() -> None:
             else:
                 super().finish(batch)
 
-    house = Full()
-    with Endpoint(house) as endpoint, chatter(endpoint) as made, unit(Shelf()):
+    server = Full()
+    with Endpoint(server) as endpoint, chatter(endpoint) as made, unit(MemoryJournal()):
         assert [reply.text for reply in ask(made, *TEXTS)] == REPLIES
-    assert len(house.batches) == 3
+    assert len(server.batches) == 3
 
 
 def test_a_batch_that_would_exceed_the_budget_is_not_submitted() -> None:
-    house = BatchHouse()
-    with Endpoint(house) as endpoint, chatter(endpoint, budget={"usd": 0.1}) as made, pytest.raises(BudgetExceeded):
+    server = BatchServer()
+    with Endpoint(server) as endpoint, chatter(endpoint, budget={"usd": 0.1}) as made, pytest.raises(BudgetExceeded):
         ask(made, *TEXTS)
-    assert not house.batches
+    assert not server.batches
 
 
 def test_faults_while_polling_are_waited_out_and_a_refused_key_is_not() -> None:
-    house = BatchHouse()
+    server = BatchServer()
 
     def flaky(request: Request) -> Answer:
-        return error(502) if request.number % 3 == 1 else house(request)
+        return error(502) if request.number % 3 == 1 else server(request)
 
     with Endpoint(flaky) as endpoint, chatter(endpoint) as made:
         assert [reply.text for reply in ask(made, *TEXTS)] == REPLIES
@@ -312,4 +312,4 @@ def test_faults_while_polling_are_waited_out_and_a_refused_key_is_not() -> None:
         pytest.raises(EndpointError, match="key is refused"),
     ):
         ask(made, *TEXTS)
-    assert len(house.batches) == 1
+    assert len(server.batches) == 1

@@ -1,4 +1,4 @@
-"""Replies of absurd size, and endpoints that point elsewhere."""
+"""Replies of excessive size, and endpoints that redirect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mminstruct.models.capped import lines
 from mminstruct.models.faults import EndpointError, TooLarge
 from tests.models.asking import PRICE, ask, chatter
 from tests.models.server import Answer, Endpoint, Request, echo, say
-from tests.models.test_batch import BatchHouse
+from tests.models.test_batch import BatchServer
 from tests.models.test_batch import chatter as batch_chatter
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def packed(data: bytes, how: str) -> Answer:
 
 
 @pytest.mark.parametrize("how", ["gzip", "deflate", "identity"])
-def test_a_reply_is_read_packed_or_not_and_not_beyond_its_cap(how: str) -> None:
+def test_a_reply_is_read_compressed_or_not_and_not_beyond_its_limit(how: str) -> None:
     def script(request: Request) -> Answer:
         length = 20_000 if request.asked == "long" else 100
         return packed(json.dumps(say("x" * length)).encode(), how)
@@ -43,11 +43,11 @@ def test_a_reply_is_read_packed_or_not_and_not_beyond_its_cap(how: str) -> None:
         short, long = ask(made, "short", "long")
     assert short.text == "x" * 100
     assert long.finish == "error"
-    assert "MiB, unpacked (options.megabytes)" in str(long.error)
+    assert "MiB, decompressed (options.megabytes)" in str(long.error)
     assert endpoint.asked.count("long") == 2
 
 
-def test_an_error_is_read_under_the_same_cap() -> None:
+def test_an_error_is_read_under_the_same_limit() -> None:
     def script(request: Request) -> Answer:
         if request.asked == "bad":
             bomb = packed(json.dumps({"error": {"message": "x" * 20_000}}).encode(), "gzip")
@@ -57,7 +57,7 @@ def test_an_error_is_read_under_the_same_cap() -> None:
     with Endpoint(script) as endpoint, chatter(endpoint, **SMALL) as made:
         good, bad = ask(made, "good", "bad")
     assert good.text == "re: good"
-    assert "unpacked" in str(bad.error)
+    assert "decompressed" in str(bad.error)
 
 
 BOMB = """
@@ -74,7 +74,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-def test_a_bomb_costs_a_worker_no_more_memory_than_the_cap() -> None:
+def test_a_decompression_bomb_costs_a_worker_no_more_memory_than_the_limit() -> None:
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(250)) + packer.flush()
     assert len(bomb) < 2 * 2**20, "a megabyte that unpacks to 250"
@@ -91,7 +91,7 @@ def test_a_bomb_costs_a_worker_no_more_memory_than_the_cap() -> None:
     assert int(grown) < 100, "MiB; it was 250 and more"
 
 
-def test_a_redirection_is_not_followed_and_its_target_gets_nothing() -> None:
+def test_a_redirect_is_not_followed_and_its_target_gets_nothing() -> None:
     with Endpoint(echo) as other:
         away = Answer(307, b"", {"location": f"{other.url}/chat/completions"})
         with (
@@ -107,7 +107,7 @@ def test_a_redirection_is_not_followed_and_its_target_gets_nothing() -> None:
 # Files of a batch
 
 
-class Large(BatchHouse):
+class Large(BatchServer):
     """One answer of 20 kB among others."""
 
     def answer(self, line: dict[str, Any], status: int = 200, body: dict[str, Any] | None = None) -> str:
@@ -115,18 +115,18 @@ class Large(BatchHouse):
         return super().answer(line, status, say("x" * 20_000) if long else body)
 
 
-def test_a_line_beyond_the_cap_is_left_out_and_the_others_are_read() -> None:
+def test_a_line_beyond_the_limit_is_skipped_and_the_others_are_read() -> None:
     with Endpoint(Large()) as endpoint, batch_chatter(endpoint, price=PRICE, **SMALL) as made:
         long, *others = ask(made, "long", "a", "b")
     assert [reply.text for reply in others] == ["re: a", "re: b"]
     assert long.finish == "error"
 
 
-def test_a_file_of_answers_beyond_its_cap_stops_the_run_by_name() -> None:
+def test_an_output_file_beyond_its_limit_stops_the_run_and_names_the_option() -> None:
     with (
         Endpoint(Large()) as endpoint,
         batch_chatter(endpoint, price=PRICE, batch={"answers": 0.01}) as made,
-        pytest.raises(EndpointError, match=r"the file is larger than .*MiB, unpacked.*options\.batch\.answers"),
+        pytest.raises(EndpointError, match=r"the file is larger than .*MiB, decompressed.*options\.batch\.answers"),
     ):
         ask(made, "long", "a", "b")
 
@@ -150,7 +150,7 @@ def test_lines_are_the_same_however_the_body_is_cut_into_pieces(
     assert asyncio.run(read()) == (expected if body.rpartition(b"\n")[2] else expected[:-1])
 
 
-def test_a_body_beyond_its_cap_is_left() -> None:
+def test_a_body_beyond_its_limit_is_not_read_to_its_end() -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 100

@@ -34,7 +34,7 @@ def network(version: str) -> Net:
 
 
 def checkpoint(folder: Path, version: str, **facts: Any) -> Path:
-    """A folder as it lies on the hub: weights in two files, the rotary frequencies of CogVLM 1 among them."""
+    """A folder as on the hub: weights in two files, including the rotary frequencies of CogVLM 1."""
     import torch
     from safetensors.torch import save_file
 
@@ -134,7 +134,7 @@ def test_an_image_is_squashed_to_a_square_and_normalised_as_torchvision_does_it(
     assert pixels(image, Config.of(config("v1")).tower) == pytest.approx(published(image).numpy(), abs=1e-6)
 
 
-def test_greedy_replies_are_those_of_the_network_asked_one_by_one(greedy: Chatter, folder: Path) -> None:
+def test_greedy_replies_in_a_batch_are_those_of_single_prompts(greedy: Chatter, folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer
 
@@ -146,7 +146,7 @@ def test_greedy_replies_are_those_of_the_network_asked_one_by_one(greedy: Chatte
         ids = [words.bos_token_id, *words(text, add_special_tokens=False)["input_ids"]]
         said: list[int] = []
         while len(said) < 12 and words.eos_token_id not in said:
-            prompt = [*ids, *said], pixels(picture(data), made.tower)  # all of it anew: no cache, no padding
+            prompt = [*ids, *said], pixels(picture(data), made.tower)  # everything recomputed: no cache, no padding
             logits, _, _ = net.begin([prompt], Cache(made, 1, 96, torch.float32, "cpu"))
             said.append(int(logits.argmax()))
         ended = said[-1] == words.eos_token_id
@@ -155,15 +155,17 @@ def test_greedy_replies_are_those_of_the_network_asked_one_by_one(greedy: Chatte
         assert reply.finish == ("stop" if ended else "length")
 
 
-def test_a_sampled_reply_hangs_on_its_seed_and_not_on_its_company(greedy: Chatter) -> None:
-    # few draws among few tokens: padding moves the last bits of logits, and so now and then a draw near an edge
+def test_a_sampled_reply_depends_on_its_seed_and_not_on_its_batch(greedy: Chatter) -> None:
+    # few tokens: padding changes the last bits of logits, which rarely changes a sampled token
     seeds, warm = list(range(len(QUESTIONS))), Sampling(0.5, 1.0, 8)
     together = greedy.chat(QUESTIONS, seeds=seeds, sampling=warm)
     assert together == [greedy.chat([q], seeds=[s], sampling=warm)[0] for q, s in zip(QUESTIONS, seeds, strict=True)]
     many = greedy.chat([QUESTIONS[0]] * 8, seeds=list(range(8)), sampling=Sampling(1.5, 0.95, 20))
     assert len({reply.text for reply in many}) == 8
-    flat = greedy.chat([ask("what")], seeds=[0], sampling=Sampling(1e9, 1.0, 12))[0].text  # every token as likely
-    assert len(set(flat)) > 6  # each token by a number of its own, or one would follow on itself
+    flat = greedy.chat([ask("what")], seeds=[0], sampling=Sampling(1e9, 1.0, 12))[
+        0
+    ].text  # all tokens are equally likely
+    assert len(set(flat)) > 6  # each token has its own random number, or tokens would repeat
     assert greedy.chat([QUESTIONS[0]], seeds=[0], sampling=Sampling(0.0, 1.0, 3))[0].tokens_out <= 3
 
 
@@ -179,7 +181,7 @@ def test_bad_transcripts_fail_alone(greedy: Chatter) -> None:
     assert greedy.chat([], seeds=[]) == []
 
 
-def test_a_reply_ends_where_the_context_does(folder: Path, greedy: Chatter) -> None:
+def test_a_reply_ends_at_the_end_of_the_context(folder: Path, greedy: Chatter) -> None:
     reply = greedy.chat([with_image(ask("x" * 50), PICTURES[0])], seeds=[0], sampling=Sampling(0.0, 1.0, 500))[0]
     assert reply.tokens_in + reply.tokens_out <= 96
     assert reply.finish == "stop" or reply.tokens_in + reply.tokens_out == 96
@@ -193,7 +195,7 @@ def test_a_reply_ends_where_the_context_does(folder: Path, greedy: Chatter) -> N
         ("base", ["a photo of"], "a photo of"),
     ],
 )
-def test_questions_are_put_in_the_published_forms(folder: Path, template: str, turns: list[str], text: str) -> None:
+def test_prompts_have_the_published_formats(folder: Path, template: str, turns: list[str], text: str) -> None:
     chatter = Chatter(Model(name=str(folder), backend="cogvlm", options={"template": template}))
     roles = ["user", "assistant", "user"]
     messages: list[Message] = [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=False)]  # type: ignore[typeddict-item]
@@ -215,7 +217,7 @@ def test_a_checkpoint_without_a_tokenizer_says_where_to_get_one(folder: Path, tm
 def test_vicunas_tokenizer_gives_the_ids_of_sentencepiece(folder: Path, tmp_path: Path) -> None:
     import sentencepiece
 
-    vicuna = tmp_path / "vicuna"  # its files, but for the vocabulary
+    vicuna = tmp_path / "vicuna"  # its files, except the vocabulary
     vicuna.mkdir()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(["Question: what is it, a red robot? Answer: two trees. Short answer: 17"] * 50),
@@ -238,7 +240,7 @@ def test_vicunas_tokenizer_gives_the_ids_of_sentencepiece(folder: Path, tmp_path
     assert words.eos_id() in chatter._ends
 
 
-def test_weights_that_are_missing_unknown_or_misshapen_are_refused_by_name(tmp_path: Path) -> None:
+def test_weights_that_are_missing_unknown_or_of_wrong_shape_are_refused_by_name(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -251,7 +253,7 @@ def test_weights_that_are_missing_unknown_or_misshapen_are_refused_by_name(tmp_p
     for change, words in (
         ({bias: None}, f"lacks 1 weights .*{bias}"),
         ({"model.extra": torch.ones(2)}, r"model.extra \(2,\): CogVLM has no such weight"),
-        ({bias: torch.ones(2)}, rf"{bias} \(2,\): \(128,\) is wanted"),
+        ({bias: torch.ones(2)}, rf"{bias} \(2,\): expected \(128,\)"),
     ):
         folder = tmp_path / words[:9].strip("\\(")
         folder.mkdir(exist_ok=True)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from mminstruct.models import faults
+from mminstruct.models.connection import Settings
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
-from tests.models.asking import PRICE, QUICK, Shelf, ask, unit
+from tests.models.asking import PRICE, QUICK, MemoryJournal, ask, unit
 from tests.models.server import Answer, Endpoint, Request, echo, error, say
 
 CANARY = "sk-canary-5d41402abc4b2a76b9719d911017c592"
@@ -40,12 +41,12 @@ def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
         }
         return texts.get(request.asked) or echo(request)
 
-    shelf, seen = Shelf(), io.StringIO()
+    journal, seen = MemoryJournal(), io.StringIO()
     with Endpoint(script) as endpoint:
         options = {"retries": QUICK, "price": PRICE}
         model = Model(name="m", backend="openai", url=endpoint.url, key_env="CANARY_API_KEY", options=options)
         made = Chatter(model)
-        with unit(shelf) as work:
+        with unit(journal) as work:
             print(ask(made, "good", "bad", "fail", "html", "echo", "refuse", "part", "finish"), file=seen)
             print(work, made.statistics(), file=seen)
             for stops in ("away", "deny"):
@@ -58,7 +59,7 @@ def test_a_key_never_reaches_logs_replies_journals_or_tracebacks(
         made.close()
     out, err = capfd.readouterr()
     everything = "\n".join(
-        [seen.getvalue(), json.dumps(shelf.replies), repr(model), repr(vars(made)), caplog.text, out, err]
+        [seen.getvalue(), json.dumps(journal.replies), repr(model), repr(vars(made)), caplog.text, out, err]
     )
     assert "key is refused" in everything
     assert "your key is ***" in everything
@@ -83,7 +84,7 @@ def test_an_error_of_our_own_that_holds_the_key_is_raised_without_it(monkeypatch
 
 
 @pytest.mark.parametrize("bad", ["sk-with a-blank-in-it", "sk-with\nline-end", "sk-wíth-an-accent"])
-def test_a_key_that_no_header_can_hold_is_refused_by_the_name_of_its_variable(
+def test_a_key_that_no_header_can_hold_is_refused_and_its_variable_named(
     bad: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CANARY_API_KEY", bad)
@@ -98,14 +99,18 @@ def test_a_key_that_no_header_can_hold_is_refused_by_the_name_of_its_variable(
         ({"key_env": "NOT_SET_API_KEY"}, "NOT_SET_API_KEY"),
         ({"key_env": CANARY}, "NAME of a set environment variable"),
         ({"key_env": "hf_abcdefabcdefabcdef"}, "NAME of a set environment variable"),
-        ({"url": f"http://user:{CANARY}@localhost/v1"}, "never goes into url"),
-        ({"url": f"http://localhost/v1?key={CANARY}"}, "never goes into url"),
-        ({"url": "localhost:8000"}, "no such address"),
+        ({"url": f"http://user:{CANARY}@localhost/v1"}, "must not be in url"),
+        ({"url": f"http://localhost/v1?key={CANARY}"}, "must not be in url"),
+        ({"url": "localhost:8000"}, "and this one is not"),
         ({"options": {"concurency": {}}}, "did you mean concurrency"),
         ({"options": {"budget": {"eur": 5}}}, "no 'eur'"),
         ({"options": {"mode": "later"}}, "live or batch"),
         ({"options": {"finish": {"done": "yes"}}}, "stop, length or filtered"),
         ({"options": {"megabytes": 0}}, "above 0"),
+        ({"options": {"retries": {"attempts": "many"}}}, "retries.attempts is a number, not 'many'"),
+        ({"options": {"concurrency": {"max": None}}}, "concurrency.max is a number, not None"),
+        ({"options": {"batch": {"requests": float("inf")}}}, "batch.requests is a number, not inf"),
+        ({"options": {"batch": {"polls": 1}}}, "options.batch has no 'polls'; did you mean poll"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_without_repeating_a_key(change: dict[str, Any], said: str) -> None:
@@ -116,7 +121,15 @@ def test_settings_that_cannot_work_are_refused_without_repeating_a_key(change: d
     assert "hf_abc" not in str(refused.value)
 
 
-def test_azure_is_asked_on_its_own_paths_with_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrency_starts_at_its_maximum_where_that_is_small() -> None:
+    first = [
+        Settings.of(Model(name="m", backend="openai", options={"concurrency": given})).concurrency.start
+        for given in ({}, {"max": 4}, {"max": 400}, {"start": 2, "max": 4})
+    ]
+    assert first == [16, 4, 16, 2]
+
+
+def test_azure_gets_requests_on_its_own_paths_with_its_own_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_TEST_KEY", "azure-key")
     with Endpoint(echo) as endpoint:
         url = endpoint.url.removesuffix("/v1")

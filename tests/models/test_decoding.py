@@ -25,7 +25,7 @@ def test_uniforms_are_uniform_over_seeds_and_over_steps() -> None:
 
 
 @pytest.mark.parametrize(("top_p", "kept"), [(1.0, [0.5, 0.3, 0.15, 0.05]), (0.7, [0.625, 0.375, 0, 0])])
-def test_tokens_are_drawn_with_the_models_probabilities(top_p: float, kept: list[float]) -> None:
+def test_tokens_are_sampled_with_the_models_probabilities(top_p: float, kept: list[float]) -> None:
     import torch
 
     draws, shuffle = 20000, [2, 0, 3, 1]
@@ -37,7 +37,7 @@ def test_tokens_are_drawn_with_the_models_probabilities(top_p: float, kept: list
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=60), max_size=40), st.integers(1, 9), st.booleans())
-def test_every_prompt_is_in_one_batch_and_starts_as_its_group_says(
+def test_every_prompt_is_in_one_batch_and_has_the_prefix_of_its_group(
     prompts: list[list[int]], size: int, share: bool
 ) -> None:
     made = batches(prompts, size, share=share)
@@ -50,7 +50,7 @@ def test_every_prompt_is_in_one_batch_and_starts_as_its_group_says(
             assert share or not group.shared
 
 
-def test_prompts_with_long_common_starts_are_grouped_by_them() -> None:
+def test_prompts_with_long_common_prefixes_are_grouped_by_them() -> None:
     system = list(range(30))
     prompts = [system + [kind + 50] * 100 + [row + 100] for row in range(4) for kind in range(5)]
     alone = system + [99] * 100
@@ -60,7 +60,7 @@ def test_prompts_with_long_common_starts_are_grouped_by_them() -> None:
     assert [(len(group.rows), group.shared) for batch in batches(loose, 64) for group in batch] == [(8, 30)]
 
 
-def test_a_shared_start_changes_no_reply(mixtral: Path) -> None:
+def test_a_shared_prefix_changes_no_reply(mixtral: Path) -> None:
     def ask(kind: str, row: int) -> list[Message]:
         return [
             {"role": "system", "content": f"you are a {kind} and say what you see, at length and word by word"},
@@ -80,7 +80,7 @@ def test_attention_by_groups_gives_the_logits_of_plain_attention(mixtral: Path) 
     import torch
     from transformers import AutoModelForCausalLM
 
-    from mminstruct.models.decoding import grouped_attention, room
+    from mminstruct.models.decoding import empty_cache, grouped_attention
 
     net = AutoModelForCausalLM.from_pretrained(mixtral).eval()
     ids = torch.arange(3, 43).reshape(2, 20)
@@ -89,7 +89,7 @@ def test_attention_by_groups_gives_the_logits_of_plain_attention(mixtral: Path) 
     got = []
     for name in ("eager", grouped_attention()):
         net.set_attn_implementation(name)
-        cache = room(net)
+        cache = empty_cache(net)
         with torch.inference_mode():
             steps = []
             for at, end in ((0, 15), (15, 16), (16, 17), (17, 20)):

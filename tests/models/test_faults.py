@@ -17,7 +17,7 @@ from tests.models.server import Answer, Capacity, Endpoint, Request, echo, error
 # Refusals and faults
 
 
-def test_a_storm_of_refusals_loses_nothing_and_wastes_little() -> None:
+def test_a_burst_of_refusals_loses_nothing_and_wastes_few_requests() -> None:
     capacity = Capacity(most=8, latency=0.05)
     with Endpoint(capacity) as endpoint, chatter(endpoint, concurrency={"start": 24}) as made:
         replies = ask(made, *map(str, range(300)))
@@ -44,7 +44,7 @@ def header_date() -> dict[str, str]:
 
 @pytest.mark.parametrize("header", [header_seconds, header_milliseconds, header_date])
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_is_honoured_in_all_its_forms(header: Any, status: int) -> None:
+def test_retry_after_is_honoured_in_all_formats(header: Any, status: int) -> None:
     def script(request: Request) -> Answer:
         return Answer(status, b"{}", header()) if request.number == 0 else echo(request)
 
@@ -54,7 +54,7 @@ def test_retry_after_is_honoured_in_all_its_forms(header: Any, status: int) -> N
     assert 0.35 <= second.at - first.at < 2.0
 
 
-def test_an_endpoint_that_asks_for_more_patience_than_we_have_stops_the_run() -> None:
+def test_an_endpoint_that_asks_to_wait_longer_than_our_patience_stops_the_run() -> None:
     with (
         Endpoint(lambda request: error(429, "later", retry_after="3600")) as endpoint,
         chatter(endpoint) as made,
@@ -64,7 +64,7 @@ def test_an_endpoint_that_asks_for_more_patience_than_we_have_stops_the_run() ->
     assert len(endpoint.requests) == 1
 
 
-def test_a_burst_of_server_errors_is_lived_through() -> None:
+def test_a_burst_of_server_errors_fails_no_row() -> None:
     def script(request: Request) -> Answer:
         return error((500, 502, 503, 504)[request.number % 4]) if 10 <= request.number < 30 else echo(request)
 
@@ -86,7 +86,7 @@ def test_an_outage_does_not_count_against_the_rows() -> None:
     assert [reply.text for reply in replies] == [f"re: {i}" for i in range(60)]
 
 
-def test_a_row_that_always_fails_is_given_up_and_the_others_are_not() -> None:
+def test_a_row_that_always_fails_fails_alone() -> None:
     def script(request: Request) -> Answer:
         return error(500, "boom") if request.asked == "poison" else echo(request)
 
@@ -109,7 +109,7 @@ def test_a_row_that_always_fails_is_given_up_and_the_others_are_not() -> None:
         Answer(body={"choices": [{"message": {"content": 5}}]}),
     ],
 )
-def test_garbage_with_status_200_is_tried_once_more_and_then_given_up(bad: Answer) -> None:
+def test_garbage_with_status_200_is_retried_once_and_then_fails_the_row(bad: Answer) -> None:
     def script(request: Request) -> Answer:
         return bad if request.asked == "worse" or request.number == 0 else echo(request)
 
@@ -120,7 +120,7 @@ def test_garbage_with_status_200_is_tried_once_more_and_then_given_up(bad: Answe
     assert endpoint.asked == ["better", "better", "worse", "worse"]
 
 
-def test_an_error_that_a_gateway_hides_behind_a_200_is_seen() -> None:
+def test_an_error_that_a_gateway_returns_with_status_200_is_found() -> None:
     def script(request: Request) -> Answer:
         hidden = Answer(body={"error": {"code": 429, "message": "slow down"}})
         return hidden if request.number == 0 else echo(request)
@@ -140,7 +140,7 @@ def test_an_error_that_a_gateway_hides_behind_a_200_is_seen() -> None:
     ],
     ids=["late", "dripping", "cut", "reset"],
 )
-def test_a_body_that_does_not_arrive_whole_in_time_is_asked_for_again(bad: Answer) -> None:
+def test_a_body_that_is_incomplete_at_the_timeout_is_requested_again(bad: Answer) -> None:
     def script(request: Request) -> Answer:
         return bad if request.number == 0 else echo(request)
 
@@ -168,7 +168,7 @@ def test_an_endpoint_that_never_answers_stops_the_run_in_time() -> None:
         assert time.monotonic() - began < 10
 
 
-# What cannot heal
+# Permanent faults
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_an_endpoint_that_never_answers_stops_the_run_in_time() -> None:
         (error(429, "You exceeded your current quota", "insufficient_quota"), "no money left"),
     ],
 )
-def test_what_nobody_but_a_person_can_mend_stops_all_at_once(answer: Answer, said: str) -> None:
+def test_a_fault_that_only_a_person_can_fix_stops_all_rows_at_once(answer: Answer, said: str) -> None:
     with (
         Endpoint(lambda request: answer) as endpoint,
         chatter(endpoint, concurrency={"start": 4}) as made,
@@ -228,7 +228,7 @@ def test_other_threads_stop_too_when_the_endpoint_is_lost() -> None:
         (error(422, "Unprocessable"), "error", "Unprocessable"),
     ],
 )
-def test_a_row_that_cannot_pass_is_not_tried_again(answer: Answer, finish: str, said: str) -> None:
+def test_a_row_that_cannot_succeed_is_not_retried(answer: Answer, finish: str, said: str) -> None:
     with Endpoint(lambda r: answer if r.asked == "bad" else echo(r)) as endpoint, chatter(endpoint) as made:
         good, bad = ask(made, "good", "bad")
     assert good.text == "re: good"
@@ -237,7 +237,7 @@ def test_a_row_that_cannot_pass_is_not_tried_again(answer: Answer, finish: str, 
     assert endpoint.asked.count("bad") == 1
 
 
-def test_an_endpoint_that_takes_no_request_at_all_is_not_the_rows_fault() -> None:
+def test_an_endpoint_that_rejects_every_request_stops_the_run() -> None:
     with (
         Endpoint(lambda request: error(400, "Unsupported parameter: 'seed'")) as endpoint,
         chatter(endpoint) as made,
@@ -247,7 +247,7 @@ def test_an_endpoint_that_takes_no_request_at_all_is_not_the_rows_fault() -> Non
     assert len(endpoint.requests) < 80
 
 
-def test_the_address_of_the_billing_page_in_a_message_is_no_empty_account() -> None:
+def test_a_link_to_the_billing_page_in_a_message_is_not_an_empty_account() -> None:
     body = {"error": {"message": "Rate limit reached. Add a payment method at https://host/account/billing."}}
     assert faults.of_status(429, {}, json.dumps(body), who="m").kind == "refused"
 
@@ -256,5 +256,5 @@ def test_the_address_of_the_billing_page_in_a_message_is_no_empty_account() -> N
 def test_any_answer_at_all_is_classified(status: int, body: bytes, wait: str) -> None:
     fault = faults.of_status(status, {"retry-after": wait}, body, who="m")
     assert fault.wait >= 0
-    assert "\n" not in fault.said
-    assert len(fault.said) < 1000
+    assert "\n" not in fault.message
+    assert len(fault.message) < 1000

@@ -1,4 +1,4 @@
-"""A key, from the environment of a whole run to everything that the run leaves behind."""
+"""A key in the environment of a run is in none of the files and logs that the run leaves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def looks(request: Request) -> bool:
 
 
 def fails_in_every_way(request: Request) -> Answer:
-    """Captions, some of them broken with the key in every error; then the key is refused."""
+    """Answers with captions and with errors that contain the key; later refuses the key."""
     assert request.headers["authorization"] == f"Bearer {CANARY}", "the key did arrive"
     if not looks(request):
         return error(401, f"Incorrect API key provided: {CANARY}, or {SHORT}")
@@ -38,12 +38,12 @@ def fails_in_every_way(request: Request) -> Answer:
         Answer(body=f"<html>{CANARY}</html>".encode()),
         Answer(body={"error": {"code": 400, "message": SHORT}}),
     ]
-    kind = len(request.raw) % (len(failing) + 2)  # by content, so that it fails at every attempt
+    kind = len(request.raw) % (len(failing) + 2)  # by content, so it fails at every attempt
     return failing[kind] if kind < len(failing) else Answer(body=say("A red robot waves beside two green trees."))
 
 
 def told(folder: Path) -> str:
-    """All that is in a folder's files, tables read."""
+    """The content of all files of a folder, with tables decoded."""
     found = []
     for file in sorted(folder.rglob("*")):
         if file.is_file():
@@ -55,7 +55,7 @@ def told(folder: Path) -> str:
 
 
 def ended(scratch: Path) -> str:
-    """The last words of Ray's own processes."""
+    """The logs of Ray's processes."""
     names = ("python-core-driver*.log", "raylet.*", "gcs_server.*")
     files = sorted(file for name in names for file in scratch.rglob(name))
     return "\n".join(f"{file.name}\n{file.read_text(errors='replace')[-2500:]}" for file in files)
@@ -64,7 +64,7 @@ def ended(scratch: Path) -> str:
 @pytest.mark.slow
 def test_a_key_is_in_nothing_that_a_run_leaves_behind(world: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    scratch = Path(tempfile.mkdtemp(prefix="key", dir="/tmp"))  # Ray's sockets need a short name
+    scratch = Path(tempfile.mkdtemp(prefix="key", dir="/tmp"))  # Ray's sockets need a short path
     environment = os.environ | {
         "CANARY_API_KEY": CANARY, "RAY_TMPDIR": str(scratch), "TMPDIR": str(scratch), "RAY_BACKEND_LOG_LEVEL": "info",
     }  # fmt: skip

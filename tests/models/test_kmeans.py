@@ -14,9 +14,9 @@ from sklearn.metrics import adjusted_rand_score
 from mminstruct.models import kmeans as module
 from mminstruct.models import kmeans_fits
 from mminstruct.models.kmeans import Clusters, backend_for, kmeans, plus_plus
-from mminstruct.stage import Crew
+from mminstruct.stage import WorkerGroup
 
-CPU = [name for name in module.BACKENDS if name not in ("cuvs", "cuml")]
+CPU = [name for name in module.BACKENDS if name != "cuvs"]
 HERE = [name for name in module.BACKENDS if name in CPU or module._runs(name)]
 """Where there is a GPU, what runs on it is compared too."""
 
@@ -33,7 +33,7 @@ def equal(one: Clusters, other: Clusters) -> bool:
 
 
 @pytest.mark.parametrize("backend", HERE)
-def test_clusters_that_are_there_are_found(backend: str) -> None:
+def test_clear_clusters_are_found(backend: str) -> None:
     points, truth = blobs()
     found = kmeans(points, 12, seed=3, restarts=3, backend=backend)
     assert found.backend == backend
@@ -43,7 +43,7 @@ def test_clusters_that_are_there_are_found(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", HERE)
-def test_backends_agree_where_there_are_no_clear_clusters_too(backend: str) -> None:
+def test_backends_agree_even_without_clear_clusters(backend: str) -> None:
     points, _ = blobs(spread=0.5)
     ours, numpy = kmeans(points, 15, seed=1, backend=backend), kmeans(points, 15, seed=1, backend="numpy")
     assert adjusted_rand_score(ours.labels_N, numpy.labels_N) > 0.98
@@ -77,7 +77,7 @@ def test_faiss_gives_the_same_bytes_with_any_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize("backend", HERE)
-def test_what_is_returned_fits_together(backend: str) -> None:
+def test_centroids_labels_distances_and_inertia_are_consistent(backend: str) -> None:
     points, _ = blobs(spread=0.4)
     found = kmeans(points, 9, seed=0, iterations=3, backend=backend)
     away = np.linalg.norm(points[:, None] - found.centroids_KD[None], axis=2)
@@ -109,7 +109,7 @@ def test_fewer_distinct_points_than_clusters_give_fewer_clusters(backend: str) -
     assert alone.centroids_KD.tolist() == distinct[:1].tolist()
 
 
-def test_a_centroid_that_loses_all_its_points_gets_a_new_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_cluster_gets_a_new_centroid(monkeypatch: pytest.MonkeyPatch) -> None:
     points, truth = blobs()
 
     def forgetful(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
@@ -125,7 +125,7 @@ def test_a_centroid_that_loses_all_its_points_gets_a_new_place(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("value", "words"), [(np.nan, "not finite"), (np.inf, "not finite"), (0.0, "zero")])
-def test_rows_that_are_no_points_are_named(value: float, words: str) -> None:
+def test_rows_that_are_zero_or_not_finite_are_named(value: float, words: str) -> None:
     points, _ = blobs()
     points[[7, 700]] = value
     with pytest.raises(ValueError, match=f"rows 7, 700 .*{words}"):
@@ -139,22 +139,21 @@ def test_what_cannot_be_clustered_is_refused() -> None:
         kmeans(np.ones((3, 4), np.float32), 0, seed=0)
     with pytest.raises(ValueError, match="not one of auto"):
         backend_for("spark")
-    with pytest.raises(ValueError, match="numpy works in one process: for several take torch or cuml"):
-        kmeans(np.ones((3, 4), np.float32), 1, seed=0, backend="numpy", crew=cast(Crew, "two"))
+    with pytest.raises(ValueError, match="numpy runs in one process; for several, use torch"):
+        kmeans(np.ones((3, 4), np.float32), 1, seed=0, backend="numpy", group=cast(WorkerGroup, "two"))
 
 
 @pytest.mark.parametrize(
     ("gpu", "there", "takes"),
     [
-        (True, ("cuvs", "torch", "faiss", "sklearn", "numpy"), "cuvs"),
-        (True, ("torch", "faiss", "sklearn", "numpy"), "torch"),
-        (True, ("faiss", "sklearn", "numpy"), "faiss"),
-        (False, ("torch", "faiss", "sklearn", "numpy"), "faiss"),
-        (False, ("torch", "sklearn", "numpy"), "sklearn"),
+        (True, ("cuvs", "torch", "faiss", "numpy"), "cuvs"),
+        (True, ("torch", "faiss", "numpy"), "torch"),
+        (True, ("faiss", "numpy"), "faiss"),
+        (False, ("torch", "faiss", "numpy"), "faiss"),
         (False, ("torch", "numpy"), "torch"),
     ],
 )
-def test_auto_takes_a_gpu_where_there_is_one_and_never_one_thread_beside_it(
+def test_auto_prefers_a_gpu_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch, gpu: bool, there: tuple[str, ...], takes: str
 ) -> None:
     monkeypatch.setattr(module, "_gpu", lambda: gpu)

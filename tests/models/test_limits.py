@@ -12,7 +12,7 @@ from mminstruct.models.limits import KEPT, SOFT, TROUBLE, Limiter
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """A manual clock, in seconds."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -22,8 +22,8 @@ class Clock:
 
 
 async def fill(limiter: Limiter, crowd: int = 100) -> list[asyncio.Task[int]]:
-    """Tasks that want a place, as many admitted as the limit allows."""
-    tasks = [asyncio.create_task(limiter.enter()) for _ in range(crowd)]
+    """Tasks that wait for a slot; as many are admitted as the limit allows."""
+    tasks = [asyncio.create_task(limiter.acquire()) for _ in range(crowd)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
@@ -35,7 +35,7 @@ async def round_of_answers(limiter: Limiter, tasks: list[asyncio.Task[int]]) -> 
         await asyncio.sleep(0)
     for task in [task for task in tasks if task.done()]:
         tasks.remove(task)
-        limiter.leave(task.result(), "answered")
+        limiter.release(task.result(), "answered")
     for _ in range(2):
         await asyncio.sleep(0)
 
@@ -51,7 +51,7 @@ def test_no_more_requests_are_in_flight_than_the_limit_says() -> None:
         limiter = Limiter(start=4, most=4)
         tasks = await fill(limiter)
         assert limiter.in_flight == sum(task.done() for task in tasks) == 4
-        limiter.leave(tasks[0].result(), "answered")
+        limiter.release(tasks[0].result(), "answered")
         await asyncio.sleep(0)
         assert limiter.in_flight == 4
         await drop(tasks)
@@ -72,11 +72,11 @@ def test_the_limit_grows_by_half_with_each_round_until_the_first_refusal() -> No
     asyncio.run(go())
 
 
-def test_a_limit_that_nobody_waits_for_does_not_grow() -> None:
+def test_a_limit_without_waiting_requests_does_not_grow() -> None:
     async def go() -> None:
         limiter = Limiter(start=8)
         for _ in range(50):
-            limiter.leave(await limiter.enter(), "answered")
+            limiter.release(await limiter.acquire(), "answered")
         assert limiter.limit == 8
 
     asyncio.run(go())
@@ -90,7 +90,7 @@ def test_one_burst_of_refusals_cuts_once() -> None:
         assert limiter.limit == 30
         for task in [task for task in tasks if task.done()][:5]:
             tasks.remove(task)
-            limiter.leave(task.result(), "refused")
+            limiter.release(task.result(), "refused")
         assert limiter.limit == int(30 * SOFT)
         await drop(tasks)
 
@@ -101,37 +101,37 @@ def test_a_refusal_of_a_request_admitted_after_the_cut_cuts_again_and_harder() -
     async def go() -> None:
         limiter = Limiter(start=20)
         tasks = await fill(limiter)
-        limiter.leave(tasks.pop(0).result(), "refused")
+        limiter.release(tasks.pop(0).result(), "refused")
         before = limiter.limit
-        for _ in range(6):  # 20 were in flight, 14 may be: one of those who waited comes in
-            limiter.leave(tasks.pop(0).result(), "answered")
+        for _ in range(6):  # 20 were in flight and 14 are allowed, so one waiting request is admitted
+            limiter.release(tasks.pop(0).result(), "answered")
         await asyncio.sleep(0)
         fresh = [task for task in tasks if task.done()][-1]
         tasks.remove(fresh)
-        limiter.leave(fresh.result(), "refused")
+        limiter.release(fresh.result(), "refused")
         assert limiter.limit <= before * 0.75
         await drop(tasks)
 
     asyncio.run(go())
 
 
-def test_server_faults_hold_growth_but_never_cut() -> None:
+def test_server_faults_stop_growth_but_never_cut() -> None:
     async def go() -> None:
         limiter = Limiter(start=10)
         for _ in range(TROUBLE - 1):
-            limiter.leave(await limiter.enter(), "fault")
+            limiter.release(await limiter.acquire(), "fault")
         assert limiter.limit == 10
 
     asyncio.run(go())
 
 
-def test_after_a_refusal_the_limit_probes_no_further_for_as_long_as_retry_after_says() -> None:
+def test_after_a_refusal_the_limit_does_not_probe_before_retry_after() -> None:
     async def go() -> None:
         clock = Clock()
         limiter = Limiter(start=10, clock=clock)
         tasks = await fill(limiter)
         refused = tasks.pop(0)
-        limiter.leave(refused.result(), "refused", wait=30)
+        limiter.release(refused.result(), "refused", wait=30)
         assert limiter.limit < 9
         for _ in range(8):
             await round_of_answers(limiter, tasks)
@@ -146,7 +146,7 @@ def test_after_a_refusal_the_limit_probes_no_further_for_as_long_as_retry_after_
     asyncio.run(go())
 
 
-def test_after_trouble_the_gate_shuts_and_lets_one_request_probe() -> None:
+def test_after_consecutive_failures_the_gate_closes_and_admits_one_request() -> None:
     async def go() -> None:
         limiter = Limiter(start=TROUBLE, most=TROUBLE, backoff=0.05)
         tasks = await fill(limiter)
@@ -154,14 +154,14 @@ def test_after_trouble_the_gate_shuts_and_lets_one_request_probe() -> None:
             await asyncio.sleep(0)
             failed = next(task for task in tasks if task.done())
             tasks.remove(failed)
-            limiter.leave(failed.result(), "fault")
+            limiter.release(failed.result(), "fault")
         await asyncio.sleep(0.01)
         assert limiter.in_flight == 0, "the gate is shut"
         await asyncio.sleep(0.1)
         assert limiter.in_flight == 1, "one may try"
         probe = next(task for task in tasks if task.done())
         tasks.remove(probe)
-        limiter.leave(probe.result(), "answered")
+        limiter.release(probe.result(), "answered")
         await asyncio.sleep(0)
         assert limiter.in_flight == TROUBLE
         assert limiter.trouble == 0
@@ -170,7 +170,7 @@ def test_after_trouble_the_gate_shuts_and_lets_one_request_probe() -> None:
     asyncio.run(go())
 
 
-def test_a_released_gate_lets_everybody_through() -> None:
+def test_an_opened_gate_admits_everybody() -> None:
     async def go() -> None:
         limiter = Limiter(start=4, backoff=60)
         tasks = await fill(limiter, TROUBLE + 4)
@@ -178,9 +178,9 @@ def test_a_released_gate_lets_everybody_through() -> None:
             await asyncio.sleep(0)
             failed = next(task for task in tasks if task.done())
             tasks.remove(failed)
-            limiter.leave(failed.result(), "fault")
+            limiter.release(failed.result(), "fault")
         assert not any(task.done() for task in tasks)
-        limiter.release()
+        limiter.admit_all()
         await asyncio.sleep(0)
         assert any(task.done() for task in tasks)
         await drop(tasks)
@@ -188,15 +188,15 @@ def test_a_released_gate_lets_everybody_through() -> None:
     asyncio.run(go())
 
 
-def test_retries_go_before_those_who_came_later() -> None:
+def test_retries_are_admitted_before_later_requests() -> None:
     async def go() -> None:
         limiter = Limiter(start=1, most=1)
-        ticket = await limiter.enter()
-        late = asyncio.create_task(limiter.enter())
+        ticket = await limiter.acquire()
+        late = asyncio.create_task(limiter.acquire())
         await asyncio.sleep(0)
-        again = asyncio.create_task(limiter.enter(first=True))
+        again = asyncio.create_task(limiter.acquire(first=True))
         await asyncio.sleep(0)
-        limiter.leave(ticket, "answered")
+        limiter.release(ticket, "answered")
         await asyncio.sleep(0)
         assert again.done()
         assert not late.done()
@@ -205,25 +205,25 @@ def test_retries_go_before_those_who_came_later() -> None:
     asyncio.run(go())
 
 
-def test_a_caller_that_gives_up_while_waiting_takes_no_place_with_it() -> None:
+def test_a_cancelled_waiter_leaves_no_slot_occupied() -> None:
     async def go() -> None:
         limiter = Limiter(start=2, most=2)
         tasks = await fill(limiter, 10)
         await drop(tasks[2:])
         for task in tasks[:2]:
-            limiter.leave(task.result(), "answered")
+            limiter.release(task.result(), "answered")
         assert limiter.in_flight == 0
-        assert len(await asyncio.gather(limiter.enter(), limiter.enter())) == 2
+        assert len(await asyncio.gather(limiter.acquire(), limiter.acquire())) == 2
 
     asyncio.run(go())
 
 
 @given(st.lists(st.sampled_from(["answered", "refused", "fault", None]), max_size=300), st.integers(1, 8))
-def test_the_limit_stays_between_its_bounds_whatever_comes(outcomes: list, start: int) -> None:
+def test_the_limit_always_stays_between_its_bounds(outcomes: list, start: int) -> None:
     async def go() -> None:
         clock = Clock()
         limiter = Limiter(start=start, most=16, least=1, clock=clock)
-        tasks: list[asyncio.Task[int]] = [asyncio.create_task(limiter.enter()) for _ in range(len(outcomes) + 20)]
+        tasks: list[asyncio.Task[int]] = [asyncio.create_task(limiter.acquire()) for _ in range(len(outcomes) + 20)]
         for outcome in outcomes:
             await asyncio.sleep(0)
             clock.now += 40
@@ -231,7 +231,7 @@ def test_the_limit_stays_between_its_bounds_whatever_comes(outcomes: list, start
             await asyncio.sleep(0)
             done = next(task for task in tasks if task.done())
             tasks.remove(done)
-            limiter.leave(done.result(), outcome)
+            limiter.release(done.result(), outcome)
             assert 1 <= limiter.limit <= 16
             assert limiter.in_flight <= 16
         await drop(tasks)
@@ -249,8 +249,8 @@ def test_the_history_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("case", cases(20.0), ids=lambda case: case.name)
-def test_an_endpoint_is_used_as_far_as_it_bears_and_little_is_wasted(case: Case) -> None:
-    loop = Jumping()  # in virtual time: no other load moves these numbers
+def test_the_limiter_uses_most_of_the_capacity_and_wastes_few_requests(case: Case) -> None:
+    loop = Jumping()  # in virtual time, so other load does not change these numbers
     goodput, waste = loop.run_until_complete(load(case, 20.0, seed=0))
     loop.close()
     assert goodput >= case.aim

@@ -39,7 +39,7 @@ def reference(clip: Path) -> Any:
     return model.eval(), prepare, open_clip.get_tokenizer(f"local-dir:{clip}")
 
 
-def test_images_are_what_open_clip_makes_of_them_one_by_one(encoder: Encoder, reference: Any) -> None:
+def test_images_in_a_batch_are_embedded_as_by_open_clip_one_by_one(encoder: Encoder, reference: Any) -> None:
     import torch
 
     model, prepare, _ = reference
@@ -52,7 +52,7 @@ def test_images_are_what_open_clip_makes_of_them_one_by_one(encoder: Encoder, re
         assert vector == pytest.approx(one.numpy(), abs=1e-5)
 
 
-def test_texts_are_what_open_clip_makes_of_them_one_by_one(encoder: Encoder, reference: Any) -> None:
+def test_texts_in_a_batch_are_embedded_as_by_open_clip_one_by_one(encoder: Encoder, reference: Any) -> None:
     import torch
 
     model, _, words = reference
@@ -85,7 +85,7 @@ def test_a_broken_image_is_a_row_of_nan_and_the_others_stay(encoder: Encoder, un
     assert np.isnan(encoder.images([b"x"])).all()
 
 
-def test_texts_over_the_context_are_counted(encoder: Encoder, unit: Unit) -> None:
+def test_texts_longer_than_the_context_are_counted(encoder: Encoder, unit: Unit) -> None:
     fits, over = "a " * 14, "a " * 15  # 16 places, two of them for start and end
     got = encoder.texts([fits, over, "a much longer text " * 9])
     assert unit.notes == {"clip_text_cut": 2}
@@ -101,7 +101,7 @@ def test_grey_palette_and_transparent_images_are_read_as_rgb(encoder: Encoder) -
     assert np.isfinite(encoder.images([saved(mode) for mode in ("L", "P", "RGBA", "LA")])).all()
 
 
-def test_nothing_has_no_rows_but_a_width(encoder: Encoder) -> None:
+def test_no_inputs_give_no_rows_but_the_right_width(encoder: Encoder) -> None:
     assert encoder.images([]).shape == encoder.texts([]).shape == (0, 32)
 
 
@@ -112,12 +112,12 @@ def test_half_precision_stays_close_to_full(encoder: Encoder, clip: Path) -> Non
     assert similarity(half.texts(["a dog"]), encoder.texts(["a dog"])).item() > 0.999
 
 
-def test_the_models_own_scale_is_at_hand(encoder: Encoder) -> None:
+def test_the_models_own_scale_is_available(encoder: Encoder) -> None:
     assert encoder.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)
     assert encoder.logit_bias == 0
 
 
-def test_a_folder_without_weights_is_refused_instead_of_drawn_at_random(clip: Path, tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_refused_and_not_initialised_at_random(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_bytes((clip / "open_clip_config.json").read_bytes())
     with pytest.raises(RuntimeError, match="pretrained weights"):
         Encoder(Model(name=str(tmp_path), backend="open_clip"))
@@ -152,7 +152,7 @@ def test_siglips_cosines_rank_as_its_sigmoid_does(siglip: Path) -> None:
     assert (ours.argsort(axis=1) == theirs.astype(np.float64).argsort(axis=1)).mean() > 0.9  # ties aside
 
 
-def test_words_over_siglips_context_are_counted_as_its_tokenizer_cleans_them(siglip: Path, unit: Unit) -> None:
+def test_texts_longer_than_siglips_context_are_counted_after_its_tokenizers_cleaning(siglip: Path, unit: Unit) -> None:
     encoder = Encoder(Model(name=str(siglip), backend="open_clip"))
     encoder.texts(["x" * 16, "x" * 17, "x!" * 16, "X - " * 3])
     assert unit.notes == {"clip_text_cut": 1}
@@ -169,7 +169,7 @@ def test_images_are_decoded_while_the_batch_before_them_is_encoded(clip: Path, m
         return decode(data)
 
     def waiting(*args: Any, **rest: Any) -> Any:
-        assert decoded.wait(60)  # the second batch is decoded before the first is through the model
+        assert decoded.wait(60)  # the second batch is decoded before the first is encoded
         return encode(*args, **rest)
 
     monkeypatch.setattr(encoder, "_tensor", told)

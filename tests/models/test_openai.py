@@ -9,7 +9,7 @@ import pytest
 
 from mminstruct.models.model import Model, Reply, with_image
 from mminstruct.models.openai import Chatter
-from tests.models.asking import PRICE, Shelf, ask, chatter, rows, unit
+from tests.models.asking import PRICE, MemoryJournal, ask, chatter, rows, unit
 from tests.models.server import Answer, Capacity, Endpoint, Request, echo, say
 
 # Replies
@@ -25,7 +25,7 @@ def test_replies_come_in_the_order_of_the_rows_however_long_each_takes() -> None
     assert {(reply.finish, reply.tokens_in, reply.tokens_out) for reply in replies} == {("stop", 10, 5)}
 
 
-def test_a_request_says_all_that_the_model_is_and_never_streams() -> None:
+def test_a_request_has_all_settings_of_the_model_and_never_streams() -> None:
     with Endpoint(echo) as endpoint:
         model = Model(name="m", backend="openai", url=endpoint.url, temperature=0.7, top_p=0.9, max_tokens=33)
         made = Chatter(model)
@@ -39,7 +39,7 @@ def test_a_request_says_all_that_the_model_is_and_never_streams() -> None:
     assert endpoint.requests[0].headers["authorization"] == "Bearer none", "no key of the environment goes to strangers"
 
 
-def test_fields_of_a_request_can_be_added_and_taken_out() -> None:
+def test_fields_of_a_request_can_be_added_and_removed() -> None:
     body = {"max_tokens": None, "max_completion_tokens": 9, "reasoning_effort": "low"}
     with Endpoint(echo) as endpoint, chatter(endpoint, body=body) as made:
         ask(made, "hello")
@@ -48,7 +48,7 @@ def test_fields_of_a_request_can_be_added_and_taken_out() -> None:
     assert (sent["max_completion_tokens"], sent["reasoning_effort"]) == (9, "low")
 
 
-def test_an_image_travels_as_a_data_url() -> None:
+def test_an_image_is_sent_as_a_data_url() -> None:
     with Endpoint(echo) as endpoint, chatter(endpoint) as made:
         made.chat([with_image(rows("what is this?")[0], b"\x89PNG-bytes")], seeds=[0])
     picture, text = endpoint.requests[0].json["messages"][0]["content"]
@@ -66,7 +66,7 @@ def test_an_image_travels_as_a_data_url() -> None:
         (say("half \ud83d pair"), Reply("half ? pair", "stop", 10, 5)),
     ],
 )
-def test_every_way_to_finish_is_told_apart(body: dict[str, Any], reply: Reply) -> None:
+def test_every_finish_is_distinguished(body: dict[str, Any], reply: Reply) -> None:
     with Endpoint(lambda request: Answer(body=body)) as endpoint, chatter(endpoint) as made:
         assert ask(made, "hello") == [reply]
     assert len(endpoint.requests) == 1
@@ -86,7 +86,7 @@ def test_many_threads_share_one_limit() -> None:
     assert all([r.text for r in found[n]] == [f"re: {n}-{i}" for i in range(10)] for n in range(6))
 
 
-def test_equal_rows_with_equal_seeds_are_asked_once() -> None:
+def test_equal_rows_with_equal_seeds_are_one_request() -> None:
     with Endpoint(echo) as endpoint, chatter(endpoint) as made:
         replies = made.chat(rows("a", "a", "a"), seeds=[1, 1, 2])
     assert [reply.text for reply in replies] == ["re: a"] * 3
@@ -96,23 +96,23 @@ def test_equal_rows_with_equal_seeds_are_asked_once() -> None:
 # The journal
 
 
-def test_a_paid_reply_is_never_bought_twice_after_a_crash() -> None:
+def test_a_paid_reply_is_never_paid_twice_after_a_crash() -> None:
     class Crash(BaseException):
         pass
 
-    class Dying(Shelf):
+    class Dying(MemoryJournal):
         def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
             if len(self.replies) == 7:
                 raise OSError("no space left on device")
             super().put(replies)
 
-    shelf = Dying()
+    journal = Dying()
     with Endpoint(echo) as endpoint:
         one = {"concurrency": {"start": 1, "max": 1}, "price": PRICE}
-        with chatter(endpoint, **one) as made, unit(shelf), pytest.raises(OSError, match="no space"):
+        with chatter(endpoint, **one) as made, unit(journal), pytest.raises(OSError, match="no space"):
             ask(made, *map(str, range(10)))
-        kept = Shelf()
-        kept.replies = dict(shelf.replies)
+        kept = MemoryJournal()
+        kept.replies = dict(journal.replies)
         before = len(endpoint.requests)
         with chatter(endpoint, **one) as made, unit(kept) as work:
             replies = ask(made, *map(str, range(10)))
@@ -122,19 +122,19 @@ def test_a_paid_reply_is_never_bought_twice_after_a_crash() -> None:
     assert work.calls == 10
 
 
-def test_a_reply_is_in_the_journal_before_anybody_sees_it() -> None:
-    shelf = Shelf()
-    with Endpoint(echo) as endpoint, chatter(endpoint, price=PRICE) as made, unit(shelf):
+def test_a_reply_is_in_the_journal_before_it_is_returned() -> None:
+    journal = MemoryJournal()
+    with Endpoint(echo) as endpoint, chatter(endpoint, price=PRICE) as made, unit(journal):
         ask(made, "a")
-        (kept,) = shelf.replies.values()
+        (kept,) = journal.replies.values()
         assert kept["text"] == "re: a"
         ask(made, "a")
     assert len(endpoint.requests) == 1
 
 
 def test_another_seed_or_temperature_is_another_request() -> None:
-    shelf = Shelf()
-    with Endpoint(echo) as endpoint, unit(shelf):
+    journal = MemoryJournal()
+    with Endpoint(echo) as endpoint, unit(journal):
         for seed, temperature in ((1, 0.0), (2, 0.0), (1, 0.5)):
             model = Model(
                 name="m", backend="openai", url=endpoint.url, temperature=temperature, options={"price": PRICE}
@@ -142,11 +142,11 @@ def test_another_seed_or_temperature_is_another_request() -> None:
             made = Chatter(model)
             made.chat(rows("a"), seeds=[seed])
             made.close()
-    assert len(endpoint.requests) == len(shelf.replies) == 3
+    assert len(endpoint.requests) == len(journal.replies) == 3
 
 
 def test_replies_that_cost_nothing_are_not_journaled() -> None:
-    shelf = Shelf()
-    with Endpoint(echo) as endpoint, chatter(endpoint) as made, unit(shelf):
+    journal = MemoryJournal()
+    with Endpoint(echo) as endpoint, chatter(endpoint) as made, unit(journal):
         ask(made, "a")
-    assert not shelf.replies
+    assert not journal.replies

@@ -10,7 +10,7 @@ from tests.models.asking import PRICE, ask, chatter, unit
 from tests.models.server import Endpoint, echo
 
 
-def test_tokens_and_money_are_booked_on_the_unit_under_way() -> None:
+def test_tokens_and_costs_are_counted_by_the_current_unit() -> None:
     ledger = Ledger()
     with Endpoint(echo) as endpoint, chatter(endpoint, ledger, price=PRICE) as made, unit() as work:
         ask(made, "a", "b")
@@ -20,7 +20,7 @@ def test_tokens_and_money_are_booked_on_the_unit_under_way() -> None:
     assert ledger.reserved == 0
 
 
-def test_cached_tokens_cost_what_they_cost() -> None:
+def test_cached_tokens_have_their_own_price() -> None:
     assert Price(2.0, 8.0, cached=0.5).cost(1_000_000, 0, cached=400_000) == pytest.approx(1.2 + 0.2)
     assert Price(2.0, 8.0).cost(1_000_000, 1_000_000, batch=True) == pytest.approx(5.0)
 

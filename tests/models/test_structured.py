@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mminstruct.models.model import Reply
-from mminstruct.models.structured import Unfit, closed, fitting
+from mminstruct.models.structured import InvalidJson, closed, valid_json
 from tests.models.asking import COLOURS, ask, chatter, unit
 from tests.models.server import Answer, Endpoint, Request, say
 
 
-def test_json_that_fits_is_returned_without_its_wrapping() -> None:
+def test_valid_json_is_returned_without_the_text_around_it() -> None:
     text = 'Sure!\n```json\n{"colour": "red"}\n```\nAnything else?'
     with Endpoint(lambda request: Answer(body=say(text))) as endpoint, chatter(endpoint) as made:
         assert ask(made, "a", schema=COLOURS)[0].text == '{"colour": "red"}'
@@ -23,7 +23,7 @@ def test_json_that_fits_is_returned_without_its_wrapping() -> None:
     assert form == {"type": "json_schema", "json_schema": {"name": "reply", "schema": COLOURS, "strict": True}}
 
 
-def test_json_that_does_not_fit_is_repaired_once() -> None:
+def test_invalid_json_is_repaired_once() -> None:
     def script(request: Request) -> Answer:
         fixed = len(request.json["messages"]) == 3
         return Answer(body=say('{"colour": "red"}' if fixed else '{"color": "red"}'))
@@ -35,7 +35,7 @@ def test_json_that_does_not_fit_is_repaired_once() -> None:
     assert "'colour' is a required property" in endpoint.requests[1].asked
 
 
-def test_json_that_cannot_be_repaired_is_an_error_and_not_asked_for_a_third_time() -> None:
+def test_json_that_cannot_be_repaired_is_an_error_after_two_requests() -> None:
     with Endpoint(lambda request: Answer(body=say("no"))) as endpoint, chatter(endpoint) as made:
         (reply,) = ask(made, "a", schema=COLOURS)
     assert (reply.text, reply.finish) == ("no", "error"), "what there was is kept, for whoever wants to look"
@@ -53,34 +53,34 @@ def test_json_that_cannot_be_repaired_is_an_error_and_not_asked_for_a_third_time
         '{"colour": "red"} {"colour": "blue"',
     ],
 )
-def test_a_reply_that_contradicts_itself_is_an_error_and_never_cut_to_one_of_its_answers(text: str) -> None:
+def test_a_reply_with_different_answers_is_an_error_and_none_of_them_is_chosen(text: str) -> None:
     with Endpoint(lambda request: Answer(body=say(text))) as endpoint, chatter(endpoint) as made:
         (reply,) = ask(made, "a", schema=COLOURS)
     assert (reply.text, reply.finish) == (text, "error")
     assert len(endpoint.requests) == 1, "which one it means is not asked"
 
 
-def test_an_answer_that_is_only_said_twice_is_taken() -> None:
-    assert fitting('{"colour": "red"} I repeat: {"colour": "red"} (colour: red)', COLOURS) == '{"colour": "red"}'
+def test_an_answer_that_is_repeated_unchanged_is_taken() -> None:
+    assert valid_json('{"colour": "red"} I repeat: {"colour": "red"} (colour: red)', COLOURS) == '{"colour": "red"}'
 
 
-def test_a_key_that_is_there_twice_is_no_json() -> None:
-    with pytest.raises(Unfit, match="twice"):
-        fitting('{"colour": "red", "colour": "blue"}', COLOURS)
+def test_a_duplicate_key_is_not_json() -> None:
+    with pytest.raises(InvalidJson, match="twice"):
+        valid_json('{"colour": "red", "colour": "blue"}', COLOURS)
 
 
-def test_a_reply_of_nothing_but_braces_ends_soon() -> None:
+def test_a_reply_of_only_braces_is_read_quickly() -> None:
     began = time.process_time()
     for text in ("{" * 200_000, '{"a":' * 100_000, "[" * 200_000):
-        with pytest.raises(Unfit):
-            fitting("{} " + text, {})
+        with pytest.raises(InvalidJson):
+            valid_json("{} " + text, {})
     assert time.process_time() - began < 20
 
 
 @given(st.text() | st.from_regex(r"[\[{\"a:,\]}` \n]*"))
 def test_no_text_breaks_the_reader_of_json(text: str) -> None:
-    with contextlib.suppress(Unfit):
-        json.loads(fitting(text, {"type": ["object", "array"]}))
+    with contextlib.suppress(InvalidJson):
+        json.loads(valid_json(text, {"type": ["object", "array"]}))
 
 
 @given(
@@ -88,9 +88,9 @@ def test_no_text_breaks_the_reader_of_json(text: str) -> None:
         st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
     )
 )
-def test_json_comes_back_as_it_was_said(value: Any) -> None:
+def test_json_is_returned_unchanged(value: Any) -> None:
     if isinstance(value, dict | list):
-        assert json.loads(fitting(f"Here: {json.dumps(value)} Done.", {})) == value
+        assert json.loads(valid_json(f"Here: {json.dumps(value)} Done.", {})) == value
 
 
 def test_strict_mode_is_only_asked_for_where_the_schema_allows_it() -> None:

@@ -38,7 +38,7 @@ def seeing(llava: Path) -> Chatter:
     return Chatter(Model(name=str(llava), max_tokens=12, options={"batch_size": 4}))
 
 
-def test_greedy_replies_are_those_of_the_model_asked_one_by_one(greedy: Chatter, mixtral: Path) -> None:
+def test_greedy_replies_in_a_batch_are_those_of_the_model_asked_one_by_one(greedy: Chatter, mixtral: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -55,7 +55,7 @@ def test_greedy_replies_are_those_of_the_model_asked_one_by_one(greedy: Chatter,
         assert reply.finish == ("stop" if made[-1] == words.eos_token_id else "length")
 
 
-def test_a_sampled_reply_hangs_on_its_seed_and_not_on_its_company(sampling: Chatter) -> None:
+def test_a_sampled_reply_depends_on_its_seed_and_not_on_its_batch(sampling: Chatter) -> None:
     together = sampling.chat(QUESTIONS, seeds=SEEDS)
     assert together == [sampling.chat([q], seeds=[s])[0] for q, s in zip(QUESTIONS, SEEDS, strict=True)]
     backwards = sampling.chat(QUESTIONS[::-1], seeds=SEEDS[::-1])
@@ -89,7 +89,7 @@ def test_threads_get_what_they_would_get_alone(sampling: Chatter) -> None:
     assert [got[0], got[1]] == alone
 
 
-def test_a_prompt_over_the_context_fails_alone_and_one_near_it_gets_a_shorter_reply(greedy: Chatter) -> None:
+def test_a_prompt_longer_than_the_context_fails_alone_and_one_near_it_gets_a_shorter_reply(greedy: Chatter) -> None:
     fine, over, near = greedy.chat([QUESTIONS[0], ask("x" * 300), ask("x" * 235)], seeds=[0, 1, 2])
     assert fine == greedy.chat([QUESTIONS[0]], seeds=[0])[0]
     assert over.finish == "error"
@@ -100,7 +100,7 @@ def test_a_prompt_over_the_context_fails_alone_and_one_near_it_gets_a_shorter_re
     assert near.finish == "length"
 
 
-def test_broken_images_fail_alone_and_always_in_the_same_words(seeing: Chatter) -> None:
+def test_broken_images_fail_alone_and_always_with_the_same_message(seeing: Chatter) -> None:
     pictures = [tiny.picture(seed, width=40 + seed) for seed in range(6)]
     whole = [with_image(ask(f"what is it {seed}"), data) for seed, data in enumerate(pictures)]
     broken = with_image(ask("and this"), pictures[0][:60])
@@ -118,7 +118,7 @@ def test_a_caption_depends_on_the_pixels_and_not_on_the_batch(seeing: Chatter) -
     assert len({reply.text for reply in together}) > 1
 
 
-def test_a_vlm_whose_images_differ_in_tokens_says_the_same_in_a_batch_and_alone(tmp_path: Path) -> None:
+def test_a_vlm_whose_images_differ_in_tokens_gives_the_same_reply_in_a_batch_and_alone(tmp_path: Path) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     chatter = Chatter(Model(name=str(tiny.qwen(tmp_path)), max_tokens=8, options={"batch_size": 3}))
@@ -142,7 +142,7 @@ def test_an_image_for_a_model_that_only_reads_is_an_error_of_its_row(greedy: Cha
     assert replies[1].finish == "length"
 
 
-def test_control_tokens_in_words_stay_words(seeing: Chatter, greedy: Chatter) -> None:
+def test_control_tokens_in_texts_stay_text(seeing: Chatter, greedy: Chatter) -> None:
     unit = Unit("caption", "0")
     token = UNIT.set(unit)
     try:
@@ -178,7 +178,7 @@ def test_no_transcripts_get_no_replies(greedy: Chatter) -> None:
     assert greedy.chat([], seeds=[]) == []
 
 
-def test_weights_that_are_no_safetensors_are_refused(mixtral: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_safetensors_are_refused(mixtral: Path, tmp_path: Path) -> None:
     import torch
 
     for file in mixtral.iterdir():
@@ -189,7 +189,7 @@ def test_weights_that_are_no_safetensors_are_refused(mixtral: Path, tmp_path: Pa
         Chatter(Model(name=str(tmp_path)))
 
 
-def test_missing_weights_are_refused_instead_of_drawn_at_random(mixtral: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_refused_and_not_initialised_at_random(mixtral: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     for file in mixtral.iterdir():

@@ -17,7 +17,7 @@ from tests.models import engine_run
 
 @pytest.fixture(scope="module")
 def made(llava: Path, mixtral: Path) -> dict[str, Any]:
-    """All that a process with real engines did."""
+    """The results of a process with real engines."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.models.engine_run", str(llava), str(mixtral)],
         cwd=Path(__file__).parents[2],
@@ -52,24 +52,24 @@ def test_a_broken_image_and_an_over_long_prompt_fail_alone(made: dict[str, Any])
     assert "context" in long["error"]
 
 
-def test_sampled_replies_hang_on_their_seeds_and_not_on_who_shares_the_batch(made: dict[str, Any]) -> None:
+def test_sampled_replies_depend_on_their_seeds_and_not_on_their_batch(made: dict[str, Any]) -> None:
     assert len({reply["text"] for reply in made["sampled"]}) > 9
     assert made["in threads"] == made["sampled"]
 
 
-def test_a_schema_is_kept_to(made: dict[str, Any]) -> None:
+def test_replies_follow_the_schema(made: dict[str, Any]) -> None:
     for reply in made["schema"]:
-        said = json.loads(reply["text"], strict=False)  # random weights like control characters
+        said = json.loads(reply["text"], strict=False)  # random weights often produce control characters
         assert set(said) == {"score", "why"}
         assert said["score"] in (1, 2, 3)
         assert reply["finish"] == "stop"
 
 
-def test_a_schema_that_makes_no_grammar_fails_its_row(made: dict[str, Any]) -> None:
+def test_a_schema_without_a_grammar_fails_its_row(made: dict[str, Any]) -> None:
     assert made["broken schema"][0]["finish"] == "error"
 
 
-def test_an_engine_that_dies_says_so_to_all_callers_then_and_later(made: dict[str, Any]) -> None:
+def test_a_dead_engine_raises_for_all_callers_then_and_later(made: dict[str, Any]) -> None:
     assert len({reply["text"] for reply in made["mixtral"]}) > 4
     assert "fell off the bus" in made["dies"]
     assert "fell off the bus" in made["is dead"]

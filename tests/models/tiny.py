@@ -1,6 +1,6 @@
-"""Random models of a few hundred kilobytes, saved as real ones are: weights, tokenizer, chat template, preprocessing.
+"""Random models of a few hundred kilobytes in the files of real ones: weights, tokenizer, chat template, preprocessing.
 
-They say nonsense, but fast and always the same: enough to test how a backend batches, samples, stops and fails.
+They generate nonsense, but fast and deterministically: enough to test how a backend batches, samples, stops and fails.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def llava(folder: Path) -> Path:
     LlavaForConditionalGeneration(config).save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     towers = {name.replace("vision_tower.", "vision_tower.vision_model."): value for name, value in weights.items()}
-    save_file(towers, folder / "model.safetensors", metadata={"format": "pt"})  # the names that vLLM knows
+    save_file(towers, folder / "model.safetensors", metadata={"format": "pt"})  # the names that vLLM supports
     images = LlavaImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, do_pad=True)
     LlavaProcessor(
         image_processor=images,
@@ -194,7 +194,7 @@ def clip(folder: Path) -> Path:
 
 
 def siglip(folder: Path) -> Path:
-    """A SigLIP in open_clip's layout: sigmoid's bias, a tokenizer of Hugging Face, texts without case or punctuation."""
+    """A SigLIP in open_clip's layout: sigmoid bias, a Hugging Face tokenizer, texts without case or punctuation."""
     import open_clip
     import torch
     from safetensors.torch import save_file
@@ -230,7 +230,7 @@ def siglip(folder: Path) -> Path:
 
 
 def qwen(folder: Path) -> Path:
-    """A Qwen3-VL of two layers; an image has as many tokens as it has squares of 16 pixels a side."""
+    """A Qwen3-VL of two layers; an image has one token per square of 16 x 16 pixels."""
     import torch
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil

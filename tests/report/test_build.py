@@ -4,14 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from mminstruct import cli, report
+from mminstruct import cli, report, schemas
 from mminstruct.checksum import seal, unseal
 from mminstruct.report import build
+from mminstruct.stage import Drop
 from mminstruct.store import Store
 from tests.report import runs
 from tests.report.reading import read
+from tests.test_reader import begin, put
 
 
 @pytest.fixture
@@ -30,7 +33,14 @@ def test_every_row_that_left_is_on_the_page_with_its_reason_and_what_it_cost(run
     assert found["total"] == {"seconds": 92.0, "calls": 2, "tokens": 1200, "cost": 0.25}
     assert (found["pairs"], found["kinds"]) == (2, {"poetry": 2})
     said = read(build.page(run))
-    for text in ("ingest: 1 × truncated", "image file is truncated", "$0.25", "1,200", "66.7% of 3", "All sums close."):
+    for text in (
+        "ingest: 1 × truncated",
+        "image file is truncated",
+        "$0.25",
+        "1,200",
+        "66.7% of 3",
+        "All row counts add up.",
+    ):
         assert text in said.text, text
     assert said.tags["img"] == 2
     assert "A blue one." in said.text
@@ -41,12 +51,12 @@ def test_what_failed_and_what_does_not_close_is_said_first(run: str) -> None:
     Store(run).table("filter").fail("c-0000", "ValueError: no such model", "Traceback ...")
     said = read(build.page(run)).text
     assert "filter/c-0000 failed: ValueError: no such model" in said
-    assert "All sums close." in said
+    assert "All row counts add up." in said
     file = Path(run, "ingest", "_receipts", "a-0000.json")
     file.write_bytes(seal(unseal(file.read_bytes(), "", "") | {"taken": 9}))
     said = read(build.page(run)).text
     assert "ingest/a-0000: 9 in, but 6 neither kept nor dropped" in said[: said.index("Rows, stage by stage")]
-    assert "All sums close." not in said
+    assert "All row counts add up." not in said
 
 
 def test_the_command_writes_the_page_and_tells_the_tables(
@@ -71,15 +81,63 @@ def test_a_run_that_has_only_begun_has_a_page(run: str) -> None:
     for name in ("match", "answer", "filter", "summarize"):
         shutil.rmtree(Path(run, name))
     said = read(build.page(run))
-    assert "No answer" not in said.text
+    assert "Write a poem." not in said.text
     assert said.tags["img"] == 2
     shutil.rmtree(Path(run, "caption"))
-    assert "No caption." in read(build.page(run)).text
+    assert "No text was made of this image." in read(build.page(run)).text
+
+
+def test_a_sample_shows_every_text_of_its_image_and_of_its_pairs(run: str) -> None:
+    said = read(build.page(run)).text
+    for text in ("alt_text (came with the image): alt", "caption: A blue one.", "Write a poem."):
+        assert text in said, text
+    assert said.count("A blue one.") == 2  # the caption, and the answer of the pair
+
+
+def test_a_conversation_is_shown_turn_by_turn_and_a_row_that_left_with_its_reason(tmp_path: Path) -> None:
+    url = str(tmp_path)
+    images = runs.build(url, ["A red square.", "A blue one."])
+    turns = [{"from": "human", "value": "<image>\nWrite a poem."}, {"from": "gpt", "value": "Roses."}] * 2
+    row = {
+        "pair_id": runs.digest("p0"),
+        "image": {"bytes": runs.jpeg(), "path": "x.jpg"},
+        "conversations": turns,
+        "split": "test",
+    }
+    row |= {"image_id": images[0], "instruction_id": runs.digest("i"), "source": "s"}
+    runs.put(url, "export", [row], order=6, drops=[Drop(runs.digest("p1"), "held_out")])
+    said = read(build.page(url))
+    assert (said.text.count("Roses."), said.text.count("Write a poem. (test)")) == (2, 1)
+    assert (said.tags["dt"], said.tags["dd"]) == (2 + 1, 2 + 2)  # two turns; a pair's answer and why it left
+    assert "Dropped at export: held_out" in said.text
+
+
+COVERED = schemas.table("Questions.", schemas.column("question_id", pa.string(), "", tag="id"),
+                        schemas.column("domain", pa.string(), ""), schemas.column("kind", pa.string(), ""),
+                        schemas.column("question", pa.string(), "", tag="text"))  # fmt: skip
+
+
+def test_coverage_is_shown_where_a_table_has_domains_and_kinds(tmp_path: Path, run: str) -> None:
+    assert build.facts(run)["coverage"] is None
+    assert "Coverage" not in read(build.page(run)).text
+    store = begin(tmp_path / "ours", "ask", COVERED, order=0)
+    kinds = [("ocr", "short"), ("ocr", "short"), ("charts", "choice")]
+    put(store, "ask", COVERED, [
+        {"question_id": str(n), "domain": domain, "kind": kind, "question": f"Question {n}?"}
+        for n, (domain, kind) in enumerate(kinds)
+    ])  # fmt: skip
+    assert build.facts(store.url)["coverage"] == {
+        "table": "ask", "domains": ["charts", "ocr"], "kinds": ["choice", "short"], "rows": [[1, 0], [0, 2]],
+    }  # fmt: skip
+    said = read(build.page(store.url))
+    assert "ocr, short: 2" in said.titles
+    assert "Question 1?" in said.text
+    assert said.tags["img"] == 0
 
 
 def test_a_difference_between_two_tables_is_explained_on_the_page(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = "embed: 2 in, of 3 rows of instruct: rows with the same instruction_id in each part count once"
-    standings = build.standing(run)
-    standings[1].remarks.append(told)
-    monkeypatch.setattr(build, "standing", lambda url: standings)
+    statuses = build.table_statuses(run)
+    statuses[1].remarks.append(told)
+    monkeypatch.setattr(build, "table_statuses", lambda url: statuses)
     assert told in read(build.page(run)).text

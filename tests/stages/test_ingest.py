@@ -23,7 +23,7 @@ from mminstruct.report.build import page
 from mminstruct.run import Run, claim, execute
 from mminstruct.stage import UNIT, Drop, Unit
 from mminstruct.stages.ingest import Ingest
-from mminstruct.status import as_text, standing
+from mminstruct.status import as_text, table_statuses
 from tests.sources.badworld import (
     KEPT,
     Writer,
@@ -297,9 +297,9 @@ def test_sums_close_over_shards_that_hold_every_kind_of_bad_member(tmp_path: Pat
     run = Run(url=str(tmp_path / "run"), recipe=OnlyIngest(ingest=Ingest(path=str(tmp_path / "bad"), rows=8)))
     claim(run)
     execute(run, Local())
-    (stands,) = standing(run.url)
-    assert stands.faults == []
-    assert stands.taken == stands.kept + sum(stands.dropped.values()) == len(KEPT) + len(expected)
+    (status,) = table_statuses(run.url)
+    assert status.faults == []
+    assert status.taken == status.kept + sum(status.dropped.values()) == len(KEPT) + len(expected)
     assert {row["id"]: row["reason"] for row in run.table("ingest").dropped()} == expected
 
 
@@ -313,19 +313,19 @@ def test_status_and_report_say_what_became_of_every_file_and_what_was_noted(tmp_
     run = Run(url=str(tmp_path / "run"), recipe=OnlyIngest(ingest=Ingest(path=str(source))))
     claim(run)
     execute(run, Local())
-    (stands,) = standing(run.url)
-    assert (stands.kept, stands.faults) == (3, [])
+    (status,) = table_statuses(run.url)
+    assert (status.kept, status.faults) == (3, [])
     passed = {"hidden: a name that begins with .": 1, "no image by its name: .zip": 1}
-    assert stands.listing == {"files": 6, "shards": 2, "read": 4, "passed": passed}
-    said = as_text([stands])
+    assert status.listing == {"files": 6, "shards": 2, "read": 4, "passed": passed}
+    said = as_text([status])
     assert "ingest: 6 files listed, 4 read as 2 shards, 2 passed by" in said
     assert "    1 x no image by its name: .zip" in said
     assert "ingest: noted 1 x captions_more" in said
     shown = page(run.url)
     assert "6 files listed, 4 read as 2 shards, 2 passed by." in shown
     assert "captions_more" in shown
-    run.table("ingest").list_source({**stands.listing, "read": 3})
-    assert standing(run.url)[0].faults == ["ingest: 6 files listed, but 3 read as 2 shards, 2 passed by"]
+    run.table("ingest").list_source({**status.listing, "read": 3})
+    assert table_statuses(run.url)[0].faults == ["ingest: 6 files listed, but 3 read as 2 shards, 2 passed by"]
 
 
 def test_a_shard_with_members_past_counting_fails_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from mminstruct.recipe import inputs
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Run, claim, execute
 from mminstruct.stage import Made, Rows
-from mminstruct.status import standing
+from mminstruct.status import table_statuses
 from mminstruct.text.rules import RULES, Context
 from tests.stages.doubles import Scripted
 from tests.text.replies import BUS, FOUND, REFUSALS
@@ -147,14 +147,14 @@ def test_rows_are_the_schemas_and_only_those(runs: dict[str, Run], name: str) ->
 
 
 def test_rows_in_are_rows_kept_and_dropped_in_every_table(runs: dict[str, Run]) -> None:
-    for stands in [*standing(runs["ingest"].url), *standing(runs["pick"].url)]:
-        assert stands.faults == []
-        assert stands.taken == stands.kept + sum(stands.dropped.values())
-        assert stands.taken > 0, stands.table
+    for status in [*table_statuses(runs["ingest"].url), *table_statuses(runs["pick"].url)]:
+        assert status.faults == []
+        assert status.taken == status.kept + sum(status.dropped.values())
+        assert status.taken > 0, status.table
 
 
 def test_what_a_table_takes_is_what_the_one_before_it_made(run: Run) -> None:
-    sums = {stands.table: stands for stands in standing(run.url)}
+    sums = {status.table: status for status in table_statuses(run.url)}
     for name, before in (
         ("caption", "ingest"),
         ("fuse", "caption"),

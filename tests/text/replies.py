@@ -1,13 +1,13 @@
-"""Replies of many models: what must pass, what must be taken off, and what must be found, by kind.
+"""Replies of many models: what must pass, what must be removed, and what must be found, by kind.
 
-The faults were written down from public reports by people who knew the rules. ``benchmarks/replies.py`` adds what
-nobody here chose: tokens and marks that installed libraries know, and texts that came with packages.
+The faults were collected from public reports by people who knew the rules. ``benchmarks/replies.py`` adds unselected
+data: tokens and markers of installed libraries, and texts that are part of packages.
 """
 
 from __future__ import annotations
 
 BUS = "Once there was a red bus that loved two dogs very much."
-"""What is said in the replies below."""
+"""The text in the replies below."""
 
 PASSES: list[tuple[str, str]] = [
     ("", BUS),

@@ -35,7 +35,7 @@ def test_words_are_counted_as_people_do() -> None:
 
 
 @given(ANY, st.integers(0, 20))
-def test_a_cut_text_is_a_beginning_with_at_most_so_many_words(text: str, limit: int) -> None:
+def test_a_cut_text_is_a_prefix_with_at_most_the_given_words(text: str, limit: int) -> None:
     kept = cut(text, limit)
     assert text.startswith(kept)
     assert len(words(kept)) == min(limit, len(words(text)))

@@ -10,7 +10,7 @@ from mminstruct.text.duplicates import near_hashes, near_signatures, signatures
 
 
 def greedy(hashes: list[int], most: int) -> list[int]:
-    """The definition: a row falls to the first kept one that is near."""
+    """The definition: a row is represented by the first kept one that is near."""
     kept: list[int] = []
     stands = []
     for n, value in enumerate(hashes):
@@ -22,7 +22,7 @@ def greedy(hashes: list[int], most: int) -> list[int]:
 
 @st.composite
 def crowded(draw: st.DrawFn) -> list[int]:
-    """Hashes of which many are a few bits apart."""
+    """Hashes, many of which differ in a few bits."""
     bases = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3))
     flips = draw(st.lists(st.tuples(st.sampled_from(bases), st.lists(st.integers(0, 63), max_size=7)), max_size=30))
     hashes = []
@@ -34,7 +34,7 @@ def crowded(draw: st.DrawFn) -> list[int]:
 
 
 @given(crowded(), st.integers(0, 8))
-def test_hashes_fall_to_the_first_kept_one_that_is_near(hashes: list[int], most: int) -> None:
+def test_a_hash_is_represented_by_the_first_kept_one_that_is_near(hashes: list[int], most: int) -> None:
     assert near_hashes(np.array(hashes, np.uint64), most).tolist() == greedy(hashes, most)
 
 
@@ -43,7 +43,7 @@ def test_a_chain_of_small_steps_does_not_collapse() -> None:
     assert near_hashes(chain, 1).tolist() == [0, 0, 2, 2, 4]
 
 
-def test_a_million_equal_hashes_are_no_million_million_pairs() -> None:
+def test_a_million_equal_hashes_do_not_take_quadratic_time() -> None:
     hashes = np.zeros(1_000_000, np.uint64)
     assert not near_hashes(hashes, 4).any()
 
@@ -62,11 +62,11 @@ def test_the_estimate_is_near_the_true_similarity() -> None:
         assert abs((first == second).mean() - true) < 0.15
 
 
-def test_texts_are_one_from_the_threshold_on_and_within_their_group_alone() -> None:
+def test_texts_are_duplicates_from_the_threshold_on_and_only_within_their_group() -> None:
     rng = random.Random(1)
     words = [f"w{n}" for n in range(2000)]
     texts = [" ".join(rng.choices(words, k=100)) for _ in range(300)]
-    texts += [text.replace(text.split()[50], "otter", 1) for text in texts[:100]]  # about 0.94 alike
+    texts += [text.replace(text.split()[50], "otter", 1) for text in texts[:100]]  # similarity about 0.94
     groups_N = np.array([n % 300 % 7 for n in range(400)])
     found = near_signatures(signatures(texts), groups_N, 0.8)
     assert found.tolist() == [*range(300), *range(100)]
@@ -81,6 +81,6 @@ def test_case_and_punctuation_make_no_difference_and_texts_of_a_word_work() -> N
     assert not (short == empty).all()
 
 
-def test_nothing_gives_nothing() -> None:
+def test_no_input_gives_no_output() -> None:
     assert near_hashes(np.empty(0, np.uint64), 4).tolist() == []
     assert near_signatures(signatures([]), np.empty(0, np.int64), 0.8).tolist() == []

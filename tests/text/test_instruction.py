@@ -69,7 +69,9 @@ AFTER = ["", "\n", "\n\nThis instruction asks for another kind.", "\n2. Write so
     st.sampled_from(QUOTES),
     st.sampled_from(AFTER),
 )
-def test_any_dress_comes_off(instruction: str, chatter: str, number: str, label: str, quotes: str, after: str) -> None:
+def test_any_wrapping_is_removed(
+    instruction: str, chatter: str, number: str, label: str, quotes: str, after: str
+) -> None:
     assert parse_instruction(chatter + number + label + quotes.format(instruction) + after) == instruction
 
 
@@ -107,7 +109,7 @@ def test_every_instruction_that_we_ship_parses_to_itself() -> None:
         ("stop", "New instruction:", "x_unparsed", None),
     ],
 )
-def test_an_instruction_is_read_or_its_fault_is_named(
+def test_an_instruction_is_parsed_or_its_fault_is_named(
     finish: str, reply: str, reason: str | None, said: str | None
 ) -> None:
     found, text = read_instruction(finish, reply, "x")

@@ -26,14 +26,14 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", REFUSALS)
-def test_a_refusal_is_known_by_its_beginning(text: str) -> None:
+def test_a_refusal_is_recognised_by_its_beginning(text: str) -> None:
     assert refusal(text)
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_words_of_regret_are_no_refusal(text: str) -> None:
+def test_words_of_regret_are_not_a_refusal(text: str) -> None:
     assert refusal(text) is None
 
 
-def test_what_somebody_says_later_in_a_long_text_is_no_refusal() -> None:
+def test_quoted_speech_later_in_a_long_text_is_not_a_refusal() -> None:
     assert refusal("The tide was low, the boats were dry. " * 12 + "“I can't help with that,” he said.") is None

@@ -16,7 +16,7 @@ def test_thoughts_and_template_tokens_are_not_spoken() -> None:
     assert spoken("The tag <s> is struck.") == "The tag <s> is struck."
 
 
-def test_of_thoughts_that_never_end_only_the_mark_is_left() -> None:
+def test_of_thoughts_without_an_end_only_the_marker_is_left() -> None:
     for mark in ("<think>", "[THINK]", "◁think▷", "<|START_THINKING|>", "<|channel|>", "Here is my thought process:"):
         left = spoken(f"{mark} It never ends\n\nVerdict: A")
         assert left == mark
@@ -24,7 +24,7 @@ def test_of_thoughts_that_never_end_only_the_mark_is_left() -> None:
         assert fault("stop", left, "caption") == "caption_reasoning_left"
 
 
-def test_text_before_thoughts_is_not_lost_in_silence() -> None:
+def test_text_before_thoughts_is_not_lost_silently() -> None:
     text = spoken(f"{BUS} <think>Is it?</think> Yes.")
     assert text.startswith(BUS)
     assert fault("stop", text, "caption") == "caption_reasoning_left"
@@ -37,12 +37,12 @@ def test_the_first_speaker_of_a_conversation_keeps_its_name() -> None:
 
 
 @given(st.text(st.characters() | st.sampled_from("<>|[]/◁▷\n"), max_size=200))
-def test_what_is_spoken_is_spoken_once(text: str) -> None:
+def test_cleaning_a_clean_reply_changes_nothing(text: str) -> None:
     once = spoken(text)
     assert spoken(once) == once
 
 
-def test_a_label_goes_and_a_colon_in_the_text_stays() -> None:
+def test_a_label_is_removed_and_a_colon_in_the_text_stays() -> None:
     assert unlabelled("**Answer:** Two: a dog and a cat.", "answer") == "Two: a dog and a cat."
     assert unlabelled("Answering: yes", "answer") == "Answering: yes"
 
@@ -55,11 +55,11 @@ def test_a_label_goes_and_a_colon_in_the_text_stays() -> None:
         ("", "model_finish_unknown"), ("stop ", "model_finish_unknown"), ("a/../b", "model_finish_unknown"),
     ],
 )  # fmt: skip
-def test_only_stop_is_a_good_end_and_all_others_are_named(finish: str, reason: str | None) -> None:
+def test_only_the_finish_stop_is_good_and_all_others_are_named(finish: str, reason: str | None) -> None:
     assert fault(finish, BUS, "x") == reason
 
 
-def test_a_text_of_plain_prose_neither_declines_nor_repeats() -> None:
+def test_prose_that_refuses_or_repeats_is_a_flaw() -> None:
     assert flaw(BUS, "caption") is None
     assert flaw("I'm sorry, I can't describe this image.", "caption") == "caption_refusal"
     assert flaw("As an AI language model, the bus seems red to me.", "caption") == "caption_refusal"

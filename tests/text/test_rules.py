@@ -18,7 +18,7 @@ DESCRIPTION = (
 
 
 def reason(answer: str, instruction: str = "Write a short text about this image.", **fields: object) -> str | None:
-    """The first rule that finds something, as the stage would have it."""
+    """The first rule that matches, as in the stage."""
     context = Context(instruction=instruction, description=DESCRIPTION, **fields)  # type: ignore[arg-type]
     return next((name for name, rule in RULES.items() if rule(answer, context) is not None), None)
 
@@ -200,7 +200,7 @@ def test_a_good_answer_passes_every_rule(instruction: str, answer: str) -> None:
 def test_words_are_bounded_on_both_sides() -> None:
     assert reason("Two boats rest.", min_words=4) == "too_short"
     assert reason(PROSE, max_words=20) == "too_long"
-    assert reason("二隻の船", min_words=4, languages=("ja",)) is None  # a character counts as a word
+    assert reason("二隻の船", min_words=4, languages=("ja",)) is None  # each character is one word
 
 
 def test_another_allowed_language_passes_and_english_then_does_not() -> None:
@@ -211,27 +211,27 @@ def test_another_allowed_language_passes_and_english_then_does_not() -> None:
     assert reason(PROSE, languages=("ja",)) == "language"
 
 
-def test_an_address_that_the_image_shows_may_be_said() -> None:
+def test_a_web_address_in_the_description_is_allowed() -> None:
     context = Context(description="A sign reads www.bluesails.net beside the pier.")
     assert RULES["url"]("The sign points to bluesails.net.", context) is None
     assert RULES["url"]("The sign points to redsails.net.", context) == "redsails.net"
 
 
-def test_a_detail_tells_what_was_found() -> None:
+def test_the_detail_says_what_was_found() -> None:
     assert RULES["leak"]("A calm harbour.</s>", Context()) == "special_token: </s>"
     assert str(RULES["repetition"]("The boats rest. " * 12, Context())).endswith("the boats rest")
     assert RULES["too_short"]("Boats.", Context()) == "1 words"
 
 
 @given(st.text(max_size=300), st.text(max_size=60), st.sampled_from(LANGUAGES))
-def test_no_text_makes_a_rule_fail(answer: str, instruction: str, code: str) -> None:
+def test_no_text_makes_a_rule_raise(answer: str, instruction: str, code: str) -> None:
     context = Context(instruction=instruction, description=answer[::-1], languages=(code,))
     for rule in RULES.values():
         found = rule(answer, context)
         assert found is None or isinstance(found, str)
 
 
-def test_long_texts_take_no_longer_than_their_length() -> None:
+def test_rules_take_linear_time() -> None:
     import time
 
     began = time.perf_counter()

@@ -19,7 +19,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(llava: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """Folder and facts of all that two processes did together, and one of them alone."""
+    """Output folder and facts of ``two_workers``: what two processes do together, and then one alone."""
     folder = tmp_path_factory.mktemp("trained")
     workers = [
         subprocess.Popen(

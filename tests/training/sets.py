@@ -1,4 +1,4 @@
-"""A small set in LLaVA's JSON, and the settings of a training that takes seconds."""
+"""A small data set in LLaVA's JSON, and settings of a training run that takes seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORDS = ("red robot", "green trees", "yellow sun", "old house", "lantern glows",
 
 
 def record(number: int, *, image: bool) -> dict[str, Any]:
-    """Two turns where the number is odd, else four; answers of one to thirty words."""
+    """A record with two turns if *number* is odd, else four; answers have one to thirty words."""
     talk = []
     for turn in range(1 if number % 2 else 2):
         asked = f"what of {WORDS[(number + turn) % 7]}?"
@@ -24,7 +24,7 @@ def record(number: int, *, image: bool) -> dict[str, Any]:
 
 
 def write(folder: Path, rows: int = 20, images: int = 12) -> Path:
-    """*rows* conversations, of which the first *images* have one, in ``folder/train.json``."""
+    """Write *rows* conversations, the first *images* of them with an image, to ``folder/train.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(4):
         (folder / f"{seed}.png").write_bytes(tiny.picture(seed, width=40 + 9 * seed))
@@ -34,7 +34,7 @@ def write(folder: Path, rows: int = 20, images: int = 12) -> Path:
 
 
 def settings(out: Path, model: Path, data: Path, **more: Any) -> Train:
-    """ZeRO-3, batches of 4, the tiny LLaVA's own template; *more* goes to ``Training``."""
+    """ZeRO-3, batches of 4, the tiny LLaVA's own template; *more* is passed to ``Training``."""
     given: dict[str, Any] = {
         "template": "own",
         "max_length": 200,

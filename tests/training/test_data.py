@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mminstruct.training.config import Training
-from mminstruct.training.data import Collator, Records, counted, read, save
+from mminstruct.training.data import Collator, Records, read, save, summary
 from tests.training import sets
 
 
@@ -46,7 +46,7 @@ def test_rows_that_cannot_be_trained_on_leave_with_a_reason_and_the_sums_close(t
     }
     assert facts["taken"] == len(rows) == facts["kept"] + sum(facts["dropped"].values())
     assert facts["examples"]["image_missing"] == [f"gone: {tmp_path / 'no.png'} is not there"]
-    said = counted(facts)
+    said = summary(facts)
     assert said.startswith(f"2 of {len(rows)} conversations; dropped 1 x empty (mute: turn 1 is empty); ")
     assert "dropped 1 x not_json (line 8: it is a JSON str, should be an object)" in said
     assert facts["beside"]["export.json"] == {"digests": "x"}

@@ -14,7 +14,7 @@ from tests.models import tiny
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A Llama that knows no image, and a CLIP tower."""
+    """A Llama without image support, and a CLIP tower."""
     import torch
     from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
@@ -123,10 +123,10 @@ def test_images_are_padded_to_a_square_whatever_the_checkpoint_says(llava: Path,
 
 @pytest.fixture
 def liger(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Liger's function by its signature in liger-kernel 0.8.5, which needs Triton: it patches what it is given.
+    """A replacement of liger-kernel 0.8.5, which needs Triton, with the same signature; it patches the given model.
 
     Returns:
-        Names of the modules that were patched.
+        Names of the patched modules.
     """
     patched: list[str] = []
 
@@ -170,6 +170,6 @@ def test_liger_without_kernels_for_the_model_is_refused(
 
     model = LlavaForConditionalGeneration.from_pretrained(made)
     model.config.text_config.model_type = "mamba"
-    with pytest.raises(ValueError, match=r"Liger has no kernels for a mamba; take train\.liger=false"):
+    with pytest.raises(ValueError, match=r"Liger does not support mamba; set train\.liger=false"):
         module.with_liger(model)
     assert not liger

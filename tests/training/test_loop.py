@@ -1,4 +1,4 @@
-"""ZeRO on two workers: what they learn, what they survive, what they leave."""
+"""ZeRO on two workers: losses, recovery from failures, the saved model."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_model_left_is_the_model_learned(trained: Trained, llava: Path, run:
     held_out = [row["eval_loss"] for row in made[run] if "eval_loss" in row][-1]
     assert loss == pytest.approx(held_out, rel=1e-4)
     before, after = load_file(llava / "model.safetensors"), load_file(left / "model.safetensors")
-    assert before.keys() == after.keys()  # llava-hf's layout, which vLLM knows
+    assert before.keys() == after.keys()  # llava-hf's layout, as vLLM requires
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert not [name for name in changed if "vision_tower" in name]
     assert [name for name in changed if "multi_modal_projector" in name]
@@ -159,11 +159,11 @@ def test_a_flipped_bit_in_an_optimizer_file_is_named_and_the_checkpoint_before_i
     assert losses(made[f"bent {stage}"]) == pytest.approx(losses(whole), rel=1e-4)
     said = [line for line in made["told"] if "step-00000004 is damaged" in line]
     assert len(said) == 2
-    assert all("optim_states.pt is not what was written" in line and "goes on from step 2" in line for line in said)
+    assert all("optim_states.pt has changed" in line and "resumes from step 2" in line for line in said)
 
 
 def test_a_checkpoint_that_would_run_a_command_is_refused_and_runs_nothing(trained: Trained) -> None:
     _, made = trained
-    assert "holds more than tensors and is not loaded: " in made["strange"]
+    assert "contains more than tensors and is not loaded: " in made["strange"]
     assert "system" in made["strange"]
     assert not made["ran"]

@@ -34,7 +34,7 @@ def test_batches_are_of_one_modality_and_of_like_length() -> None:
     )
     assert spread < loose / 10
     first = [words_N[some].mean() for some in plan]
-    assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 0.4  # the batches themselves come in no order
+    assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 0.4  # the batches come in random order
 
 
 @settings(max_examples=60, deadline=None)

@@ -31,11 +31,11 @@ def test_a_manifest_ties_the_model_to_its_data_configuration_and_code(config: Tr
 
 def test_a_changed_training_is_refused_by_the_names_of_what_changed(config: Train) -> None:
     prepare(config)
-    config.workers = Workers(count=4)  # how, not what
+    config.workers = Workers(count=4)  # these are not part of the identity
     config.train.micro_batch, config.train.packing = 2, True
     prepare(config)
     config.train.optim.lr, config.seed = 1e-3, 1
-    with pytest.raises(ValueError, match=r"begun otherwise: seed, train\.optim\.lr changed"):
+    with pytest.raises(ValueError, match=r"started with other settings: seed, train\.optim\.lr changed"):
         prepare(config)
 
 
@@ -53,11 +53,11 @@ def test_changed_data_are_refused(config: Train, tmp_path: Path) -> None:
         ("base.llm=x", "base"),
         ("train.zero.stage=4", "train.zero.stage=4"),
         ("train.zero.offload=all", "train.zero.offload is for GPUs"),
-        ("train.zero.offload=disk", "take none, optimizer, all"),
+        ("train.zero.offload=disk", "must be one of none, optimizer, all"),
         ("train.precision=fp8", "train.precision=fp8"),
         ("train.liger=true", "train.liger is for NVIDIA GPUs"),
-        ("train.template=plain", "stage 1's: set train.tune_llm=false"),
-        ("train.optim.batch=0", "take 1 or more"),
+        ("train.template=plain", "for stage 1: set train.tune_llm=false"),
+        ("train.optim.batch=0", "must be 1 or more"),
         ("train.optim.epochs=0", "train.optim.epochs=0"),
         ("workers.count=2", "workers.kind=local is one process"),
         ("trackers=[notion]", "tensorboard, wandb, mlflow"),
@@ -92,7 +92,7 @@ def test_every_configuration_we_ship_composes_and_passes_its_checks(name: str) -
     if name in published:
         assert (t.optim.lr, t.optim.batch, t.zero.stage) == published[name]
         assert (t.optim.warmup, t.optim.weight_decay, t.optim.epochs, t.max_length) == (0.03, 0.0, 1.0, 2048)
-        # a step is the published batch, however many GPUs there are
+        # a step has the published batch size with any number of GPUs
         assert t.optim.batch % (t.micro_batch * made.workers.count) == 0
 
 
@@ -105,5 +105,5 @@ def test_a_template_that_refuses_a_kind_of_row_is_refused_before_anything_starts
 
 def test_a_limit_that_cuts_every_image_is_refused_before_anything_starts(config: Train) -> None:
     config.train.max_length = 5
-    with pytest.raises(ValueError, match=r"row row-\d+: an image is 16 tokens and does not fit into max_length=5"):
+    with pytest.raises(ValueError, match=r"row row-\d+: an image has 16 tokens and does not fit into max_length=5"):
         prepare(config)

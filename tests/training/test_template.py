@@ -17,7 +17,7 @@ def talk(*texts: str) -> list[dict[str, str]]:
 
 
 def learned(ids: list[int], labels: list[int]) -> str:
-    """What is learned, by hand: runs of learned tokens, set apart by a bar."""
+    """The text of the labels: runs of labelled tokens, separated by a bar."""
     said = "".join(WORDS.decode([i]) if label != IGNORED else "\0" for i, label in zip(ids, labels, strict=True))
     return "|".join(part for part in said.split("\0") if part)
 
@@ -110,7 +110,7 @@ def test_turns_in_disorder_are_refused(conversation: Any, said: str) -> None:
 
 def test_a_template_that_writes_earlier_turns_anew_is_refused() -> None:
     drops = "{{ bos_token }}{% for m in messages[-2:] %}{{ m['content'][0]['text'] }}{% endfor %}"
-    with pytest.raises(ValueError, match="earlier turns anew"):
+    with pytest.raises(ValueError, match="rewrites earlier turns"):
         encode(talk("a", "b", "c", "d"), WORDS, image=False, template=drops)
 
 

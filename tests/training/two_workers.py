@@ -1,6 +1,6 @@
-"""What ``test_loop`` has two processes of their own do together: a process group cannot be undone in pytest's.
+"""Training runs of two processes for ``test_loop``, in subprocesses because pytest's cannot leave a process group.
 
-Called as ``python -m tests.training.two_workers RANK FOLDER MODEL``; worker 0 leaves ``FOLDER/facts.json``.
+Called as ``python -m tests.training.two_workers RANK FOLDER MODEL``; worker 0 writes ``FOLDER/facts.json``.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any
 
 from mminstruct.stage import Halt
 from mminstruct.store import Store
-from mminstruct.training import checkpoint, loop, watch, zero
+from mminstruct.training import checkpoint, deepspeed, loop, tracking
 from mminstruct.training.config import Lora, Train, Zero
 from mminstruct.training.prepare import prepare
 from tests.training import sets
 
 
 class Killed(Exception):
-    """Stands for the end of the process, after a step."""
+    """Represents the end of the process after a step."""
 
 
 def run(config: Train, rank: int, until: int | None = None) -> list[dict[str, Any]]:
-    """Prepare as the driver does, and train; the curve as far as it came."""
+    """Prepare as the driver does, and train; the metrics so far."""
     import torch.distributed as dist
 
     if rank == 0:
@@ -43,11 +43,11 @@ def run(config: Train, rank: int, until: int | None = None) -> list[dict[str, An
     with contextlib.suppress(Killed):
         loop.fit(config, stop)
     dist.barrier()
-    return watch.read(Store(config.out + "/train"))
+    return tracking.read(Store(config.out + "/train"))
 
 
 def flip(file: Path, place: int | None = None) -> None:
-    """Turn one bit over, by default in the middle of *file*."""
+    """Flip one bit, by default in the middle of *file*."""
     data = bytearray(file.read_bytes())
     data[len(data) // 2 if place is None else place] ^= 4
     file.write_bytes(data)
@@ -64,7 +64,7 @@ class Command:
 
 
 def plant(folder: Path, mark: Path) -> None:
-    """Put a file that runs a command into a checkpoint, with a receipt that is right."""
+    """Put a file that runs a command into a checkpoint, with a correct receipt."""
     import torch
 
     one = checkpoint.Checkpoint.from_json((folder / checkpoint.COMPLETE).read_bytes())
@@ -75,7 +75,7 @@ def plant(folder: Path, mark: Path) -> None:
 
 
 class Told(logging.Handler):
-    """What was logged, in a list."""
+    """Collects log messages in a list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Told(logging.Handler):
 
 
 def damaged(rank: int, folder: Path, settings: Any) -> dict[str, Any]:
-    """What two workers do with checkpoints that are not what they wrote."""
+    """Runs of two workers with damaged checkpoints."""
     import torch.distributed as dist
 
     made: dict[str, Any] = {}
@@ -114,9 +114,9 @@ def damaged(rank: int, folder: Path, settings: Any) -> dict[str, Any]:
 
 
 def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
-    """What two workers do."""
+    """Runs of two workers."""
     data = sets.write(folder / "data")
-    mixed = {"group": False, "micro_batch": 1}  # in a batch of four: one worker sees an image where the other sees none
+    mixed = {"group": False, "micro_batch": 1}  # in a batch of four, one worker has an image and the other none
     made: dict[str, Any] = {}
 
     def settings(name: str, **more: Any) -> Train:
@@ -144,7 +144,7 @@ def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
 
 
 def alone(folder: Path, model: Path) -> dict[str, Any]:
-    """What one worker does with what two left."""
+    """Runs of one worker that continue those of two."""
     data = folder / "data" / "train.json"
     made: dict[str, Any] = {}
     mixed = {"group": False, "micro_batch": 1}
@@ -153,19 +153,19 @@ def alone(folder: Path, model: Path) -> dict[str, Any]:
     full = sets.settings(folder / "full", model, data, **mixed)
     run(full, 0, until=2)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))  # as a disk that is full: EFBIG
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))  # like a full disk: EFBIG
     try:
         run(full, 0)
     except OSError as error:
         made["full"] = str(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    made["left"] = [one.name for one in checkpoint.found(Store(str(folder / "full" / "train")))[0]]
+    made["left"] = [one.name for one in checkpoint.completed(Store(str(folder / "full" / "train")))[0]]
     made["after full"] = run(full, 0)
     return made
 
 
 def poisoned(model: Path, to: Path) -> None:
-    """The model, with a weight that is not a number behind the word *sun*."""
+    """Copy the model, with NaN in the embedding of the word *sun*."""
     from safetensors.torch import load_file, save_file
     from transformers import AutoTokenizer
 
@@ -188,7 +188,7 @@ def main(rank: int, folder: Path, model: Path) -> None:
         poisoned(model, folder / "poison")
     made = together(rank, folder, model)
     dist.barrier()
-    zero.leave()
+    deepspeed.shutdown()
     if rank:
         return
     os.environ["WORLD_SIZE"] = "1"

@@ -1,0 +1,1 @@
+"""Training of the microworld's embedded models: ``python -m lab.teach``."""
