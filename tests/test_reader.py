@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> RunReader:
 
 
 def begin(folder: Path, name: str, schema: pa.Schema, *, order: int, arrow: bool = True) -> Store:
-    facts = {"config": {}, "inputs": {}, "order": order}
+    facts = {"config": {}, "inputs": {}, "primary": None, "order": order}
     kept = {"arrow": base64.b64encode(schema.serialize()).decode()} if arrow else {}
     store = Store(str(folder))
     store.table(name).begin(facts | kept)

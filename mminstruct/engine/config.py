@@ -37,7 +37,7 @@ class PoolConfig:
     resources: dict[str, float] = field(default_factory=dict)
     """Ray custom resources, to place workers on certain nodes."""
     env: dict[str, Any] = field(default_factory=dict)
-    """Ray runtime environment of the workers, such as ``{py_executable: /opt/cuml/bin/python}``."""
+    """Ray runtime environment of the workers, such as ``{py_executable: /opt/other/bin/python}``."""
 
 
 @dataclass(kw_only=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mminstruct.engine import bodies, protocol
 from mminstruct.engine.protocol import ChatRequest, RequestError
 from mminstruct.engine.service import Service, token
+from mminstruct.models.backends import find
 from mminstruct.models.model import Model, Reply
 from mminstruct.stage import Halt, WorkerFault
 
@@ -30,8 +31,6 @@ _T = TypeVar("_T")
 
 EMBED = ("embedder", "clip")
 """Roles that embed texts; all others chat."""
-CONTINUOUS = ("vllm", "openai")
-"""Backends that batch concurrent requests themselves, and can constrain a reply to a JSON schema."""
 _HEADERS = {
     408: {"connection": "close"},
     413: {"connection": "close"},
@@ -59,7 +58,7 @@ class Replica:
         else:
             self._chat = model.chat()
         self._reply: Callable[[ChatRequest], Any] = self._reply_alone
-        if model.backend not in CONTINUOUS:
+        if not find(model.backend).continuous:
             from ray import serve as library
 
             batched = library.batch(max_batch_size=service.batch, batch_wait_timeout_s=0.01)
@@ -88,7 +87,7 @@ class Replica:
         if path == "/v1/models" and request.method == "GET":
             return protocol.models(self._name, self._created)
         if path == "/v1/chat/completions" and request.method == "POST" and self._chat:
-            grammar = self._model.backend in CONTINUOUS
+            grammar = find(self._model.backend).continuous
             body = await self._bodies.read(request)
             chat = protocol.chat_request(body, name=self._name, sampling=self._model.sampling, grammar=grammar)
             return protocol.completion(await self._admit(lambda: self._reply(chat)), self._name)
