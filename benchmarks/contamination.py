@@ -34,7 +34,7 @@ from mminstruct.readers.image import EVALUATION, Rules, encode, load, normalise,
 from mminstruct.stages.match import Match
 from mminstruct.stages.select import Select
 
-BITS, COSINE = Select.eval_near, Match.eval_cosine
+BITS, COSINE = Select.eval_phash_bits, Match.eval_cosine
 INGEST = Rules(formats=(*Rules().formats, "TIFF", "AVIF"))
 WAYS = ("strict", "hash", "edits", "embedding")
 

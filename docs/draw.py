@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from html import escape
 
@@ -11,14 +12,15 @@ WHAT = {
     "ingest": "SA-1B, DataComp, ...", "caption": "captioner", "fuse": "caption + alt-text",
     "instruct": "seeds in context",
     "embed": "text encoder", "cluster": "k-means", "summarize": "one a cluster", "match": "CLIP + prices",
-    "exemplify": "strong LLM", "answer": "exemplars first", "filter": "named rules", "select": "dedup, hold-out",
-    "export": "conversations",
+    "exemplify": "strong LLM", "answer": "exemplars first", "filter": "named rules", "decide": "people",
+    "review": "final texts", "select": "dedup, hold-out", "merge": "dialogues", "export": "conversations",
 }  # fmt: skip
 WIDTH, HEIGHT, ACROSS, DOWN, ROW = 128, 52, 164, 176, 5
 
 
 def main() -> str:
-    stages = typing.get_type_hints(MMInstruct)
+    hints = typing.get_type_hints(MMInstruct)
+    stages = {field.name: hints[field.name] for field in dataclasses.fields(MMInstruct)}
     places = {}
     for number, name in enumerate(stages):
         row, column = divmod(number, ROW)

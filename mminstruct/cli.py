@@ -70,10 +70,10 @@ def main(words: Sequence[str] | None = None) -> int:
     task.add_argument("--max-tokens", type=int, default=1024, help="longest answer, tokens")
     export = commands.add_parser("export", help="write the dataset in a trainer's format")
     export.add_argument("run")
-    _written(export, required=True)
+    _written(export, words, required=True)
     mix = commands.add_parser("mix", help="write one dataset from several sources, by weight or count")
     mix.add_argument("file", help="YAML: sources, each with a path (docs/export.md)")
-    _written(mix, default="llava")
+    _written(mix, words, default="llava")
     delete = commands.add_parser("delete", help="exclude images, pairs or instructions from every later export")
     delete.add_argument("run")
     delete.add_argument("ids", nargs="+", metavar="ID", help="whole ids; @FILE reads them from a file, one a line")
@@ -137,10 +137,14 @@ def _export(given: argparse.Namespace) -> int:
     return 0
 
 
-def _written(parser: argparse.ArgumentParser, **format: Any) -> None:
-    """Add the arguments that export and mix share."""
-    formats = ("hf", "llava", "sharegpt", "swift", "webdataset", "openai-batch")
-    parser.add_argument("--format", choices=formats, **format)
+def _written(parser: argparse.ArgumentParser, words: Sequence[str], **format: Any) -> None:
+    """Add the arguments that export and mix share; only these two commands load the table of formats."""
+    if words[:1] not in (["export"], ["mix"]):
+        return
+    from mminstruct.export import FORMATS
+
+    named = f"{', '.join(FORMATS)}, or a module of yours: my_package.my_format"
+    parser.add_argument("--format", metavar="FORMAT", type=_format, help=named, **format)
     parser.add_argument("--to", required=True)
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--model", help="openai-batch: name of the model in the requests")
@@ -150,6 +154,16 @@ def _written(parser: argparse.ArgumentParser, **format: Any) -> None:
     parser.add_argument("--template", help="chat template: v1, plain or Jinja text; default: the tokenizer's own")
     parser.add_argument("--max-length", type=int, default=2048, help="tokens")
     parser.add_argument("--image-tokens", type=int, default=576, help="tokens of one image")
+
+
+def _format(name: str) -> str:
+    from mminstruct.export import ExportError, format_of
+
+    try:
+        format_of(name)
+    except ExportError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
 
 
 def _to(given: argparse.Namespace) -> dict[str, Any]:

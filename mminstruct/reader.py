@@ -182,5 +182,5 @@ def manifests(store: Store) -> dict[str, dict[str, Any]]:
     folders = [name for name in store.names() if name.isidentifier()]  # not config.yaml
     found = {name: facts for name in folders if (facts := store.table(name).manifest()) is not None}
     if not found:
-        raise FileNotFoundError(f"{store.url}: no run here: a run has a folder a table, with a manifest.json in it")
+        raise FileNotFoundError(f"{store.url}: no run here: a run has one folder per table, each with a manifest.json")
     return dict(sorted(found.items(), key=lambda item: item[1]["order"]))

@@ -40,11 +40,26 @@ class Recipe:
 
     wires: ClassVar[Mapping[str, Mapping[str, Read | None]]] = {}
     """By stage, the inputs that differ from those of the stage's class (see ``Stage.wired``)."""
+    title: ClassVar[str] = ""
+    """Name of the method, for the cards of datasets."""
+    paper: ClassVar[str] = ""
+    """Title of its paper and ``arXiv:NUMBER``."""
+    made: ClassVar[str] = ""
+    """How a row is made, as the end of a sentence."""
+    limits: ClassVar[str] = ""
+    """What a user of the dataset must know, in whole sentences."""
+    tags: ClassVar[tuple[str, ...]] = ()
+    """Tags of the Hub; ``synthetic`` says that models wrote the texts."""
 
     def stages(self) -> dict[str, Stage]:
         """Stages by table name, in order, each with its inputs in this recipe."""
         found: dict[str, Stage] = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {name: stage.wired(self.wires[name]) if name in self.wires else stage for name, stage in found.items()}
+
+    def about(self) -> dict[str, Any]:
+        """What the card of a dataset says of the method. Manifests hold it: an export needs only the run."""
+        facts = {name: getattr(self, name) for name in ("title", "paper", "made", "limits")}
+        return {**facts, "tags": list(self.tags)}
 
     def check(self) -> None:
         """Raise ValueError if stages do not fit together."""
@@ -223,6 +238,7 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
         }
         found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
         found[name]["takes"] = _row_key(stage)
+        found[name]["recipe"] = recipe.about()
         found[name]["arrow"] = base64.b64encode(stage.writes.serialize()).decode()
         fields = [item.name for item in dataclasses.fields(stage) if item.metadata.get("where")]
         if fields:

@@ -8,6 +8,7 @@ from mminstruct.recipe import Recipe
 from mminstruct.stages.answer import Answer
 from mminstruct.stages.caption import Caption
 from mminstruct.stages.cluster import Cluster
+from mminstruct.stages.decide import Decide
 from mminstruct.stages.embed import Embed
 from mminstruct.stages.exemplify import Exemplify
 from mminstruct.stages.export import Export
@@ -17,8 +18,10 @@ from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.instruct import Instruct
 from mminstruct.stages.judge import Judge
 from mminstruct.stages.match import Match
+from mminstruct.stages.merge import Merge
 from mminstruct.stages.pick import Pick
 from mminstruct.stages.respond import Respond
+from mminstruct.stages.review import Review
 from mminstruct.stages.score import Score
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
@@ -27,6 +30,18 @@ from mminstruct.stages.summarize import Summarize
 @dataclass(kw_only=True)
 class MMInstruct(Recipe):
     """MM-Instruct (arXiv 2406.19736): generated instructions, matched to images by CLIP, answered by an LLM."""
+
+    title = "MM-Instruct"
+    paper = "MM-Instruct: Generated Visual Instructions for Large Multimodal Model Alignment, arXiv:2406.19736"
+    made = (
+        "instructions were generated from images, clustered and summarised into a bank, matched to images by CLIP "
+        "similarity, answered by a language model from a detailed description of the image, and filtered"
+    )
+    limits = (
+        "Instructions, descriptions and answers are machine-generated. The answering model never saw the image, only "
+        "its description, so answers may claim what the image does not show. Nobody has read every row."
+    )
+    tags = ("mm-instruct", "synthetic")
 
     ingest: Ingest
     caption: Caption
@@ -39,7 +54,10 @@ class MMInstruct(Recipe):
     exemplify: Exemplify
     answer: Answer
     filter: Filter
+    decide: Decide
+    review: Review
     select: Select
+    merge: Merge
     export: Export
 
 

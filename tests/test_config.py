@@ -293,7 +293,7 @@ def test_every_suggested_key_is_one_that_there_is() -> None:
     [
         ("models.answerer.name=someone/else", {"answer"}),
         ("models.answerer.temperature=0.5", {"answer"}),
-        ("seed=1", {"caption", "fuse", "instruct", "cluster", "summarize", "match", "exemplify", "answer", "select"}),
+        ("seed=1", {"caption", "fuse", "instruct", "cluster", "summarize", "match", "exemplify", "answer", "select", "merge"}),
         ("recipe.match.cap=2", {"match"}),
     ],
 )  # fmt: skip

@@ -162,6 +162,7 @@ CASES = [
     Case("Pick.captions", questions, lambda p: questions(p, "Who?"), lambda path: picked(path=BESIDE["questions"], captions=path)),
 ]  # fmt: skip
 ELSEWHERE = {
+    "Decide.path": "tests/stages/test_decide.py",
     "Pick.trained": "test_a_benchmark_knows_the_runs_it_was_trained_on_by_their_tables",
     "Data.path": "tests/training/test_prepare.py",
     "Data.images": "tests/training/test_prepare.py",

@@ -30,13 +30,14 @@ from mminstruct.checks import check_pools
 from mminstruct.engine.config import EngineConfig, PoolConfig, check_placement, pools
 from mminstruct.engine.service import Service
 from mminstruct.export.mix import Mix
+from mminstruct.holdout import Choice, Holdout
 from mminstruct.models.backends import BACKENDS, load
 from mminstruct.models.connection import Settings
 from mminstruct.models.model import Model
 from mminstruct.recipes import RECIPES
 from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.match import Match
-from mminstruct.stages.select import Select, _Choice
+from mminstruct.stages.select import Select
 from mminstruct.training import config as training
 from mminstruct.training.config import Base, Lora, Train, Training, Workers, Zero
 from tests.stages.test_ingest import ingest, jpeg
@@ -55,6 +56,10 @@ ELSEWHERE = {
     "Fuse.on_leak": "stages/test_fuse.py::test_a_failed_fusion_leaves_where_the_configuration_says_so",
     "Filter.rules": "stages/test_filter.py::test_a_rule_that_is_not_named_is_not_asked",
     "Filter.languages": "stages/test_filter.py::test_limits_reach_the_rules",
+    "Select.balance": "stages/test_select.py::test_of_judgements_as_many_yes_as_no_stay_in_each_domain",
+    "Holdout.by": "stages/test_select.py::test_whole_domains_kinds_or_images_are_held_out",
+    "Pick.turns": "stages/test_pick.py::test_any_turn_of_a_run_s_dialogues_and_any_split_may_be_asked",
+    "Pick.split": "stages/test_pick.py::test_any_turn_of_a_run_s_dialogues_and_any_split_may_be_asked",
     "Judge.both_orders": "stages/test_judge.py::test_a_baseline_leaves_out_the_comparisons_without_it",
     "Judge.baseline": "stages/test_judge.py::test_a_baseline_leaves_out_the_comparisons_without_it",
     "Juror.asks": "stages/test_judge.py::test_each_answer_is_graded_by_itself_and_the_grade_is_not_a_verdict",
@@ -147,6 +152,8 @@ def complaints(kind: type, name: str, value: Any) -> str:
             check_placement(engine, whole)
         elif kind is Settings:
             Settings.of(Model(name="m", backend="openai", options={name: value}))
+        elif kind is Holdout:
+            said = Holdout(**{name: value}).faults()
         elif kind is Service:
             Service(**{name: value}).check()
         elif kind in (Model, Juror, Contestant):
@@ -254,8 +261,8 @@ def _(folder: Path) -> None:
     images = _evaluation(folder)
     none = ds.dataset(schemas.INGEST.empty_table())
     with pytest.raises(ValueError, match=r"lost\.heic"):
-        Select(eval_images=images)._evaluation_images(_Choice(), none)
-    Select(eval_images=images, eval_unreadable="note")._evaluation_images(_Choice(), none)
+        Select(eval_images=images)._evaluation_images(Choice(), none)
+    Select(eval_images=images, eval_unreadable="note")._evaluation_images(Choice(), none)
 
 
 @proves("Cluster.backend")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mminstruct.holdout import Holdout
 from mminstruct.microworld import shards
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message
@@ -12,6 +13,7 @@ from mminstruct.stage import content_id
 from mminstruct.stages.answer import Answer
 from mminstruct.stages.caption import Caption
 from mminstruct.stages.cluster import Cluster
+from mminstruct.stages.decide import Decide
 from mminstruct.stages.embed import Embed
 from mminstruct.stages.exemplify import Exemplify
 from mminstruct.stages.export import Export
@@ -21,8 +23,10 @@ from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.instruct import Instruct
 from mminstruct.stages.judge import Judge
 from mminstruct.stages.match import Match
+from mminstruct.stages.merge import Merge
 from mminstruct.stages.pick import Pick
 from mminstruct.stages.respond import Respond
+from mminstruct.stages.review import Review
 from mminstruct.stages.score import Score
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
@@ -66,7 +70,10 @@ def recipe(source: Path | str) -> MMInstruct:
         exemplify=Exemplify(model=double(), prompt=prompt_text("exemplify")),
         answer=Answer(model=double(), prompt=prompt_text("answer")),
         filter=Filter(),
-        select=Select(holdout_instructions=1, holdout_images=1, similar=None),
+        decide=Decide(),
+        review=Review(),
+        select=Select(holdout=Holdout(count=1, images=1), jaccard=None),
+        merge=Merge(),
         export=Export(),
     )
 

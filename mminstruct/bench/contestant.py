@@ -18,12 +18,13 @@ class Contestant(Model):
 
     name: str = files("", read=weights)
     answers: str | None = files(None, read=lambda path, _: sets.answers_digest(path))
-    """File of given answers (JSON lines with ``question_id`` and ``text``), or the folder of another benchmark."""
+    """File of given answers (JSON lines with ``question_id`` and ``text``), or the folder of another
+    benchmark, or of a build, whose pairs are then the questions."""
     model_id: str | None = None
     """Whose answers, where that holds those of several."""
 
     def faults(self) -> list[str]:
         """What is wrong with it, one line each."""
         if bool(self.name) == bool(self.answers):
-            return ["give its name (a model), or answers (a file, or another benchmark's folder)"]
+            return ["give its name (a model), or answers (a file, or the folder of another benchmark or of a build)"]
         return []

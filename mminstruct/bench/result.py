@@ -9,35 +9,35 @@ from itertools import combinations
 from statistics import median
 from typing import Any
 
-from mminstruct import schemas
 from mminstruct.bench.agreement import agreement
 from mminstruct.bench.statistics import scores, summarize
-from mminstruct.store import Store
+from mminstruct.reader import RunReader
 
 _UNEVEN = 1.5
 
 
-class Tables:
-    """The tables of a benchmark that is done, or as far as it is."""
+class BenchRun:
+    """The tables of a benchmark, as far as it is done."""
 
     def __init__(self, run: str) -> None:
-        self.store = Store(run)
-        if not self.config("pick"):
-            raise FileNotFoundError(f"{run} has no pick/manifest.json: give the folder of a benchmark")
-        self.questions = {row["question_id"]: row for row in self.rows("pick", *_without("pick", "image"))}
-        self.answers = self.rows("respond", *_without("respond", "earlier"))
-        self._verdicts = self.rows("judge", *schemas.JUDGE.names)
+        self.run = RunReader(run)
+        if "pick" not in self.run:
+            raise FileNotFoundError(f"{run} has no table pick: give the folder of a benchmark")
+        self.questions = {row["question_id"]: row for row in self.rows("pick", "image")}
+        self.answers = self.rows("respond", "earlier")
+        self._verdicts = self.rows("judge")
         self._words = {(row["question_id"], row["contestant"]): row["words"] for row in self.answers}
 
     def config(self, table: str) -> dict[str, Any]:
-        """What a table was configured by; empty where it was not begun."""
-        return dict((self.store.table(table).manifest() or {}).get("config", {}))
+        """The configuration that a table was made with; empty if it was not begun."""
+        return dict(self.run[table].manifest["config"]) if table in self.run else {}
 
-    def rows(self, name: str, *columns: str) -> list[dict[str, Any]]:
-        table = self.store.table(name)
-        if not table.parts():
+    def rows(self, name: str, *without: str) -> list[dict[str, Any]]:
+        """Rows of a table, except the columns *without*; empty if it was not begun."""
+        if name not in self.run:
             return []
-        return list(table.dataset(schemas.TABLES[name]).to_table(columns=list(columns)).to_pylist())
+        columns = [column for column in self.run[name].schema.names if column not in without]
+        return list(self.run[name].to_arrow(columns).to_pylist())
 
     @property
     def judges(self) -> list[str]:
@@ -66,17 +66,13 @@ class Tables:
         return {"kind": question["kind"], "instruction_id": question["instruction_id"]}
 
 
-def _without(table: str, column: str) -> list[str]:
-    return [name for name in schemas.TABLES[table].names if name != column]
-
-
 def result(run: str) -> dict[str, Any]:
     """Everything that a benchmark says, as plain JSON (no NaN: what cannot be told is null).
 
     Raises:
         FileNotFoundError: *run* is no benchmark's folder.
     """
-    tables = Tables(run)
+    tables = BenchRun(run)
     scored = tables.config("score")
     how: dict[str, Any] = {"cluster": scored.get("cluster", "question_id"), "level": scored.get("level", 0.95)}
     truth = scored.get("truth")
@@ -110,7 +106,7 @@ def result(run: str) -> dict[str, Any]:
     return dict(_plain(found))
 
 
-def _contestants(tables: Tables) -> dict[str, dict[str, Any]]:
+def _contestants(tables: BenchRun) -> dict[str, dict[str, Any]]:
     config = tables.config("respond").get("contestants", {})
     found = {}
     for name in sorted({row["contestant"] for row in tables.answers}):

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import fsspec
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from mminstruct import content, schemas
+from mminstruct import content
+from mminstruct.bench.pairs import Question, RunSet, Seen
 from mminstruct.files import info
+from mminstruct.reader import RunReader, TableReader
 from mminstruct.readers import conversation
 from mminstruct.readers import records as outside
 from mminstruct.readers.container import BadImage
@@ -28,75 +28,10 @@ from mminstruct.readers.image import GIVEN, normalise
 from mminstruct.readers.text import BadRow
 from mminstruct.sources.listing import Listing, list_path
 from mminstruct.stage import Drop, content_id, instruction_id, note
-from mminstruct.store import Store, Table
+from mminstruct.store import Store
 from mminstruct.text import repair
 
 _MOST_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question, its image not yet read."""
-
-    question_id: str
-    question: str
-    instruction_id: str
-    image: str | None
-    """What the set calls its image; None where it names none."""
-    kind: str = ""
-    caption: str | None = None
-    reference: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An image, ready to be shown."""
-
-    image_id: str
-    image: bytes
-    phash: int
-
-
-class RunSet:
-    """The pairs of a run's split ``test``."""
-
-    def __init__(self, url: str) -> None:
-        self.store = Store(url)
-
-    def facts(self) -> dict[str, Any]:
-        """By which a change of the set under its name is seen."""
-        return {name: self.store.table(name).digest() for name in ("export", "fuse", "ingest")}
-
-    def questions(self) -> Iterator[Question | Drop]:
-        pairs = self._rows("export", ["pair_id", "image_id", "instruction_id", "conversations"], ("split", ["test"]))
-        if not pairs:
-            raise ValueError(
-                f"{self.store.url} has no held-out pairs to ask: its split test is empty, since the set is small or"
-                " recipe.select.holdout_instructions is 0; build it from more images, or give a file of questions"
-            )
-        described = self._rows("fuse", ["image_id", "description"], ("image_id", [row["image_id"] for row in pairs]))
-        captions = {row["image_id"]: row["description"] for row in described}
-        for row in pairs:
-            asked, answer = (turn["value"] for turn in row["conversations"][:2])
-            yield Question(
-                row["pair_id"], asked.replace("<image>", "").strip(), row["instruction_id"], row["image_id"],
-                caption=captions.get(row["image_id"]), reference=answer,
-            )  # fmt: skip
-
-    def pictures(self, questions: list[Question]) -> dict[str, Seen | str]:
-        """The images of *questions* by their names, or why one cannot be had."""
-        wanted = ("image_id", [question.image for question in questions])
-        return {
-            row["image_id"]: Seen(row["image_id"], row["image"], row["phash"])
-            for row in self._rows("ingest", ["image_id", "image", "phash"], wanted)
-        }
-
-    def _rows(self, table: str, columns: list[str], where: tuple[str, list[Any]]) -> list[dict[str, Any]]:
-        data = self.store.table(table).dataset(schemas.TABLES[table])
-        column, values = where
-        return list(
-            data.to_table(columns=columns, filter=pc.field(column).isin(pa.array(values, pa.string()))).to_pylist()
-        )
 
 
 class FileSet:
@@ -164,18 +99,22 @@ class FileSet:
         return Seen(content_id(data), picture.image, picture.phash)
 
 
-def open_set(path: str, images: str | None, captions: str | None) -> RunSet | FileSet:
+def open_set(
+    path: str, images: str | None, captions: str | None, turns: str = "first", split: str = "test"
+) -> RunSet | FileSet:
     """The set at *path*: a run's folder, or a file."""
-    return RunSet(path) if _made(path, "export") else FileSet(path, images, captions)
+    if _made(path, "merge") or _made(path, "export"):
+        return RunSet(path, turns, split)
+    return FileSet(path, images, captions)
 
 
-def _made(path: str, name: str) -> Table | None:
+def _made(path: str, name: str) -> TableReader | None:
     """A table of the run at *path*; None where that is no run, or has none."""
     fs, root = fsspec.core.url_to_fs(path)
     if (info(fs, root) or {}).get("type") != "directory":
         return None
-    table = Store(path).table(name)
-    return table if table.manifest() else None
+    found = Store(path)
+    return RunReader(found)[name] if found.table(name).manifest() else None
 
 
 def records(path: str, seen: Counter[str] | None = None) -> Iterator[dict[str, Any] | BadRow]:
@@ -252,7 +191,7 @@ class Given:
 
 
 def answers(path: str, model_id: str | None) -> dict[str, Given]:
-    """Given answers by question_id, of a file or of another benchmark's folder.
+    """Given answers by question_id, of a file, of another benchmark's folder, or of a build's (by pair_id).
 
     Raises:
         ValueError: answers of several models and none of them named, two answers to one question, no answers.
@@ -278,9 +217,13 @@ def answers(path: str, model_id: str | None) -> dict[str, Given]:
 def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
     table = _made(path, "respond")
     if table is not None:
-        for row in table.dataset(schemas.RESPOND).to_table().to_pylist():
+        for row in table.to_arrow().to_pylist():
             if row["answer"] is not None:
                 yield row["contestant"], row["question_id"], Given(row["answer"], row["finish"], row["tokens"])
+        return
+    if (table := _made(path, "review")) is not None:
+        for batch in table.dataset().to_batches(columns=["pair_id", "answer"]):
+            yield from (("", row["pair_id"], Given(row["answer"])) for row in batch.to_pylist())
         return
     for entry in records(path):
         named = {} if isinstance(entry, BadRow) else entry
@@ -292,15 +235,15 @@ def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
 
 
 def answers_digest(path: str) -> str:
-    """What identity holds of given answers: a digest of the file, or of a benchmark's answers.
+    """What identity holds of given answers: a digest of the file, or of a benchmark's or a build's answers.
 
     Raises:
         FileNotFoundError: there is neither at *path*.
     """
-    table = _made(path, "respond")
+    table = _made(path, "respond") or _made(path, "review")
     if table is not None:
-        return f"{len(table.parts())} parts of answers, digest {table.digest()}"
+        return f"{len(table.table.parts())} parts of answers, digest {table.table.digest()}"
     fs, root = fsspec.core.url_to_fs(path)
     if (info(fs, root) or {}).get("type") != "file":
-        raise FileNotFoundError(f"{path}: no such file, and no benchmark's folder with answers in it")
+        raise FileNotFoundError(f"{path}: no such file, and no folder of a benchmark or a build with answers in it")
     return str(content.look(path))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from mminstruct import schemas
-from mminstruct.bench.sets import Question, Seen
+from mminstruct.bench.pairs import Question, Seen
+from mminstruct.reader import RunReader
 from mminstruct.stage import Drop
 from mminstruct.store import Store
 from mminstruct.text.rules import words
@@ -23,20 +23,25 @@ class Trained:
         near: Bits of 64 in which perceptual hashes may differ to count as one image.
         ngram: Words in a row that no question may share with an instruction, of shorter ones all; None: only whole
             instructions count.
+        questions: Whether questions are compared at all, or only images.
     """
 
-    def __init__(self, run: str, near: int, ngram: int | None) -> None:
+    def __init__(self, run: str, near: int, ngram: int | None, questions: bool = True) -> None:
         self.run, self.near, self.ngram = run, near, ngram
         pairs = list(_rows(run, "select", "image_id", "instruction_id", split="train"))
         self.images = {row["image_id"] for row in pairs}
-        self.instructions = {row["instruction_id"] for row in pairs}
+        self.instructions = {row["instruction_id"] for row in pairs} if questions else set()
         hashes = [row["phash"] for row in _rows(run, "ingest", "image_id", "phash") if row["image_id"] in self.images]
         self.hashes_N = np.array(hashes, np.uint64)
         self.grams: set[tuple[str, ...]] = set()
-        if ngram is not None:
-            for row in _rows(run, "summarize", "instruction_id", "instruction"):
-                if row["instruction_id"] in self.instructions:
-                    self.grams |= set(_grams(row["instruction"], ngram))
+        if ngram is not None and questions:
+            table = texts(run)
+            column = {"review": "question", "summarize": "instruction"}[table]
+            seen: set[str] = set()
+            for row in _rows(run, table, "instruction_id", column):
+                if row["instruction_id"] in self.instructions and row["instruction_id"] not in seen:
+                    seen.add(row["instruction_id"])
+                    self.grams |= set(_grams(row[column], ngram))
 
     def asked(self, question: Question) -> Drop | None:
         """Why *question* may not be asked, going by its words and the name of its image."""
@@ -57,6 +62,11 @@ class Trained:
         return None
 
 
+def texts(run: str) -> str:
+    """The table that has the questions of a run: review, or the bank of a run of an earlier version."""
+    return "summarize" if Store(run).table("review").manifest() is None else "review"
+
+
 def _grams(text: str, size: int | None) -> Iterator[tuple[str, ...]]:
     tokens = words(text)
     size = 0 if size is None else min(size, len(tokens))
@@ -64,7 +74,7 @@ def _grams(text: str, size: int | None) -> Iterator[tuple[str, ...]]:
 
 
 def _rows(run: str, table: str, *columns: str, **where: str) -> Iterator[dict[str, Any]]:
-    data = Store(run).table(table).dataset(schemas.TABLES[table])
+    data = RunReader(run)[table].dataset()
     wanted = None
     for name, value in where.items():
         wanted = pc.field(name) == value

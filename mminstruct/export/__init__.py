@@ -2,18 +2,19 @@
 
     write("runs/demo", "hf", "dataset")
 
-A format is a module of this package: ``write(rows, folder, split)`` streams rows to files, ``read(folder, split)``
-streams them back. The proof is the same for all: every row is checked as it goes in (``proof.Check``), and the sum of
-what is read back must be the sum of what went in.
+A format is a module: ``write(rows, folder, split)`` streams rows to files, ``read(folder, split)`` streams them back.
+The proof is the same for all: every row is checked as it goes in (``proof.Check``), and the sum of what is read back
+must be the sum of what went in.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -25,7 +26,11 @@ from mminstruct.export.proof import Check, Sum, Target
 from mminstruct.export.row import Row
 from mminstruct.readers.conversation import InvalidRow
 
-FORMATS = ("hf", "llava", "sharegpt", "swift", "webdataset", "openai-batch")
+FORMATS = {
+    name: f"mminstruct.export.{name.replace('-', '_')}"
+    for name in ("hf", "llava", "sharegpt", "swift", "webdataset", "openai-batch")
+}
+"""Module of each format; any other module is named whole, as ``my_package.my_format``."""
 
 
 class ExportError(ValueError):
@@ -33,10 +38,10 @@ class ExportError(ValueError):
 
 
 class Format(Protocol):
-    """A module of this package.
+    """A module that is a format.
 
-    Where its readers want more, it has ``finish(folder, facts)``; where a row may not have any number of images, the
-    most it may have as ``IMAGES``.
+    It may also have ``finish(folder, facts)``, which writes what its readers need beside the rows; ``IMAGES``, the most
+    images that a row may have; ``NEEDS_MODEL = True`` where ``write`` takes ``model``.
     """
 
     FILES: str
@@ -64,14 +69,24 @@ class Collection(Protocol):
 
 
 def format_of(name: str) -> Format:
-    """The module of a format.
+    """The module of a format of ours by its name, or of another by its module's name.
 
     Raises:
-        ExportError: there is none of that name.
+        ExportError: there is none of that name, or it lacks what a format has.
     """
-    if name not in FORMATS:
-        raise ExportError(f"no format {name!r}; there is {', '.join(FORMATS)}")
-    return cast(Format, importlib.import_module(f"mminstruct.export.{name.replace('-', '_')}"))
+    if name not in FORMATS and not re.fullmatch(r"\w+(\.\w+)+", name):
+        raise ExportError(f"no format {name!r}; there is {', '.join(FORMATS)}, or your own as my_package.my_format")
+    try:
+        module = importlib.import_module(FORMATS.get(name, name))
+    except ImportError as error:
+        raise ExportError(f"format {name}: {error}; install its package, or put its folder on PYTHONPATH") from error
+    wanted: dict[str, Any] = {"FILES": str, "USE": str, "write": Callable, "read": Callable}
+    if lacks := [one for one, kind in wanted.items() if not isinstance(getattr(module, one, None), kind)]:
+        raise ExportError(
+            f"format {name}: its module lacks {', '.join(lacks)}; a format has the texts FILES and USE, and the"
+            " functions write(rows, folder, split) and read(folder, split) (mminstruct.export.Format)"
+        )
+    return cast(Format, module)
 
 
 def write(
@@ -103,12 +118,14 @@ def write(
         raise ExportError(f"the run is faulty: {faults[0]}{more}; `mminstruct status {run}` lists all of them")
     check = Check(target)
     exported = Exported(run, check)
-    facts = Facts(name=Path(to).absolute().name, shares=check.shares, models=exported.models())
+    facts = Facts(name=Path(to).absolute().name, shares=check.shares, kinds=check.kinds, models=exported.models())
+    facts.about = exported.about()
     facts.target = target.facts() if target else {}
     facts.funnel = [{"table": s.table, "in": s.taken, "kept": s.kept, "dropped": s.dropped} for s in statuses]
     facts.made_from = exported.fingerprint()
     save(exported, facts, format, to, overwrite=overwrite, model=model)
-    left = f"; {sum(exported.left_out.values())} rows left out as deleted" if exported.left_out else ""
+    gone = {"rows left out": exported.left_out, "questions cut out of dialogues": exported.cut}
+    left = "".join(f"; {sum(some.values())} {what} as deleted" for what, some in gone.items() if some)
     undone = incomplete(statuses)
     unfinished = f"; the run is not finished: {', '.join(undone)}" if undone else ""
     return f"{said(facts)} in {to}, each read back and checked{left}{measured(facts)}{unfinished}"
@@ -144,8 +161,9 @@ def save(
         ExportError: as ``write`` does.
     """
     module = format_of(format)
-    if (format == "openai-batch") != (model is not None):
-        raise ExportError("openai-batch, and no other format, needs a model: who the requests are for (--model NAME)")
+    if (needs := getattr(module, "NEEDS_MODEL", False)) != (model is not None):
+        what = "needs a model: whom the requests are for (--model NAME)" if needs else "takes no model (--model)"
+        raise ExportError(f"format {format} {what}")
     more = {"model": model} if model else {}
     facts.format, facts.files, facts.use = format, module.FILES, module.USE
     with replacing(Path(to), overwrite) as folder:

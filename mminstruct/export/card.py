@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from mminstruct.export.proof import Share
+from mminstruct.stages.export import TURN
 from mminstruct.terminal import one_line
 
 _HUB_LICENCES = {
@@ -26,26 +27,20 @@ class Written(str):
 
 
 COLUMNS = {
-    "pair_id": "of the pair of image and instruction",
+    "pair_id": "of the pair of image and question; of the dialogue, where it has several",
     "image": "JPEG or PNG",
     "conversations": "LLaVA turns: `human` with `<image>` first, then `gpt`",
-    "split": "`train` or `test`; a test row shares neither its image nor its instruction with train",
+    "split": "`train` or `test`; a test row shares neither its image with train, nor what was held out",
     "image_id": "first 16 hex digits of the SHA-256 of the original image",
-    "instruction_id": "first 16 hex digits of the SHA-256 of the normalised instruction",
+    "instruction_id": "first 16 hex digits of the SHA-256 of the normalised instruction; null in a dialogue",
     "source": "collection of the image",
     "licence": "of the image, where known",
+    "turns": "for each question in order `pair_id`, `instruction_id`, `kind`, `domain`, `origin`",
 }
 """Of the format hf."""
 
-MADE = (
-    "instructions were generated from images, clustered and summarised into a bank, matched to images by CLIP "
-    "similarity, answered by a language model from a detailed description of the image, and filtered"
-)
 MIXED = "rows of several sources, chosen and put in order by digests of their content"
-LIMITS = (
-    "Instructions, descriptions and answers are machine-generated. The answering model never saw the image, only its "
-    "description, so answers may claim what the image does not show. Nobody has read every row."
-)
+LIMITS = "The recipe that made it says nothing about its limits, and nobody has read every row."
 MIXED_LIMITS = (
     "Each source has its own limits: read its card. What models wrote may claim what an image does not show, and "
     "nobody has read every row."
@@ -88,6 +83,10 @@ class Facts:
     """By what tokens were counted (``proof.Target``); empty where they were not."""
     funnel: Sequence[dict[str, Any]] = ()
     """What each stage did, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """What the recipe says of its method (``Recipe.about``); empty for a mix."""
+    kinds: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Questions by domain and kind."""
     models: dict[str, str] = field(default_factory=dict)
     """Stage to the model that it asked, with its revision."""
     made_from: dict[str, Any] = field(default_factory=dict)
@@ -108,11 +107,21 @@ class Facts:
 
     @property
     def made(self) -> str:
-        return MIXED if self.mixture else MADE
+        """How a row was made; empty where its recipe does not say."""
+        return MIXED if self.mixture else self.about.get("made", "")
 
     @property
     def limits(self) -> str:
-        return MIXED_LIMITS if self.mixture else LIMITS
+        return MIXED_LIMITS if self.mixture else self.about.get("limits") or LIMITS
+
+    @property
+    def tags(self) -> list[str]:
+        return [] if self.mixture else list(self.about.get("tags", ()))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether models wrote the texts."""
+        return "synthetic" in self.tags
 
     def as_json(self) -> str:
         facts = {key: value for key, value in asdict(self).items() if key not in ("files", "use") and value}
@@ -126,9 +135,8 @@ def text(facts: Facts) -> str:
     lines = [
         "---", head.rstrip(), "---", "",
         f"# {markdown(facts.name)}", "",
-        f"{total:,} conversations for visual instruction tuning, made with mminstruct"
-        + " after the method of [MM-Instruct](https://arxiv.org/abs/2406.19736)" * (not facts.mixture)
-        + f": {facts.made}.", "",
+        f"{total:,} conversations for visual instruction tuning, made with mminstruct{_method(facts)}"
+        + f": {markdown(facts.made)}" * bool(facts.made) + ".", "",
         f"Format `{facts.format}`. {facts.use.replace('NAME', _code(facts.name))}.", "",
         *table(("split", "rows", "content"), ((s, rows, facts.digests.get(s, "")) for s, rows in facts.rows.items())),
     ]  # fmt: skip
@@ -138,6 +146,8 @@ def text(facts: Facts) -> str:
             "",
             *table(("column", "meaning"), ((name, Written(meaning)) for name, meaning in COLUMNS.items())),
         ]
+    if sum(map(len, facts.kinds.values())) > 1:
+        lines += ["## Kinds of questions", "", *kinds(facts)]
     if facts.mixture:
         lines += ["## What was taken", "", *mixture(facts)]
     if facts.funnel:
@@ -153,10 +163,29 @@ def text(facts: Facts) -> str:
         *shares(facts),
         *licences(facts),
         "Images keep the licences they came with. Where models wrote the texts, their terms may bind you too.", "",
-        "## Uses and limits", "", f"{USES} {facts.limits} {BIASES} {IMPACT}", "",
+        "## Uses and limits", "", f"{USES} {markdown(facts.limits)} {BIASES} {IMPACT}", "",
         "## People and deletion", "", f"{PERSONAL} {UPKEEP}", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _method(facts: Facts) -> str:
+    """Whose method it is, with a link to the paper."""
+    title = "" if facts.mixture else facts.about.get("title", "")
+    number = re.search(r"arXiv:(\d{4}\.\d{4,5})", facts.about.get("paper", ""))
+    named = markdown(title)
+    if title and number:
+        named = f"[{named}](https://arxiv.org/abs/{number.group(1)})"
+    return f" after the method of {named}" if title else ""
+
+
+def kinds(facts: Facts) -> list[str]:
+    """How many questions there are of each kind, a line a domain."""
+    names = sorted({kind for found in facts.kinds.values() for kind in found})
+    body = (
+        (domain or "(none)", *(found.get(kind, 0) for kind in names)) for domain, found in sorted(facts.kinds.items())
+    )
+    return table(["domain", *map(markdown, names)], body)
 
 
 def shares(facts: Facts) -> list[str]:
@@ -207,7 +236,10 @@ def table(heads: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
     """Lines of a Markdown table, and an empty one."""
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in body:
-        cells = [f"{cell:,}" if isinstance(cell, int) else markdown(str(cell)) for cell in row]
+        cells = [
+            f"{cell:,}" if isinstance(cell, int) else markdown(cell if isinstance(cell, str) else str(cell))
+            for cell in row
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -242,12 +274,13 @@ def _head(facts: Facts) -> dict[str, Any]:
                 {"name": "image", "dtype": "image"},
                 {"name": "conversations", "list": turns},
                 *string,
+                {"name": "turns", "list": [{"name": name, "dtype": "string"} for name in TURN]},
             ],
             "splits": [{"name": split, "num_examples": rows} for split, rows in facts.rows.items()],
             "download_size": facts.download,
         }
     }
-    writers = ["other" if facts.mixture else "machine-generated"]
+    writers = ["machine-generated" if facts.synthetic else "other"]
     return {
         "pretty_name": facts.name,
         "license": facts.licence,
@@ -257,7 +290,7 @@ def _head(facts: Facts) -> dict[str, Any]:
         "annotations_creators": writers,
         "language_creators": [*writers],  # of its own: YAML would write a list that is there twice as a reference
         "size_categories": [_size(sum(facts.rows.values()))],
-        "tags": ["visual-instruction-tuning", "llava", *(() if facts.mixture else ("mm-instruct", "synthetic"))],
+        "tags": ["visual-instruction-tuning", "llava", *facts.tags],
         "configs": [{"config_name": "default", "data_files": files}],
         **(features if facts.format == "hf" else {}),
     }

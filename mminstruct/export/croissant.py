@@ -10,6 +10,7 @@ from typing import Any
 
 from mminstruct.export import card
 from mminstruct.export.card import Facts
+from mminstruct.stages.export import TURN
 
 _CONTEXT: dict[str, Any] = {
     "@language": "en", "@vocab": "https://schema.org/", "arrayShape": "cr:arrayShape", "citeAs": "cr:citeAs",
@@ -27,30 +28,32 @@ _CONTEXT: dict[str, Any] = {
     "separator": "cr:separator", "source": "cr:source", "subField": "cr:subField", "transform": "cr:transform",
 }  # fmt: skip
 """The standard context of version 1.1."""
-_PAPER = "MM-Instruct: Generated Visual Instructions for Large Multimodal Model Alignment, arXiv:2406.19736"
 
 
 def text(facts: Facts) -> str:
     """croissant.json of an export in the format hf."""
+    made = f": {facts.made}" if facts.made else ""
     licences = sorted({name for found in facts.licences.values() for name in found})
     about = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": facts.name,
-        "description": f"{sum(facts.rows.values()):,} conversations for visual instruction tuning: {facts.made}.",
+        "description": f"{sum(facts.rows.values()):,} conversations for visual instruction tuning{made}.",
         "license": licences,
-        "keywords": ["visual instruction tuning", "LLaVA", *([] if facts.mixture else ["MM-Instruct", "synthetic"])],
+        "keywords": ["visual instruction tuning", "LLaVA", *facts.tags],
         "inLanguage": "en",
-        "citeAs": [] if facts.mixture else _PAPER,
+        "citeAs": [] if facts.mixture else facts.about.get("paper") or [],
         "isLiveDataset": False,
-        "rai:dataCollection": "Images of " + ", ".join(sorted(facts.shares)) + f"; {facts.made}.",
-        "rai:dataCollectionType": ["Existing datasets", *([] if facts.mixture else ["Synthetic data from models"])],
+        "rai:dataCollection": "Images of "
+        + ", ".join(sorted(facts.shares))
+        + (f"; {facts.made}." if facts.made else "."),
+        "rai:dataCollectionType": ["Existing datasets", *(["Synthetic data from models"] if facts.synthetic else [])],
         "rai:dataPreprocessingProtocol": [f"{s['table']}: {s['in']} in, {s['kept']} kept" for s in facts.funnel],
         "rai:dataAnnotationProtocol": [
-            "As the cards of the sources say."
-            if facts.mixture
-            else "Texts were written by models; no person annotated a row."
+            "Texts were written by models; no person annotated a row."
+            if facts.synthetic
+            else "As the cards of the sources say."
         ],
         "rai:annotationsPerItem": "One conversation a row.",
         "rai:machineAnnotationTools": [f"{stage}: {model}" for stage, model in facts.models.items()],
@@ -85,8 +88,8 @@ def text(facts: Facts) -> str:
 
 def _field(column: str, meaning: str) -> dict[str, Any]:
     made: dict[str, Any] = {"@type": "cr:Field", "@id": f"rows/{column}", "description": {"en": meaning}}
-    if column == "conversations":
-        return {**made, "subField": [_part(column, "from"), _part(column, "value")]}
+    if names := {"conversations": ("from", "value"), "turns": TURN}.get(column):
+        return {**made, "subField": [_part(column, name) for name in names]}
     source: dict[str, Any] = {"fileSet": {"@id": "parquet"}, "extract": {"column": column}}
     if column == "image":
         return {**made, "dataType": "sc:ImageObject", "source": {**source, "transform": {"jsonPath": "bytes"}}}

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from mminstruct.export import croissant
 from mminstruct.export.card import Facts
-from mminstruct.export.row import PROVENANCE, Image, Row
+from mminstruct.export.row import PROVENANCE, TURNS, Image, Row
 from mminstruct.export.shards import shards
 from mminstruct.readers.conversation import InvalidRow
 from mminstruct.stages.export import SCHEMA as _SCHEMA
@@ -79,6 +79,7 @@ def rows(table: ds.Dataset, **scan: Any) -> Iterator[Row]:
                 id=found["pair_id"],
                 turns=found["conversations"],
                 images=() if image is None else (Image(image["path"] or "", data=image["bytes"] or b""),),
+                questions=found.get(TURNS),  # absent in exports of earlier versions
                 **{name: found[name] for name in PROVENANCE},
             )
 

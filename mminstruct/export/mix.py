@@ -27,11 +27,11 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mminstruct.export import ExportError, card, format_of, free, measured, said, save
+from mminstruct.export import FORMATS, ExportError, card, format_of, free, measured, said, save
 from mminstruct.export.card import Facts
 from mminstruct.export.proof import Check, Target, doubles
 from mminstruct.export.records import records, row_of
-from mminstruct.export.row import Image, Row, check_turns
+from mminstruct.export.row import TURNS, Image, Row, check_turns
 from mminstruct.export.table import Exported
 from mminstruct.readers import text
 from mminstruct.readers.conversation import InvalidRow
@@ -48,6 +48,8 @@ class Source:
     """Folder that the images of a file are named from; the file's own by default."""
     licence: str | None = None
     """Of rows that do not say theirs."""
+    format: str | None = None
+    """Of an export in a format of your own: its module."""
     weight: float | None = None
     count: int | None = None
     repeat: bool = False
@@ -180,7 +182,7 @@ class Mixture:
                 file.seek(int(offset))
                 found = json.loads(file.readline())
                 images = tuple(Image(name, path=Path(path)) for name, path in found.pop("images"))
-                yield Row(images=images, **found)
+                yield Row(turns=found.pop("talk"), questions=found.pop(TURNS, None), images=images, **found)
 
     def nothing(self) -> str:
         each = (f"{one['source']}: {one['in']} rows, {_counted(one['unsound']) or 'none taken'}" for one in self.report)
@@ -236,7 +238,7 @@ class Mixture:
                 continue
             content = _content(row)
             id_ = f"{name}/{row.id}" if row.id and _key(row.id) not in survey.same_ids else f"{name}/{row.id}-{content}"
-            facts = {"turns": made.turns, "images": [(i.name, str(i.path)) for i in made.images], **made.provenance()}
+            facts = {"talk": made.turns, "images": [(i.name, str(i.path)) for i in made.images], **made.provenance()}
             for _ in range(times):
                 seen[key] += 1
                 copy = f"#{seen[key]}" if seen[key] > 1 else ""
@@ -306,14 +308,20 @@ def _read(
                 yield row, done
     elif (path / "export.json").is_file():
         facts = parse(text.read(path / "export.json"), str(path / "export.json"))
-        yield from ((row, none) for row in format_of(facts["format"]).read(path, "train"))
+        named = source.format or facts["format"]
+        if named not in FORMATS and source.format is None:  # data never says which code is loaded
+            raise ExportError(
+                f"{path} is in the format {named}, not one of ours: name its module in the source's `format`"
+            )
+        yield from ((row, none) for row in format_of(named).read(path, "train"))
     else:
         run = Exported(source.path, Check())
         if run.table.manifest() is None:
             raise FileNotFoundError(f"{source.path}: no file, no export and no run with a table `export` is there")
-        deleted: Counter[str] = Counter()
-        yield from ((row, none) for row in run.kept("train", deleted, pixels=pixels))
+        deleted, cut = Counter[str](), Counter[str]()
+        yield from ((row, none) for row in run.kept("train", deleted, cut, pixels=pixels))
         unsound.update({f"deleted ({reason})": count for reason, count in deleted.items()})
+        mended.update({f"question deleted ({reason})": count for reason, count in cut.items()})
 
 
 def _counted(counted: Mapping[str, int]) -> str:

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mminstruct.export.records import own
+from mminstruct.export.records import own, provenance
 from mminstruct.export.row import Image, Row
 from mminstruct.export.shards import shards
 from mminstruct.readers.conversation import Turn
 
 FILES = "{split}-[0-9]*.jsonl"
 USE = "upload each `train-00000.jsonl` with purpose `batch`; replies join `train-answers.jsonl` by `custom_id`"
+NEEDS_MODEL = True
 FILE_BYTES = 200_000_000
 FILE_REQUESTS = 50_000
 _TYPES = {"jpg": "jpeg"}
@@ -94,5 +95,4 @@ def read(folder: Path, split: str) -> Iterator[Row]:
                 said = "\n".join(texts) if texts else message["content"]
                 turns.append({"from": "human" if message["role"] == "user" else "gpt", "value": said})
             turns.append({"from": "gpt", "value": answer["answer"]})
-            facts = {key: value for key, value in answer.items() if key not in ("custom_id", "answer", "images")}
-            yield Row(id=request["custom_id"], turns=turns, images=tuple(images), **facts)
+            yield Row(id=request["custom_id"], turns=turns, images=tuple(images), **provenance(answer))

@@ -102,6 +102,8 @@ class Check:
     def __init__(self, target: Target | None = None) -> None:
         self.target = target
         self.shares: dict[str, Share] = {}
+        self.kinds: dict[str, dict[str, int]] = {}
+        """Questions by domain and kind."""
         self._endings: OrderedDict[bytes, str] = OrderedDict()
 
     def __call__(self, row: Row, times: int = 1) -> Row:
@@ -124,6 +126,9 @@ class Check:
         share.tokens += times * tokens
         share.longest = max(share.longest, tokens)
         share.truncated += times * (self.target is not None and tokens > self.target.max_length)
+        for one in row.questions or ():
+            cell = self.kinds.setdefault(one["domain"] or "", {})
+            cell[one["kind"] or ""] = cell.get(one["kind"] or "", 0) + times
         licence = row.licence or "unknown"
         share.licences[licence] = share.licences.get(licence, 0) + times
         return row

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mminstruct.export.row import PROVENANCE, Image, Row
+from mminstruct.export.row import PROVENANCE, TURNS, Image, Row
 from mminstruct.readers import conversation, text
 from mminstruct.readers import records as outside
 from mminstruct.readers.conversation import InvalidRow
+from mminstruct.stages.export import TURN
 
 
 def records(path: Path, seen: Counter[str] | None = None) -> Iterator[dict[str, Any] | text.BadRow]:
@@ -51,6 +52,14 @@ def row_of(record: dict[str, Any], folder: Path | None, mended: Counter[str] | N
     return Row(id=found.id, turns=found.folded(), images=images, **provenance(record))
 
 
-def provenance(record: dict[str, Any]) -> dict[str, str]:
-    """What a record says beside its conversation."""
-    return {name: str(record[name]) for name in PROVENANCE if record.get(name)}
+def provenance(record: dict[str, Any]) -> dict[str, Any]:
+    """What a record says beside its conversation, as arguments of ``Row``."""
+    told: dict[str, Any] = {name: str(record[name]) for name in PROVENANCE if record.get(name)}
+    turns = record.get(TURNS)
+    if not isinstance(turns, list) or not all(isinstance(one, dict) and one.get("pair_id") for one in turns):
+        return told  # of other people's files it may be anything
+    return {**told, "questions": [{name: _text(one.get(name)) for name in TURN} for one in turns]}
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

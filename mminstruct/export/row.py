@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mminstruct.readers.container import BadImage, sniff
 from mminstruct.readers.conversation import IMAGE, InvalidRow, Turn, check, marks
@@ -17,6 +18,8 @@ ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bm
 
 PROVENANCE = ("image_id", "instruction_id", "source", "licence")
 """What a row may tell beside its conversation and images."""
+TURNS = "turns"
+"""Key, in files, of what is known of each question (``Row.questions``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,13 @@ class Row:
     source: str | None = None
     """Collection of the images, or of the conversation where there are none."""
     licence: str | None = None
+    questions: list[dict[str, str | None]] | None = None
+    """For each question in order ``pair_id, instruction_id, kind, domain, origin``; None where that is not known."""
 
-    def provenance(self) -> dict[str, str]:
+    def provenance(self) -> dict[str, Any]:
         """What a record of any format tells beside the conversation itself."""
-        return {name: value for name in PROVENANCE if (value := getattr(self, name)) is not None}
+        told = {name: value for name in PROVENANCE if (value := getattr(self, name)) is not None}
+        return told if self.questions is None else {**told, TURNS: self.questions}
 
 
 def normal(text: str) -> str:

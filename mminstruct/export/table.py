@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.compute as pc
 
-from mminstruct import deletion, schemas
+from mminstruct import deletion
 from mminstruct.export import ExportError, hf
 from mminstruct.export.card import Facts
 from mminstruct.export.proof import Check
 from mminstruct.export.row import Row
+from mminstruct.reader import RunReader, manifests
+from mminstruct.readers.conversation import IMAGE, Turn
 from mminstruct.store import Store
 
 
@@ -21,15 +24,28 @@ class Exported:
 
     Args:
         check: looks at every row that is not left out.
+
+    Raises:
+        ExportError: an earlier version made the run, whose rows do not tell which pairs they hold.
     """
 
     def __init__(self, url: str, check: Check) -> None:
         self.store, self.check = Store(url), check
         self.table = self.store.table("export")
-        self.dataset = self.table.dataset(schemas.EXPORT)
+        self.manifest = self.table.manifest() or {}
+        if self.manifest and "turns" not in self.manifest["schema"]:
+            raise ExportError(_outdated(self.store))
+        run = RunReader(self.store)
+        if "export" not in run:
+            raise ExportError(f"{url} has no table export: it has {', '.join(run)}")
+        self.dataset = run["export"].dataset()
         self.deleted = deletion.deleted(self.store)
         self.left_out: Counter[str] = Counter()
         """Rows that were deleted, by reason."""
+        self.cut: Counter[str] = Counter()
+        """Questions that were deleted out of rows that stay, by reason."""
+        self._questions = 0
+        """Of rows that stay, before some were cut."""
 
     def splits(self) -> list[str]:
         """Train first."""
@@ -39,18 +55,45 @@ class Exported:
         return sorted(names, key=lambda name: (name != "train", name))
 
     def rows(self, split: str) -> Iterator[Row]:
-        for row in self.kept(split, self.left_out):
+        for row in self.kept(split, self.left_out, self.cut):
+            self._questions += len(row.questions or ())
             yield self.check(row)
 
-    def kept(self, split: str, left_out: Counter[str], *, pixels: bool = True) -> Iterator[Row]:
-        """Rows that are not deleted, unchecked; the others are counted. Without *pixels* images have but a name."""
-        columns = [name for name in schemas.EXPORT.names if pixels or name != "image"]
+    def kept(self, split: str, left_out: Counter[str], cut: Counter[str], *, pixels: bool = True) -> Iterator[Row]:
+        """Rows without what is deleted, unchecked. Without *pixels* images have but a name.
+
+        Args:
+            left_out: counts the rows of which nothing is left, by reason.
+            cut: counts the questions that leave a row of which something is left, by reason.
+        """
+        columns = [name for name in self.dataset.schema.names if pixels or name != "image"]
         for row in hf.rows(self.dataset, columns=columns, filter=pc.field("split") == split):
-            ids = [id_ for id_ in (row.id, row.image_id, row.instruction_id) if id_ in self.deleted]
-            if ids:
-                left_out[self.deleted[ids[0]].reason] += 1
+            found = self._rest(row, cut)
+            if isinstance(found, Row):
+                yield found
             else:
-                yield row
+                left_out[found] += 1
+
+    def _rest(self, row: Row, cut: Counter[str]) -> Row | str:
+        """What is left of a row; the reason of its deletion where that is nothing."""
+        if (reason := self._reason(row.id, row.image_id)) is not None:
+            return reason
+        questions = row.questions or []
+        reasons = [self._reason(one["pair_id"], one["instruction_id"]) for one in questions]
+        gone = [reason for reason in reasons if reason is not None]
+        if not gone:
+            return row
+        if len(gone) == len(questions):
+            return gone[0]
+        cut.update(gone)
+        places = [place for place, reason in enumerate(reasons) if reason is None]
+        turns: list[Turn] = [turn for place in places for turn in row.turns[2 * place : 2 * place + 2]]
+        if places[0]:  # the image stood before a question that is gone
+            turns[0] = {"from": turns[0]["from"], "value": f"{IMAGE}\n{turns[0]['value']}"}
+        return replace(row, turns=turns, questions=[questions[place] for place in places])
+
+    def _reason(self, *ids: str | None) -> str | None:
+        return next((self.deleted[id_].reason for id_ in ids if id_ in self.deleted), None)
 
     def nothing(self) -> str:
         left = f"{sum(self.left_out.values())} rows are left out as deleted; " if self.left_out else ""
@@ -67,25 +110,56 @@ class Exported:
         if there != written + left:
             raise ExportError(f"the table has {there} rows: {written} were written and {left} left out as deleted")
         if left:
-            facts.funnel = [
-                *facts.funnel,
-                {"table": "delete", "in": there, "kept": written, "dropped": dict(self.left_out)},
-            ]
+            _step(facts, "delete", written, self.left_out)
+        if self.cut:
+            _step(facts, "delete (questions of dialogues)", self._questions, self.cut)
+
+    def about(self) -> dict[str, Any]:
+        """What the run's recipe says of its method (``Recipe.about``)."""
+        return dict(self.manifest.get("recipe") or {})
 
     def models(self) -> dict[str, str]:
-        """Stage to the model that it asked."""
+        """The models that each stage asked, by stage, or by stage and field where that is not ``model``."""
         found = {}
-        for name in schemas.TABLES:
-            model = (self.store.table(name).manifest() or {}).get("config", {}).get("model") or {}
-            if model.get("name"):
-                found[name] = f"{model['name']}@{model['revision']}" if model.get("revision") else model["name"]
+        for name, manifest in manifests(self.store).items():
+            for where, model in _models(name, manifest["config"]):
+                revision = f"@{model['revision']}" if model.get("revision") else ""
+                found[where.removesuffix(".model")] = f"{model['name']}{revision}"
         return found
 
     def fingerprint(self) -> dict[str, Any]:
         """Of the table's recipe, its parts and what was deleted."""
-        manifest = self.table.manifest() or {}
         return {
-            "fingerprint": manifest.get("fingerprint", ""),
+            "fingerprint": self.manifest.get("fingerprint", ""),
             "parts": self.table.digest(),
             "deleted": len(self.deleted),
         }
+
+
+def _step(facts: Facts, name: str, kept: int, dropped: Counter[str]) -> None:
+    """Add a line to the funnel."""
+    facts.funnel = [
+        *facts.funnel,
+        {"table": name, "in": kept + sum(dropped.values()), "kept": kept, "dropped": dict(dropped)},
+    ]
+
+
+def _models(where: str, config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every model in a stage's configuration, with its place."""
+    if not isinstance(config, Mapping):
+        return
+    if {"name", "temperature"} <= config.keys():
+        yield from [(where, config)] if config["name"] else []
+    else:
+        for name, item in config.items():
+            yield from _models(f"{where}.{name}", item)
+
+
+def _outdated(store: Store) -> str:
+    url = store.url.rstrip("/")
+    source = ((store.config() or {}).get("config") or {}).get("source") or "SOURCE"
+    return (
+        f"{store.url} was made by an earlier version, whose rows do not tell which pairs they hold. Build it again in"
+        " another folder, with the other words of its build too; what did not change is taken over, models are not"
+        f" asked again:\n  mminstruct build out={url}-2 base={url} source={source}"
+    )

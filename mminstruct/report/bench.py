@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
-from mminstruct.bench.result import Tables, result
+from mminstruct.bench.result import BenchRun, result
 from mminstruct.bench.verdicts import decide, grouped
 from mminstruct.report import drawing
 from mminstruct.report.page import picture, render
@@ -23,7 +23,7 @@ def page(url: str, standard: list[dict[str, Any]]) -> str:
         FileNotFoundError: there is no benchmark.
     """
     found = result(url)
-    tables = Tables(url)
+    tables = BenchRun(url)
     scored = tables.config("score")
     return render(
         "bench.html",
@@ -90,7 +90,7 @@ def _outcomes(one: dict[str, Any]) -> tuple[list[drawing.Segment], str]:
     return segments, f"{one['win']} / {one['tie']} / {one['lose']} of {one['questions']}"
 
 
-def _samples(url: str, tables: Tables) -> list[dict[str, Any]]:
+def _samples(url: str, tables: BenchRun) -> list[dict[str, Any]]:
     """Questions of every outcome of every judge in turn, so that no outcome is hidden."""
     answers = {(row["question_id"], row["contestant"]): row["answer"] for row in tables.answers}
     piles = []

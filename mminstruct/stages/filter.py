@@ -1,8 +1,9 @@
-"""Answers that a program can tell are no good leave here, each with the name of the rule that found it."""
+"""Drops answers that break a rule, each with the name of that rule as the reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -10,12 +11,16 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
 from mminstruct.text.languages import LANGUAGES
+from mminstruct.text.question import asked
 from mminstruct.text.rules import RULES, Context, words
 
 
 @dataclass(kw_only=True)
 class Filter(Stage):
-    """Every rule of ``mminstruct.text.rules`` in turn; the first that finds something is the reason."""
+    """Every rule of ``mminstruct.text.rules`` in turn; the first that finds something is the reason.
+
+    A recipe may give it the question in the table ``answer`` and remove ``summarize``, and may remove ``fuse``.
+    """
 
     rules: list[str] = field(default_factory=lambda: list(RULES))
     languages: list[str] = field(default_factory=lambda: ["en"])
@@ -32,6 +37,7 @@ class Filter(Stage):
     }
     writes = schemas.FILTER
     takes = "pair_id"
+    core_seconds = 0.002  # measured on the demo, 192 pairs
 
     def check(self) -> None:
         if unknown := sorted(set(self.rules) - set(RULES)):
@@ -41,24 +47,26 @@ class Filter(Stage):
         if not self.languages:
             raise ValueError("filter.languages is empty: name at least one, or leave `language` out of filter.rules")
 
-    def load(self, *, summarize: ds.Dataset) -> Transform:
-        bank = summarize.to_table(columns=["instruction_id", "instruction"])
-        instructions = dict(zip(bank["instruction_id"].to_pylist(), bank["instruction"].to_pylist(), strict=True))
+    def load(self, *, summarize: ds.Dataset | None = None) -> Transform:
+        names = ["instruction_id", "instruction"]
+        bank = [] if summarize is None else summarize.to_table(columns=names).to_pylist()
+        instructions = {row["instruction_id"]: row["instruction"] for row in bank}
 
-        def filter(answer: pa.Table, fuse: pa.Table) -> Made:
-            descriptions = dict(zip(fuse["image_id"].to_pylist(), fuse["description"].to_pylist(), strict=True))
-            return made(
-                self.writes,
-                (self._judge(row, instructions, descriptions) for row in answer.to_pylist()),
-            )
+        def filter(answer: pa.Table, fuse: pa.Table | None = None) -> Made:
+            seen = schemas.FUSE.empty_table() if fuse is None else fuse
+            descriptions = dict(zip(seen["image_id"].to_pylist(), seen["description"].to_pylist(), strict=True))
+            return made(self.writes, (self._judge(row, instructions, descriptions) for row in answer.to_pylist()))
 
         return filter
 
     def _judge(
-        self, row: dict[str, str], instructions: dict[str, str], descriptions: dict[str, str]
+        self, row: dict[str, Any], instructions: dict[str, str], descriptions: dict[str, str]
     ) -> dict[str, object] | Drop:
+        from_bank = "question" not in row
         context = Context(
-            instruction=instructions[row["instruction_id"]],
+            instruction=instructions[row["instruction_id"]]
+            if from_bank
+            else asked(row["question"], row.get("choices"), row.get("phrase")),
             description=descriptions.get(row["image_id"], ""),
             languages=tuple(self.languages),
             min_words=self.min_words,

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from mminstruct import schemas
 from mminstruct.bench.kinds import KINDS, evenly, kind_of
-from mminstruct.bench.sets import FileSet, Question, RunSet, Seen, open_set
-from mminstruct.bench.trained import Trained
+from mminstruct.bench.pairs import SPLITS, TURNS, Question, RunSet, Seen
+from mminstruct.bench.sets import FileSet, open_set
+from mminstruct.bench.trained import Trained, texts
 from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, note, where
 from mminstruct.store import Store
 
@@ -24,7 +25,8 @@ QUESTIONS = "questions"
 class Pick(Stage):
     """A run's held-out pairs, or a file of questions; MM-Instruct's own benchmark is 33 instructions x 3 images.
 
-    Of a run the split ``test`` is asked, and once more none of it may have been trained on there.
+    Of a run the split ``test`` is asked, and once more none of it may have been trained on there (where whole domains,
+    kinds or images are held out, only images are compared).
     """
 
     path: str = where()
@@ -33,6 +35,10 @@ class Pick(Stage):
     """Folder of the images that a file of questions names; without it, judges are shown captions."""
     captions: str | None = where(None)
     """File of captions by image, where the questions have none: LLaVA-Bench's contexts."""
+    turns: str = "first"
+    """Which questions of a run's dialogues: first, last or all."""
+    split: str = "test"
+    """Which split of a run: test, train or any; what is not test is not checked against the run's own train split."""
     questions: int | None = None
     """Most questions, evenly over kinds of task and instructions; null: all."""
     kinds: dict[str, str] = field(default_factory=lambda: dict(KINDS))
@@ -58,6 +64,10 @@ class Pick(Stage):
         ]
         if self.questions is not None and self.questions < 1:
             faults.append(f"questions={self.questions}: take 1 or more, or null for all")
+        faults += [
+            f"{name}={getattr(self, name)}: take {', '.join(known)}"
+            for name, known in (("turns", TURNS), ("split", SPLITS)) if getattr(self, name) not in known
+        ]  # fmt: skip
         if not 0 <= self.near <= 16:
             faults.append(f"near={self.near}: bits from 0 to 16; more brings together what is not alike")
         for kind, words in self.kinds.items():
@@ -74,18 +84,18 @@ class Pick(Stage):
         Raises:
             FileNotFoundError: there is neither a run nor a file.
         """
-        facts = open_set(self.path, self.images, self.captions).facts()
+        facts = self._set().facts()
         if self.trained:
             facts["trained"] = " ".join(sorted(self._trained(run) for run in self.trained))
         return {QUESTIONS: facts}
 
     @staticmethod
     def _trained(run: str) -> str:
-        tables = (Store(run).table(name) for name in ("select", "ingest", "summarize"))
+        tables = (Store(run).table(name) for name in ("select", "ingest", texts(run)))
         return content_id(*(table.digest() for table in tables))
 
     def load(self, **whole: Any) -> Transform:
-        source = open_set(self.path, self.images, self.captions)
+        source = self._set()
 
         def pick(key: str) -> Iterator[Rows]:
             found = list(source.questions())
@@ -107,6 +117,9 @@ class Pick(Stage):
 
         return pick
 
+    def _set(self) -> RunSet | FileSet:
+        return open_set(self.path, self.images, self.captions, self.turns, self.split)
+
     def _kinds(self, questions: list[Question]) -> dict[str, str]:
         """Kind of task by question_id: the set's own categories, where it has several."""
         own = len({one.kind for one in questions}) > 1
@@ -118,8 +131,8 @@ class Pick(Stage):
         for run in runs:
             if not run.images:
                 raise ValueError(f"trained: {run.run} has no selected pairs to train on; give the folder of a run")
-        if isinstance(source, RunSet) and self.path not in self.trained:
-            runs.append(Trained(self.path, self.near, None))
+        if isinstance(source, RunSet) and self.path not in self.trained and self.split == "test":
+            runs.append(Trained(self.path, self.near, None, questions=source.by == "instruction"))
         found: dict[str, Drop] = {}
         for start in range(0, len(questions) if runs else 0, self.rows):
             some = questions[start : start + self.rows]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mminstruct.bench.contestant import Contestant
-from mminstruct.bench.sets import FileSet, Given, Question, answers
+from mminstruct.bench.pairs import Question
+from mminstruct.bench.sets import FileSet, Given, answers
 from mminstruct.stage import Drop, identity
 from mminstruct.text import repair
 from tests.bench.pictures import images, lines, picture

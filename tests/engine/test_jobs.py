@@ -98,7 +98,7 @@ def test_a_submitted_job_builds_on_the_cluster_with_its_words_intact(
     said = '"' + SAID.replace('"', '\\"').replace("${", "\\${") + '"'
     done = submit(
         cluster, "python", "jobs/build.py", *SMALL, f"out={tmp_path}/run", f"source={world}", f"base={demo}",
-        "recipe.select.holdout_images=1",  # select and export are left to do
+        "recipe.select.holdout.images=1",  # select and export are left to do
         "engine.pool={workers: 1, cpus: 0.5, in_flight: 1}",
         "+engine.pool.env.env_vars.WHO=${models.captioner.name}", f"+engine.pool.env.env_vars.SAID={said}",
     )  # fmt: skip

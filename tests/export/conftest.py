@@ -41,8 +41,15 @@ def row(n: int, **change: Any) -> dict[str, Any]:
         "instruction_id": f"t{n % 5}",
         "source": "drawn",
         "licence": "CC BY 4.0",
+        "turns": [question(f"p{n:03d}", f"t{n % 5}")],
         **change,
     }
+
+
+def question(pair_id: str, instruction_id: str, **change: str) -> dict[str, str]:
+    """What a row tells of one of its questions."""
+    ids = {"pair_id": pair_id, "instruction_id": instruction_id}
+    return {**ids, "kind": "instruction", "domain": "", "origin": "answer", **change}
 
 
 class Given(Collection):
@@ -80,6 +87,8 @@ def sound() -> list[dict[str, Any]]:
     made[8]["conversations"] = turns(
         ("human", "<image>\nHow many?"), ("gpt", "Two."), ("human", "Of what?"), ("gpt", "Ducks.")
     )
+    made[8]["turns"] = [question("q1", "t1", kind="number", domain="ponds"), question("q2", "t2", kind="short")]
+    made[8]["instruction_id"] = None
     return made
 
 

@@ -45,6 +45,7 @@ def test_upstream_s_loader_takes_it(sound: list[dict[str, Any]], tmp_path: Path)
     train, test = (upstream(tmp_path / "out", split) for split in ("train", "test"))
     assert facts.rows == {"train": len(train), "test": len(test)} == {"train": 198, "test": 32}
     provenance = {"image_id": "00ab", "instruction_id": "t0", "source": "drawn", "licence": "CC BY 4.0"}
+    provenance |= {"turns": sound[0]["turns"]}
     assert train[0] == {
         "id": "p000",
         "image": "images/00/00ab.jpg",

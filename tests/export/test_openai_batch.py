@@ -61,7 +61,7 @@ def test_a_model_is_asked_for_here_and_nowhere_else(tmp_path: Path) -> None:
 
     with pytest.raises(ExportError, match="needs a model"):
         save(Given([row(0)]), Facts(name="x"), "openai-batch", tmp_path / "out")
-    with pytest.raises(ExportError, match="no other format"):
+    with pytest.raises(ExportError, match="takes no model"):
         save(Given([row(0)]), Facts(name="x"), "llava", tmp_path / "out", model="m")
 
 

@@ -15,7 +15,7 @@ from mminstruct.stage import UNIT, Unit
 from tests.sources.badworld import encode, jpeg, photo
 
 NEAR = 6
-"""Bits, as ``select.eval_near``."""
+"""Bits, as ``select.eval_phash_bits``."""
 
 
 @pytest.fixture

@@ -167,3 +167,11 @@ def dataset(table: pa.Table, pieces: int = 1) -> ds.Dataset:
     rows = max(1, -(-table.num_rows // pieces))
     batches = [batch for start in range(0, table.num_rows, rows) for batch in table.slice(start, rows).to_batches()]
     return ds.dataset(pa.Table.from_batches(batches, schema=table.schema))
+
+
+def turn(pair: str, question: str = "What is it?", answer: str = "A cat.", **change: Any) -> dict[str, Any]:
+    """A row of the table review; *pair* is image+instruction."""
+    image, instruction = pair.split("+")
+    ids = {"pair_id": pair, "image_id": image, "instruction_id": instruction}
+    told = {"kind": "instruction", "domain": "", "question": question, "answer": answer, "origin": "answer"}
+    return {**ids, **told, "decision": "unseen", "people": 0, **change}

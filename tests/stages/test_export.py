@@ -4,23 +4,24 @@ import json
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from mminstruct import schemas
 from mminstruct.stages.export import Export
+from tests.stages.doubles import turn
 
 
-def run(pairs: list[tuple[str, str, str]]) -> Any:
-    """Export (image, instruction, split) with an answer a pair and two images."""
-    names = ("pair_id", "image_id", "instruction_id", "split")
-    columns = zip(*[(f"{i}+{t}", i, t, split) for i, t, split in pairs], strict=True) if pairs else [[]] * 4
-    select = pa.table({name: pa.array(column, pa.string()) for name, column in zip(names, columns, strict=True)})
-    answer = pa.table(
-        {
-            "pair_id": ["i2+t1", "i1+t1", "i1+t2", "i9+t9"],
-            "answer": ["Two.", " One.\n", "A poem.", "dropped by the filter"],
-        }
-    )
+def run(talks: list[tuple[str, list[str], str]]) -> Any:
+    """Export (talk, its pairs as image+instruction, split) about two images."""
+    merge = [
+        {"pair_id": pair, "talk_id": talk, "place": place, "image_id": pair.split("+")[0], "split": split, "words": 3}
+        for talk, pairs, split in talks
+        for place, pair in enumerate(pairs)
+    ]
+    review = [
+        turn("i2+t1", "How many?", "Two."), turn("i1+t1", "How many?", "One."), turn("i1+t2", "Write a poem.", "A poem."),
+        turn("i1+t3", "Which?", "B", choices=["a cat", "a dog"], phrase="Answer with the letter.", kind="choice"),
+        turn("i9+t9", "Not selected?", "Right."),
+    ]  # fmt: skip
     ingest = pa.table(
         {
             "image_id": ["i1", "i2", "i3"],
@@ -29,12 +30,19 @@ def run(pairs: list[tuple[str, str, str]]) -> Any:
             "licence": ["CC BY 4.0", None, None],
         }
     )
-    bank = ds.dataset(pa.table({"instruction_id": ["t1", "t2"], "instruction": ["How many?", "Write a poem."]}))
-    return Export().load(summarize=bank)(select=select, answer=answer, ingest=ingest)
+    return Export().load()(
+        merge=pa.Table.from_pylist(merge, schema=schemas.MERGE),
+        review=pa.Table.from_pylist(review, schema=schemas.REVIEW),
+        ingest=ingest,
+    )
+
+
+def single(pair: str, split: str = "train") -> tuple[str, list[str], str]:
+    return pair, [pair], split
 
 
 def test_a_row_is_a_whole_conversation_with_its_image() -> None:
-    made = run([("i1", "t1", "train"), ("i2", "t1", "test"), ("i1", "t2", "train")])
+    made = run([single("i1+t1"), single("i2+t1", "test"), single("i1+t2")])
     assert made.table.to_pylist()[0] == {
         "pair_id": "i1+t1",
         "image": {"bytes": b"\xff\xd8jpeg", "path": "i1.jpg"},
@@ -44,6 +52,9 @@ def test_a_row_is_a_whole_conversation_with_its_image() -> None:
         "instruction_id": "t1",
         "source": "drawn",
         "licence": "CC BY 4.0",
+        "turns": [
+            {"pair_id": "i1+t1", "instruction_id": "t1", "kind": "instruction", "domain": "", "origin": "answer"}
+        ],
     }
     second, third = made.table.to_pylist()[1:]
     assert (second["image"]["path"], second["split"], second["licence"]) == ("i2.png", "test", None)
@@ -52,8 +63,18 @@ def test_a_row_is_a_whole_conversation_with_its_image() -> None:
     assert made.drops == []
 
 
+def test_a_dialogue_has_its_questions_in_order_and_the_image_before_the_first() -> None:
+    (row,) = run([("talk", ["i1+t3", "i1+t1"], "train")]).table.to_pylist()
+    assert [said["value"] for said in row["conversations"]] == [
+        "<image>\nWhich?\nA. a cat\nB. a dog\nAnswer with the letter.", "B", "How many?", "One.",
+    ]  # fmt: skip
+    assert (row["pair_id"], row["instruction_id"]) == ("talk", None)
+    assert [one["pair_id"] for one in row["turns"]] == ["i1+t3", "i1+t1"]
+    assert [one["kind"] for one in row["turns"]] == ["choice", "instruction"]
+
+
 def test_the_table_is_of_the_schema_and_carries_the_features_of_hugging_face() -> None:
-    made = run([("i1", "t1", "train")])
+    made = run([single("i1+t1")])
     assert made.table.schema.equals(schemas.EXPORT)
     assert json.loads(made.table.schema.metadata[b"huggingface"])["info"]["features"]["image"] == {"_type": "Image"}
     assert made.table.schema.metadata[b"meaning"] == schemas.EXPORT.metadata[b"meaning"]

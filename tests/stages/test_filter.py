@@ -68,3 +68,17 @@ def test_limits_reach_the_rules() -> None:
 def test_unknown_names_are_refused_with_the_known_ones(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"filter\.(rules|languages)"):
         Filter(**fields).check()
+
+
+def test_a_recipe_without_bank_or_description_gives_the_question_with_the_answer() -> None:
+    stage = Filter(min_words=1)
+    row = {
+        "pair_id": "p",
+        "image_id": "i",
+        "instruction_id": "t",
+        "answer": "B",
+        "question": "Which?",
+        "choices": ["a", "b"],
+    }
+    made: Made = stage.load()(answer=pa.Table.from_pylist([row]))  # type: ignore[assignment]
+    assert made.table.to_pylist() == [{"pair_id": "p", "image_id": "i", "instruction_id": "t", "words": 1}]

@@ -25,8 +25,9 @@ from tests.stages.doubles import Scripted
 from tests.text.replies import BUS, FOUND, REFUSALS
 from tests.world import bench, draw, recipe
 
-NAMES = [field.name for kind in RECIPES.values() for field in dataclasses.fields(kind)]
-READING = [name for name in NAMES if name not in ("ingest", "pick")]
+STAGES = [(kind, field.name) for kind, one in RECIPES.items() for field in dataclasses.fields(one)]
+"""Every stage of every recipe: what a stage reads is the recipe's matter."""
+READING = [(kind, name) for kind, name in STAGES if name not in ("ingest", "decide", "pick")]
 TEXTS = {
     "caption": "caption", "fuse": "description", "instruct": "instruction", "summarize": "instruction",
     "exemplify": "answer", "answer": "answer",
@@ -50,11 +51,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def runs(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """By stage, a run that has it: the recipe of the paper, and a benchmark on its held-out pairs."""
+    """By recipe, a run of it; the benchmark is on held-out pairs of the other run."""
     judged = Run(url=str(tmp_path_factory.mktemp("laws") / "bench"), recipe=bench(run.url))
     claim(judged)
     execute(judged, Local())
-    return {name: one for one in (run, judged) for name in one.stages}
+    return {"mm_instruct": run, "bench": judged}
 
 
 def wholes(run: Run, name: str, backwards: bool = False, empty: bool = False) -> dict[str, ds.Dataset]:
@@ -77,7 +78,7 @@ def parts(run: Run, name: str, key: str) -> dict[str, pa.Table]:
             source = run.table(table)
             part = source.find(key)
             assert part is not None
-            found[argument] = source.load(part, read.columns)
+            found[argument] = read.rename(source.load(part, read.columns))
     return found
 
 
@@ -98,9 +99,9 @@ def units(run: Run, name: str) -> list[str]:
     return list(run.table(name).receipts())
 
 
-@pytest.mark.parametrize("name", READING)
-def test_the_same_work_twice_gives_the_same_bytes(runs: dict[str, Run], name: str) -> None:
-    run = runs[name]
+@pytest.mark.parametrize(("kind", "name"), READING)
+def test_the_same_work_twice_gives_the_same_bytes(runs: dict[str, Run], kind: str, name: str) -> None:
+    run = runs[kind]
     for key in units(run, name)[:2]:
         first, second = (
             written(made(run.stages[name].load(**wholes(run, name))(**parts(run, name, key)), key)) for _ in range(2)
@@ -108,9 +109,9 @@ def test_the_same_work_twice_gives_the_same_bytes(runs: dict[str, Run], name: st
         assert first == second
 
 
-@pytest.mark.parametrize("name", READING)
-def test_whole_reads_do_not_depend_on_the_order_of_parts(runs: dict[str, Run], name: str) -> None:
-    run = runs[name]
+@pytest.mark.parametrize(("kind", "name"), READING)
+def test_whole_reads_do_not_depend_on_the_order_of_parts(runs: dict[str, Run], kind: str, name: str) -> None:
+    run = runs[kind]
     key = units(run, name)[0]
     there, back = (
         written(
@@ -124,9 +125,9 @@ def test_whole_reads_do_not_depend_on_the_order_of_parts(runs: dict[str, Run], n
     assert there == back
 
 
-@pytest.mark.parametrize("name", READING)
-def test_nothing_in_gives_nothing_out_with_the_right_schema(runs: dict[str, Run], name: str) -> None:
-    run = runs[name]
+@pytest.mark.parametrize(("kind", "name"), READING)
+def test_nothing_in_gives_nothing_out_with_the_right_schema(runs: dict[str, Run], kind: str, name: str) -> None:
+    run = runs[kind]
     stage = run.stages[name]
     primary_is_whole = all(read.mode == "whole" for read in stage.reads.values())
     given = {argument: table.slice(0, 0) for argument, table in parts(run, name, units(run, name)[0]).items()}
@@ -137,9 +138,9 @@ def test_nothing_in_gives_nothing_out_with_the_right_schema(runs: dict[str, Run]
         assert one.table.schema.equals(stage.writes)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_rows_are_the_schemas_and_only_those(runs: dict[str, Run], name: str) -> None:
-    run = runs[name]
+@pytest.mark.parametrize(("kind", "name"), STAGES)
+def test_rows_are_the_schemas_and_only_those(runs: dict[str, Run], kind: str, name: str) -> None:
+    run = runs[kind]
     table = run.table(name).dataset(run.stages[name].writes).to_table()
     for field in run.stages[name].writes:
         assert field.nullable or table[field.name].null_count == 0
@@ -147,10 +148,10 @@ def test_rows_are_the_schemas_and_only_those(runs: dict[str, Run], name: str) ->
 
 
 def test_rows_in_are_rows_kept_and_dropped_in_every_table(runs: dict[str, Run]) -> None:
-    for status in [*table_statuses(runs["ingest"].url), *table_statuses(runs["pick"].url)]:
+    for status in [*table_statuses(runs["mm_instruct"].url), *table_statuses(runs["bench"].url)]:
         assert status.faults == []
         assert status.taken == status.kept + sum(status.dropped.values())
-        assert status.taken > 0, status.table
+        assert (status.taken > 0) == (status.table != "decide"), status.table  # nobody decided anything here
 
 
 def test_what_a_table_takes_is_what_the_one_before_it_made(run: Run) -> None:
@@ -164,7 +165,9 @@ def test_what_a_table_takes_is_what_the_one_before_it_made(run: Run) -> None:
     ):
         assert sums[name].taken == sums[before].kept, name
     assert sums["answer"].taken == sums["match"].rows
-    assert sums["select"].taken == sums["filter"].rows
+    assert sums["review"].taken == sums["filter"].rows
+    assert sums["select"].taken == sums["review"].rows
+    assert sums["merge"].taken == sums["merge"].rows == sums["select"].rows
     assert sums["export"].rows == sums["select"].rows > 0
 
 
@@ -185,7 +188,7 @@ def test_final_images_and_instructions_come_from_inputs(run: Run) -> None:
 
 
 def test_every_stage_that_has_a_prompt_is_under_the_law_of_replies(runs: dict[str, Run]) -> None:
-    asking = {name for name, one in runs.items() if hasattr(one.stages[name], "prompt")}
+    asking = {name for one in runs.values() for name, stage in one.stages.items() if hasattr(stage, "prompt")}
     assert asking == TEXTS.keys() | {"respond"}  # which has what was said judged, however bad it is
 
 

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 
 from mminstruct import schemas
+from mminstruct.bench.sets import answers, answers_digest
+from mminstruct.readers.image import Rules, normalise
 from mminstruct.stage import Drop, content_id, instruction_id, pair_id
 from mminstruct.stages.pick import QUESTIONS, Pick
 from mminstruct.store import Receipt, Store
@@ -35,29 +37,46 @@ def run(path: str, **fields: Any) -> tuple[list[dict[str, Any]], dict[str, Drop]
     return rows, {drop.id: drop for drop in drops}
 
 
-def a_run(folder: Path, test: int = 3, train: int = 3) -> str:
-    """A folder with the tables of a run: pictures 0 to 2 are its hold-out, the next ones were trained on."""
+def a_run(folder: Path, test: int = 3, train: int = 3, *, old: bool = False, by: str = "instruction") -> str:
+    """A folder with the tables of a run: pictures 0 to 2 are its hold-out, the next ones were trained on.
+
+    Args:
+        old: As an earlier version made it, without the tables merge and review.
+        by: What its hold-out was made by.
+    """
     store = Store(str(folder))
-    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in ("ingest", "fuse", "summarize", "select", "export")}
+    names = ("ingest", "fuse", "select", *(("summarize", "export") if old else ("review", "merge")))
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(test + train):
         text, split = f"Task number {seed} of quite another sort.", "test" if seed < test else "train"
         data = picture(seed)
         ids = {"image_id": content_id(data), "instruction_id": instruction_id(text)}
         ids["pair_id"] = pair_id(ids["image_id"], ids["instruction_id"])
-        from mminstruct.readers.image import Rules, normalise
-
-        tables["ingest"].append(ids | {"image": data, "phash": normalise(data, Rules()).phash})
-        tables["fuse"].append(ids | {"description": f"Picture {seed}.", "fused": False})
-        tables["summarize"].append(ids | {"instruction": text, "cluster": seed, "size": 1, "members": [text]})
-        tables["select"].append(ids | {"split": split})
         turns = [{"from": "human", "value": f"<image>\n{text}"}, {"from": "gpt", "value": f"Answer {seed}."}]
-        tables["export"].append(ids | {"conversations": turns, "split": split})
-    for name, rows in tables.items():
+        rows: dict[str, dict[str, Any]] = {
+            "ingest": {"image": data, "phash": normalise(data, Rules()).phash},
+            "fuse": {"description": f"Picture {seed}.", "fused": False},
+            "summarize": {"instruction": text, "cluster": seed, "size": 1, "members": [text]},
+            "select": {"split": split},
+            "export": {"conversations": turns, "split": split},
+            "review": {"question": text, "answer": f"Answer {seed}.", "kind": ("long", "short", "caption")[seed % 3]},
+            "merge": {"talk_id": ids["pair_id"], "place": 0, "split": split},
+        }
+        for name in tables:
+            tables[name].append(ids | rows[name])
+        if not old:  # the second turn of a dialogue about the same image
+            more = {**ids, "pair_id": f"{seed:016x}", "instruction_id": "more"}
+            tables["review"].append(
+                more | {"question": "And then?", "answer": "More.", "kind": "short", "phrase": "Say."}
+            )
+            tables["merge"].append(more | {"talk_id": ids["pair_id"], "place": 1, "split": split})
+    for name, rows_ in tables.items():
         schema = schemas.TABLES[name]
-        columns = {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in schema}
-        store.create(json.dumps({"config": {}}).encode(), name, "manifest.json")
+        columns = {field.name: pa.array([row.get(field.name) for row in rows_], field.type) for field in schema}
+        config = {"holdout": {"by": by}} if name == "select" and not old else {}
+        store.create(json.dumps({"config": config}).encode(), name, "manifest.json")
         part = store.table(name).put("part", pa.table(columns))
-        store.table(name).commit(Receipt(key="part", parts=[part], taken=len(rows), kept=len(rows), dropped={}))
+        store.table(name).commit(Receipt(key="part", parts=[part], taken=len(rows_), kept=len(rows_), dropped={}))
     return str(folder)
 
 
@@ -148,13 +167,44 @@ def test_a_choice_is_even_over_kinds_and_instructions_and_does_not_hang_on_the_o
     assert {row["question_id"] for row in other} != {row["question_id"] for row in rows}
 
 
-def test_a_run_gives_its_hold_out_and_nothing_that_it_trained_on(tmp_path: Path) -> None:
-    rows, drops = run(a_run(tmp_path / "run"))
+@pytest.mark.parametrize("old", [False, True])
+def test_a_run_gives_its_hold_out_and_nothing_that_it_trained_on(tmp_path: Path, old: bool) -> None:
+    rows, drops = run(a_run(tmp_path / "run", old=old))
     assert drops == {}
     assert [row["question"] for row in rows] == [f"Task number {n} of quite another sort." for n in range(3)]
     assert [row["image"] for row in rows] == [picture(n) for n in range(3)]
     assert [row["caption"] for row in rows] == ["Picture 0.", "Picture 1.", "Picture 2."]
     assert rows[0]["reference"] == "Answer 0."
+    if not old:  # an old run's kinds are told by their wording
+        assert [row["kind"] for row in rows] == ["long", "short", "caption"]
+
+
+def test_any_turn_of_a_run_s_dialogues_and_any_split_may_be_asked(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "run")
+    rows, _ = run(folder, turns="last")
+    assert {row["question"] for row in rows} == {"And then? Say."}
+    assert {row["kind"] for row in rows} == {"description"} or len({row["kind"] for row in rows}) == 1
+    rows, _ = run(folder, turns="all", split="any")
+    assert len(rows) == 12
+    rows, drops = run(folder, split="train")
+    assert [row["reference"] for row in rows] == ["Answer 3.", "Answer 4.", "Answer 5."]
+    assert drops == {}
+
+
+def test_where_domains_are_held_out_a_question_may_be_one_that_was_trained_on(tmp_path: Path) -> None:
+    _, drops = run(a_run(tmp_path / "words"), turns="last")
+    assert drops == {}
+    rows, drops = run(a_run(tmp_path / "domains", by="domain"), turns="all")
+    assert len(rows) == 6
+    assert drops == {}
+
+
+def test_a_build_s_pairs_are_answers_to_the_questions_picked_from_it(tmp_path: Path) -> None:
+    folder = a_run(tmp_path / "run")
+    rows, _ = run(folder)
+    given = answers(folder, None)
+    assert [given[row["question_id"]].text for row in rows] == ["Answer 0.", "Answer 1.", "Answer 2."]
+    assert answers_digest(folder).startswith("1 parts of answers, digest ")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +241,8 @@ def test_a_set_that_changed_under_its_name_is_another_one(tmp_path: Path) -> Non
 def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rows=0"):
         Pick(path="x", rows=0).check()
+    with pytest.raises(ValueError, match="turns=some: take first, all, last"):
+        Pick(path="x", turns="some").check()
     with pytest.raises(ValueError, match=r"kinds\.x"):
         Pick(path="x", kinds={"x": "("}).check()
     with pytest.raises(ValueError, match="no JSON objects"):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mminstruct import schemas
+from mminstruct.holdout import Holdout
 from mminstruct.readers.image import load, phashes
 from mminstruct.stage import UNIT, Made, Unit
 from mminstruct.stages.select import Select
@@ -53,27 +55,31 @@ def run(
     answers: dict[Pair, str] | None = None,
     hashes: dict[str, int] | None = None,
     instructions: dict[str, str] | None = None,
+    kinds: dict[Pair, tuple[str, str]] | None = None,
 ) -> dict[str, Made]:
-    """Select from pairs by part; answers and hashes differ unless given."""
+    """Select from pairs by part; answers and hashes differ unless given.
+
+    Args:
+        kinds: Kind and domain of a pair, where it has others than MM-Instruct's.
+    """
     folder.mkdir()
     stage.check()
-    everyone = sorted({pair for pairs in parts.values() for pair in pairs})
     for key, pairs in parts.items():
-        rows = [{"pair_id": f"{i}+{t}", "image_id": i, "instruction_id": t, "words": 30} for i, t in pairs]
-        pq.write_table(pa.Table.from_pylist(rows, schema=schemas.FILTER), folder / f"{key}.0123abcd.parquet")
+        rows = []
+        for pair in pairs:
+            image, text = pair
+            kind, domain = (kinds or {}).get(pair, ("instruction", ""))
+            rows.append({
+                "pair_id": f"{image}+{text}", "image_id": image, "instruction_id": text, "kind": kind, "domain": domain,
+                "question": (instructions or {}).get(text, f"Do {text}."), "origin": "answer", "decision": "unseen",
+                "answer": (answers or {}).get(pair, told(pair)), "people": 0,
+            })  # fmt: skip
+        pq.write_table(pa.Table.from_pylist(rows, schema=schemas.REVIEW), folder / f"{key}.0123abcd.parquet")
     rng = random.Random(5)
-    images, bank = sorted({i for i, _ in everyone}), sorted({t for _, t in everyone})
+    images = sorted({image for pairs in parts.values() for image, _ in pairs})
     made_up = {image: rng.getrandbits(64) for image in images}
     transform = stage.load(
-        filter=ds.dataset(sorted(str(path) for path in folder.iterdir()), schema=schemas.FILTER),
-        answer=ds.dataset(
-            pa.table(
-                {
-                    "pair_id": [f"{i}+{t}" for i, t in everyone],
-                    "answer": [(answers or {}).get(pair, told(pair)) for pair in everyone],
-                }
-            )
-        ),
+        review=ds.dataset(sorted(str(path) for path in folder.iterdir()), schema=schemas.REVIEW),
         ingest=ds.dataset(
             pa.table(
                 {
@@ -81,9 +87,6 @@ def run(
                     "phash": pa.array([(hashes or {}).get(i, made_up[i]) for i in images], pa.uint64()),
                 }
             )
-        ),
-        summarize=ds.dataset(
-            pa.table({"instruction_id": bank, "instruction": [(instructions or {}).get(t, f"Do {t}.") for t in bank]})
         ),
     )
     return dict(transform())
@@ -97,7 +100,7 @@ def rows(made: dict[str, Made]) -> list[dict[str, Any]]:
     return [row for one in made.values() for row in one.table.to_pylist()]
 
 
-KEEP_ALL: dict[str, Any] = {"near": None, "similar": None, "holdout_instructions": 0}
+KEEP_ALL: dict[str, Any] = {"phash_bits": None, "jaccard": None, "holdout": Holdout(count=0)}
 GRID = {
     "a-0000": [(f"i{n:03d}", f"t{n % 20:02d}") for n in range(200)],
     "b-0000": [(f"j{n:03d}", f"t{n % 20:02d}") for n in range(200)],
@@ -129,7 +132,7 @@ def test_one_pair_from_two_shards_is_kept_once_and_noted(tmp_path: Path) -> None
 def test_near_images_leave_only_the_one_with_the_smallest_id(tmp_path: Path) -> None:
     hashes = {"i2": 0b1111 << 20, "i1": 0b1101 << 20, "i3": 0b0001 << 20}  # i3 is two bits from i1, three from i2
     parts = {"a-0000": [("i2", "t1"), ("i1", "t2"), ("i2", "t3"), ("i3", "t4")]}
-    made = run(tmp_path / "run", Select(**{**KEEP_ALL, "near": 1}), parts, hashes=hashes)
+    made = run(tmp_path / "run", Select(**{**KEEP_ALL, "phash_bits": 1}), parts, hashes=hashes)
     assert reasons(made) == {"i2+t1": "dup_image", "i2+t3": "dup_image"}
     assert made["a-0000"].drops[0].detail == "near i1"
 
@@ -138,7 +141,7 @@ def test_like_answers_to_one_instruction_leave_and_to_another_stay(tmp_path: Pat
     text = told("same", 60)
     changed = text.replace(text.split()[30], "otter", 1)
     answers = {("i1", "t1"): text, ("i2", "t1"): changed, ("i3", "t2"): text, ("i4", "t1"): told("other", 60)}
-    made = run(tmp_path / "run", Select(**{**KEEP_ALL, "similar": 0.8}), {"a-0000": list(answers)}, answers=answers)
+    made = run(tmp_path / "run", Select(**{**KEEP_ALL, "jaccard": 0.8}), {"a-0000": list(answers)}, answers=answers)
     assert reasons(made) == {"i2+t1": "dup_answer"}
 
 
@@ -148,7 +151,7 @@ def test_short_answers_may_be_alike(tmp_path: Path) -> None:
         len(
             rows(
                 run(
-                    tmp_path / "run", Select(**{**KEEP_ALL, "similar": 0.8}), {"a-0000": list(answers)}, answers=answers
+                    tmp_path / "run", Select(**{**KEEP_ALL, "jaccard": 0.8}), {"a-0000": list(answers)}, answers=answers
                 )
             )
         )
@@ -205,7 +208,7 @@ def test_quotas_keep_that_many_and_choose_by_content(tmp_path: Path) -> None:
 def test_a_test_row_shares_neither_image_nor_instruction_with_train(tmp_path: Path) -> None:
     rng = random.Random(3)
     pairs = sorted({(f"i{rng.randrange(300):03d}", f"t{rng.randrange(40):02d}") for _ in range(900)})
-    made = run(tmp_path / "run", Select(near=None, similar=None), {"a-0000": pairs[::2], "b-0000": pairs[1::2]})
+    made = run(tmp_path / "run", Select(phash_bits=None, jaccard=None), {"a-0000": pairs[::2], "b-0000": pairs[1::2]})
     test = [row for row in rows(made) if row["split"] == "test"]
     train = [row for row in rows(made) if row["split"] == "train"]
     assert len({row["instruction_id"] for row in test}) == 4  # a tenth of 40, below the paper's 33
@@ -220,7 +223,7 @@ def test_a_test_row_shares_neither_image_nor_instruction_with_train(tmp_path: Pa
 
 def test_another_seed_holds_out_other_instructions(tmp_path: Path) -> None:
     def held(seed: int) -> set[str]:
-        made = run(tmp_path / str(seed), Select(near=None, similar=None, seed=seed), GRID)
+        made = run(tmp_path / str(seed), Select(phash_bits=None, jaccard=None, seed=seed), GRID)
         return {row["instruction_id"] for row in rows(made) if row["split"] == "test"}
 
     zero, one = held(0), held(1)
@@ -234,7 +237,7 @@ def test_the_hold_out_never_takes_more_than_half_of_the_pairs(
     images: int, bank: int, each: int, wide: int, wanted: int
 ) -> None:
     grid = sorted({(f"i{n}", f"t{(n + m) % bank}") for n in range(images) for m in range(each)})
-    stage = Select(near=None, similar=None, holdout_images=wide, holdout_instructions=wanted)
+    stage = Select(phash_bits=None, jaccard=None, holdout=Holdout(images=wide, count=wanted))
     with tempfile.TemporaryDirectory() as folder:
         made = run(Path(folder) / "run", stage, {"a-0000": grid})
     train = [row for row in rows(made) if row["split"] == "train"]
@@ -251,13 +254,107 @@ def test_three_images_are_all_trained_on_and_a_warning_names_the_field(
     unit = Unit(table="select", key="all")
     token = UNIT.set(unit)
     try:
-        made = run(tmp_path / "run", Select(near=None, similar=None), {"a-0000": pairs})
+        made = run(tmp_path / "run", Select(phash_bits=None, jaccard=None), {"a-0000": pairs})
     finally:
         UNIT.reset(token)
     assert [row["split"] for row in rows(made)] == ["train"] * 6
     assert unit.notes == {"held_out_fewer": 1}
     assert "0 of 1 instructions" in caplog.text
-    assert "recipe.select.holdout_instructions=0" in caplog.text
+    assert "recipe.select.holdout.count=0" in caplog.text
+
+
+MIXED = {
+    (f"i{n:03d}", f"t{n % 10}{k}"): (kind, ("ponds", "lakes", "seas")[n % 3])
+    for n in range(120)
+    for k, kind in enumerate(("judgement", "choice", "long"))
+}
+"""Pairs of three kinds and three domains: an image has one question of each kind."""
+
+
+def test_of_judgements_as_many_yes_as_no_stay_in_each_domain(tmp_path: Path) -> None:
+    answers = {
+        pair: "Yes" if n % 5 else "No" for n, (pair, (kind, _)) in enumerate(MIXED.items()) if kind == "judgement"
+    }
+    made = run(tmp_path / "run", Select(**KEEP_ALL), {"a-0000": list(MIXED)}, answers=answers, kinds=MIXED)
+    left = Counter((row["domain"], answers[row["image_id"], row["instruction_id"]]) for row in rows(made)
+                   if row["kind"] == "judgement")  # fmt: skip
+    for domain in ("ponds", "lakes", "seas"):
+        assert left[domain, "Yes"] == left[domain, "No"] > 0
+    assert set(reasons(made).values()) == {"balance_answer"}
+    assert all(MIXED[tuple(id_.split("+"))][0] == "judgement" for id_ in reasons(made))  # type: ignore[index]
+    everything = run(tmp_path / "all", Select(**KEEP_ALL, balance=[]), {"a-0000": list(MIXED)}, answers, kinds=MIXED)
+    assert not reasons(everything)
+
+
+def test_letters_of_choices_are_balanced_where_that_is_asked_for(tmp_path: Path) -> None:
+    answers = {
+        pair: "AAAB"[n % 4] for n, pair in enumerate(pair for pair, (kind, _) in MIXED.items() if kind == "choice")
+    }
+    stage = Select(**KEEP_ALL, balance=["choice"])
+    made = run(tmp_path / "run", stage, {"a-0000": list(MIXED)}, answers, kinds=MIXED)
+    left = Counter(answers[row["image_id"], row["instruction_id"]] for row in rows(made) if row["kind"] == "choice")
+    assert left["A"] == left["B"] > 0
+
+
+def test_kinds_and_domains_have_quotas_of_their_own(tmp_path: Path) -> None:
+    stage = Select(**KEEP_ALL, balance=[], per_kind={"long": 30, "choice": 7}, per_domain=40)
+    made = run(tmp_path / "run", stage, {"a-0000": list(MIXED)}, kinds=MIXED)
+    kinds, domains = (Counter(row[name] for row in rows(made)) for name in ("kind", "domain"))
+    assert (kinds["choice"], kinds["long"]) <= (7, 30)
+    assert max(domains.values()) <= 40
+    assert set(reasons(made).values()) == {"quota_kind", "quota_domain"}
+
+
+@pytest.mark.parametrize(("by", "names", "column"), [
+    ("domain", ["seas"], "domain"), ("kind", ["long"], "kind"), ("image", [], "image_id"), ("kind", [], "kind"),
+])  # fmt: skip
+def test_whole_domains_kinds_or_images_are_held_out(tmp_path: Path, by: str, names: list[str], column: str) -> None:
+    stage = Select(**{**KEEP_ALL, "holdout": Holdout(by=by, names=names)}, balance=[])
+    made = run(tmp_path / "run", stage, {"a-0000": list(MIXED)}, kinds=MIXED)
+    test, train = ([row for row in rows(made) if row["split"] == split] for split in ("test", "train"))
+    if by == "kind":  # an image has every kind: nothing would be left to train on unless it is asked for by name
+        assert bool(test) == bool(names)
+        assert bool(train) != bool(names)
+    else:
+        assert test
+        assert train
+        assert not set(reasons(made).values())
+    assert not {row[column] for row in test} & {row[column] for row in train}
+    assert not {row["image_id"] for row in test} & {row["image_id"] for row in train}
+    if by == "image":
+        assert len({row["image_id"] for row in test}) == 12  # a tenth
+    if names:
+        assert {row[column] for row in test} == set(names)
+
+
+def test_named_instructions_are_held_out_whatever_they_cost(tmp_path: Path) -> None:
+    stage = Select(**{**KEEP_ALL, "holdout": Holdout(names=["t03", "t04"], images=2)})
+    made = run(tmp_path / "run", stage, GRID)
+    test = [row for row in rows(made) if row["split"] == "test"]
+    assert Counter(row["instruction_id"] for row in test) == {"t03": 2, "t04": 2}
+
+
+def test_a_name_that_no_pair_has_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stage = Select(**{**KEEP_ALL, "holdout": Holdout(by="domain", names=["sees"])}, balance=[])
+    made = run(tmp_path / "run", stage, {"a-0000": list(MIXED)}, kinds=MIXED)
+    assert {row["split"] for row in rows(made)} == {"train"}
+    assert "no pair is of domain sees; there is lakes, ponds, seas" in caplog.text
+
+
+def test_answers_to_questions_asked_once_are_compared_within_an_image_and_a_kind(tmp_path: Path) -> None:
+    text = told("same", 60)
+    same = {
+        ("i1", "q1"): ("long", ""),
+        ("i1", "q2"): ("long", ""),
+        ("i1", "q3"): ("paragraph", ""),
+        ("i2", "q4"): ("long", ""),
+    }
+    stage = Select(**{**KEEP_ALL, "jaccard": 0.8})
+    made = run(tmp_path / "run", stage, {"a-0000": list(same)}, dict.fromkeys(same, text), kinds=same)
+    assert reasons(made) == {"i1+q2": "dup_answer"}
+    bank = [("i1", "q1"), ("i1", "q2")]
+    made = run(tmp_path / "bank", stage, {"a-0000": bank}, dict.fromkeys(bank, text))
+    assert reasons(made) == {}  # two instructions of a bank, as ever
 
 
 def test_nothing_to_select_from_is_no_fault(tmp_path: Path) -> None:
@@ -267,13 +364,18 @@ def test_nothing_to_select_from_is_no_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"near": 40},
-        {"similar": 0.0},
+        {"phash_bits": 40},
+        {"jaccard": 0.0},
+        {"balance": ["short"]},
+        {"per_domain": -1},
+        {"per_kind": {"short": -1}},
+        {"holdout": Holdout(by="colour")},
+        {"holdout": Holdout(count=-1)},
         {"eval_images": "nowhere"},
         {"eval_questions": "nowhere"},
         {"eval_unreadable": "skip"},
     ],
 )
 def test_settings_that_cannot_work_are_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="select"):
+    with pytest.raises(ValueError, match=next(iter(fields))):
         Select(**fields).check()

@@ -1,0 +1,127 @@
+"""A question of a benchmark, and the questions of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mminstruct.reader import RunReader
+from mminstruct.stage import Drop
+from mminstruct.store import Store
+from mminstruct.text.question import asked
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question, its image not yet read."""
+
+    question_id: str
+    question: str
+    instruction_id: str
+    image: str | None
+    """What the set calls its image; None where it names none."""
+    kind: str = ""
+    caption: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An image, ready to be shown."""
+
+    image_id: str
+    image: bytes
+    phash: int
+
+
+TURNS = ("first", "all", "last")
+"""Which questions of a dialogue are asked."""
+SPLITS = ("test", "train", "any")
+
+
+class RunSet:
+    """Questions of a run's conversations.
+
+    Args:
+        turns: One of ``TURNS``.
+        split: One of ``SPLITS``.
+    """
+
+    def __init__(self, url: str, turns: str = "first", split: str = "test") -> None:
+        self.store, self.turns, self.split = Store(url), turns, split
+        self.merged = self.store.table("merge").manifest() is not None
+        """Whether the run has the tables merge and review; runs of earlier versions have only export."""
+        how = ((self.store.table("select").manifest() or {}).get("config") or {}).get("holdout") or {}
+        self.by = str(how.get("by", "instruction"))
+        """What the test split holds out."""
+
+    def facts(self) -> dict[str, Any]:
+        """By which a change of the set under its name is seen."""
+        tables = ("merge", "review", *self._described()) if self.merged else ("export", "fuse")
+        return {name: self.store.table(name).digest() for name in (*tables, "ingest")}
+
+    def questions(self) -> Iterator[Question | Drop]:
+        pairs = self._merged() if self.merged else self._exported()
+        if not pairs:
+            raise ValueError(
+                f"{self.store.url} has no pairs of the split {self.split} to ask: the set is small, or"
+                " recipe.select.holdout.count is 0; build it from more images, take another pick.split, or give a file"
+                " of questions"
+            )
+        images = [pair.image for pair in pairs]
+        captions: dict[str, str] = {}
+        for table, column in self._described().items():
+            rows = self._rows(table, ["image_id", column], ("image_id", images))
+            captions = {row["image_id"]: row[column] for row in rows}
+        yield from (replace(pair, caption=captions.get(pair.image or "")) for pair in pairs)
+
+    def _merged(self) -> list[Question]:
+        where = None if self.split == "any" else ("split", [self.split])
+        rows = self._rows("merge", ["pair_id", "talk_id", "place"], where)
+        last = {row["talk_id"]: row["place"] for row in sorted(rows, key=lambda row: int(row["place"]))}
+        wanted = {"first": lambda row: row["place"] == 0, "last": lambda row: row["place"] == last[row["talk_id"]]}
+        asking = [row["pair_id"] for row in rows if wanted.get(self.turns, bool)(row)]
+        columns = ["pair_id", "image_id", "instruction_id", "kind", "question", "choices", "phrase", "answer"]
+        texts = {row["pair_id"]: row for row in self._rows("review", columns, ("pair_id", asking))}
+        return [
+            Question(
+                row["pair_id"], asked(row["question"], row["choices"], row["phrase"]), row["instruction_id"],
+                row["image_id"], kind=row["kind"], reference=row["answer"],
+            )
+            for row in map(texts.__getitem__, asking)
+        ]  # fmt: skip
+
+    def _exported(self) -> list[Question]:
+        """Pairs of a run of an earlier version: each is a conversation of its own."""
+        columns = ["pair_id", "image_id", "instruction_id", "conversations"]
+        rows = self._rows("export", columns, None if self.split == "any" else ("split", [self.split]))
+        return [
+            Question(
+                row["pair_id"], row["conversations"][0]["value"].replace("<image>", "").strip(),
+                row["instruction_id"], row["image_id"], reference=row["conversations"][1]["value"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def _described(self) -> dict[str, str]:
+        """The table that says in words what is in an image, and its column."""
+        named = {"fuse": "description", "caption": "caption"}
+        there = [name for name in named if self.store.table(name).manifest() is not None]
+        return {name: named[name] for name in there[:1]}
+
+    def pictures(self, questions: list[Question]) -> dict[str, Seen | str]:
+        """The images of *questions* by their names, or why one cannot be had."""
+        wanted = ("image_id", [question.image for question in questions])
+        return {
+            row["image_id"]: Seen(row["image_id"], row["image"], row["phash"])
+            for row in self._rows("ingest", ["image_id", "image", "phash"], wanted)
+        }
+
+    def _rows(self, table: str, columns: list[str], where: tuple[str, list[Any]] | None) -> list[dict[str, Any]]:
+        data = RunReader(self.store)[table].dataset()
+        wanted = None if where is None else pc.field(where[0]).isin(pa.array(where[1], pa.string()))
+        return list(data.to_table(columns=columns, filter=wanted).to_pylist())
