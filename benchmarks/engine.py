@@ -86,7 +86,7 @@ def bare(recipe: Chain, folder: Path, sync: bool) -> None:
     for shard in recipe.count.shards():
         for number, rows in enumerate(cast(Iterator[Rows], count(shard))):
             file = f"{shard}-{number:04d}.parquet"
-            write(rows.made.table, folder / "count" / file)
+            write(rows.output.table, folder / "count" / file)
             for before, name in itertools.pairwise(STAGES):
                 write(pq.read_table(folder / before / file, page_checksum_verification=True), folder / name / file)
 

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mminstruct import deletion
-from mminstruct.integrity import DAMAGED_COPY
-from mminstruct.reader import manifests
-from mminstruct.status import as_json, table_statuses
-from mminstruct.store import Store
+from mminstruct.status.integrity import DAMAGED_COPY
+from mminstruct.status.tables import as_json, table_statuses
+from mminstruct.store import deletion
+from mminstruct.store.reader import manifests
+from mminstruct.store.tables import Store
 
 KINDS = {"_receipts": "receipt", "_copies": "copy", "_dropped": "drops", "_deleted": "deletion", "_spent": "claim"}
 

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from mminstruct.store import Receipt, Store, Table
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Store, Table
 
 TEXTS = pa.schema([("id", pa.string()), ("caption", pa.string())])
 PIXELS = pa.schema([("id", pa.string()), ("image", pa.binary())])
@@ -37,7 +38,7 @@ def fill(table: Table, schema: pa.Schema, parts: int, rows: int, size: int) -> N
             values = [" ".join(chance.choices(WORDS, k=size)) for _ in range(rows)]
         key = f"part-{number:05d}"
         part = table.put(key, pa.table([ids, values], schema=schema))
-        table.commit(Receipt(key=key, parts=[part], taken=rows, kept=rows, dropped={}))
+        table.commit(Receipt(key=key, parts=[part], rows_in=rows, kept=rows, dropped={}))
 
 
 def cpu(do: Callable[[], object]) -> float:

@@ -7,8 +7,8 @@ import textwrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mminstruct.reader import RunReader
 from mminstruct.readers.image import load
+from mminstruct.store.reader import RunReader
 
 ROWS, SIDE, WIDTH = 6, 190, 720
 

@@ -31,7 +31,7 @@ from mminstruct.quality.truth import Truth, find_truth, read_truth
 from mminstruct.recipe import differences, manifests
 from mminstruct.recipes import MMInstruct
 from mminstruct.run import Run, claim, execute
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 
 
 def load(url: str) -> tuple[MMInstruct, Any]:
@@ -44,8 +44,8 @@ def load(url: str) -> tuple[MMInstruct, Any]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from mminstruct import conf_files
     from mminstruct import config as configuration
+    from mminstruct.config import files as conf_files
 
     facts = Store(url).config()
     if facts is None:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from lab import contest
-from mminstruct import conf_files
 from mminstruct import config as configuration
+from mminstruct.config import files as conf_files
 from mminstruct.engine.train import train as run_training
 from mminstruct.microworld import shards
 from mminstruct.microworld.language import caption, facts_of, short_questions

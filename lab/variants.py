@@ -20,7 +20,7 @@ from mminstruct.microworld.reading import COUNTS, NOUNS
 from mminstruct.quality.truth import read_truth
 from mminstruct.recipe import check, manifests
 from mminstruct.recipes import MMInstruct
-from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
+from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, whole
 
 PAPER_K = 300
 """The paper's k. The k of the run under test stands for it, and other k are scaled likewise."""
@@ -35,14 +35,14 @@ class RawBank(Stage):
 
     reads = {"instruct": whole("instruction_id", "instruction")}
     writes = schemas.SUMMARIZE
-    takes = "instruction_id"
+    row_key = "instruction_id"
 
     def load(self, *, instruct: ds.Dataset) -> Transform:
-        def bank() -> Made:
+        def bank() -> StageOutput:
             texts: dict[str, str] = {}
             for row in instruct.to_table(columns=["instruction_id", "instruction"]).to_pylist():
                 texts.setdefault(row["instruction_id"], row["instruction"])
-            return made(
+            return output(
                 self.writes,
                 (
                     {"instruction_id": own, "instruction": text, "cluster": number, "size": 1, "members": [text]}
@@ -62,16 +62,16 @@ class HalfWrong(Stage):
 
     reads = {"ingest": part("image_id", "image")}
     writes = schemas.CAPTION
-    takes = "image_id"
+    row_key = "image_id"
 
     def load(self) -> Transform:
-        caption = cast(Callable[..., Made], self.of.load())
+        caption = cast(Callable[..., StageOutput], self.of.load())
 
-        def spoil(ingest: pa.Table) -> Made:
+        def spoil(ingest: pa.Table) -> StageOutput:
             right = caption(ingest=ingest)
             rows = right.table.to_pylist()
             wrong = [row | {"caption": half_wrong(row["caption"], row["image_id"])} for row in rows]
-            return Made(pa.Table.from_pylist(wrong, schema=self.writes), right.drops)
+            return StageOutput(pa.Table.from_pylist(wrong, schema=self.writes), right.drops)
 
         return spoil
 
@@ -85,17 +85,17 @@ class TrueCaption(Stage):
 
     reads = {"ingest": part("image_id")}
     writes = schemas.CAPTION
-    takes = "image_id"
+    row_key = "image_id"
 
     def load(self) -> Transform:
         known = read_truth([Path(folder) for folder in self.folders])
 
-        def caption(ingest: pa.Table) -> Made:
+        def caption(ingest: pa.Table) -> StageOutput:
             rows: list[dict[str, Any] | Drop] = []
             for key in ingest["image_id"].to_pylist():
                 text = language.caption(known[key].scene) if key in known else None
                 rows.append({"image_id": key, "caption": text, "tokens": 0} if text else Drop(key, "no_truth"))
-            return made(self.writes, rows)
+            return output(self.writes, rows)
 
         return caption
 

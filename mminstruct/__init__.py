@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from mminstruct.library import Shown as Shown
     from mminstruct.library import open as open
     from mminstruct.models.model import Model as Model
-    from mminstruct.reader import MissingTable as MissingTable
-    from mminstruct.reader import RunReader as RunReader
-    from mminstruct.reader import TableReader as TableReader
     from mminstruct.recipe import Recipe as Recipe
     from mminstruct.recipe import RecipeError as RecipeError
     from mminstruct.run import DriftError as DriftError
@@ -30,29 +27,32 @@ if TYPE_CHECKING:
     from mminstruct.schemas import column as column
     from mminstruct.schemas import table as table
     from mminstruct.stage import Drop as Drop
-    from mminstruct.stage import Made as Made
     from mminstruct.stage import Read as Read
     from mminstruct.stage import Rows as Rows
     from mminstruct.stage import Stage as Stage
-    from mminstruct.stage import made as made
+    from mminstruct.stage import StageOutput as StageOutput
+    from mminstruct.stage import output as output
     from mminstruct.stage import part as part
     from mminstruct.stage import prompt as prompt
     from mminstruct.stage import runtime as runtime
     from mminstruct.stage import whole as whole
-    from mminstruct.status import TableStatus as TableStatus
-    from mminstruct.trace import Trace as Trace
+    from mminstruct.status.tables import TableStatus as TableStatus
+    from mminstruct.status.trace import Trace as Trace
+    from mminstruct.store.reader import MissingTable as MissingTable
+    from mminstruct.store.reader import RunReader as RunReader
+    from mminstruct.store.reader import TableReader as TableReader
 
 _WHERE = {
     "checksum": ("Damaged",),
     "library": ("OpenRun", "Shown", "open"),
     "models.model": ("Model",),
-    "reader": ("MissingTable", "RunReader", "TableReader"),
+    "store.reader": ("MissingTable", "RunReader", "TableReader"),
     "recipe": ("Recipe", "RecipeError"),
     "run": ("DriftError", "FailedUnits"),
     "schemas": ("column", "table"),
-    "stage": ("Drop", "Made", "Read", "Rows", "Stage", "made", "part", "prompt", "runtime", "whole"),
-    "status": ("TableStatus",),
-    "trace": ("Trace",),
+    "stage": ("Drop", "StageOutput", "Read", "Rows", "Stage", "output", "part", "prompt", "runtime", "whole"),
+    "status.tables": ("TableStatus",),
+    "status.trace": ("Trace",),
 }
 """Public names by module; imported when they are first used, so that ``import mminstruct`` stays fast."""
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}

@@ -110,8 +110,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    from mminstruct import deletion, status
-    from mminstruct.store import Store
+    from mminstruct.status import tables as status
+    from mminstruct.store import deletion
+    from mminstruct.store.tables import Store
 
     statuses = status.table_statuses(given.run, verify=given.verify)
     say(status.as_json(statuses) if given.json else status.as_text(statuses))
@@ -123,7 +124,7 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _trace(given: argparse.Namespace) -> int:
-    from mminstruct import trace
+    from mminstruct.status import trace
 
     found = trace.trace(given.run, given.id)
     say(trace.as_json(found) if given.json else trace.as_text(found))
@@ -185,9 +186,9 @@ def _mix(given: argparse.Namespace) -> int:
 
 
 def _delete(given: argparse.Namespace) -> int:
-    from mminstruct import deletion
     from mminstruct.readers import text
-    from mminstruct.store import Store
+    from mminstruct.store import deletion
+    from mminstruct.store.tables import Store
 
     ids: list[str] = []
     for one in given.ids:
@@ -226,7 +227,7 @@ def _lmms(given: argparse.Namespace) -> int:
 
 def _lmms_task(given: argparse.Namespace) -> int:
     from mminstruct.bench import lmms
-    from mminstruct.conf_files import conf
+    from mminstruct.config.files import conf
 
     prompt = (conf() / "prompts" / "judge.md").read_text(encoding="utf-8")
     folder = lmms.task(given.run, given.to, prompt, max_tokens=given.max_tokens)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mminstruct.stage import Drop, note
+from mminstruct.stage import Drop
+from mminstruct.unit import note
 
 _LOG = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from mminstruct.terminal import log, say
 
 if TYPE_CHECKING:
-    from mminstruct.status import TableStatus
+    from mminstruct.status.tables import TableStatus
 
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
 """Exit codes: an error (`status`: data is damaged or row counts are wrong), a bad configuration, failed units
@@ -38,8 +38,8 @@ def run(command: str, words: list[str]) -> int:
     """
     import hydra
 
-    from mminstruct import conf_files
     from mminstruct import config as configuration
+    from mminstruct.config import files as conf_files
 
     configuration.register()
     work: Callable[[DictConfig], int] = globals()[f"_{command}"]
@@ -111,8 +111,8 @@ def _side_by_side(command: str, jobs: list[_Job]) -> str:
 
 def _came_out(command: str, out: str) -> str:
     """A run's result so far, in a few words."""
-    from mminstruct.status import table_statuses
-    from mminstruct.store import Store
+    from mminstruct.status.tables import table_statuses
+    from mminstruct.store.tables import Store
     from mminstruct.training import tracking
 
     if command == "train":
@@ -181,7 +181,7 @@ def _tell(command: str, words: list[str], error: BaseException) -> int:
 
 def _in_another_folder(command: str, out: str) -> str:
     """The command that continues *out* in a new folder; nothing in a sweep, which has several runs."""
-    from mminstruct.store import Store
+    from mminstruct.store.tables import Store
 
     words = [word for word in sys.argv[1:] if not word.startswith(("out=", "base="))]
     if _SWEEP & set(words):
@@ -215,10 +215,10 @@ def _bench(config: DictConfig) -> int:
 def _make(config: DictConfig) -> tuple[str, int]:
     """Build every table of a recipe, or continue a build; returns the run's folder and the exit code."""
     from mminstruct import config as configuration
-    from mminstruct import lease
-    from mminstruct.progress import Progress
     from mminstruct.run import FailedUnits, claim, execute
-    from mminstruct.status import all_faults, as_text, table_statuses
+    from mminstruct.status.progress import Progress
+    from mminstruct.status.tables import all_faults, as_text, table_statuses
+    from mminstruct.store import lease
 
     log()
     made, run = configuration.build(config, _folders())
@@ -248,19 +248,19 @@ def _emptied(statuses: list[TableStatus]) -> str:
     first = next((one for one in statuses if one.units and not one.kept), None)
     if first is None:
         return ""
-    if not first.taken:
+    if not first.rows_in:
         return f"\n{first.table} got no rows: is there an image in source=?"
     reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(first.dropped).most_common())
-    return f"\nThe cause: {first.table} kept none of {first.taken} rows ({reasons})"
+    return f"\nThe cause: {first.table} kept none of {first.rows_in} rows ({reasons})"
 
 
 def _plan(config: DictConfig) -> int:
     from mminstruct import config as configuration
-    from mminstruct.conf_files import rates
-    from mminstruct.estimate import as_text, estimate
+    from mminstruct.config.files import rates
     from mminstruct.run import DriftError, refuse
     from mminstruct.state import states
-    from mminstruct.status import plan, plan_text
+    from mminstruct.status.estimate import as_text, estimate
+    from mminstruct.status.plan import plan, plan_text
 
     if config.images is not None:
         runs = [config[key] for key in ("out", "base") if not OmegaConf.is_missing(config, key) and config[key]]

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mminstruct import report
-from mminstruct.reader import RunReader
 from mminstruct.report.page import picture, render
 from mminstruct.report.samples import encoded, picture_column
-from mminstruct.status import TableStatus, table_statuses
-from mminstruct.trace import Trace, family, trace
+from mminstruct.status.tables import TableStatus, table_statuses
+from mminstruct.status.trace import Trace, family, trace
+from mminstruct.store.reader import RunReader
 
 __all__ = ["OpenRun", "Shown", "open"]
 _LONGEST = 384

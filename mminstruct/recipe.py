@@ -155,12 +155,12 @@ def check(recipe: Recipe, installed: bool = True) -> None:
 
 def _misfits(stage: Stage) -> list[str]:
     """Differences between the whole tables that a stage reads and the arguments of its ``load``."""
-    takes = inspect.signature(stage.load).parameters.values()
-    if any(one.kind is one.VAR_KEYWORD for one in takes):
+    accepted = inspect.signature(stage.load).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in accepted):
         return []
     wholes = {name for name, read in stage.reads.items() if read.mode == "whole"}
-    needed = {one.name for one in takes if one.default is one.empty}
-    known = {one.name for one in takes}
+    needed = {one.name for one in accepted if one.default is one.empty}
+    known = {one.name for one in accepted}
     return [
         *(f"load() needs the whole table {name!r}, which is not among its inputs" for name in sorted(needed - wholes)),
         *(f"load() does not take the whole table {name!r}" for name in sorted(wholes - known)),
@@ -237,7 +237,7 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
             "inputs": {table: found[table]["fingerprint"] for table, _ in inputs(stage).values()},
         }
         found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
-        found[name]["takes"] = _row_key(stage)
+        found[name]["row_key"] = _row_key(stage)
         found[name]["recipe"] = recipe.about()
         found[name]["arrow"] = base64.b64encode(stage.writes.serialize()).decode()
         fields = [item.name for item in dataclasses.fields(stage) if item.metadata.get("where")]

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from mminstruct import lease
-from mminstruct.deletion import inherit
-from mminstruct.mending import mend
 from mminstruct.recipe import inputs, manifests, segments
 from mminstruct.state import AGAIN, Run, State, stale, states
-from mminstruct.store import Receipt, Store
+from mminstruct.store import lease
+from mminstruct.store.deletion import inherit
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.repair import mend
+from mminstruct.store.tables import Store
 
 __all__ = ["DriftError", "Engine", "Event", "FailedUnits", "Run", "claim", "execute"]
 

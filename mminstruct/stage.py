@@ -19,7 +19,6 @@ input is passed once, to ``load``, as a lazy ``pyarrow.dataset.Dataset`` whose f
 
 from __future__ import annotations
 
-import contextvars
 import copy
 import dataclasses
 import hashlib
@@ -27,7 +26,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -108,7 +106,7 @@ def where(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MISS
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A row that the stage does not keep. *id* is a value of the stage's ``takes`` column."""
+    """A row that the stage does not keep. *id* is a value of the stage's ``row_key`` column."""
 
     id: str
     reason: str
@@ -116,33 +114,33 @@ class Drop:
 
 
 @dataclass(slots=True)
-class Made:
+class StageOutput:
     """The output of one unit: rows of the stage's schema, and the rows that were dropped."""
 
     table: pa.Table
     drops: list[Drop]
 
 
-def made(schema: pa.Schema, rows: Iterable[Mapping[str, Any] | Drop]) -> Made:
+def output(schema: pa.Schema, rows: Iterable[Mapping[str, Any] | Drop]) -> StageOutput:
     """Split *rows* into a table of *schema* and drops. Columns that a row does not have are null."""
     kept: list[Mapping[str, Any]] = []
     drops: list[Drop] = []
     for row in rows:
         drops.append(row) if isinstance(row, Drop) else kept.append(row)
-    return Made(pa.Table.from_pylist(kept, schema=schema), drops)
+    return StageOutput(pa.Table.from_pylist(kept, schema=schema), drops)
 
 
 @dataclass(slots=True)
 class Rows:
     """One part of a source's output, and the number of members that were read for it."""
 
-    taken: int
-    made: Made
+    rows_in: int
+    output: StageOutput
 
 
-Transform = Callable[..., Made | Iterator[tuple[str, Made]] | Iterator[Rows]]
-"""Called with the part inputs of one unit. A stage that reads only whole tables may yield ``(part key, Made)``. A
-source is called with the name of a shard and yields ``Rows``, one for each part."""
+Transform = Callable[..., StageOutput | Iterator[tuple[str, StageOutput]] | Iterator[Rows]]
+"""Called with the part inputs of one unit. A stage that reads only whole tables may yield ``(part key, StageOutput)``.
+A source is called with the name of a shard and yields ``Rows``, one for each part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +166,7 @@ class Stage:
     each kind, so that a new stage needs no entry there."""
     reads: ClassVar[dict[str, Read]]
     writes: ClassVar[pa.Schema]
-    takes: ClassVar[str | tuple[str, str]]
+    row_key: ClassVar[str | tuple[str, str]]
     """Column of the first input that identifies its rows: each value must be kept or dropped exactly once. A pair
     (column of the input, column of the output) where the output has another name for it."""
     call_tokens: ClassVar[Tokens | None] = None
@@ -217,7 +215,7 @@ class Stage:
 
 def keys(stage: Stage) -> tuple[str, str]:
     """Names of the column that identifies rows: in the first input, and in the output."""
-    return (stage.takes, stage.takes) if isinstance(stage.takes, str) else stage.takes
+    return (stage.row_key, stage.row_key) if isinstance(stage.row_key, str) else stage.row_key
 
 
 CHANGED = "changed"
@@ -293,66 +291,3 @@ class WorkerFault(RuntimeError):
 
 class Halt(RuntimeError):
     """The run cannot continue (a refused key, a spent budget). It stops at once; the same command resumes it."""
-
-
-class Journal(Protocol):
-    """Replies that a unit in progress has paid for, so that none is paid for twice."""
-
-    def get(self, request: str) -> dict[str, Any] | None: ...
-
-    def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
-        """Store *replies* by request; when this returns they survive a crash."""
-        ...
-
-
-class Budget(Protocol):
-    """What a run spends, shared by all its processes; see ``spending.Ledger``."""
-
-    def reserve(self, cost: float, *, limit: float | None) -> bool: ...
-
-    def settle(self, reserved: float, cost: float) -> None: ...
-
-
-class WorkerGroup(Protocol):
-    """This worker and extra ones, configured like it, that the engine lends for one unit."""
-
-    size: int
-    address: str
-    """This worker's host, as the other workers reach it."""
-
-    def __call__(self, work: Callable[..., Any], shares: list[tuple[Any, ...]]) -> list[Any]:
-        """Results of ``work(*share)`` for ``size`` shares in parallel; the first runs in this process."""
-        ...
-
-
-@dataclass(slots=True)
-class Unit:
-    """The unit that this thread processes: its usage, its journal of paid replies, and its budget."""
-
-    table: str
-    key: str
-    journal: Journal | None = None
-    budget: Budget | None = None
-    calls: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost: float = 0.0
-    """US dollars."""
-    notes: dict[str, int] = field(default_factory=dict)
-    """Counts for the receipt: texts cut to the context, repaired replies, ..."""
-
-
-UNIT: contextvars.ContextVar[Unit | None] = contextvars.ContextVar("unit", default=None)
-"""Set in the thread that processes a unit; None in notebooks and tests."""
-
-Lend = Callable[[int], AbstractContextManager[WorkerGroup]]
-
-WORKER_GROUP: contextvars.ContextVar[Lend | None] = contextvars.ContextVar("worker_group", default=None)
-"""Lends a group of the given size; set by engines with several processes."""
-
-
-def note(name: str, count: int = 1) -> None:
-    """Add *count* to a note of the unit in progress."""
-    unit = UNIT.get()
-    if unit is not None and count:
-        unit.notes[name] = unit.notes.get(name, 0) + count

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 from mminstruct.recipe import Recipe, differences, inputs, manifests, primary, sources
 from mminstruct.stage import ALL, CHANGED, Source, Stage, content_id
-from mminstruct.store import Part, Receipt, Store, Table
+from mminstruct.store.datafile import Part
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Store, Table
 
 AGAIN = "which would be made again"
 """Said of a table that is refused because an input of it is: a consequence, not a cause."""
@@ -145,10 +147,10 @@ class State:
 
         That unit most often has the same bytes again; if it does not, the check at the barrier finds out.
         """
-        return self.total == len(self.taken) and not self.refused
+        return self.total == len(self.usable) and not self.refused
 
     @property
-    def taken(self) -> dict[str, Part]:
+    def usable(self) -> dict[str, Part]:
         return {key: part for key, part in self.parts.items() if self.limit is None or key in self.limit}
 
 
@@ -169,7 +171,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         table, reads = run.table(name), list(inputs(stage).values())
         state = found[name] = State(differs=differs(table, wanted[name]))
         state.here = {} if state.differs else table.receipts()
-        wholes = {of: digest(found[of].taken) for of, read in reads if read.mode == "whole"}
+        wholes = {of: digest(found[of].usable) for of, read in reads if read.mode == "whole"}
         parts = {of: found[of].parts for of, read in reads if read.mode == "part"}
         shards = {} if stage.reads else cast(Source, stage).shards()
         now = partial(_digests, parts=parts, wholes=wholes) if stage.reads else partial(_facts, shards=shards)
@@ -188,7 +190,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         made = {part.part: part for receipt in receipts.values() for part in receipt.parts}
         state.parts = dict(sorted(made.items()))
         first = primary(stage)
-        keys = sorted(shards) if not stage.reads else [ALL] if first is None else list(found[first].taken)
+        keys = sorted(shards) if not stage.reads else [ALL] if first is None else list(found[first].usable)
         left = set(keys) - receipts.keys()
         if not stage.reads:
             unread[name] = f", and {len(left)} of {len(keys)} shards are not read yet" if left else ""
@@ -258,5 +260,5 @@ def _partial(state: State, unread: str) -> str:
     """
     if state.refused:
         return AGAIN
-    have = f"which has {len(state.taken)} part{'s' * (len(state.taken) != 1)}"
+    have = f"which has {len(state.usable)} part{'s' * (len(state.usable) != 1)}"
     return f"{have} of {state.total}" if state.total is not None else f"{have}{unread}"

@@ -14,15 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import mminstruct
-from mminstruct import schemas, spending
+from mminstruct import schemas
 from mminstruct.checksum import Damaged
 from mminstruct.files import Unreachable
-from mminstruct.journal import Calls
 from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
-from mminstruct.stage import UNIT, Drop, Halt, Made, Rows, Stage, Transform, Unit, WorkerFault, keys
+from mminstruct.stage import Drop, Halt, Rows, Stage, StageOutput, Transform, WorkerFault, keys
 from mminstruct.state import CONTENT
-from mminstruct.store import Part, Receipt, Table
+from mminstruct.store import spending
+from mminstruct.store.datafile import Part
+from mminstruct.store.journal import Calls
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Table
+from mminstruct.unit import UNIT, Unit
 
 _LOADING = threading.Lock()
 """Workers of a process load one at a time: two threads that import transformers at once can see it half imported."""
@@ -120,12 +124,14 @@ class Worker:
             ledger = _Ledger(self.stage, self.table, key)
             if not self.stage.reads:
                 for index, rows in enumerate(cast(Iterator[Rows], self._transform(key))):
-                    ledger.add(f"{key}-{index:04d}", rows.made, rows.taken)
+                    ledger.add(f"{key}-{index:04d}", rows.output, rows.rows_in)
                 if not ledger.parts:  # a shard without images still has a part, so that its end is on record
-                    ledger.add(f"{key}-0000", Made(self.stage.writes.empty_table(), []), 0)
+                    ledger.add(f"{key}-0000", StageOutput(self.stage.writes.empty_table(), []), 0)
             else:
                 out = self._transform(**given)
-                for part, some in [(key, out)] if isinstance(out, Made) else cast(Iterable[tuple[str, Made]], out):
+                for part, some in (
+                    [(key, out)] if isinstance(out, StageOutput) else cast(Iterable[tuple[str, StageOutput]], out)
+                ):
                     ledger.add(part, some)
                 ledger.close(self._taken(given))
         finally:
@@ -134,7 +140,7 @@ class Worker:
         if (content := self.stage.content(key)) is not None:
             digests[CONTENT] = content
         receipt = Receipt(
-            key=key, parts=ledger.parts, taken=ledger.taken, kept=ledger.kept, dropped=ledger.reasons(),
+            key=key, parts=ledger.parts, rows_in=ledger.rows_in, kept=ledger.kept, dropped=ledger.reasons(),
             drops=self.table.put_drops(key, ledger.drops), inputs=digests,
             seconds=round(time.monotonic() - began, 3), calls=unit.calls, tokens_in=unit.tokens_in,
             tokens_out=unit.tokens_out, cost=round(unit.cost, 6), notes=unit.notes, host=socket.gethostname(),
@@ -175,10 +181,10 @@ class _Ledger:
         self.stage, self.table, self.where = stage, table, f"{table.name}/{key}"
         self.parts: list[Part] = []
         self.drops: list[Drop] = []
-        self.taken = self.kept = 0
+        self.rows_in = self.kept = 0
         self._kept: list[pa.Array] = []
 
-    def add(self, part: str, made: Made, taken: int | None = None) -> None:
+    def add(self, part: str, made: StageOutput, rows_in: int | None = None) -> None:
         table = made.table
         if not table.schema.equals(self.stage.writes):
             table = table.select(self.stage.writes.names).cast(self.stage.writes)
@@ -190,15 +196,15 @@ class _Ledger:
         table = table.cast(schemas.stored(self.stage.writes)).replace_schema_metadata(metadata)
         self.parts.append(self.table.put(part, table))
         self.drops += made.drops
-        if taken is None:
+        if rows_in is None:
             self._kept.append(pc.unique(table[keys(self.stage)[1]].cast(pa.string())))
             return
-        if taken != table.num_rows + len(made.drops):
-            raise UnitError(f"{self.where}: {taken} taken, but {table.num_rows} kept and {len(made.drops)} dropped")
-        self.taken += taken
+        if rows_in != table.num_rows + len(made.drops):
+            raise UnitError(f"{self.where}: {rows_in} rows_in, but {table.num_rows} kept and {len(made.drops)} dropped")
+        self.rows_in += rows_in
         self.kept += table.num_rows
 
-    def close(self, taken: pa.Array) -> None:
+    def close(self, rows_in: pa.Array) -> None:
         """Check that every input id is kept or dropped exactly once, and that there are no other ids.
 
         Raises:
@@ -209,14 +215,14 @@ class _Ledger:
         dropped = pa.array([drop.id for drop in self.drops], pa.string())
         everyone = pa.concat_arrays([kept, dropped])
         faults = {
-            "were lost": _without(taken, everyone),
-            "came from nowhere": _without(everyone, taken),
+            "were lost": _without(rows_in, everyone),
+            "came from nowhere": _without(everyone, rows_in),
             "were both kept and dropped, or dropped twice": _repeated(everyone),
         }
         for what, ids in faults.items():
             if ids:
                 raise UnitError(f"{self.where}: {len(ids)} {keys(self.stage)[0]} {what}: {', '.join(ids[:3])}")
-        self.taken, self.kept = len(taken), len(kept)
+        self.rows_in, self.kept = len(rows_in), len(kept)
 
     def reasons(self) -> dict[str, int]:
         counts: dict[str, int] = {}

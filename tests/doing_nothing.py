@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from mminstruct.recipe import Recipe
-from mminstruct.stage import Drop, Halt, Made, Rows, Stage, Transform, content_id, made, part, runtime, whole
+from mminstruct.stage import Drop, Halt, Rows, Stage, StageOutput, Transform, content_id, output, part, runtime, whole
 
 NUMBERS = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("value", pa.int64(), nullable=False)])
 TOTAL = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("total", pa.int64(), nullable=False)])
@@ -29,7 +29,7 @@ class Count(Stage):
     rows: int = 8
     reads = {}
     writes = NUMBERS
-    takes = "id"
+    row_key = "id"
 
     def shards(self) -> dict[str, dict[str, Any]]:
         return {f"shard-{i:05d}": {"size": self.parts * self.rows} for i in range(self.shard_count)}
@@ -38,7 +38,7 @@ class Count(Stage):
         def count(shard: str) -> Iterator[Rows]:
             for index in range(self.parts):
                 rows = [{"id": content_id(shard, str(index), str(i)), "value": i} for i in range(self.rows)]
-                yield Rows(self.rows, made(NUMBERS, rows))
+                yield Rows(self.rows, output(NUMBERS, rows))
 
         return count
 
@@ -62,7 +62,7 @@ class Pass(Stage):
     """Folder in which each unit leaves a line when it is worked on."""
     reads = {"count": part("id", "value")}
     writes = NUMBERS
-    takes = "id"
+    row_key = "id"
 
     def load(self) -> Transform:
         if self.broken:
@@ -73,7 +73,7 @@ class Pass(Stage):
                     file.write(word)
                 time.sleep(0.3)
 
-        def through(count: pa.Table) -> Made:
+        def through(count: pa.Table) -> StageOutput:
             if self.halts:
                 raise Halt(self.halts)
             if self.dies_once and not Path(self.dies_once).exists():
@@ -83,7 +83,7 @@ class Pass(Stage):
                 with open(Path(self.marks) / f"{os.getpid()}", "a") as file:
                     file.write(f"{content_id(*count['id'].to_pylist()[:1])}\n")
             if not self.drop and not self.poison:
-                return Made(count, [])
+                return StageOutput(count, [])
             rows = count.to_pylist()
             if self.poison and rows and rows[0]["id"] == self.poison.lstrip("!"):
                 if self.poison.startswith("!"):
@@ -93,7 +93,7 @@ class Pass(Stage):
             if self.company and rows and not (mine := Path(self.company) / rows[0]["id"]).exists():
                 mine.touch()
                 self._wait(lambda: False)
-            return made(NUMBERS, [Drop(r["id"], "divides", str(r["value"])) if self.drop and r["value"] % self.drop == 0 else r
+            return output(NUMBERS, [Drop(r["id"], "divides", str(r["value"])) if self.drop and r["value"] % self.drop == 0 else r
                                   for r in rows])  # fmt: skip
 
         return through
@@ -121,15 +121,15 @@ class Sum(Stage):
 
     reads = {"second": whole("id", "value")}
     writes = TOTAL
-    takes = "id"
+    row_key = "id"
 
     def load(self, second: ds.Dataset) -> Transform:
-        def total() -> Iterator[tuple[str, Made]]:
+        def total() -> Iterator[tuple[str, StageOutput]]:
             table = second.to_table().sort_by("id")
             sums = pc.cumulative_sum(table["value"])
             out = pa.table([table["id"], sums], schema=TOTAL)
             for start in range(0, max(out.num_rows, 1), 10):
-                yield f"ten-{start:06d}", Made(out.slice(start, 10).combine_chunks(), [])
+                yield f"ten-{start:06d}", StageOutput(out.slice(start, 10).combine_chunks(), [])
 
         return total
 
@@ -138,10 +138,10 @@ class Sum(Stage):
 class Last(Stage):
     reads = {"sum": part("id", "total")}
     writes = TOTAL
-    takes = "id"
+    row_key = "id"
 
     def load(self) -> Transform:
-        return lambda sum: Made(sum, [])
+        return lambda sum: StageOutput(sum, [])
 
 
 @dataclass(kw_only=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.local import Local
 from mminstruct.job import EXIT_HALTED, leave
-from mminstruct.lease import Held
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe
 from mminstruct.run import Run, claim, execute
 from mminstruct.stages.caption import Caption
 from mminstruct.stages.ingest import Ingest
+from mminstruct.store.lease import Held
 from tests.stages.doubles import prompt_text
 
 AT_ONCE = 4

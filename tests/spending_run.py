@@ -7,8 +7,8 @@ import random
 
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
-from mminstruct.spending import BudgetExceeded, Ledger
-from mminstruct.store import Store
+from mminstruct.store.spending import BudgetExceeded, Ledger
+from mminstruct.store.tables import Store
 from tests.models.asking import PRICE, ask
 
 

@@ -81,7 +81,7 @@ def test_no_word_names_a_stage_that_is_none() -> None:
         "mminstruct.cli",
         "mminstruct.config",
         "mminstruct.library",
-        "mminstruct.trace",
+        "mminstruct.status.trace",
         "mminstruct.export",
         "mminstruct.engine.data",
     ],

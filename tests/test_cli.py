@@ -19,7 +19,7 @@ from mminstruct.cli import main
 from mminstruct.engine.local import Local
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Run, claim, execute
-from mminstruct.status import TableStatus
+from mminstruct.status.tables import TableStatus
 from tests.doing_nothing import Small, small
 
 COMMANDS = (
@@ -135,7 +135,7 @@ def test_a_run_that_ends_well_has_exit_code_0(build: Callable[..., int]) -> None
 def test_failed_units_have_exit_code_3_and_are_named(
     build: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    poison = next(iter(small().count.load()("shard-00000"))).made.table["id"][0].as_py()
+    poison = next(iter(small().count.load()("shard-00000"))).output.table["id"][0].as_py()
     assert build(f"recipe.first.poison='{poison}'") == 3
     said = capsys.readouterr().err
     assert "mminstruct build: 1 of 4 units of first failed:\nfirst/shard-00000-0000: ValueError: poison\n" in said
@@ -146,16 +146,17 @@ def test_failed_units_have_exit_code_3_and_are_named(
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
-        (TableStatus("filter", units=2, taken=7, kept=0, dropped={"dark": 2, "small": 5}),
+        (TableStatus("filter", units=2, rows_in=7, kept=0, dropped={"dark": 2, "small": 5}),
          "\nThe cause: filter kept none of 7 rows (5 x small, 2 x dark)"),
         (TableStatus("filter", units=2), "\nfilter got no rows: is there an image in source=?"),
-        (TableStatus("filter", units=2, taken=7, kept=1), ""),
+        (TableStatus("filter", units=2, rows_in=7, kept=1), ""),
         (TableStatus("filter"), ""),
     ],
 )  # fmt: skip
 def test_a_failure_names_the_stage_that_kept_nothing(stage: TableStatus, said: str) -> None:
     assert (
-        job._emptied([TableStatus("ingest", units=1, taken=9, kept=7), stage, TableStatus("last", units=1)][:2]) == said
+        job._emptied([TableStatus("ingest", units=1, rows_in=9, kept=7), stage, TableStatus("last", units=1)][:2])
+        == said
     )
 
 

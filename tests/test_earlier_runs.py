@@ -14,15 +14,15 @@ import pytest
 
 from mminstruct import export
 from mminstruct.cli import main
-from mminstruct.deletion import delete
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.recipes import MMInstruct
 from mminstruct.run import Run, claim, execute
-from mminstruct.stage import Made, Stage, Transform, made, part, whole
+from mminstruct.stage import Stage, StageOutput, Transform, output, part, whole
 from mminstruct.state import states
-from mminstruct.status import standing
-from mminstruct.store import Store
+from mminstruct.status.tables import table_statuses
+from mminstruct.store.deletion import delete
+from mminstruct.store.tables import Store
 from tests.world import draw, recipe
 
 KEPT = [field.name for field in dataclasses.fields(MMInstruct)][:11]
@@ -40,13 +40,16 @@ class Select(Stage):
     near: int | None = 4
     reads = {"filter": whole("pair_id", "image_id", "instruction_id")}
     writes: ClassVar[pa.Schema] = text("pair_id", "image_id", "instruction_id", "split")
-    takes = "pair_id"
+    row_key = "pair_id"
 
     def load(self, *, filter: ds.Dataset) -> Transform:
-        def select() -> Iterator[tuple[str, Made]]:
+        def select() -> Iterator[tuple[str, StageOutput]]:
             for fragment in filter.get_fragments():
                 rows = fragment.to_table(columns=["pair_id", "image_id", "instruction_id"]).to_pylist()
-                yield Path(fragment.path).name.split(".")[0], made(self.writes, [{**r, "split": "train"} for r in rows])
+                yield (
+                    Path(fragment.path).name.split(".")[0],
+                    output(self.writes, [{**r, "split": "train"} for r in rows]),
+                )
 
         return select
 
@@ -57,10 +60,10 @@ class Export(Stage):
 
     reads = {"select": part("pair_id", "split")}
     writes: ClassVar[pa.Schema] = text("pair_id", "split")
-    takes = "pair_id"
+    row_key = "pair_id"
 
     def load(self) -> Transform:
-        return lambda select: Made(select, [])
+        return lambda select: StageOutput(select, [])
 
 
 Earlier = dataclasses.make_dataclass(
@@ -80,7 +83,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     run = Run(url=str(folder / "run"), recipe=Earlier(**stages, select=Select(), export=Export()))
     claim(run)
     execute(run, Local())
-    assert len(standing(run.url)) == 13
+    assert len(table_statuses(run.url)) == 13
     return folder / "run", folder / "world"
 
 
@@ -97,7 +100,7 @@ def test_its_eleven_unchanged_tables_are_taken_over_and_the_rest_is_made(
     assert set(done) == {"review", "select", "merge", "export"}
     for name in KEPT:
         assert Store(run.url).table(name).digest() == Store(str(old)).table(name).digest()
-    assert all(stands.state == "complete" for stands in standing(run.url, verify=True))
+    assert all(stands.state == "complete" for stands in table_statuses(run.url, verify=True))
 
 
 def test_an_export_of_it_names_the_command_that_builds_it_again(

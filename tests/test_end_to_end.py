@@ -18,7 +18,7 @@ import pytest
 from mminstruct import schemas
 from mminstruct.microworld import families, reading
 from mminstruct.recipes import MMInstruct
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from tests.conftest import SMALL, mminstruct
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_demo_leaves_every_table_and_its_sums_close(demo: Path) -> None:
     sums = json.loads(mminstruct("status", demo, "--json"))
     assert [status["table"] for status in sums] == [field.name for field in dataclasses.fields(MMInstruct)]
-    assert all(status["taken"] == status["kept"] + sum(status["dropped"].values()) > 0 for status in sums)
+    assert all(status["rows_in"] == status["kept"] + sum(status["dropped"].values()) > 0 for status in sums)
     assert all(not status["faults"] and not status["failed"] and not status["left"] for status in sums)
     assert sums[-1]["rows"] >= 24
 

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from mminstruct import deletion, files, lease
+from mminstruct import files
 from mminstruct.engine.local import Local
 from mminstruct.files import Files, Unreachable, below, info
 from mminstruct.run import FailedUnits, Run, claim, execute
 from mminstruct.sources.listing import list_path
 from mminstruct.stage import Halt
-from mminstruct.status import all_faults, as_json, table_statuses
-from mminstruct.store import Store
+from mminstruct.status.tables import all_faults, as_json, table_statuses
+from mminstruct.store import deletion, lease
+from mminstruct.store.tables import Store
 from tests.doing_nothing import NUMBERS, TOTAL, Count, small
 from tests.faulty import Faulty
 

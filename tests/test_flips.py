@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.flips import flips
-from mminstruct import deletion, spending
 from mminstruct.checksum import seal_text
 from mminstruct.engine.local import Local
 from mminstruct.run import Run, claim, execute
-from mminstruct.store import Store
+from mminstruct.store import deletion, spending
+from mminstruct.store.tables import Store
 from tests.doing_nothing import Count, small
 from tests.export.test_write import make as exported
 

@@ -11,7 +11,7 @@ import pytest
 from mminstruct import plugin
 from mminstruct.cli import main
 from mminstruct.recipes import RECIPES
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 
 RECIPE = '''
 from dataclasses import dataclass

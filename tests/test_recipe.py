@@ -19,7 +19,7 @@ class Wrong(Stage):
     text: str = prompt("x", "caption")
     reads = {"cuont": part("id"), "count": part("idd")}
     writes = NUMBERS
-    takes = "id"
+    row_key = "id"
 
 
 @dataclass(kw_only=True)
@@ -82,7 +82,7 @@ def test_a_whole_read_of_an_earlier_segment_breaks_nothing() -> None:
     class Late(Stage):
         reads = {"second": part("id"), "sum": whole("total")}
         writes = NUMBERS
-        takes = "id"
+        row_key = "id"
 
     @dataclass(kw_only=True)
     class Later(Late):

@@ -12,11 +12,11 @@ import pyarrow.dataset as ds
 import pytest
 
 from mminstruct.engine.local import Local
-from mminstruct.journal import Calls
 from mminstruct.recipe import Recipe
 from mminstruct.run import DriftError, Event, FailedUnits, Run, claim, execute
-from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
-from mminstruct.store import Store
+from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, whole
+from mminstruct.store.journal import Calls
+from mminstruct.store.tables import Store
 from mminstruct.work import Worker
 from tests.doing_nothing import NUMBERS, Count, Small, small
 
@@ -134,7 +134,7 @@ def test_units_takes_the_first_parts_all_the_way(tmp_path: Path) -> None:
     by_table = {name: [e.key for e in events if e.table == name] for name in ("count", "first", "second", "sum")}
     assert by_table["count"] == ["shard-00000", "shard-00001"]
     assert by_table["first"] == by_table["second"] == ["shard-00000-0000", "shard-00000-0001", "shard-00001-0000"]
-    assert Store(str(tmp_path)).table("sum").receipts()["all"].taken == 24
+    assert Store(str(tmp_path)).table("sum").receipts()["all"].rows_in == 24
 
 
 def test_more_parts_than_a_barrier_has_seen_are_refused_before_anything_is_made(tmp_path: Path) -> None:
@@ -203,10 +203,10 @@ class Peek(Stage):
 
     reads = {"count": part("id", "value"), "sample": whole("id", of="count")}
     writes = NUMBERS
-    takes = "id"
+    row_key = "id"
 
     def load(self, sample: ds.Dataset) -> Transform:
-        return lambda count: Made(count, [])
+        return lambda count: StageOutput(count, [])
 
 
 @dataclass(kw_only=True)
@@ -228,7 +228,7 @@ def test_the_same_units_again_are_no_drift_where_their_last_shard_has_more(tmp_p
 
 def first_id(recipe: Small) -> str:
     rows = next(iter(recipe.count.load()("shard-00000")))
-    return rows.made.table["id"][0].as_py()
+    return rows.output.table["id"][0].as_py()
 
 
 def test_a_bad_unit_stops_the_run_at_the_barrier_and_not_before(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_fail_on_error_is_a_share_or_a_count(tmp_path: Path, rule: bool | float,
     recipe = small(poison=first_id(small()))
     if passes:
         build(tmp_path, recipe, fail_on_error=rule)
-        assert Store(str(tmp_path)).table("sum").receipts()["all"].taken == 24
+        assert Store(str(tmp_path)).table("sum").receipts()["all"].rows_in == 24
     else:
         with pytest.raises(FailedUnits):
             build(tmp_path, recipe, fail_on_error=rule)
@@ -268,20 +268,20 @@ class Bad(Stage):
     how: str = ""
     reads = {"count": part("id", "value")}
     writes = NUMBERS
-    takes = "id"
+    row_key = "id"
 
     def load(self) -> Transform:
-        def bad(count: pa.Table) -> Made:
+        def bad(count: pa.Table) -> StageOutput:
             rows = count.to_pylist()
             if self.how == "loses":
-                return made(NUMBERS, rows[1:])
+                return output(NUMBERS, rows[1:])
             if self.how == "invents":
-                return made(NUMBERS, [*rows, {"id": "new", "value": 1}])
+                return output(NUMBERS, [*rows, {"id": "new", "value": 1}])
             if self.how == "both":
-                return made(NUMBERS, [*rows, Drop(rows[0]["id"], "why")])
+                return output(NUMBERS, [*rows, Drop(rows[0]["id"], "why")])
             if self.how == "null":
-                return made(NUMBERS, [{**rows[0], "value": None}, *rows[1:]])
-            return made(NUMBERS, rows)
+                return output(NUMBERS, [{**rows[0], "value": None}, *rows[1:]])
+            return output(NUMBERS, rows)
 
         return bad
 

@@ -26,7 +26,7 @@ from mminstruct import config as configuration
 from mminstruct import schemas
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
-from mminstruct.checks import check_pools
+from mminstruct.config.checks import check_pools
 from mminstruct.engine.config import EngineConfig, PoolConfig, check_placement, pools
 from mminstruct.engine.service import Service
 from mminstruct.export.mix import Mix

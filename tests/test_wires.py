@@ -14,9 +14,9 @@ import pytest
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe, RecipeError, check, inputs, manifests
 from mminstruct.run import Event, Run, claim, execute
-from mminstruct.stage import Made, Stage, Transform, made, part, whole
+from mminstruct.stage import Stage, StageOutput, Transform, output, part, whole
 from mminstruct.state import states
-from mminstruct.status import table_statuses
+from mminstruct.status.tables import table_statuses
 from tests.doing_nothing import NUMBERS, TOTAL, Count, Last, Pass, Sum, small
 from tests.test_run import Cut, PowerCut, build, contents
 
@@ -27,13 +27,13 @@ class Add(Stage):
 
     reads = {"count": part("id", "value"), "other": whole("value")}
     writes = NUMBERS
-    takes = "id"
+    row_key = "id"
 
     def load(self, *, other: ds.Dataset | None = None) -> Transform:
         more = 0 if other is None else sum(other.to_table()["value"].to_pylist())
 
-        def add(count: pa.Table) -> Made:
-            return made(NUMBERS, [{"id": row["id"], "value": row["value"] + more} for row in count.to_pylist()])
+        def add(count: pa.Table) -> StageOutput:
+            return output(NUMBERS, [{"id": row["id"], "value": row["value"] + more} for row in count.to_pylist()])
 
         return add
 
@@ -87,12 +87,12 @@ class Entry(Stage):
 
     reads = {"count": part("id", "value")}
     writes: ClassVar[pa.Schema] = pa.schema([pa.field("entry_id", pa.string(), nullable=False)])
-    takes = ("id", "entry_id")
+    row_key = ("id", "entry_id")
     loses: int = 0
 
     def load(self) -> Transform:
-        def entry(count: pa.Table) -> Made:
-            return made(self.writes, [{"entry_id": row["id"]} for row in count.to_pylist()[self.loses :]])
+        def entry(count: pa.Table) -> StageOutput:
+            return output(self.writes, [{"entry_id": row["id"]} for row in count.to_pylist()[self.loses :]])
 
         return entry
 
@@ -201,7 +201,7 @@ def test_a_row_may_have_another_name_for_its_id_in_the_output(tmp_path: Path) ->
     claim(run)
     events: list[Event] = []
     execute(run, Local(), watch=events.append)
-    assert all(event.receipt is not None and event.receipt.taken == event.receipt.kept for event in events)
+    assert all(event.receipt is not None and event.receipt.rows_in == event.receipt.kept for event in events)
     broken = Run(url=str(tmp_path / "less"), recipe=Entries(count=Count(), entry=Entry(loses=1)))
     claim(broken)
     with pytest.raises(Exception, match="1 id were lost"):

@@ -26,7 +26,8 @@ import pyarrow.parquet as pq
 from mminstruct import schemas
 from mminstruct.readers import text
 from mminstruct.readers.records import records
-from mminstruct.store import Receipt, Store
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Store
 
 BENCHMARKS = {
     "vqav2": "vqav2_val", "gqa": "gqa", "vizwiz": "vizwiz_vqa_val", "sqa": "scienceqa_img", "textvqa": "textvqa_val",
@@ -199,7 +200,7 @@ def _commit(url: str, name: str, launch: Launch, folder: Path, library: str) -> 
         raise OSError(f"lmms-eval's results of {name} have no metric")
     table = Store(url).table(TABLE)
     part = table.put(_key(name, launch), pa.Table.from_pylist(rows, schema=schemas.STANDARD))
-    table.commit(Receipt(key=part.part, parts=[part], taken=asked, kept=asked, dropped={}, calls=asked))
+    table.commit(Receipt(key=part.part, parts=[part], rows_in=asked, kept=asked, dropped={}, calls=asked))
 
 
 def metrics(found: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mminstruct.reader import RunReader
 from mminstruct.stage import Drop
-from mminstruct.store import Store
+from mminstruct.store.reader import RunReader
+from mminstruct.store.tables import Store
 from mminstruct.text.question import asked
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mminstruct.bench.agreement import agreement
 from mminstruct.bench.statistics import scores, summarize
-from mminstruct.reader import RunReader
+from mminstruct.store.reader import RunReader
 
 _UNEVEN = 1.5
 

@@ -20,16 +20,17 @@ import fsspec
 from mminstruct import content
 from mminstruct.bench.pairs import Question, RunSet, Seen
 from mminstruct.files import info
-from mminstruct.reader import RunReader, TableReader
 from mminstruct.readers import conversation
 from mminstruct.readers import records as outside
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import GIVEN, normalise
 from mminstruct.readers.text import BadRow
 from mminstruct.sources.listing import Listing, list_path
-from mminstruct.stage import Drop, content_id, instruction_id, note
-from mminstruct.store import Store
+from mminstruct.stage import Drop, content_id, instruction_id
+from mminstruct.store.reader import RunReader, TableReader
+from mminstruct.store.tables import Store
 from mminstruct.text import repair
+from mminstruct.unit import note
 
 _MOST_BYTES = 64 << 20
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from mminstruct.bench.pairs import Question, Seen
-from mminstruct.reader import RunReader
 from mminstruct.stage import Drop
-from mminstruct.store import Store
+from mminstruct.store.reader import RunReader
+from mminstruct.store.tables import Store
 from mminstruct.text.rules import words
 
 

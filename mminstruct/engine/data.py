@@ -18,8 +18,9 @@ import psutil
 from mminstruct.engine.config import EngineConfig, Pool, fans_out, side_by_side
 from mminstruct.engine.worker_group import lend
 from mminstruct.run import Event, Run
-from mminstruct.stage import WORKER_GROUP, Halt, WorkerFault
-from mminstruct.store import Receipt
+from mminstruct.stage import Halt, WorkerFault
+from mminstruct.store.receipt import Receipt
+from mminstruct.unit import WORKER_GROUP
 from mminstruct.work import Worker
 
 

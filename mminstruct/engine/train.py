@@ -11,11 +11,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from mminstruct import lease
 from mminstruct.engine.config import EngineConfig
 from mminstruct.engine.data import connect
 from mminstruct.stage import Halt
-from mminstruct.store import Store
+from mminstruct.store import lease
+from mminstruct.store.tables import Store
 from mminstruct.terminal import say as to_terminal
 from mminstruct.training import deepspeed, loop, tracking
 from mminstruct.training.config import Train

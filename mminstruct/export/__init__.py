@@ -110,7 +110,7 @@ def write(
             it was.
     """
     from mminstruct.export.table import Exported
-    from mminstruct.status import all_faults, incomplete, table_statuses
+    from mminstruct.status.tables import all_faults, incomplete, table_statuses
 
     statuses = table_statuses(run)
     if faults := all_faults(statuses):
@@ -121,7 +121,7 @@ def write(
     facts = Facts(name=Path(to).absolute().name, shares=check.shares, kinds=check.kinds, models=exported.models())
     facts.about = exported.about()
     facts.target = target.facts() if target else {}
-    facts.funnel = [{"table": s.table, "in": s.taken, "kept": s.kept, "dropped": s.dropped} for s in statuses]
+    facts.funnel = [{"table": s.table, "in": s.rows_in, "kept": s.kept, "dropped": s.dropped} for s in statuses]
     facts.made_from = exported.fingerprint()
     save(exported, facts, format, to, overwrite=overwrite, model=model)
     gone = {"rows left out": exported.left_out, "questions cut out of dialogues": exported.cut}

@@ -9,14 +9,14 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from mminstruct import deletion
 from mminstruct.export import ExportError, hf
 from mminstruct.export.card import Facts
 from mminstruct.export.proof import Check
 from mminstruct.export.row import Row
-from mminstruct.reader import RunReader, manifests
 from mminstruct.readers.conversation import IMAGE, Turn
-from mminstruct.store import Store
+from mminstruct.store import deletion
+from mminstruct.store.reader import RunReader, manifests
+from mminstruct.store.tables import Store
 
 
 class Exported:

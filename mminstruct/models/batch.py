@@ -19,7 +19,7 @@ from mminstruct.models import faults
 from mminstruct.models.connection import Answer, Connection, Settings
 from mminstruct.models.exchange import ChatRequest, Exchange, PaidReply
 from mminstruct.models.faults import EndpointError, Fault, TooLarge
-from mminstruct.stage import Journal, note
+from mminstruct.unit import Journal, note
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from mminstruct.models.model import Finish, Model, Sampling
 from mminstruct.models.prices import Price, max_tokens_in
 from mminstruct.models.structured import response_format
 from mminstruct.prompts import Message
-from mminstruct.stage import identity, note
+from mminstruct.stage import identity
+from mminstruct.unit import note
 
 SHORTEST_KEY = 8
 """Keys of fewer characters are not removed from replies: they may be ordinary words."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mminstruct.models.kmeans_fits import FITS, Fit, nearest, spread
-from mminstruct.stage import WorkerGroup
+from mminstruct.unit import WorkerGroup
 
 BACKENDS = ("cuvs", "torch", "faiss", "numpy")
 """In the order of preference with a GPU, which cuvs needs; without a GPU, faiss comes before torch."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mminstruct.stage import WorkerGroup
+from mminstruct.unit import WorkerGroup
 
 Fit = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """From points ``(N, D)``, first centroids ``(K, D)`` and a number of iterations to centroids ``(K, D)``."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from mminstruct.models.model import Model
 from mminstruct.models.transcript import Unanswerable, picture
-from mminstruct.stage import note
+from mminstruct.unit import note
 
 
 class Encoder:

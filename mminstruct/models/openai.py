@@ -25,8 +25,9 @@ from mminstruct.models.model import Finish, Model, Reply, Sampling
 from mminstruct.models.recorder import Recorder
 from mminstruct.models.structured import AmbiguousJson, InvalidJson, valid_json
 from mminstruct.prompts import Message
-from mminstruct.spending import Ledger
-from mminstruct.stage import UNIT, Budget, Halt, Unit, note
+from mminstruct.stage import Halt
+from mminstruct.store.spending import Ledger
+from mminstruct.unit import UNIT, Budget, Unit, note
 
 log = logging.getLogger(__name__)
 

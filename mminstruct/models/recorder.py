@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from mminstruct.stage import Journal
+from mminstruct.unit import Journal
 
 
 class Recorder:

@@ -17,7 +17,7 @@ from mminstruct.prompts import Message
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import load
 from mminstruct.readers.text import read
-from mminstruct.stage import UNIT, note
+from mminstruct.unit import UNIT, note
 
 
 class Unanswerable(ValueError):

@@ -19,7 +19,7 @@ from mminstruct.models.decoding import Sampler, batches, empty_cache, grouped_at
 from mminstruct.models.model import Finish, Model, Reply, Sampling
 from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
-from mminstruct.stage import note
+from mminstruct.unit import note
 
 
 class Chatter:

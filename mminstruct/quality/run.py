@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from mminstruct.models.model import Model
 from mminstruct.quality.truth import Truth
-from mminstruct.reader import RunReader
+from mminstruct.store.reader import RunReader
 
 
 class RunTables:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from mminstruct.readers.container import BadImage, code_points
-from mminstruct.stage import note
+from mminstruct.unit import note
 
 _GREYS = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _SAME = 3

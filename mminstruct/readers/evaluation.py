@@ -19,8 +19,8 @@ from PIL import Image, ImageOps
 from mminstruct.content import walk
 from mminstruct.readers.container import IMAGES, BadImage, sniff
 from mminstruct.readers.image import EVALUATION, decode, phashes
-from mminstruct.stage import note
 from mminstruct.text import repair
+from mminstruct.unit import note
 
 log = logging.getLogger(__name__)
 

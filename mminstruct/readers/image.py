@@ -29,7 +29,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mminstruct.readers.colour import conversion, flatten, profile_of
 from mminstruct.readers.container import BadImage, check, sniff, zeroed
-from mminstruct.stage import note
+from mminstruct.unit import note
 
 _QUALITY = 95
 _COLOURS = 256

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mminstruct.stage import note
 from mminstruct.text.characters import paired
+from mminstruct.unit import note
 
 LINE_BYTES = 64 << 20
 """The longest line that is read: a longer one is a file without line ends."""

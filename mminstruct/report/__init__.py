@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mminstruct import status
 from mminstruct.bench import lmms, result
-from mminstruct.reader import RunReader
 from mminstruct.report import bench, build
-from mminstruct.store import Store
+from mminstruct.status import tables as status
+from mminstruct.store.reader import RunReader
+from mminstruct.store.tables import Store
 
 FILE = "report.html"
 

@@ -9,7 +9,7 @@ from mminstruct.bench.result import BenchRun, result
 from mminstruct.bench.verdicts import decide, grouped
 from mminstruct.report import drawing
 from mminstruct.report.page import picture, render
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 
 SAMPLES = 24
 _STYLES = {"a": "win", "tie": "tie", "conflict": "conflict", "b": "lose", "undecided": "undecided"}

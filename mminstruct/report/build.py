@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow.compute as pc
 
 from mminstruct.bench.kinds import KINDS, kind_of
-from mminstruct.reader import RunReader, TableReader
 from mminstruct.report import drawing
 from mminstruct.report.page import duration, render
 from mminstruct.report.samples import samples
-from mminstruct.status import table_statuses
-from mminstruct.store import Store
+from mminstruct.status.tables import table_statuses
+from mminstruct.store.reader import RunReader, TableReader
+from mminstruct.store.tables import Store
 
 SAMPLES = 12
 EXAMPLES = 5
@@ -163,14 +163,14 @@ def _with(run: RunReader, *columns: str) -> list[TableReader]:
 
 
 def _stage(stage: dict[str, Any]) -> tuple[str, Sequence[drawing.Segment], str]:
-    dropped, taken = sum(stage["dropped"].values()), stage["taken"]
+    dropped, rows_in = sum(stage["dropped"].values()), stage["rows_in"]
     segments = [drawing.Segment(stage["kept"], "kept", f"{stage['kept']:,} kept")]
     segments += [
         drawing.Segment(count, "dropped", f"{count:,} × {reason}")
         for reason, count in Counter(stage["dropped"]).most_common()
     ]
-    note = f"{stage['kept'] / taken:.1%} of {taken:,}" if taken else "nothing yet"
-    return stage["table"], segments, note if dropped or not taken else f"all {taken:,}"
+    note = f"{stage['kept'] / rows_in:.1%} of {rows_in:,}" if rows_in else "nothing yet"
+    return stage["table"], segments, note if dropped or not rows_in else f"all {rows_in:,}"
 
 
 def _binned(run: RunReader) -> tuple[list[int], list[str]] | None:

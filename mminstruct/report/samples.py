@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mminstruct.reader import RunReader, TableReader
 from mminstruct.report.page import picture
+from mminstruct.store.reader import RunReader, TableReader
 
 _ABOUT = ("domain", "kind", "split")
 """Columns shown beside a row, where a table has them."""

@@ -11,7 +11,8 @@ from mminstruct.sources import tar
 from mminstruct.sources.listing import TARS
 from mminstruct.sources.sample import Sample, SampleAssembler, ShardError, normal
 from mminstruct.sources.source import ImageSource, Shard
-from mminstruct.stage import Drop, note
+from mminstruct.stage import Drop
+from mminstruct.unit import note
 
 
 class TarSource(ImageSource):

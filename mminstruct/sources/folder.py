@@ -22,7 +22,8 @@ from mminstruct.sources.sample import (
     stem,
 )
 from mminstruct.sources.source import ImageSource, Shard
-from mminstruct.stage import Drop, note
+from mminstruct.stage import Drop
+from mminstruct.unit import note
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Tables of Hugging Face's ImageFolder, with a column ``file_name``."""

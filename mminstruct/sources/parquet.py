@@ -26,7 +26,8 @@ from mminstruct.sources.listing import Listing
 from mminstruct.sources.sample import Names, Sample, ShardError
 from mminstruct.sources.sidecar import GUESSES
 from mminstruct.sources.source import ImageSource, Options, Shard
-from mminstruct.stage import Drop, note
+from mminstruct.stage import Drop
+from mminstruct.unit import note
 
 IMAGE_COLUMNS = ("image", "images", "img", "jpg", "jpeg", "png", "picture", "bytes")
 _ROWS, _BATCH_BYTES = 256, 64 << 20

@@ -18,8 +18,9 @@ from mminstruct.content import LITTER
 from mminstruct.readers.container import IMAGES as IMAGES
 from mminstruct.readers.container import sniff
 from mminstruct.readers.text import Unreadable
-from mminstruct.stage import Drop, content_id, note
+from mminstruct.stage import Drop, content_id
 from mminstruct.text import repair
+from mminstruct.unit import note
 
 TEXTS = frozenset(("txt", "caption"))
 SIDECARS = TEXTS | {"json"}

@@ -13,8 +13,8 @@ from mminstruct.readers.container import BadImage
 from mminstruct.readers.records import parse
 from mminstruct.readers.text import Unreadable, decode
 from mminstruct.sources.sample import Sample
-from mminstruct.stage import note
 from mminstruct.text import repair
+from mminstruct.unit import note
 
 GUESSES: dict[str, tuple[str, ...]] = {
     "alt_text": ("alt_text", "caption", "alt", "TEXT", "text", "txt", "Caption", "captions"),

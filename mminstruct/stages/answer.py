@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, part, prompt, role, seed, whole
+from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, part, prompt, role, seed, whole
 from mminstruct.text.reply import fault, spoken, unlabelled
 
 
@@ -37,7 +37,7 @@ class Answer(Stage):
         "summarize": whole("instruction_id", "instruction"),
     }
     writes = schemas.ANSWER
-    takes = "pair_id"
+    row_key = "pair_id"
     call_tokens = Tokens(input=1900, output=200, cached=1500)
     """Input: three exemplars of 500 tokens, which the pairs of an instruction share, a description and an instruction.
     Output: 950 bytes, as in the published set."""
@@ -54,7 +54,7 @@ class Answer(Stage):
         for row in exemplify.to_table(columns=list(self.reads["exemplify"].columns)).to_pylist():
             exemplars.setdefault(row["instruction_id"], []).append(row)
 
-        def answer(match: pa.Table, fuse: pa.Table) -> Made:
+        def answer(match: pa.Table, fuse: pa.Table) -> StageOutput:
             descriptions = dict(zip(fuse["image_id"].to_pylist(), fuse["description"].to_pylist(), strict=True))
             pairs = match.select(["pair_id", "image_id", "instruction_id"]).to_pylist()
             asked = sorted(
@@ -90,7 +90,7 @@ class Answer(Stage):
                         "exemplars": len(examples),
                         "tokens": reply.tokens_out,
                     }
-            return made(
+            return output(
                 self.writes,
                 (rows.get(pair["pair_id"]) or Drop(pair["pair_id"], "no_description") for pair in pairs),
             )

@@ -9,7 +9,7 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.models.model import Model, with_image
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, part, prompt, role, seed
+from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, part, prompt, role, seed
 from mminstruct.text import one_line
 from mminstruct.text.reply import fault, flaw, spoken
 
@@ -30,13 +30,13 @@ class Caption(Stage):
     kind = "vision"
     reads = {"ingest": part("image_id", "image")}
     writes = schemas.CAPTION
-    takes = "image_id"
+    row_key = "image_id"
     call_tokens = Tokens(input=40, output=150)  # assumed: a caption of 110 words
 
     def load(self) -> Transform:
         captioner = self.model.chat()
 
-        def caption(ingest: pa.Table) -> Made:
+        def caption(ingest: pa.Table) -> StageOutput:
             ids, images = ingest["image_id"].to_pylist(), ingest["image"].to_pylist()
             question = render(self.prompt)
             replies = captioner.chat(
@@ -50,6 +50,6 @@ class Caption(Stage):
                     rows.append(Drop(image_id, reason, reply.error or text[:200] or None))
                 else:
                     rows.append({"image_id": image_id, "caption": one_line(text), "tokens": reply.tokens_out})
-            return made(self.writes, rows)
+            return output(self.writes, rows)
 
         return caption

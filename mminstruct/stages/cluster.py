@@ -12,7 +12,8 @@ import pyarrow.dataset as ds
 
 from mminstruct import schemas
 from mminstruct.models.kmeans import BACKENDS, kmeans
-from mminstruct.stage import WORKER_GROUP, Made, Stage, Transform, WorkerGroup, content_id, runtime, whole
+from mminstruct.stage import Stage, StageOutput, Transform, content_id, runtime, whole
+from mminstruct.unit import WORKER_GROUP, WorkerGroup
 
 _BLOCK = 8192
 """Points assigned at a time: 8192 x 300 similarities are 10 MB."""
@@ -36,7 +37,7 @@ class Cluster(Stage):
 
     reads = {"embed": whole("instruction_id", "embedding"), "instruct": whole("instruction_id")}
     writes = schemas.CLUSTER
-    takes = "instruction_id"
+    row_key = "instruction_id"
     core_seconds = 0.0001
     """25 rounds of 0.2 s over 50,000 points of 1024 dimensions and 300 centres: measured with faiss on two cores."""
 
@@ -52,10 +53,10 @@ class Cluster(Stage):
             raise ValueError(f"cluster.sample={self.sample} is below k={self.k}: take more points, or null for all")
 
     def load(self, *, embed: ds.Dataset, instruct: ds.Dataset) -> Transform:
-        def cluster() -> Made:
+        def cluster() -> StageOutput:
             ids, points_ND = _points(embed)
             if not ids:
-                return Made(self.writes.empty_table(), [])
+                return StageOutput(self.writes.empty_table(), [])
             centroids_KD = self._fit(ids, points_ND)
             labels_N, cosines_N = _nearest(points_ND, centroids_KD)
             sizes_K = np.bincount(labels_N, minlength=len(centroids_KD))
@@ -71,7 +72,7 @@ class Cluster(Stage):
                 "distance": np.sqrt(np.maximum(0, 2 - 2 * cosines_N)).astype(np.float32),
                 "count": np.array([counts[key] for key in ids], np.int32),
             }
-            return Made(pa.table(columns, schema=self.writes), [])
+            return StageOutput(pa.table(columns, schema=self.writes), [])
 
         return cluster
 

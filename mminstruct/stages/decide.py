@@ -21,7 +21,7 @@ class Decide(Stage):
 
     reads: ClassVar[dict[str, Read]] = {}
     writes: ClassVar[pa.Schema] = schemas.DECIDE
-    takes: ClassVar[str] = "decision_id"
+    row_key: ClassVar[str] = "decision_id"
     core_seconds = 0.001  # assumed: reads lines of JSON
 
     def check(self) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mminstruct import schemas
 from mminstruct.models.model import Model
-from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, part, role
+from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, part, role
 
 
 @dataclass(kw_only=True)
@@ -21,18 +21,18 @@ class Embed(Stage):
     kind = "encoder"
     reads = {"instruct": part("instruction_id", "instruction")}
     writes = schemas.EMBED
-    takes = "instruction_id"
+    row_key = "instruction_id"
     call_tokens = Tokens(input=20)  # assumed: an instruction of 15 words
 
     def load(self) -> Transform:
         encoder = self.model.embed()
 
-        def embed(instruct: pa.Table) -> Made:
+        def embed(instruct: pa.Table) -> StageOutput:
             ids, texts = (instruct[name].to_pylist() for name in ("instruction_id", "instruction"))
             texts_of = dict(zip(reversed(ids), reversed(texts), strict=True))  # of equal ids, the first one's words
             distinct = list(dict.fromkeys(ids))
             if not distinct:
-                return Made(self.writes.empty_table(), [])
+                return StageOutput(self.writes.empty_table(), [])
             vectors_ND = np.asarray(encoder.texts([texts_of[key] for key in distinct]), np.float32)
             norms_N = np.linalg.norm(vectors_ND, axis=1)
             good_N = np.isfinite(norms_N) & (norms_N > 0)
@@ -45,6 +45,6 @@ class Embed(Stage):
             unit_ND = vectors_ND[good_N] / norms_N[good_N, None]
             offsets = np.arange(len(kept) + 1, dtype=np.int32) * unit_ND.shape[1]
             embeddings = pa.ListArray.from_arrays(offsets, pa.array(unit_ND.ravel()))
-            return Made(pa.table([pa.array(kept, pa.string()), embeddings], schema=self.writes), drops)
+            return StageOutput(pa.table([pa.array(kept, pa.string()), embeddings], schema=self.writes), drops)
 
         return embed

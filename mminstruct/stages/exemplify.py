@@ -13,8 +13,9 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, note, prompt, role, seed, whole
+from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, prompt, role, seed, whole
 from mminstruct.text.reply import fault, flaw, spoken, unlabelled
+from mminstruct.unit import note
 
 _SPARE = 4
 """Candidates kept for each exemplar wanted: some images have lost their description on the way."""
@@ -44,7 +45,7 @@ class Exemplify(Stage):
         "fuse": whole("image_id", "description"),
     }
     writes = schemas.EXEMPLIFY
-    takes = "instruction_id"
+    row_key = "instruction_id"
     call_tokens = Tokens(input=350, output=200)  # an answer has 950 bytes in the published set
 
     def fan(self) -> float:
@@ -57,7 +58,7 @@ class Exemplify(Stage):
     def load(self, *, summarize: ds.Dataset, match: ds.Dataset, fuse: ds.Dataset) -> Transform:
         strong = self.model.chat()
 
-        def exemplify() -> Made:
+        def exemplify() -> StageOutput:
             bank = summarize.to_table(columns=["instruction_id", "instruction"])
             instructions = dict(zip(bank["instruction_id"].to_pylist(), bank["instruction"].to_pylist(), strict=True))
             candidates = self._candidates(match, instructions)
@@ -90,7 +91,7 @@ class Exemplify(Stage):
                     kept.add(ask["instruction_id"])
                     rows.append(ask | {"answer": text})
             rows += [Drop(own, "exemplar_failed", detail) for own, detail in failed.items() if own not in kept]
-            return made(self.writes, rows)
+            return output(self.writes, rows)
 
         return exemplify
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from mminstruct import schemas
-from mminstruct.stage import Made, Stage, Transform, part
+from mminstruct.stage import Stage, StageOutput, Transform, part
 from mminstruct.text.question import asked
 
 TURN = tuple(field.name for field in schemas.EXPORT.field("turns").type.value_type)
@@ -43,11 +43,11 @@ class Export(Stage):
         "ingest": part("image_id", "image", "source", "licence"),
     }
     writes = schemas.EXPORT
-    takes = ("talk_id", "pair_id")
+    row_key = ("talk_id", "pair_id")
     core_seconds = 0.003  # measured on the demo, 192 pairs
 
     def load(self) -> Transform:
-        def export(merge: pa.Table, review: pa.Table, ingest: pa.Table) -> Made:
+        def export(merge: pa.Table, review: pa.Table, ingest: pa.Table) -> StageOutput:
             texts = {row["pair_id"]: row for row in review.to_pylist()}
             place_of = {key: place for place, key in enumerate(ingest["image_id"].to_pylist())}
             rows = []
@@ -69,7 +69,7 @@ class Export(Stage):
                         "turns": [{name: row[name] for name in TURN} for row in said],
                     }
                 )
-            return Made(pa.Table.from_pylist(rows, schema=SCHEMA), [])
+            return StageOutput(pa.Table.from_pylist(rows, schema=SCHEMA), [])
 
         return export
 

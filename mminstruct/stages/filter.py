@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.stage import Drop, Made, Stage, Transform, made, part, whole
+from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, whole
 from mminstruct.text.languages import LANGUAGES
 from mminstruct.text.question import asked
 from mminstruct.text.rules import RULES, Context, words
@@ -36,7 +36,7 @@ class Filter(Stage):
         "summarize": whole("instruction_id", "instruction"),
     }
     writes = schemas.FILTER
-    takes = "pair_id"
+    row_key = "pair_id"
     core_seconds = 0.002  # measured on the demo, 192 pairs
 
     def check(self) -> None:
@@ -52,10 +52,10 @@ class Filter(Stage):
         bank = [] if summarize is None else summarize.to_table(columns=names).to_pylist()
         instructions = {row["instruction_id"]: row["instruction"] for row in bank}
 
-        def filter(answer: pa.Table, fuse: pa.Table | None = None) -> Made:
+        def filter(answer: pa.Table, fuse: pa.Table | None = None) -> StageOutput:
             seen = schemas.FUSE.empty_table() if fuse is None else fuse
             descriptions = dict(zip(seen["image_id"].to_pylist(), seen["description"].to_pylist(), strict=True))
-            return made(self.writes, (self._judge(row, instructions, descriptions) for row in answer.to_pylist()))
+            return output(self.writes, (self._judge(row, instructions, descriptions) for row in answer.to_pylist()))
 
         return filter
 

@@ -10,10 +10,11 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, note, part, prompt, role, seed
+from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, part, prompt, role, seed
 from mminstruct.text import cut, one_line, repair, words
 from mminstruct.text.leaks import broken
 from mminstruct.text.reply import fault, flaw, spoken, unlabelled
+from mminstruct.unit import note
 
 _NOT_A_TEXT = re.compile(r"(?:https?://|www\.)\S+|\S+\.(?:jpe?g|png|gif|webp|bmp|tiff?|heic)|[\W\d_]+", re.IGNORECASE)
 _LABELS = ("description", "new sentence", "merged description", "fused description", "new description", "sentence 3")
@@ -48,7 +49,7 @@ class Fuse(Stage):
     kind = "text"
     reads = {"caption": part("image_id", "caption"), "ingest": part("image_id", "alt_text")}
     writes = schemas.FUSE
-    takes = "image_id"
+    row_key = "image_id"
     call_tokens = Tokens(input=330, output=80)  # output: the limit that CapsFusion ships with
 
     def asks(self) -> float:
@@ -63,7 +64,7 @@ class Fuse(Stage):
     def load(self) -> Transform:
         fuser = self.model.chat()
 
-        def fuse(caption: pa.Table, ingest: pa.Table) -> Made:
+        def fuse(caption: pa.Table, ingest: pa.Table) -> StageOutput:
             alt_texts = dict(zip(ingest["image_id"].to_pylist(), ingest["alt_text"].to_pylist(), strict=True))
             captions = dict(zip(caption["image_id"].to_pylist(), caption["caption"].to_pylist(), strict=True))
             useful = {i: text for i, seen in captions.items() if (text := self._useful(alt_texts.get(i), seen))}
@@ -87,7 +88,7 @@ class Fuse(Stage):
                     else:
                         note(reason)
                 rows.append(row)
-            return made(self.writes, rows)
+            return output(self.writes, rows)
 
         return fuse
 

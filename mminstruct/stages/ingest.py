@@ -20,7 +20,7 @@ from mminstruct.sources.layout import account, choose, describe, source_class
 from mminstruct.sources.listing import collection, list_path
 from mminstruct.sources.sample import Sample, ShardError, slugs
 from mminstruct.sources.source import ImageSource, Options, Shard
-from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, runtime, where
+from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, output, runtime, where
 from mminstruct.text import repair
 
 _MOST_MEMBERS = 2_000_000
@@ -85,7 +85,7 @@ class Ingest(Stage):
 
     reads: ClassVar[dict[str, Read]] = {}
     writes: ClassVar[pa.Schema] = schemas.INGEST
-    takes: ClassVar[str] = "member"
+    row_key: ClassVar[str] = "member"
     core_seconds = 0.06
     """0.03 s was measured for JPEGs of 2250 x 1500 pixels and 0.15 MB; those of SA-1B have 0.4 to 1 MB."""
 
@@ -183,10 +183,10 @@ class Ingest(Stage):
                 rows.append(row)
                 kept += not isinstance(row, Drop)
                 if kept == self.rows:
-                    yield Rows(len(rows), made(schemas.INGEST, rows))
+                    yield Rows(len(rows), output(schemas.INGEST, rows))
                     rows, kept = [], 0
             if rows:
-                yield Rows(len(rows), made(schemas.INGEST, rows))
+                yield Rows(len(rows), output(schemas.INGEST, rows))
 
         return ingest
 

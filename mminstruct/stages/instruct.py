@@ -10,9 +10,22 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.models.model import Model, Reply
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, instruction_id, made, note, part, prompt, role, seed
+from mminstruct.stage import (
+    Drop,
+    Stage,
+    StageOutput,
+    Tokens,
+    Transform,
+    instruction_id,
+    output,
+    part,
+    prompt,
+    role,
+    seed,
+)
 from mminstruct.text import words
 from mminstruct.text.instruction import read_instruction
+from mminstruct.unit import note
 
 
 @dataclass(kw_only=True)
@@ -48,7 +61,7 @@ class Instruct(Stage):
     kind = "text"
     reads = {"fuse": part("image_id", "description")}
     writes = schemas.INSTRUCT
-    takes = "image_id"
+    row_key = "image_id"
     call_tokens = Tokens(input=450, output=30)  # assumed: a description and five examples
 
     def fan(self) -> float:
@@ -76,7 +89,7 @@ class Instruct(Stage):
             distinct.setdefault(instruction_id(text), text)
         seeds = list(distinct.values())
 
-        def instruct(fuse: pa.Table) -> Made:
+        def instruct(fuse: pa.Table) -> StageOutput:
             descriptions = dict(zip(fuse["image_id"].to_pylist(), fuse["description"].to_pylist(), strict=True))
             order = sorted(
                 (i for i in descriptions if self._sampled(i)), key=lambda i: (seed(self.seed, "order", i), i)
@@ -110,7 +123,7 @@ class Instruct(Stage):
                 for drop in mine if kept else mine[1:]:
                     if isinstance(drop, Drop):
                         note(drop.reason)
-            return made(self.writes, rows)
+            return output(self.writes, rows)
 
         return instruct
 

@@ -13,7 +13,7 @@ from mminstruct import schemas
 from mminstruct.bench.juror import GRADE, VERDICT, Juror, read_grade, read_verdict
 from mminstruct.models.model import Reply, with_image
 from mminstruct.prompts import Message, render
-from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, part, seed
+from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, part, seed
 from mminstruct.text import repair
 from mminstruct.text.leaks import broken
 
@@ -44,7 +44,7 @@ class Judge(Stage):
         "pick": part("question_id", "image_id", "image", "question", "caption", "reference"),
     }
     writes = schemas.JUDGE
-    takes = "question_id"
+    row_key = "question_id"
     call_tokens = Tokens(
         input=700, output=60
     )  # assumed: a question, two answers of 200 tokens, a reason of two sentences
@@ -67,7 +67,7 @@ class Judge(Stage):
     def load(self) -> Transform:
         chats = {name: juror.chat() for name, juror in sorted(self.judges.items())}
 
-        def judge(respond: pa.Table, pick: pa.Table) -> Made:
+        def judge(respond: pa.Table, pick: pa.Table) -> StageOutput:
             questions = {row["question_id"]: row for row in pick.to_pylist()}
             answers: dict[str, dict[str, str]] = {}
             for row in respond.select(["question_id", "contestant", "answer"]).to_pylist():
@@ -94,7 +94,7 @@ class Judge(Stage):
                     for (question, (a, b, order)), reply in zip(asked, replies, strict=True):
                         row = {"question_id": question["question_id"], "judge": name, "a": a, "b": b, "order": order}
                         rows[question["question_id"]].append(row | _read(reply, order) | {"saw": _saw(juror, question)})
-            return made(
+            return output(
                 self.writes, (row for question, mine in rows.items() for row in mine or [_nothing(question, answers)])
             )
 

@@ -23,13 +23,13 @@ from mminstruct.readers.evaluation import UNREADABLE, pictures
 from mminstruct.readers.image import encode
 from mminstruct.stage import (
     Drop,
-    Made,
     Stage,
+    StageOutput,
     Tokens,
     Transform,
     content_id,
     files,
-    made,
+    output,
     pair_id,
     part,
     role,
@@ -80,7 +80,7 @@ class Match(Stage):
         "sample": whole("image_id", "image", of="ingest"),
     }
     writes = schemas.MATCH
-    takes = "image_id"
+    row_key = "image_id"
     call_tokens = Tokens(input=0)  # the image alone: the instructions are encoded once for each worker
 
     def fan(self) -> float:
@@ -129,7 +129,7 @@ class Match(Stage):
                 similarity_SM = np.concatenate(blocks)
                 prices_M = self.find_prices(similarity_SM[np.isfinite(similarity_SM).all(axis=1)])
 
-        def match(fuse: pa.Table, ingest: pa.Table) -> Made:
+        def match(fuse: pa.Table, ingest: pa.Table) -> StageOutput:
             images = dict(zip(ingest["image_id"].to_pylist(), ingest["image"], strict=True))
             rows: list[dict[str, object] | Drop] = []
             wanted = fuse["image_id"].to_pylist()
@@ -160,7 +160,7 @@ class Match(Stage):
                             }
                             for r in found
                         ]
-            return made(self.writes, rows)
+            return output(self.writes, rows)
 
         return match
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from mminstruct import schemas
-from mminstruct.stage import Made, Stage, Transform, content_id, made, part
+from mminstruct.stage import Stage, StageOutput, Transform, content_id, output, part
 from mminstruct.text import words
 from mminstruct.text.question import asked
 
@@ -35,7 +35,7 @@ class Merge(Stage):
         "review": part("pair_id", "question", "choices", "phrase", "answer", "talk", "turn"),
     }
     writes = schemas.MERGE
-    takes = "pair_id"
+    row_key = "pair_id"
     core_seconds = 0.001  # assumed: joins columns
 
     def check(self) -> None:
@@ -43,10 +43,10 @@ class Merge(Stage):
             raise ValueError(f"turns={self.turns}: take 1 or more questions")
 
     def load(self) -> Transform:
-        def merge(select: pa.Table, review: pa.Table) -> Made:
+        def merge(select: pa.Table, review: pa.Table) -> StageOutput:
             texts = {row["pair_id"]: row for row in review.to_pylist()}
             pairs = [{**texts[row["pair_id"]], **row} for row in select.to_pylist()]
-            return made(self.writes, (row for talk in self._talks(pairs) for row in _rows(talk)))
+            return output(self.writes, (row for talk in self._talks(pairs) for row in _rows(talk)))
 
         return merge
 

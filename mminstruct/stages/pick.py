@@ -14,8 +14,9 @@ from mminstruct.bench.kinds import KINDS, evenly, kind_of
 from mminstruct.bench.pairs import SPLITS, TURNS, Question, RunSet, Seen
 from mminstruct.bench.sets import FileSet, open_set
 from mminstruct.bench.trained import Trained, texts
-from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, made, note, where
-from mminstruct.store import Store
+from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, output, where
+from mminstruct.store.tables import Store
+from mminstruct.unit import note
 
 QUESTIONS = "questions"
 """Key of the one unit: the choice is among all questions."""
@@ -55,7 +56,7 @@ class Pick(Stage):
 
     reads: ClassVar[dict[str, Read]] = {}
     writes: ClassVar[pa.Schema] = schemas.PICK
-    takes: ClassVar[str] = "question_id"
+    row_key: ClassVar[str] = "question_id"
     core_seconds = 0.005  # measured: 300 questions with JPEGs of 640 x 480
 
     def check(self) -> None:
@@ -113,7 +114,7 @@ class Pick(Stage):
             ]
             for start in range(0, max(1, len(chosen)), self.rows):  # what fell before goes with the first part
                 rows = self._rows(source, chosen[start : start + self.rows], kinds) + (drops if start == 0 else [])
-                yield Rows(len(rows), made(self.writes, rows))
+                yield Rows(len(rows), output(self.writes, rows))
 
         return pick
 

@@ -15,7 +15,7 @@ from mminstruct.bench import sets
 from mminstruct.bench.contestant import Contestant
 from mminstruct.models.model import Chat, Reply, with_image
 from mminstruct.prompts import Message, render
-from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, made, part, prompt, seed
+from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, part, prompt, seed
 from mminstruct.text import words
 from mminstruct.text.error_texts import server_message
 from mminstruct.text.reply import spoken
@@ -62,7 +62,7 @@ class Respond(Stage):
 
     reads = {"pick": part("question_id", "image", "question")}
     writes = schemas.RESPOND
-    takes = "question_id"
+    row_key = "question_id"
     call_tokens = Tokens(input=60, output=200)  # assumed; an answer has 950 bytes in the published set
 
     def fan(self) -> float:
@@ -98,7 +98,7 @@ class Respond(Stage):
                 for rounds in self.rounds:
                     asking[f"{name}@{rounds}" if rounds else name] = self._asker(name, chat, rounds)
 
-        def respond(pick: pa.Table) -> Made:
+        def respond(pick: pa.Table) -> StageOutput:
             questions = pick.select(["question_id", "image", "question"]).to_pylist()
             answers = {name: ask(questions) for name, ask in asking.items()}
             rows: list[Row | Drop] = []
@@ -109,7 +109,7 @@ class Respond(Stage):
                     rows.append(Drop(question["question_id"], "no_answer", ", ".join(faults)))
                 else:
                     rows += [{"question_id": question["question_id"], **row} for row in mine]
-            return made(self.writes, rows)
+            return output(self.writes, rows)
 
         return respond
 

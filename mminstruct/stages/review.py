@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.stage import Made, Stage, Transform, made, part, whole
+from mminstruct.stage import Stage, StageOutput, Transform, output, part, whole
 
 KIND = "instruction"
 """Kind of a question that comes from a bank of instructions."""
@@ -30,7 +30,7 @@ class Review(Stage):
         "summarize": whole("instruction_id", "instruction"),
     }
     writes = schemas.REVIEW
-    takes = "pair_id"
+    row_key = "pair_id"
     core_seconds = 0.001  # assumed: joins columns
 
     def check(self) -> None:
@@ -45,10 +45,10 @@ class Review(Stage):
         bank = [] if summarize is None else summarize.to_table(columns=names).to_pylist()
         questions = {row["instruction_id"]: row["instruction"] for row in bank}
 
-        def review(filter: pa.Table, answer: pa.Table) -> Made:
+        def review(filter: pa.Table, answer: pa.Table) -> StageOutput:
             texts = {row["pair_id"]: row for row in answer.to_pylist()}
             passed = (texts[pair] for pair in filter["pair_id"].to_pylist())
-            return made(self.writes, (_turn(row, questions) for row in passed))
+            return output(self.writes, (_turn(row, questions) for row in passed))
 
         return review
 

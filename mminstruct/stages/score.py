@@ -9,7 +9,7 @@ import pyarrow.dataset as ds
 
 from mminstruct import schemas
 from mminstruct.bench.verdicts import decide
-from mminstruct.stage import Made, Stage, Transform, made, whole
+from mminstruct.stage import Stage, StageOutput, Transform, output, whole
 
 CLUSTERS = ("question_id", "instruction_id")
 
@@ -33,7 +33,7 @@ class Score(Stage):
         "pick": whole("question_id", "kind"),
     }
     writes = schemas.SCORE
-    takes = "question_id"
+    row_key = "question_id"
     core_seconds = 0.00002  # measured: 10,000 verdicts on 5,000 questions
 
     def check(self) -> None:
@@ -43,7 +43,7 @@ class Score(Stage):
             raise ValueError(f"level={self.level}: from 0.5 to below 1")
 
     def load(self, *, judge: ds.Dataset, pick: ds.Dataset) -> Transform:
-        def score() -> Made:
+        def score() -> StageOutput:
             asked = pick.to_table(columns=["question_id", "kind"]).to_pylist()
             kinds = {row["question_id"]: row["kind"] for row in asked}
             by_judge: dict[str, list[dict[str, Any]]] = {}
@@ -62,6 +62,6 @@ class Score(Stage):
                         outcome = "undecided" if row["grade"] is None else "graded"
                         rows.append(facts | {"outcome": outcome, "score": row["grade"]})
             rows.sort(key=lambda row: (row["judge"], row["question_id"], row["a"], row.get("b") or ""))
-            return made(self.writes, rows)
+            return output(self.writes, rows)
 
         return score

@@ -20,10 +20,11 @@ from mminstruct import schemas
 from mminstruct.holdout import Choice, Holdout, Pair, hold_out
 from mminstruct.readers.evaluation import UNREADABLE, hashes, pictures
 from mminstruct.readers.text import read
-from mminstruct.stage import Made, Stage, Transform, content_id, files, made, note, whole
+from mminstruct.stage import Stage, StageOutput, Transform, content_id, files, output, whole
 from mminstruct.text.duplicates import near_hashes, near_signatures, signatures
 from mminstruct.text.question import asked
 from mminstruct.text.rules import words
+from mminstruct.unit import note
 
 _BANK = "instruction"
 """Kind of a pair whose question is one of a bank: its answers are compared with others to the same question."""
@@ -76,7 +77,7 @@ class Select(Stage):
         "ingest": whole("image_id", "phash"),
     }
     writes = schemas.SELECT
-    takes = "pair_id"
+    row_key = "pair_id"
     core_seconds = 0.002  # measured on the demo, 192 pairs
 
     def check(self) -> None:
@@ -102,7 +103,7 @@ class Select(Stage):
             raise ValueError("\n".join(faults))
 
     def load(self, *, review: ds.Dataset, ingest: ds.Dataset) -> Transform:
-        def select() -> Iterator[tuple[str, Made]]:
+        def select() -> Iterator[tuple[str, StageOutput]]:
             parts: dict[str, list[str]] = {}
             choice = Choice()
             for fragment in review.get_fragments():
@@ -123,7 +124,7 @@ class Select(Stage):
             self._quotas(choice)
             test = hold_out(choice, self.holdout, self._order)
             for key, ids in parts.items():
-                yield key, made(self.writes, (choice.dropped.get(i) or choice.row(i, i in test) for i in ids))
+                yield key, output(self.writes, (choice.dropped.get(i) or choice.row(i, i in test) for i in ids))
 
         return select
 

@@ -13,7 +13,19 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.prompts import render
-from mminstruct.stage import Drop, Made, Stage, Tokens, Transform, instruction_id, made, prompt, role, seed, whole
+from mminstruct.stage import (
+    Drop,
+    Stage,
+    StageOutput,
+    Tokens,
+    Transform,
+    instruction_id,
+    output,
+    prompt,
+    role,
+    seed,
+    whole,
+)
 from mminstruct.text import words
 from mminstruct.text.instruction import read_instruction
 
@@ -43,7 +55,7 @@ class Summarize(Stage):
         "instruct": whole("instruction_id", "instruction"),
     }
     writes = schemas.SUMMARIZE
-    takes = "cluster"
+    row_key = "cluster"
     call_tokens = Tokens(input=500, output=30)  # assumed: 20 members of an instruction each
 
     def check(self) -> None:
@@ -53,7 +65,7 @@ class Summarize(Stage):
     def load(self, *, cluster: ds.Dataset, instruct: ds.Dataset) -> Transform:
         summarizer = self.model.chat()
 
-        def summarize() -> Made:
+        def summarize() -> StageOutput:
             clusters = self._nearest(cluster)
             texts = _texts(instruct, {member for _, _, nearest in clusters for member in nearest})
             asked = [(name, size, nearest) for name, size, nearest in clusters if size >= self.min_size]
@@ -87,7 +99,7 @@ class Summarize(Stage):
                             "members": members,
                         }
                     )
-            return made(self.writes, rows)
+            return output(self.writes, rows)
 
         return summarize
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from mminstruct.stage import Halt
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from mminstruct.training.rank import Rank
 
 FOLDER = "checkpoints"

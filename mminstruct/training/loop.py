@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mminstruct.stage import Halt
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from mminstruct.training import checkpoint, deepspeed, llava, tracking
 from mminstruct.training.config import Base, Train
 from mminstruct.training.data import Batch, Collator, Records

@@ -19,7 +19,7 @@ from mminstruct.models.model import Model
 from mminstruct.models.transcript import source
 from mminstruct.readers.conversation import IMAGE
 from mminstruct.stage import fingerprint, identity
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from mminstruct.training import data, llava
 from mminstruct.training.config import Train, check
 from mminstruct.training.loop import DONE, HALT, HELD_OUT, MANIFEST, RECORDS

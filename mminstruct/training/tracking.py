@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 _EVERY = 2.0

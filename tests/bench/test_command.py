@@ -18,8 +18,8 @@ import pytest
 from lab import contest
 from mminstruct import schemas
 from mminstruct.cli import main
-from mminstruct.store import Store
-from mminstruct.trace import trace
+from mminstruct.status.trace import trace
+from mminstruct.store.tables import Store
 from tests.bench.pictures import lines
 from tests.conftest import mminstruct
 from tests.models.server import Answer, Endpoint, Request, say

@@ -26,7 +26,7 @@ from mminstruct.bench import lmms, sets
 from mminstruct.bench.statistics import summarize
 from mminstruct.bench.verdicts import VERDICTS
 from mminstruct.config import conf
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from tests.bench.test_statistics import verdicts
 from tests.models.server import Answer, Endpoint, Request, say
 from tests.report import runs
@@ -197,7 +197,7 @@ def test_results_go_into_the_table_once_and_onto_the_page(
     assert cli.main([*words, "--key-env", "MY_KEY", "--limit", "3"]) == 0
     assert len(calls(recorded)) == 1
     (receipt,) = Store(run).table("standard").receipts().values()
-    assert (receipt.taken, receipt.kept) == (3, 3)
+    assert (receipt.rows_in, receipt.kept) == (3, 3)
     monkeypatch.setenv("MY_KEY", "")
     assert cli.main([*words, "--key-env", "MY_KEY"]) == 1
     assert "MY_KEY is not set" in capsys.readouterr().err

@@ -26,7 +26,7 @@ import pyarrow as pa
 from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.data import Ray
 from mminstruct.run import Event, Run, claim, execute
-from mminstruct.stage import Made, Transform, runtime
+from mminstruct.stage import StageOutput, Transform, runtime
 from tests.doing_nothing import After, Count, Last, Pass, Small, Sum
 
 PATIENCE = {"health_check_timeout_ms": 100_000, "health_check_period_ms": 1000}
@@ -42,7 +42,7 @@ class Held(After):
     def load(self) -> Transform:
         through = super().load()
 
-        def held(first: pa.Table) -> Made:
+        def held(first: pa.Table) -> StageOutput:
             if self.folder:
                 import ray
 

@@ -49,7 +49,7 @@ def engine(**options: object) -> Ray:
 
 
 def first_id(recipe: Small) -> str:
-    return next(iter(recipe.count.load()("shard-00000"))).made.table["id"][0].as_py()
+    return next(iter(recipe.count.load()("shard-00000"))).output.table["id"][0].as_py()
 
 
 def test_a_unit_that_kills_its_worker_is_given_up_and_the_others_go_on(tmp_path: Path, ray_here: None) -> None:

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from mminstruct.status import table_statuses
+from mminstruct.status.tables import table_statuses
 from tests.conftest import SMALL
 from tests.engine.nodes import free_ports
 

@@ -16,7 +16,7 @@ from mminstruct.engine.local import Local
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe, check
 from mminstruct.run import Engine, Run, claim, execute
-from mminstruct.stage import Made, Stage, Transform, made, part
+from mminstruct.stage import Stage, StageOutput, Transform, output, part
 from tests.doing_nothing import Count
 
 SAID = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
@@ -29,17 +29,19 @@ class Say(Stage):
     model: Model = field(default_factory=lambda: Model(name="any", backend="backend_of_mine:Echo"))
     reads = {"count": part("id", "value")}
     writes = SAID
-    takes = "id"
+    row_key = "id"
 
     def load(self) -> Transform:
         model = self.model.chat()
 
-        def say(count: pa.Table) -> Made:
+        def say(count: pa.Table) -> StageOutput:
             rows = count.to_pylist()
             replies = model.chat(
                 [[{"role": "user", "content": str(row["value"])}] for row in rows], seeds=[0] * len(rows)
             )
-            return made(SAID, [{"id": row["id"], "text": reply.text} for row, reply in zip(rows, replies, strict=True)])
+            return output(
+                SAID, [{"id": row["id"], "text": reply.text} for row, reply in zip(rows, replies, strict=True)]
+            )
 
         return say
 

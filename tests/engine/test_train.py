@@ -11,7 +11,7 @@ import pytest
 from mminstruct.cli import main
 from mminstruct.engine.train import line, train
 from mminstruct.stage import Halt
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from mminstruct.training import tracking
 from mminstruct.training.config import Train, Workers, Zero
 from tests.models import tiny

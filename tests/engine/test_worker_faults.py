@@ -10,7 +10,7 @@ from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.data import Ray
 from mminstruct.engine.local import Local
 from mminstruct.models.vllm import EngineDead
-from mminstruct.stage import Made, Transform
+from mminstruct.stage import StageOutput, Transform
 from tests.doing_nothing import Pass, small
 from tests.engine.test_engines import build, contents
 
@@ -22,11 +22,11 @@ class Engined(Pass):
     def load(self) -> Transform:
         through, marks = super().load(), Path(self.marks)
 
-        def work(count: pa.Table) -> Made:
+        def work(count: pa.Table) -> StageOutput:
             out = through(count)
             if sum(len(f.read_text().split()) for f in marks.iterdir()) == 3:
                 raise EngineDead("the vLLM engine died: the device fell off the bus")
-            assert isinstance(out, Made)
+            assert isinstance(out, StageOutput)
             return out
 
         return work

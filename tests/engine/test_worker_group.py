@@ -23,8 +23,9 @@ from mminstruct.engine.data import Ray
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.run import Engine, FailedUnits, Run, claim, execute
-from mminstruct.stage import Made, Rows, Stage, Transform, WorkerGroup, content_id, part, runtime
+from mminstruct.stage import Rows, Stage, StageOutput, Transform, content_id, part, runtime
 from mminstruct.stages.cluster import Cluster
+from mminstruct.unit import WorkerGroup
 
 POINTS = 400
 
@@ -35,7 +36,7 @@ class Written(Stage):
 
     reads = {}
     writes = schemas.INSTRUCT
-    takes = "instruction_id"
+    row_key = "instruction_id"
 
     def shards(self) -> dict[str, dict[str, Any]]:
         return {"shard-00000": {}}
@@ -44,7 +45,7 @@ class Written(Stage):
         def write(shard: str) -> Iterator[Rows]:
             ids = [content_id(str(n)) for n in range(POINTS)]
             columns = {"instruction_id": ids, "image_id": ids, "instruction": ids, "examples": [[]] * POINTS}
-            yield Rows(POINTS, Made(pa.table(columns, schema=self.writes), []))
+            yield Rows(POINTS, StageOutput(pa.table(columns, schema=self.writes), []))
 
         return write
 
@@ -55,15 +56,15 @@ class Near(Stage):
 
     reads = {"instruct": part("instruction_id")}
     writes = schemas.EMBED
-    takes = "instruction_id"
+    row_key = "instruction_id"
 
     def load(self) -> Transform:
-        def embed(instruct: pa.Table) -> Made:
+        def embed(instruct: pa.Table) -> StageOutput:
             random = np.random.default_rng(0)
             points = random.normal(size=(8, 16))[random.integers(0, 8, POINTS)] + random.normal(0, 0.3, (POINTS, 16))
             units = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
             columns = {"instruction_id": instruct["instruction_id"], "embedding": list(units)}
-            return Made(pa.table(columns, schema=self.writes), [])
+            return StageOutput(pa.table(columns, schema=self.writes), [])
 
         return embed
 

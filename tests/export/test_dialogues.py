@@ -15,14 +15,14 @@ import pytest
 import yaml
 
 from mminstruct import export, schemas
-from mminstruct.deletion import delete
 from mminstruct.engine.local import Local
 from mminstruct.export.mix import mix
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe
 from mminstruct.run import Run, claim, execute
-from mminstruct.stage import Made, Rows, Stage, Transform, made
+from mminstruct.stage import Rows, Stage, StageOutput, Transform, output
 from mminstruct.stages.export import SCHEMA
+from mminstruct.store.deletion import delete
 from tests.export.conftest import question, row, turns
 
 
@@ -45,14 +45,14 @@ class Chats(Stage):
 
     reads = {}
     writes = schemas.EXPORT
-    takes = "pair_id"
+    row_key = "pair_id"
 
     def shards(self) -> dict[str, dict[str, Any]]:
         return {"a": {"bytes": 1}}
 
     def load(self) -> Transform:
         def draw(key: str) -> Iterator[Rows]:
-            yield Rows(3, Made(pa.Table.from_pylist([dialogue(n) for n in range(3)], schema=SCHEMA), []))
+            yield Rows(3, StageOutput(pa.Table.from_pylist([dialogue(n) for n in range(3)], schema=SCHEMA), []))
 
         return draw
 
@@ -63,7 +63,7 @@ class Texts(Stage):
 
     reads = {}
     writes = schemas.REVIEW
-    takes = "pair_id"
+    row_key = "pair_id"
 
     def shards(self) -> dict[str, dict[str, Any]]:
         return {"a": {"bytes": 1}}
@@ -72,7 +72,7 @@ class Texts(Stage):
         def draw(key: str) -> Iterator[Rows]:
             rest = {"image_id": "x", "question": "Q?", "answer": "A.", "decision": "unseen", "people": 0}
             rows = [{**rest, **one} for n in range(3) for one in dialogue(n)["turns"]]
-            yield Rows(9, made(schemas.REVIEW, rows))
+            yield Rows(9, output(schemas.REVIEW, rows))
 
         return draw
 

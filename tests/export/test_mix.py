@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mminstruct.cli import main
-from mminstruct.deletion import delete
 from mminstruct.export import ExportError
 from mminstruct.export.mix import Mix, Source, load, mix, shares
+from mminstruct.store.deletion import delete
 from tests.export.conftest import jpeg, row, saved, turns
 from tests.export.test_llava import upstream
 from tests.export.test_write import make

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 
 from mminstruct import export, schemas
-from mminstruct.deletion import delete
 from mminstruct.engine.local import Local
 from mminstruct.export.table import Exported
 from mminstruct.recipe import Recipe
 from mminstruct.run import FailedUnits, Run, claim, execute
-from mminstruct.stage import Drop, Made, Rows, Stage, Transform
+from mminstruct.stage import Drop, Rows, Stage, StageOutput, Transform
 from mminstruct.stages.export import SCHEMA
-from mminstruct.store import Store
+from mminstruct.store.deletion import delete
+from mminstruct.store.tables import Store
 from tests.export.conftest import row
 
 
@@ -30,7 +30,7 @@ class Drawn(Stage):
 
     reads = {}
     writes = schemas.EXPORT
-    takes = "id"
+    row_key = "id"
 
     def shards(self) -> dict[str, dict[str, Any]]:
         return {key: {"bytes": 1} for key in ("abc" if self.broken else "ab")}
@@ -41,7 +41,7 @@ class Drawn(Stage):
                 raise ValueError("the shard ends early")
             made = [row(n) for n in (range(12) if key == "a" else range(12, 20))]
             drops = [Drop(f"{key}{n}", "cut") for n in range(5)]
-            yield Rows(len(made) + 5, Made(pa.Table.from_pylist(made, schema=SCHEMA), drops))
+            yield Rows(len(made) + 5, StageOutput(pa.Table.from_pylist(made, schema=SCHEMA), drops))
 
         return draw
 

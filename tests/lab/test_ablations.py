@@ -20,7 +20,7 @@ from mminstruct.quality import report
 from mminstruct.quality.truth import ImageTruth, read_truth
 from mminstruct.recipe import manifests
 from mminstruct.recipes import MMInstruct
-from mminstruct.stage import Made
+from mminstruct.stage import StageOutput
 from mminstruct.stages.answer import Answer
 from mminstruct.stages.caption import Caption
 from mminstruct.stages.cluster import Cluster
@@ -112,7 +112,7 @@ def test_the_captions_of_a_half_wrong_run_are_those_of_its_model_spoilt() -> Non
     stage = variants.HalfWrong(of=Caption(model=model, prompt=prompt_text("caption")))
     ingest = pa.table({"image_id": [f"i{n}" for n in range(20)], "image": [b"\xff\xd8"] * 20})
     out = stage.load()(ingest=ingest)
-    assert isinstance(out, Made)
+    assert isinstance(out, StageOutput)
     texts = out.table["caption"].to_pylist()
     assert texts == [variants.half_wrong(said, f"i{n}") for n in range(20)]
     assert len(set(texts)) > 10
@@ -123,7 +123,7 @@ def test_true_captions_are_written_from_the_scenes(tmp_path: Path) -> None:
     known = read_truth([world])
     ingest = pa.table({"image_id": [*known, "another"]})
     out = variants.TrueCaption(folders=[str(world)]).load()(ingest=ingest)
-    assert isinstance(out, Made)
+    assert isinstance(out, StageOutput)
     assert out.table["caption"].to_pylist() == [caption(draw_scene(index, 7)) for index in range(2)]
     assert [drop.id for drop in out.drops] == ["another"]
 
@@ -133,7 +133,7 @@ def test_without_clustering_the_bank_is_each_distinct_raw_instruction() -> None:
             for key, text in (("b", "Sing."), ("a", "Dance."), ("b", "sing"))]  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=schemas.INSTRUCT)
     out = variants.RawBank().load(instruct=dataset(table))()
-    assert isinstance(out, Made)
+    assert isinstance(out, StageOutput)
     bank = [(row["instruction_id"], row["instruction"]) for row in out.table.to_pylist()]
     assert bank == [("a", "Dance."), ("b", "Sing.")]
 

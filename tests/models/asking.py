@@ -10,8 +10,8 @@ from typing import Any
 from mminstruct.models.model import Model, Reply
 from mminstruct.models.openai import Chatter
 from mminstruct.prompts import Message
-from mminstruct.spending import Ledger
-from mminstruct.stage import UNIT, Unit
+from mminstruct.store.spending import Ledger
+from mminstruct.unit import UNIT, Unit
 from tests.models.server import Endpoint
 
 QUICK = {"attempts": 3, "backoff": 0.02, "patience": 1.0}

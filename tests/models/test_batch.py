@@ -12,7 +12,7 @@ import pytest
 from mminstruct.models.faults import EndpointError
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
-from mminstruct.spending import BudgetExceeded, Ledger
+from mminstruct.store.spending import BudgetExceeded, Ledger
 from tests.models.asking import COLOURS, PRICE, MemoryJournal, ask, unit
 from tests.models.server import Answer, Endpoint, Request, error, say
 

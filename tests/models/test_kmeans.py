@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score
 from mminstruct.models import kmeans as module
 from mminstruct.models import kmeans_fits
 from mminstruct.models.kmeans import Clusters, backend_for, kmeans, plus_plus
-from mminstruct.stage import WorkerGroup
+from mminstruct.unit import WorkerGroup
 
 CPU = [name for name in module.BACKENDS if name != "cuvs"]
 HERE = [name for name in module.BACKENDS if name in CPU or module._runs(name)]
@@ -144,7 +144,7 @@ def test_what_cannot_be_clustered_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "there", "takes"),
+    ("gpu", "there", "chosen"),
     [
         (True, ("cuvs", "torch", "faiss", "numpy"), "cuvs"),
         (True, ("torch", "faiss", "numpy"), "torch"),
@@ -154,11 +154,11 @@ def test_what_cannot_be_clustered_is_refused() -> None:
     ],
 )
 def test_auto_prefers_a_gpu_where_there_is_one(
-    monkeypatch: pytest.MonkeyPatch, gpu: bool, there: tuple[str, ...], takes: str
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, there: tuple[str, ...], chosen: str
 ) -> None:
     monkeypatch.setattr(module, "_gpu", lambda: gpu)
     monkeypatch.setattr(module, "_runs", lambda name: name in there)
-    assert backend_for("auto") == takes
+    assert backend_for("auto") == chosen
 
 
 def test_a_gpu_is_what_torch_can_compute_on() -> None:

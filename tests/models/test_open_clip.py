@@ -12,7 +12,7 @@ from PIL import Image
 
 from mminstruct.models.model import Model
 from mminstruct.models.open_clip import Encoder, similarity
-from mminstruct.stage import UNIT, Unit
+from mminstruct.unit import UNIT, Unit
 from tests.models import tiny
 
 PICTURES = [tiny.picture(seed, width=30 + seed, height=50 - seed) for seed in range(11)]

@@ -5,7 +5,7 @@ import pytest
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
 from mminstruct.models.prices import Price, price_of
-from mminstruct.spending import Ledger
+from mminstruct.store.spending import Ledger
 from tests.models.asking import PRICE, ask, chatter, unit
 from tests.models.server import Endpoint, echo
 

@@ -11,7 +11,7 @@ from mminstruct.models.model import Model, with_image
 from mminstruct.models.transcript import picture
 from mminstruct.models.transformers import Chatter
 from mminstruct.prompts import Message
-from mminstruct.stage import UNIT, Unit
+from mminstruct.unit import UNIT, Unit
 from tests.models import tiny
 
 

@@ -16,7 +16,8 @@ from mminstruct.microworld.families import FAMILIES, applicable
 from mminstruct.quality.truth import ImageTruth
 from mminstruct.recipes import MMInstruct
 from mminstruct.stage import Drop, instruction_id, pair_id
-from mminstruct.store import Receipt, Store
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Store
 from mminstruct.text.rules import RULES
 
 Row = dict[str, Any]
@@ -71,7 +72,7 @@ class PerfectRun:
             table, drops = store.table(name), self.drops.get(name, [])
             part = table.put("part-0000", _table(rows, schemas.TABLES.get(name)))
             reasons = {drop.reason: 1 for drop in drops}
-            table.commit(Receipt(key="part-0000", parts=[part], taken=0, kept=0, dropped=reasons,
+            table.commit(Receipt(key="part-0000", parts=[part], rows_in=0, kept=0, dropped=reasons,
                                  drops=table.put_drops("part-0000", drops)))  # fmt: skip
         return str(folder)
 

@@ -26,7 +26,7 @@ from mminstruct.quality.measures.instructions import match
 from mminstruct.quality.run import JudgedRun
 from mminstruct.quality.truth import read_truth
 from mminstruct.stage import Drop
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from mminstruct.text.rules import RULES
 from tests.quality.perfect import PerfectRun, Row
 

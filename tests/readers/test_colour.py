@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from mminstruct.readers import colour
 from mminstruct.readers.container import BadImage, strip_jpeg
 from mminstruct.readers.image import Rules, load, normalise
-from mminstruct.stage import UNIT, Unit
+from mminstruct.unit import UNIT, Unit
 from tests.sources.badworld import encode, jpeg, photo
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from mminstruct.readers import evaluation
 from mminstruct.readers.image import Rules, normalise
-from mminstruct.stage import UNIT, Unit
+from mminstruct.unit import UNIT, Unit
 from tests.sources.badworld import encode, jpeg, photo
 
 NEAR = 6

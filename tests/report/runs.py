@@ -13,7 +13,8 @@ from PIL import Image
 
 from mminstruct import schemas
 from mminstruct.stage import Drop
-from mminstruct.store import Receipt, Store
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Store
 
 Row = Mapping[str, Any]
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>&\"'{{ 7 * 7 }}"
@@ -51,7 +52,7 @@ def put(
         dropped[drop.reason] = dropped.get(drop.reason, 0) + 1
     table.commit(
         Receipt(
-            key=key, parts=[part], taken=len(rows) + len(drops), kept=len(rows), dropped=dropped,
+            key=key, parts=[part], rows_in=len(rows) + len(drops), kept=len(rows), dropped=dropped,
             drops=table.put_drops(key, list(drops)), **costs,
         )
     )  # fmt: skip

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.test_reader import begin, put
 
 from mminstruct import cli, report, schemas
 from mminstruct.checksum import seal, unseal
 from mminstruct.report import build
 from mminstruct.stage import Drop
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from tests.report import runs
 from tests.report.reading import read
-from tests.test_reader import begin, put
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def run(tmp_path: Path) -> str:
 def test_every_row_that_left_is_on_the_page_with_its_reason_and_what_it_cost(run: str) -> None:
     found = build.facts(run)
     assert [stage["table"] for stage in found["stages"]][:2] == ["ingest", "caption"]
-    assert (found["stages"][0]["taken"], found["stages"][0]["kept"]) == (3, 2)
+    assert (found["stages"][0]["rows_in"], found["stages"][0]["kept"]) == (3, 2)
     (reason,) = found["reasons"]
     assert (reason["table"], reason["reason"], reason["count"]) == ("ingest", "truncated", 1)
     assert reason["examples"] == [{"id": "broken.jpg", "detail": "image file is truncated"}]
@@ -53,7 +53,7 @@ def test_what_failed_and_what_does_not_close_is_said_first(run: str) -> None:
     assert "filter/c-0000 failed: ValueError: no such model" in said
     assert "All row counts add up." in said
     file = Path(run, "ingest", "_receipts", "a-0000.json")
-    file.write_bytes(seal(unseal(file.read_bytes(), "", "") | {"taken": 9}))
+    file.write_bytes(seal(unseal(file.read_bytes(), "", "") | {"rows_in": 9}))
     said = read(build.page(run)).text
     assert "ingest/a-0000: 9 in, but 6 neither kept nor dropped" in said[: said.index("Rows, stage by stage")]
     assert "All row counts add up." not in said

@@ -25,7 +25,8 @@ from mminstruct.sources.layout import LAYOUTS, account
 from mminstruct.sources.listing import Listing, list_path
 from mminstruct.sources.sample import Sample
 from mminstruct.sources.source import ImageSource, Options, Shard
-from mminstruct.stage import UNIT, Drop, Unit
+from mminstruct.stage import Drop
+from mminstruct.unit import UNIT, Unit
 from tests.sources.badworld import good_archive, jpeg
 from tests.sources.kinds import chosen
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mminstruct.sources import sample
 from mminstruct.sources.sample import Names, Rule, Sample, SampleAssembler, slugs
-from mminstruct.stage import UNIT, Drop, Unit
+from mminstruct.stage import Drop
+from mminstruct.unit import UNIT, Unit
 from tests.sources.badworld import jpeg
 
 JPEG = jpeg(1)[:200]

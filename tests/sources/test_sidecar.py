@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mminstruct.readers.container import BadImage
 from mminstruct.sources.sample import Sample
 from mminstruct.sources.sidecar import Description, describe
-from mminstruct.stage import UNIT, Unit
+from mminstruct.unit import UNIT, Unit
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters()),

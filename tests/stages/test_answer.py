@@ -9,7 +9,7 @@ import pytest
 from mminstruct import schemas
 from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
-from mminstruct.stage import Made, pair_id
+from mminstruct.stage import StageOutput, pair_id
 from mminstruct.stages.answer import Answer
 from tests.stages.doubles import Scripted, dataset, prompt_text, said
 
@@ -17,7 +17,9 @@ BANK = {"t0": "Write a poem.", "t1": "Write a song.", "t2": "Write a price."}
 PAIRS = [("i0", "t1"), ("i0", "t0"), ("i1", "t0"), ("i2", "t2"), ("i3", "t1"), ("i4", "t0")]
 
 
-def run(model: Scripted, pairs: list[tuple[str, str]] = PAIRS, lost: tuple[str, ...] = (), **fields: Any) -> Made:
+def run(
+    model: Scripted, pairs: list[tuple[str, str]] = PAIRS, lost: tuple[str, ...] = (), **fields: Any
+) -> StageOutput:
     stage = Answer(**{"model": model, "prompt": prompt_text("answer"), **fields})
     stage.check()
     exemplars = [

@@ -8,7 +8,7 @@ from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe, RecipeError, check
 from mminstruct.run import Run, claim, execute
 from mminstruct.stages.decide import Decide
-from mminstruct.status import standing
+from mminstruct.status.tables import table_statuses
 
 
 def alone(**fields: object) -> Recipe:
@@ -25,8 +25,8 @@ def test_without_files_the_table_is_there_and_its_sums_close(tmp_path: Path) -> 
     run = Run(url=str(tmp_path), recipe=alone())
     claim(run)
     execute(run, Local())
-    (stands,) = standing(str(tmp_path), verify=True)
-    assert (stands.units, stands.taken, stands.kept, stands.rows, stands.state) == (0, 0, 0, 0, "complete")
+    (stands,) = table_statuses(str(tmp_path), verify=True)
+    assert (stands.units, stands.rows_in, stands.kept, stands.rows, stands.state) == (0, 0, 0, 0, "complete")
     assert stands.faults == []
 
 

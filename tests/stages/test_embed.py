@@ -9,7 +9,7 @@ import pytest
 
 from mminstruct import schemas
 from mminstruct.models.model import Model
-from mminstruct.stage import Made, runtime
+from mminstruct.stage import StageOutput, runtime
 from mminstruct.stages.embed import Embed
 
 VECTORS = {"Write a poem.": (3.0, 4.0), "Write a song.": (0.0, 1.0), "Empty.": (0.0, 0.0), "Broken.": (np.nan, 1.0)}
@@ -29,10 +29,10 @@ class Table(Model):
         return np.array([VECTORS[text] for text in texts], np.float32)
 
 
-def run(*rows: tuple[str, str], model: Table | None = None) -> Made:
+def run(*rows: tuple[str, str], model: Table | None = None) -> StageOutput:
     ids, texts = [key for key, _ in rows], [text for _, text in rows]
     instruct = pa.table({"instruction_id": pa.array(ids, pa.string()), "instruction": pa.array(texts, pa.string())})
-    made: Made = Embed(model=model or Table(name="table")).load()(instruct=instruct)  # type: ignore[assignment]
+    made: StageOutput = Embed(model=model or Table(name="table")).load()(instruct=instruct)  # type: ignore[assignment]
     assert made.table.schema == schemas.EMBED
     return made
 

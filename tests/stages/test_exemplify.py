@@ -8,8 +8,9 @@ import pytest
 from mminstruct import schemas
 from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
-from mminstruct.stage import UNIT, Made, Unit, pair_id
+from mminstruct.stage import StageOutput, pair_id
 from mminstruct.stages.exemplify import Exemplify
+from mminstruct.unit import UNIT, Unit
 from tests.stages.doubles import Scripted, dataset, prompt_text, said
 
 BANK = {"t0": "Write a poem.", "t1": "Write a song.", "t2": "Write a price."}
@@ -18,7 +19,7 @@ PAIRS = [(f"i{k}", name) for k in range(30) for name in ("t0", "t1")]
 
 def run(
     model: Scripted, pairs: list[tuple[str, str]] = PAIRS, lost: tuple[str, ...] = (), pieces: int = 1, **fields: Any
-) -> Made:
+) -> StageOutput:
     stage = Exemplify(**{"model": model, "prompt": prompt_text("exemplify"), **fields})
     stage.check()
     summarize = pa.table({"instruction_id": list(BANK), "instruction": list(BANK.values())})

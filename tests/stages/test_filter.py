@@ -7,14 +7,14 @@ import pyarrow.dataset as ds
 import pytest
 
 from mminstruct import schemas
-from mminstruct.stage import Made
+from mminstruct.stage import StageOutput
 from mminstruct.stages.filter import Filter
 from mminstruct.text.rules import RULES
 
 GOOD = "Two small boats rest beside the pier while gulls circle above the lighthouse."
 
 
-def run(*answers: str, **fields: Any) -> Made:
+def run(*answers: str, **fields: Any) -> StageOutput:
     stage = Filter(**fields)
     stage.check()
     bank = ds.dataset(pa.table({"instruction_id": ["t"], "instruction": ["Write a short text about this image."]}))
@@ -28,7 +28,7 @@ def run(*answers: str, **fields: Any) -> Made:
         }
     )
     fuse = pa.table({"image_id": ["i0"], "description": ["A quiet bay with one red boat and a long wooden pier."]})
-    made: Made = stage.load(summarize=bank)(answer=answer, fuse=fuse)  # type: ignore[assignment]
+    made: StageOutput = stage.load(summarize=bank)(answer=answer, fuse=fuse)  # type: ignore[assignment]
     assert made.table.schema == schemas.FILTER
     return made
 
@@ -80,5 +80,5 @@ def test_a_recipe_without_bank_or_description_gives_the_question_with_the_answer
         "question": "Which?",
         "choices": ["a", "b"],
     }
-    made: Made = stage.load()(answer=pa.Table.from_pylist([row]))  # type: ignore[assignment]
+    made: StageOutput = stage.load()(answer=pa.Table.from_pylist([row]))  # type: ignore[assignment]
     assert made.table.to_pylist() == [{"pair_id": "p", "image_id": "i", "instruction_id": "t", "words": 1}]

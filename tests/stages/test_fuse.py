@@ -8,14 +8,15 @@ import pytest
 from mminstruct import schemas
 from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
-from mminstruct.stage import UNIT, Made, Unit
+from mminstruct.stage import StageOutput
 from mminstruct.stages.fuse import Fuse
+from mminstruct.unit import UNIT, Unit
 from tests.stages.doubles import Scripted, prompt_text, said
 
 CAPTION = "A man stands by a tower."
 
 
-def run(alt_texts: list[str | None], model: Scripted, **fields: Any) -> Made:
+def run(alt_texts: list[str | None], model: Scripted, **fields: Any) -> StageOutput:
     stage = Fuse(**{"model": model, "prompt": prompt_text("fuse"), **fields})
     stage.check()
     ids = [f"i{k}" for k in range(len(alt_texts))]
@@ -24,7 +25,7 @@ def run(alt_texts: list[str | None], model: Scripted, **fields: Any) -> Made:
     return stage.load()(caption=caption, ingest=ingest)
 
 
-def notes_of(alt_texts: list[str | None], model: Scripted, **fields: Any) -> tuple[Made, dict[str, int]]:
+def notes_of(alt_texts: list[str | None], model: Scripted, **fields: Any) -> tuple[StageOutput, dict[str, int]]:
     unit = Unit("fuse", "all")
     token = UNIT.set(unit)
     try:

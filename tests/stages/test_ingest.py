@@ -21,9 +21,10 @@ from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.report.build import page
 from mminstruct.run import Run, claim, execute
-from mminstruct.stage import UNIT, Drop, Unit
+from mminstruct.stage import Drop
 from mminstruct.stages.ingest import Ingest
-from mminstruct.status import as_text, table_statuses
+from mminstruct.status.tables import as_text, table_statuses
+from mminstruct.unit import UNIT, Unit
 from tests.sources.badworld import (
     KEPT,
     Writer,
@@ -50,11 +51,11 @@ def ingest(stage: Ingest, key: str | None = None) -> tuple[dict[str, dict[str, A
     transform = stage.load()
     for shard in [key] if key else stage.shards():
         for part in transform(shard):
-            assert part.taken == part.made.table.num_rows + len(part.made.drops)
-            assert part.made.table.num_rows <= stage.rows
-            assert part.made.table.schema.equals(schemas.INGEST)
-            rows |= {row["member"]: row for row in part.made.table.to_pylist()}
-            drops |= {drop.id: drop for drop in part.made.drops}
+            assert part.rows_in == part.output.table.num_rows + len(part.output.drops)
+            assert part.output.table.num_rows <= stage.rows
+            assert part.output.table.schema.equals(schemas.INGEST)
+            rows |= {row["member"]: row for row in part.output.table.to_pylist()}
+            drops |= {drop.id: drop for drop in part.output.drops}
     return rows, drops
 
 
@@ -270,7 +271,7 @@ def test_in_a_run_a_broken_shard_fails_alone_and_the_sums_close(tmp_path: Path) 
     failed = {event.key for event in events if event.error}
     assert failed == {name.removesuffix(".tar") for name in broken}
     (receipt,) = run.table("ingest").receipts().values()
-    assert (receipt.taken, receipt.kept) == (len(expected) + len(KEPT), len(KEPT))
+    assert (receipt.rows_in, receipt.kept) == (len(expected) + len(KEPT), len(KEPT))
     assert [part.rows for part in receipt.parts] == [10, 10, 7]
 
 
@@ -299,7 +300,7 @@ def test_sums_close_over_shards_that_hold_every_kind_of_bad_member(tmp_path: Pat
     execute(run, Local())
     (status,) = table_statuses(run.url)
     assert status.faults == []
-    assert status.taken == status.kept + sum(status.dropped.values()) == len(KEPT) + len(expected)
+    assert status.rows_in == status.kept + sum(status.dropped.values()) == len(KEPT) + len(expected)
     assert {row["id"]: row["reason"] for row in run.table("ingest").dropped()} == expected
 
 

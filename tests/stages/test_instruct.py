@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from mminstruct import schemas
 from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
-from mminstruct.stage import UNIT, Made, Unit, instruction_id
+from mminstruct.stage import StageOutput, instruction_id
 from mminstruct.stages.instruct import Instruct
+from mminstruct.unit import UNIT, Unit
 from tests.stages.doubles import Scripted, prompt_text, said
 
 SEEDS = [f"Write text number {word} about it." for word in ("one", "two", "three", "four", "five", "six")]
@@ -24,7 +25,7 @@ def inventive(messages: list[Message], seed: int) -> str:
     return f'Sure! Here is one:\n"Invent a story about {image[1]} and {seed % 1000}."'
 
 
-def run(ids: list[str], model: Scripted, **fields: Any) -> Made:
+def run(ids: list[str], model: Scripted, **fields: Any) -> StageOutput:
     stage = Instruct(**{"model": model, "prompt": prompt_text("instruct"), "seeds": SEEDS, **fields})
     stage.check()
     return stage.load()(pa.table({"image_id": pa.array(ids, pa.string()), "description": pa.array(ids, pa.string())}))

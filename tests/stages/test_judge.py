@@ -11,7 +11,7 @@ from mminstruct import schemas
 from mminstruct.bench.juror import Juror
 from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
-from mminstruct.stage import Made
+from mminstruct.stage import StageOutput
 from mminstruct.stages.judge import Judge
 from tests.bench.pictures import picture
 from tests.stages.doubles import Referee, image_of, said
@@ -22,7 +22,7 @@ ANSWERS = {"x": "Apples.", "y": "Bees.", "z": "Cats."}
 def run(
     judges: dict[str, Juror], answers: dict[str, str | None] | None = None, image: bool = True, caption: str | None = "Fruit.",
     **fields: Any,
-) -> Made:  # fmt: skip
+) -> StageOutput:  # fmt: skip
     stage = Judge(judges=judges, **fields)
     stage.check()
     questions = [

@@ -18,8 +18,8 @@ from mminstruct.prompts import Message
 from mminstruct.recipe import inputs
 from mminstruct.recipes import RECIPES
 from mminstruct.run import Run, claim, execute
-from mminstruct.stage import Made, Rows
-from mminstruct.status import table_statuses
+from mminstruct.stage import Rows, StageOutput
+from mminstruct.status.tables import table_statuses
 from mminstruct.text.rules import RULES, Context
 from tests.stages.doubles import Scripted
 from tests.text.replies import BUS, FOUND, REFUSALS
@@ -82,11 +82,11 @@ def parts(run: Run, name: str, key: str) -> dict[str, pa.Table]:
     return found
 
 
-def made(out: Made | Iterator[Any], key: str = "all") -> list[tuple[str, Made]]:
-    return [(key, out)] if isinstance(out, Made) else list(out)
+def made(out: StageOutput | Iterator[Any], key: str = "all") -> list[tuple[str, StageOutput]]:
+    return [(key, out)] if isinstance(out, StageOutput) else list(out)
 
 
-def written(pieces: list[tuple[str, Made]]) -> list[tuple[str, bytes, list[Any]]]:
+def written(pieces: list[tuple[str, StageOutput]]) -> list[tuple[str, bytes, list[Any]]]:
     out = []
     for key, one in pieces:
         buffer = io.BytesIO()
@@ -150,8 +150,8 @@ def test_rows_are_the_schemas_and_only_those(runs: dict[str, Run], kind: str, na
 def test_rows_in_are_rows_kept_and_dropped_in_every_table(runs: dict[str, Run]) -> None:
     for status in [*table_statuses(runs["mm_instruct"].url), *table_statuses(runs["bench"].url)]:
         assert status.faults == []
-        assert status.taken == status.kept + sum(status.dropped.values())
-        assert (status.taken > 0) == (status.table != "decide"), status.table  # nobody decided anything here
+        assert status.rows_in == status.kept + sum(status.dropped.values())
+        assert (status.rows_in > 0) == (status.table != "decide"), status.table  # nobody decided anything here
 
 
 def test_what_a_table_takes_is_what_the_one_before_it_made(run: Run) -> None:
@@ -163,11 +163,11 @@ def test_what_a_table_takes_is_what_the_one_before_it_made(run: Run) -> None:
         ("match", "fuse"),
         ("filter", "answer"),
     ):
-        assert sums[name].taken == sums[before].kept, name
-    assert sums["answer"].taken == sums["match"].rows
-    assert sums["review"].taken == sums["filter"].rows
-    assert sums["select"].taken == sums["review"].rows
-    assert sums["merge"].taken == sums["merge"].rows == sums["select"].rows
+        assert sums[name].rows_in == sums[before].kept, name
+    assert sums["answer"].rows_in == sums["match"].rows
+    assert sums["review"].rows_in == sums["filter"].rows
+    assert sums["select"].rows_in == sums["review"].rows
+    assert sums["merge"].rows_in == sums["merge"].rows == sums["select"].rows
     assert sums["export"].rows == sums["select"].rows > 0
 
 
@@ -175,7 +175,7 @@ def test_a_source_counts_every_member_once(run: Run) -> None:
     ingest = run.stages["ingest"]
     for key in run.keys("ingest"):
         rows: list[Rows] = list(ingest.load()(key))  # type: ignore[arg-type]
-        assert sum(r.taken for r in rows) == sum(r.made.table.num_rows + len(r.made.drops) for r in rows) == 8
+        assert sum(r.rows_in for r in rows) == sum(r.output.table.num_rows + len(r.output.drops) for r in rows) == 8
 
 
 def test_final_images_and_instructions_come_from_inputs(run: Run) -> None:

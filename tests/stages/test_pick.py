@@ -13,7 +13,8 @@ from mminstruct.bench.sets import answers, answers_digest
 from mminstruct.readers.image import Rules, normalise
 from mminstruct.stage import Drop, content_id, instruction_id, pair_id
 from mminstruct.stages.pick import QUESTIONS, Pick
-from mminstruct.store import Receipt, Store
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Store
 from tests.bench.pictures import images, lines, picture
 
 PUBLISHED = [
@@ -30,10 +31,10 @@ def run(path: str, **fields: Any) -> tuple[list[dict[str, Any]], dict[str, Drop]
     assert list(stage.shards()) == [QUESTIONS]
     rows, drops = [], []
     for part in stage.load()(QUESTIONS):
-        assert part.taken == part.made.table.num_rows + len(part.made.drops)  # type: ignore[union-attr]
-        assert part.made.table.schema == schemas.PICK  # type: ignore[union-attr]
-        rows += part.made.table.to_pylist()  # type: ignore[union-attr]
-        drops += part.made.drops  # type: ignore[union-attr]
+        assert part.rows_in == part.output.table.num_rows + len(part.output.drops)  # type: ignore[union-attr]
+        assert part.output.table.schema == schemas.PICK  # type: ignore[union-attr]
+        rows += part.output.table.to_pylist()  # type: ignore[union-attr]
+        drops += part.output.drops  # type: ignore[union-attr]
     return rows, {drop.id: drop for drop in drops}
 
 
@@ -76,7 +77,7 @@ def a_run(folder: Path, test: int = 3, train: int = 3, *, old: bool = False, by:
         config = {"holdout": {"by": by}} if name == "select" and not old else {}
         store.create(json.dumps({"config": config}).encode(), name, "manifest.json")
         part = store.table(name).put("part", pa.table(columns))
-        store.table(name).commit(Receipt(key="part", parts=[part], taken=len(rows_), kept=len(rows_), dropped={}))
+        store.table(name).commit(Receipt(key="part", parts=[part], rows_in=len(rows_), kept=len(rows_), dropped={}))
     return str(folder)
 
 

@@ -11,13 +11,13 @@ from mminstruct import schemas
 from mminstruct.bench.contestant import Contestant
 from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
-from mminstruct.stage import Made
+from mminstruct.stage import StageOutput
 from mminstruct.stages.respond import Respond, ends
 from tests.bench.pictures import lines, picture
 from tests.stages.doubles import Player, image_of, prompt_text, said
 
 
-def run(contestants: dict[str, Contestant], count: int = 3, blind: tuple[int, ...] = (), **fields: Any) -> Made:
+def run(contestants: dict[str, Contestant], count: int = 3, blind: tuple[int, ...] = (), **fields: Any) -> StageOutput:
     stage = Respond(contestants=contestants, prompt=prompt_text("respond"), **fields)
     stage.check()
     rows = [

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from mminstruct import schemas
-from mminstruct.stage import Made
+from mminstruct.stage import StageOutput
 from mminstruct.stages.score import Score
 from tests.stages.doubles import dataset
 
@@ -17,7 +17,7 @@ def verdict(question: str, order: int | None, said: str | None, judge: str = "j"
     return row | more
 
 
-def run(rows: list[dict[str, Any]], **fields: Any) -> Made:
+def run(rows: list[dict[str, Any]], **fields: Any) -> StageOutput:
     stage = Score(**fields)
     stage.check()
     pick = [

@@ -20,8 +20,9 @@ from PIL import Image
 from mminstruct import schemas
 from mminstruct.holdout import Holdout
 from mminstruct.readers.image import load, phashes
-from mminstruct.stage import UNIT, Made, Unit
+from mminstruct.stage import StageOutput
 from mminstruct.stages.select import Select
+from mminstruct.unit import UNIT, Unit
 
 Pair = tuple[str, str]  # image, instruction
 WORDS = [
@@ -56,7 +57,7 @@ def run(
     hashes: dict[str, int] | None = None,
     instructions: dict[str, str] | None = None,
     kinds: dict[Pair, tuple[str, str]] | None = None,
-) -> dict[str, Made]:
+) -> dict[str, StageOutput]:
     """Select from pairs by part; answers and hashes differ unless given.
 
     Args:
@@ -92,11 +93,11 @@ def run(
     return dict(transform())
 
 
-def reasons(made: dict[str, Made]) -> dict[str, str]:
+def reasons(made: dict[str, StageOutput]) -> dict[str, str]:
     return {drop.id: drop.reason for one in made.values() for drop in one.drops}
 
 
-def rows(made: dict[str, Made]) -> list[dict[str, Any]]:
+def rows(made: dict[str, StageOutput]) -> list[dict[str, Any]]:
     return [row for one in made.values() for row in one.table.to_pylist()]
 
 

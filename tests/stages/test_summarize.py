@@ -9,7 +9,7 @@ import pytest
 from mminstruct import schemas
 from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
-from mminstruct.stage import Made, instruction_id
+from mminstruct.stage import StageOutput, instruction_id
 from mminstruct.stages.summarize import Summarize
 from tests.stages.doubles import Scripted, dataset, prompt_text, said
 
@@ -20,7 +20,7 @@ def text(word: str) -> str:
     return f"Write a {word} about it."
 
 
-def run(model: Scripted, clusters: dict[int, list[str]] = CLUSTERS, pieces: int = 1, **fields: Any) -> Made:
+def run(model: Scripted, clusters: dict[int, list[str]] = CLUSTERS, pieces: int = 1, **fields: Any) -> StageOutput:
     stage = Summarize(**{"model": model, "prompt": prompt_text("summarize"), **fields})
     stage.check()
     rows = [

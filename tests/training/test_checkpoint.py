@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mminstruct.stage import Halt
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from mminstruct.training.checkpoint import Checkpoint, File, Resumed, _tensors_only, completed, newest
 from mminstruct.training.rank import Rank
 from tests.training.two_workers import flip, plant

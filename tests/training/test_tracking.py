@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from mminstruct.training.tracking import SAMPLES, Curve, read
 from tests.readers import hostile
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mminstruct.stage import Halt
-from mminstruct.store import Store
+from mminstruct.store.tables import Store
 from mminstruct.training import checkpoint, deepspeed, loop, tracking
 from mminstruct.training.config import Lora, Train, Zero
 from mminstruct.training.prepare import prepare

@@ -1,0 +1,147 @@
+"""Finds damage in a run: compares files with receipts, and receipts with each other. Reads only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mminstruct.checksum import Damaged, unseal
+from mminstruct.store import deletion, spending
+from mminstruct.store.datafile import Part
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Store, Table
+
+DAMAGED_COPY = "is damaged, so the original could not be restored from it"
+
+
+def damaged_parts(table: Table, receipts: dict[str, Receipt], verify: bool) -> list[str]:
+    """Parts that differ from their receipts: in size or, with *verify*, in any byte."""
+    sizes = table.store.sizes(table.name)
+
+    def look(one: tuple[str, Part]) -> str | None:
+        key, part = one
+        receipt = table.store.show(table.name, "_receipts", f"{key}.json")
+        try:
+            if verify:
+                table.verify(part)
+            elif part.file not in sizes:
+                return f"{table.name}/{part.part}: {part.file} is gone (its receipt: {receipt})"
+            elif sizes[part.file] != part.bytes:
+                found = f"has {sizes[part.file]} bytes, its receipt says {part.bytes}"
+                return f"{table.name}/{part.part}: {part.file} {found} (its receipt: {receipt})"
+        except Damaged as error:
+            return f"{table.name}/{part.part}: {error} (its receipt: {receipt})"
+        return None
+
+    every = [(key, part) for key, receipt in receipts.items() for part in receipt.parts]
+    with ThreadPoolExecutor(8) as pool:
+        return [fault for fault in (pool.map(look, every) if verify else map(look, every)) if fault]
+
+
+def wrong_drops(table: Table, receipts: dict[str, Receipt]) -> list[str]:
+    """Units whose receipt counts other drops than its file in ``_dropped`` holds."""
+    faults = []
+    for key, receipt in receipts.items():
+        try:
+            counts = Counter(row["reason"] for row in table.drops(receipt))
+        except Damaged as error:
+            faults.append(f"{table.name}/{key}: {error}")
+            continue
+        if counts != receipt.dropped:
+            said = f"its receipt says it dropped {receipt.dropped}, in _dropped there is {dict(counts)}"
+            faults.append(f"{table.name}/{key}: {said}")
+    return faults
+
+
+def compare_input(
+    name: str,
+    rows_in: int,
+    facts: dict[str, Any],
+    done: set[str],
+    parts: dict[str, dict[str, Part]],
+    store: Store | None,
+) -> tuple[list[str], list[str]]:
+    """Compare the rows that a table took with the rows of its input; rows with the same id count once.
+
+    Args:
+        done: Keys of its units with a receipt.
+        parts: Parts of each table.
+        store: Where to count distinct ids; None skips that count.
+
+    Returns:
+        Remarks that explain the numbers, and faults.
+    """
+    source, row_key = next(iter(facts["inputs"]), None), facts.get("row_key")
+    if source is None or not done:
+        return [], []
+    whole = source != facts["primary"]
+    came = [part for key, part in parts.get(source, {}).items() if whole or key in done]
+    rows = sum(part.rows for part in came)
+    if rows_in > rows:
+        return [], [f"{name}: {rows_in} in, but {source} has {rows} rows"]
+    each = "" if whole or len(came) < 2 else " in each part"
+    once = f"{rows_in} in, of {rows} rows of {source}: rows with the same {row_key or 'id'}{each} count once"
+    notes = [f"{name}: {once}"] if rows_in < rows else []
+    if store is not None and row_key is not None:
+        try:
+            found = _distinct(store.table(source), came, row_key, whole)
+        except OSError:  # ``damaged_parts`` reports the file
+            return notes, []
+        if found != rows_in:
+            return notes, [f"{name}: {rows_in} in, but {source} has {found} distinct {row_key}{each}"]
+    return notes, []
+
+
+def damaged_copies(table: Table, receipts: dict[str, Receipt]) -> list[str]:
+    """Damaged copies of the manifest and of receipts; remarks, since the originals are intact."""
+    found = table.store.read_many(f"{table.name}/_copies", ["manifest.json"])
+    receipts_there = table.store.names(table.name, "_copies", "_receipts")
+    found |= {
+        f"_receipts/{name}": data
+        for name, data in table.store.read_many(f"{table.name}/_copies/_receipts", receipts_there).items()
+    }
+    notes = []
+    for name, data in found.items():
+        key = name.removeprefix("_receipts/").removesuffix(".json")
+        where = table.store.show(table.name, "_copies", name)
+        try:
+            if name == "manifest.json":
+                same = unseal(data, where, "") == table.manifest()
+            else:
+                same = key not in receipts or table.parse(data, key) == receipts[key]
+        except Damaged:
+            same = False
+        if not same:
+            notes.append(f"{table.name}: {where} {DAMAGED_COPY}")
+    return notes
+
+
+def _distinct(table: Table, parts: list[Part], column: str, whole: bool) -> int:
+    """Number of distinct values of a column: over all parts, or summed over each part."""
+    columns = [pq.read_table(table.open(part), columns=[column])[column].cast(pa.string()) for part in parts]
+    if whole:
+        return len(pc.unique(pa.chunked_array([chunk for some in columns for chunk in some.chunks], pa.string())))
+    return sum(len(pc.unique(some)) for some in columns)
+
+
+def run_files(store: Store) -> list[str]:
+    """Damage to files that belong to no table: configuration, tombstones, budget claims."""
+
+    def spent() -> None:
+        for name, data in store.read_many(spending.FOLDER, store.names(spending.FOLDER)).items():
+            spending.claimed(store, name, data)
+
+    checks: tuple[Callable[[], object], ...] = (store.config, lambda: deletion.deleted(store), spent)
+    faults = []
+    for check in checks:
+        try:
+            check()
+        except (Damaged, KeyError, TypeError) as error:
+            faults.append(str(error))
+    return faults

@@ -1,0 +1,194 @@
+"""The state of a run (`status`), and what a build would do to it (`plan`). Reads only."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mminstruct.checksum import Damaged
+from mminstruct.stage import ALL
+from mminstruct.status import integrity
+from mminstruct.store.datafile import Part
+from mminstruct.store.reader import manifests
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Store, Table
+
+RUN = "(run)"
+"""Name for faults of files that belong to no table."""
+
+
+@dataclass
+class TableStatus:
+    """One table: its units, its row counts, what is wrong with it.
+
+    The counts are right when ``rows_in == kept + dropped`` in every unit, and ``rows_in`` fits the table that it reads.
+    """
+
+    table: str
+    units: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    """Unit to error."""
+    left: int = 0
+    """Units that can run now: their inputs exist, and they have neither a receipt nor a failure."""
+    waits: list[str] = field(default_factory=list)
+    """Incomplete tables that it reads: more units may follow."""
+    rows_in: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    rows: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    cost: float = 0.0
+    listing: dict[str, Any] | None = None
+    """Of a source: number of ``files`` listed and ``read``, of ``shards``, and ``passed``: reason to files not read."""
+    notes: dict[str, int] = field(default_factory=dict)
+    """Events that are not drops (a repaired reply, a cut text): name to count."""
+    remarks: list[str] = field(default_factory=list)
+    """Explanations of the numbers, one per line; not faults."""
+    faults: list[str] = field(default_factory=list)
+    """Wrong row counts and missing or changed files, one per line."""
+
+    @property
+    def open(self) -> bool:
+        """Whether units are left, failed, or may still follow."""
+        return bool(self.failed or self.left or self.waits)
+
+    @property
+    def state(self) -> str:
+        """FAULTY, failed, left, waits for a table, or complete."""
+        if self.faults:
+            return "FAULTY"
+        if self.failed or self.left:
+            return " and ".join(word for word, some in (("failed", self.failed), ("left", self.left)) if some)
+        return f"waits for {self.waits[0]}" if self.waits else "complete"
+
+
+def table_statuses(url: str, *, verify: bool = False) -> list[TableStatus]:
+    """Every table of the run at *url*, in the order of its recipe; then ``RUN``, if files of no table are damaged.
+
+    Args:
+        verify: compare every byte of every file with its digest, not only sizes.
+
+    Raises:
+        FileNotFoundError: there is no run.
+    """
+    store = Store(url)
+    parts: dict[str, dict[str, Part]] = {}
+    statuses: dict[str, TableStatus] = {}
+    for name, facts in manifests(store).items():
+        table = store.table(name)
+        damaged: dict[str, str] = {}
+        receipts = table.receipts(damaged)
+        parts[name] = {part.part: part for receipt in receipts.values() for part in receipt.parts}
+        status = statuses[name] = TableStatus(table=name, units=len(receipts))
+        status.faults += damaged.values()
+        status.failed = {key: said["error"] for key, said in table.failures().items() if key not in receipts}
+        status.left = _left(table, facts, parts, {*receipts, *status.failed, *damaged}, status.faults)
+        status.waits = [read for read in facts["inputs"] if read in statuses and statuses[read].open]
+        for receipt in receipts.values():
+            _add(status, receipt)
+        first = facts["primary"]
+        for key, receipt in receipts.items():
+            came = parts.get(first, {}).get(key) if first else None
+            if came is not None and receipt.inputs.get(first) != came.sha256[:16]:
+                status.faults.append(f"{name}/{key}: made from a part of {first} that has changed since")
+            elif came is not None and receipt.rows_in > came.rows:
+                status.faults.append(f"{name}/{key}: {receipt.rows_in} in, but {first} has {came.rows} rows")
+        status.listing = table.listing()
+        if status.listing and status.listing["files"] != status.listing["read"] + sum(
+            status.listing["passed"].values()
+        ):
+            status.faults.append(f"{name}: {status.listing['files']} files listed, but {files(status.listing)}")
+        status.faults += integrity.damaged_parts(table, receipts, verify)
+        status.faults += integrity.wrong_drops(table, receipts)
+        status.remarks += integrity.damaged_copies(table, receipts) if verify else []
+        if not any(statuses[read].faults for read in facts["inputs"] if read in statuses):
+            count = store if verify and not status.open else None
+            notes, faults = integrity.compare_input(name, status.rows_in, facts, set(receipts), parts, count)
+            status.remarks += notes
+            status.faults += faults
+    if faults := integrity.run_files(store):
+        statuses[RUN] = TableStatus(table=RUN, faults=faults)
+    return list(statuses.values())
+
+
+def all_faults(statuses: list[TableStatus]) -> list[str]:
+    """The faults of all tables."""
+    return [fault for status in statuses for fault in status.faults]
+
+
+def incomplete(statuses: list[TableStatus]) -> list[str]:
+    """A phrase for each table with units left or failed."""
+    return [f"{s.table} ({s.left} units left, {len(s.failed)} failed)" for s in statuses if s.left or s.failed]
+
+
+def _left(
+    table: Table, facts: dict[str, Any], parts: dict[str, dict[str, Part]], ended: set[str], faults: list[str]
+) -> int:
+    """Number of known units that are neither done nor failed."""
+    if first := facts["primary"]:
+        return len(set(parts.get(first, ())) - ended)
+    if facts["inputs"]:
+        return len({ALL} - ended)
+    try:
+        return max(0, (table.expected() or 0) - len(ended))
+    except Damaged as error:
+        faults.append(str(error))
+        return 0
+
+
+def _add(status: TableStatus, receipt: Receipt) -> None:
+    status.rows_in += receipt.rows_in
+    status.kept += receipt.kept
+    status.rows += receipt.rows
+    status.seconds += receipt.seconds
+    status.tokens += receipt.tokens_in + receipt.tokens_out
+    status.cost += receipt.cost
+    for name, count in receipt.notes.items():
+        status.notes[name] = status.notes.get(name, 0) + count
+    for reason, count in receipt.dropped.items():
+        status.dropped[reason] = status.dropped.get(reason, 0) + count
+    lost = receipt.rows_in - receipt.kept - sum(receipt.dropped.values())
+    if lost:
+        what = f"{lost} neither kept nor dropped" if lost > 0 else f"{-lost} more came out"
+        status.faults.append(f"{status.table}/{receipt.key}: {receipt.rows_in} in, but {what}")
+
+
+def files(listing: dict[str, Any]) -> str:
+    """What happened to the files of a source, as text."""
+    passed = sum(listing["passed"].values())
+    return f"{listing['read']} read as {listing['shards']} shards, {passed} passed by"
+
+
+def as_json(statuses: list[TableStatus]) -> str:
+    return json.dumps([asdict(status) | {"state": status.state} for status in statuses], indent=1, ensure_ascii=False)
+
+
+def as_text(statuses: list[TableStatus]) -> str:
+    """One line per table, then drop reasons, explanations, failures and faults, and last the state of the run."""
+    lines = [
+        f"{'table':<10} {'units':>6} {'failed':>6} {'left':>5} {'in':>8} {'kept':>8} {'dropped':>8} {'rows':>8}  state"
+    ]
+    for s in statuses:
+        lines.append(
+            f"{s.table:<10} {s.units:>6} {len(s.failed):>6} {s.left:>5}"
+            f" {s.rows_in:>8} {s.kept:>8} {sum(s.dropped.values()):>8} {s.rows:>8}  {s.state}"
+        )
+    for s in statuses:
+        if s.listing:
+            lines.append(f"  {s.table}: {s.listing['files']} files listed, {files(s.listing)}")
+            lines += [f"    {count} x {reason}" for reason, count in s.listing["passed"].items()]
+        lines += [f"  {s.table}: {count} x {reason}" for reason, count in Counter(s.dropped).most_common()]
+        lines += [f"  {s.table}: noted {count} x {name}" for name, count in Counter(s.notes).most_common()]
+        lines += [f"  {remark}" for remark in s.remarks]
+        lines += [f"  {s.table}/{key} FAILED: {error}" for key, error in s.failed.items()]
+        lines += [f"  FAULT: {fault}" for fault in s.faults]
+    if faults := all_faults(statuses):
+        lines.append(f"faulty: {len(faults)} faults")
+    elif left := incomplete(statuses):
+        lines.append(f"incomplete: {', '.join(left)}; the same build command continues from here")
+    else:
+        lines.append("complete: all row counts add up")
+    return "\n".join(lines)

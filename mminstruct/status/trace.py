@@ -1,0 +1,245 @@
+"""Follows an id through every table of a run, or to the place where it left and the reason.
+
+Which columns hold ids, names and long values is known from their tags (``schemas.TAGS``), so any recipe can be traced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mminstruct.store import deletion
+from mminstruct.store.reader import RunReader, TableReader
+from mminstruct.terminal import one_line
+
+_MOST = 20
+"""Rows shown of one table; an instruction may have a million pairs."""
+
+
+@dataclass
+class Trace:
+    """What became of one id. ``print(trace)`` shows it as text."""
+
+    id: str
+    kind: str
+    """Name of the id's column: pair_id, image_id, instruction_id, question_id. Where no table has the id, only a drop:
+    what the dropping stage calls it (member: a file of a shard that never became an image)."""
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By table, in the order of the recipe; at most 20 a table, without heavy columns."""
+    left: list[dict[str, Any]] = field(default_factory=list)
+    """Where it left: table, unit, id, reason, detail."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Prompt of each table with rows of it."""
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+@dataclass(frozen=True)
+class Family:
+    """An id and its relatives, each as column name -> values."""
+
+    kind: str
+    id: str
+    above: dict[str, set[str]]
+    """What its rows were made from: a pair's image and instruction; an instruction's entry in the bank."""
+    below: dict[str, set[str]]
+    """What was made from it: an image's pairs."""
+
+    order: tuple[str, ...] = ()
+    """Kinds of ids, the one whose table comes last in the recipe first."""
+
+    def column(self, table: TableReader) -> str | None:
+        """The column that connects *table* with the id; None where there is none.
+
+        It is the id's own column, else that of the table's own ids, else that of the relative which the recipe makes
+        last: of a pair's image and instruction the instruction. Members of a group are reached from their own ids
+        only: a pair belongs to the row that stands for the group.
+        """
+        if self.kind in table.tagged(*_IDS):
+            return self.kind
+        if table.tagged("member"):
+            return None
+        here = table.tagged("id") or table.tagged("parent")
+        return next((kind for kind in self.order if kind in here and self.values(kind)), None)
+
+    def values(self, kind: str) -> set[str]:
+        """Values of *kind* that belong to the id."""
+        own = {self.id} if kind == self.kind else set()
+        return own | self.above.get(kind, set()) | self.below.get(kind, set())
+
+    def filter(self, table: TableReader) -> pc.Expression | None:
+        """Selects the rows of *table* that belong to the id; None where there are none."""
+        column = self.column(table)
+        return None if column is None else pc.field(column).isin(sorted(self.values(column)))
+
+
+_IDS = ("id", "parent", "member")
+"""Tags of columns that hold ids; a column's name is the kind of its ids."""
+
+
+def trace(run: RunReader | str, wanted: str) -> Trace:
+    """Follow *wanted* through a run or the run at an URL.
+
+    Args:
+        wanted: A full id, at least its first 4 hex digits, or the name of a member of a shard.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        LookupError: no table and no drop has the id, or it fits several.
+    """
+    run = RunReader(run) if isinstance(run, str) else run
+    dropped = [{"table": name, **row} for name, table in run.items() for row in table.dropped()]
+    kind, id_ = identify(run, wanted, dropped)
+    found = Trace(id=id_, kind=kind)
+    relatives = family(run, kind, id_)
+    for name, table in run.items():
+        selected = relatives.filter(table)
+        if selected is None:
+            continue
+        heavy = table.tagged("heavy")
+        columns = [column for column in table.schema.names if column not in heavy]
+        rows = table.dataset().scanner(columns=columns, filter=selected).head(_MOST).to_pylist()
+        if rows:
+            found.rows[name] = rows
+            found.prompts |= _prompts(name, table.manifest["config"])
+    # an image's pairs are its own fate; of other ids, a million rows may have been made
+    made = set().union(*relatives.below.values()) if kind in _source_ids(run) else set()
+    found.left = [row for row in dropped if row["id"] in {id_} | made]
+    gone = deletion.deleted(run.store)
+    for one in sorted({id_}.union(made, *relatives.above.values()) & set(gone)):
+        found.left.append(
+            {"table": "delete", "unit": one, "id": one, "reason": gone[one].reason, "detail": gone[one].time}
+        )
+    return found
+
+
+def identify(run: RunReader, wanted: str, dropped: Iterable[Mapping[str, Any]] = ()) -> tuple[str, str]:
+    """Kind and full id of *wanted*, as ``trace`` takes it.
+
+    Raises:
+        LookupError: nothing fits, or several ids do.
+    """
+    hits: set[tuple[str, str]] = set()
+    if re.fullmatch(r"[0-9a-f]{4,16}", wanted):
+        for table in run.values():
+            for kind in table.tagged(*_IDS):
+                hits |= {(kind, one) for one in _values(table, kind, pc.starts_with(pc.field(kind), wanted))}
+        hits = {hit for hit in hits if hit[1] == wanted} or hits  # 1000 of a set that has 10000, too
+    if not hits:  # ids that came with outside data may be anything
+        for table in run.values():
+            for kind in table.tagged("id"):
+                hits |= {(kind, one) for one in _values(table, kind, pc.field(kind) == wanted)}
+    if not hits:
+        for table in run.values():
+            for name in table.tagged("name"):
+                for kind in table.tagged("id"):
+                    hits |= {(kind, one) for one in _values(table, kind, pc.field(name) == wanted)}
+    if not hits:
+        hits = {
+            (run[row["table"]].manifest.get("row_key") or "member", wanted) for row in dropped if row["id"] == wanted
+        }
+    if not hits:
+        kinds = dict.fromkeys(kind for table in run.values() for kind in table.tagged(*_IDS))
+        raise LookupError(
+            f"{wanted}: no table of this run has this id, and no dropped row; give an id ({', '.join(kinds)}),"
+            " its first 4 digits, or a member's name as found in its shard"
+        )
+    if len(hits) > 1:
+        some = ", ".join(f"{value} ({kind})" for kind, value in sorted(hits)[:3])
+        raise LookupError(f"{wanted} fits {len(hits)} ids: take one of them, or more of its digits: {some}")
+    return hits.pop()
+
+
+def family(run: RunReader, kind: str, id_: str) -> Family:
+    """The relatives of an id, found in every table that has both id columns."""
+    above, below, made = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set), dict[str, int]()
+    for table in run.values():
+        if kind in table.tagged("member"):
+            above[kind] |= _leaders(run, kind, table, id_)
+    same = sorted({id_} | above[kind])
+    for place, table in enumerate(run.values()):
+        own, parents = table.tagged("id"), table.tagged("parent")
+        made |= {one: place for one in own if one not in made}
+        for parent in parents if kind in own else []:
+            above[parent] |= _values(table, parent, pc.field(kind) == id_)
+        for child in own:
+            if kind in parents:
+                below[child] |= _values(table, child, pc.field(kind).isin(same))
+            for column in table.lists(kind):
+                below[child] |= _holding(table, child, column, kind, same)
+    return Family(kind, id_, dict(above), dict(below), tuple(sorted(made, key=lambda one: -made[one])))
+
+
+def _leaders(run: RunReader, kind: str, members: TableReader, id_: str) -> set[str]:
+    """Ids of the rows that stand for the groups of a member."""
+    found: set[str] = set()
+    for group in members.tagged("group"):
+        groups = sorted(_values(members, group, pc.field(kind) == id_))
+        for table in run.values() if groups else ():
+            if kind in table.tagged("id") and group in table.tagged("group"):
+                found |= _values(table, kind, pc.field(group).isin(groups))
+    return found
+
+
+def _holding(table: TableReader, own: str, column: str, kind: str, ids: list[str]) -> set[str]:
+    """Own ids of the rows whose list in *column* holds one of *ids*."""
+    found: set[str] = set()
+    for batch in table.dataset().to_batches(columns=[own, column]):
+        held = pc.struct_field(pc.list_flatten(batch[column]), kind)
+        rows = pc.list_parent_indices(batch[column]).filter(pc.is_in(held, value_set=pa.array(ids, held.type)))
+        found.update(batch[own].take(rows).to_pylist())
+    return found
+
+
+def _values(table: TableReader, column: str, selected: pc.Expression) -> set[Any]:
+    """Distinct values of a column in the selected rows."""
+    found = table.dataset().to_table(columns=[column], filter=selected)[column]
+    return set(pc.unique(found).to_pylist()) - {None}
+
+
+def _source_ids(run: RunReader) -> set[str]:
+    """Kinds of ids that sources give."""
+    return {kind for table in run.values() if not table.manifest["inputs"] for kind in table.tagged("id")}
+
+
+def _prompts(where: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """A stage's prompt, and the prompts of its models: each judge of a benchmark has one."""
+    names = {"prompt": where, "rubric": f"{where}.rubric"}
+    found = {place: config[name] for name, place in names.items() if isinstance(config.get(name), str)}
+    for some in config.values():
+        for name, item in some.items() if isinstance(some, Mapping) else ():
+            if isinstance(item, Mapping):
+                found |= _prompts(f"{where}.{name}", item)
+    return found
+
+
+def as_json(found: Trace) -> str:
+    return json.dumps(asdict(found), indent=1, ensure_ascii=False)
+
+
+def as_text(found: Trace) -> str:
+    """The rows of each table, its prompts, and where the id left; texts are not shortened."""
+    lines = [f"{found.kind} {found.id}"]
+    for name, rows in found.rows.items():
+        lines.append(f"{name}" + (f" ({len(rows)} rows)" if len(rows) > 1 else ""))
+        for row in rows:
+            shown = {key: value for key, value in row.items() if value is not None and value != found.id}
+            # a text's later lines must not look like fields
+            lines += [f"    {key}: {value}".replace("\n", "\n        ") for key, value in shown.items()]
+            lines.append("")
+        lines.pop()
+    for name, prompt in found.prompts.items():
+        lines += [f"prompt of {name}", textwrap.indent(prompt, "    ").rstrip()]
+    for row in found.left:
+        detail = f" ({row['detail']})" if row["detail"] else ""
+        lines.append(one_line(f"LEFT at {row['table']}, unit {row['unit']}: {row['reason']}{detail}"))
+    return "\n".join(lines)

@@ -1,0 +1,320 @@
+"""A run's folder: tables of Parquet parts. Each unit is committed by a receipt, created exclusively and last.
+
+Layout of a table, on a local disk or any fsspec URL::
+
+    manifest.json                       configuration, schema and inputs of the table
+    listing.json                        of a source: files listed, files read, and files passed by with reasons
+    sa_000020-0007.3f9a1c2e.parquet     a part: its key, and the first 8 hex digits of the file's SHA-256
+    _receipts/sa_000020.json            the commit of one unit: its parts, row counts, costs
+    _copies/…                           copies of the manifest and the receipts, in case one is damaged
+    _dropped/…parquet  _failed/…json  _calls/…jsonl
+
+The name of a data file contains its digest. So a slow duplicate of a worker can never overwrite a file that a receipt
+names, and the same work gives the same name. Readers see only files that a receipt names; all others can be removed.
+Everything is verified when it is read: by a checksum inside the file, or by the digest in the receipt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from mminstruct import schemas
+from mminstruct.checksum import Damaged, seal, unseal, unseal_text
+from mminstruct.files import Files, Unreachable
+from mminstruct.stage import Drop
+from mminstruct.store.datafile import Part, describe, opened, opened_by_name
+from mminstruct.store.receipt import Receipt
+
+__all__ = ["Part", "Receipt", "Store", "Table"]
+
+_FORMAT = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=False)
+)
+_ROW_GROUP = 512
+"""Rows. A part is one row group, except in tables with one large unit (cluster, select)."""
+_MEND = "the build command of this run restores it from its copy"
+_AGAIN = "restore it, or remove the receipt that names it and run the build command again"
+
+
+class Store(Files):
+    """A run's folder: tables, and files beside them.
+
+    Args:
+        url: a local path, or any fsspec URL (``s3://bucket/run``); options such as an endpoint come from fsspec's
+            own configuration and environment, never from here.
+    """
+
+    def table(self, name: str) -> Table:
+        return Table(self, name)
+
+    def config(self) -> dict[str, Any] | None:
+        """Content of the run's config.yaml; None if there is none.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        import yaml
+
+        data = self.read("config.yaml")
+        if data is None:
+            return None
+        where, mend = self.show("config.yaml"), "the build command of this run writes it again"
+        try:
+            return dict(yaml.safe_load(unseal_text(data, where, mend)) or {})
+        except (yaml.YAMLError, ValueError, TypeError) as error:
+            raise Damaged(f"{where} is no YAML ({' '.join(str(error).split())}): {mend}") from None
+
+
+class Table:
+    """One table of a run."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store = store
+        self.name = name
+        self._receipts: dict[str, Receipt] = {}
+        self._index: dict[str, Part] = {}
+
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        """Write the manifest, unless there is one."""
+        data = seal(facts, indent=1)
+        if self.store.create(data, self.name, "manifest.json"):
+            self.store.write(data, self.name, "_copies/manifest.json", sync=False)
+
+    def expect(self, units: int) -> None:
+        """Store the source's number of units, from which ``status`` tells how many are left."""
+        if (data := seal({"units": units})) != self.store.read(self.name, "_units.json"):
+            self.store.write(data, self.name, "_units.json", sync=False)
+
+    def expected(self) -> int | None:
+        """The source's number of units at the last build; None for other tables and older runs."""
+        data = self.store.read(self.name, "_units.json")
+        where = self.store.show(self.name, "_units.json")
+        return None if data is None else int(unseal(data, where, "the next build writes it again")["units"])
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The table's manifest; None if it was not begun.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        data = self.store.read(self.name, "manifest.json")
+        return None if data is None else unseal(data, self.store.show(self.name, "manifest.json"), _MEND)
+
+    def list_source(self, facts: dict[str, Any]) -> None:
+        """Write what happened to every file that the source lists, unless an earlier build wrote the same."""
+        if (data := seal(facts, indent=1)) != self.store.read(self.name, "listing.json"):
+            self.store.write(data, self.name, "listing.json")
+
+    def listing(self) -> dict[str, Any] | None:
+        """Read what ``list_source`` wrote."""
+        data = self.store.read(self.name, "listing.json")
+        where = self.store.show(self.name, "listing.json")
+        return None if data is None else unseal(data, where, "the next build writes it again")
+
+    def receipt(self, key: str) -> Receipt | None:
+        """Read the receipt of one unit; never cached.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        data = self.store.read(self.name, "_receipts", f"{key}.json")
+        return None if data is None else self.parse(data, key)
+
+    def receipts(self, damaged: dict[str, str] | None = None) -> dict[str, Receipt]:
+        """All receipts by unit key, in order of keys; only those new since the last call are read.
+
+        Args:
+            damaged: takes what is wrong with a damaged receipt, by its key.
+
+        Raises:
+            Damaged: one is not what was written, and *damaged* is not given.
+        """
+        names = self.store.names(self.name, "_receipts")
+        keys = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        new = [f"{key}.json" for key in keys if key not in self._receipts]
+        for name, data in self.store.read_many(f"{self.name}/_receipts", new).items():
+            key = name.removesuffix(".json")
+            try:
+                self._receipts[key] = self.parse(data, key)
+            except Damaged as error:
+                if damaged is None:
+                    raise
+                damaged[key] = str(error)
+        return {key: self._receipts[key] for key in keys if key in self._receipts}
+
+    def parse(self, data: bytes, key: str) -> Receipt:
+        """The receipt of unit *key* from its bytes.
+
+        Raises:
+            Damaged: it is torn, flipped, no receipt, or that of another unit.
+        """
+        where = self.store.show(self.name, "_receipts", f"{key}.json")
+        facts = unseal(data, where, _MEND)
+        try:
+            found = Receipt.from_facts(facts)
+        except (TypeError, KeyError, ValueError) as error:
+            raise Damaged(f"{where} is no receipt ({error}): {_MEND}") from None
+        if found.key != key:
+            raise Damaged(f"{where} is the receipt of unit {found.key}: {_MEND}")
+        return found
+
+    def parts(self, only: frozenset[str] | None = None) -> dict[str, Part]:
+        """All committed parts by part key, in order; *only* these keys if given."""
+        found = {part.part: part for receipt in self.receipts().values() for part in receipt.parts}
+        return {key: found[key] for key in sorted(found) if only is None or key in only}
+
+    def find(self, key: str) -> Part | None:
+        """One committed part, found by the receipt of its unit, of its shard, or of the unit that wrote it."""
+        if key not in self._index:
+            for unit in (key, key.rpartition("-")[0]):
+                receipt = self.receipt(unit) if unit else None
+                self._index.update({part.part: part for part in (receipt.parts if receipt else ())})
+            if key not in self._index:
+                self._index = self.parts()
+        return self._index.get(key)
+
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """The last error of each failed unit."""
+        found = {}
+        for name, data in self.store.read_many(f"{self.name}/_failed", self.store.names(self.name, "_failed")).items():
+            try:
+                facts = unseal(data, self.store.show(self.name, "_failed", name), "the next build tries the unit again")
+            except Damaged as error:
+                facts = {"error": str(error)}
+            found[name.removesuffix(".json")] = {"error": "it did not say why", **facts}
+        return found
+
+    def put(self, part: str, table: pa.Table) -> Part:
+        """Write one part. Readers do not see it before a receipt names it."""
+        return self._put(part, table, "")
+
+    def put_drops(self, key: str, drops: list[Drop]) -> str | None:
+        """Write the dropped rows; returns the file's name, or None if there are none."""
+        if not drops:
+            return None
+        rows = [{"id": drop.id, "reason": drop.reason, "detail": drop.detail} for drop in drops]
+        return self._put(key, pa.Table.from_pylist(rows, schema=schemas.DROPPED), "_dropped/").file
+
+    def _put(self, part: str, table: pa.Table, folder: str) -> Part:
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, row_group_size=_ROW_GROUP, compression="zstd", write_page_checksum=True)
+        data = buffer.getvalue()
+        made = describe(part, data, pq.read_metadata(pa.BufferReader(data)).num_rows)
+        self.store.write(data, self.name, folder + made.file)
+        path = self.store.path(self.name, folder + made.file)
+        size = self.store.ask("look at", path, lambda: self.store.fs.size(path))
+        if made.rows != table.num_rows or size != len(data):
+            there = f"has {made.rows} rows and {size} bytes, {table.num_rows} and {len(data)} were written"
+            raise OSError(f"{path} {there}; run the same command again")
+        return made
+
+    def commit(self, receipt: Receipt) -> Receipt:
+        """Create the receipt. If another worker was faster, its receipt is kept and returned."""
+        data = seal(asdict(receipt))
+        if not self.store.create(data, self.name, "_receipts", f"{receipt.key}.json"):
+            first = self.receipt(receipt.key)
+            if first is not None:
+                named = {part.file for part in first.parts}
+                for part in receipt.parts:
+                    if part.file not in named:
+                        self.store.remove(self.name, part.file)
+                return first
+            raise OSError(f"{self.name}/{receipt.key}: a receipt was there and is gone; run the same command again")
+        self.store.write(data, self.name, "_copies/_receipts", f"{receipt.key}.json", sync=False)
+        self.store.remove(self.name, "_failed", f"{receipt.key}.json")
+        return receipt
+
+    def fail(self, key: str, error: str, trace: str) -> None:
+        """Record a failed unit; the next run tries it again."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        facts = {"key": key, "error": error, "traceback": trace, "time": now}
+        self.store.write(seal(facts, indent=1), self.name, "_failed", f"{key}.json")
+
+    def open(self, part: Part) -> pa.NativeFile:
+        """Open a part for a Parquet reader, which gets only verified bytes.
+
+        Raises:
+            Damaged: here or when it is read: it is gone, or not what was written.
+        """
+        where = self.store.show(self.name, part.file)
+
+        def read(start: int | None, end: int | None) -> bytes:
+            try:
+                data = self.store.read(self.name, part.file, start=start, end=end)
+            except Unreachable:  # a store may refuse a range beyond the end of a file
+                if self.store.sizes(self.name).get(part.file, part.bytes) == part.bytes:
+                    raise
+                raise Damaged(f"{where} has not the {part.bytes} bytes that its receipt says: {_AGAIN}") from None
+            if data is None:
+                raise Damaged(f"{where} is gone: {_AGAIN}")
+            return data
+
+        return opened(part, read, where, _AGAIN)
+
+    def verify(self, part: Part) -> None:
+        """Read all of a part.
+
+        Raises:
+            Damaged: it is gone, not what was written, or has other rows than its receipt says.
+        """
+        with self.open(replace(part, blocks="")) as file:
+            rows = pq.read_metadata(file).num_rows
+        if rows != part.rows:
+            where = self.store.show(self.name, part.file)
+            raise Damaged(f"{where} has {rows} rows, its receipt says {part.rows}: {_AGAIN}")
+
+    def load(self, part: Part, columns: tuple[str, ...]) -> pa.Table:
+        """One part's columns, verified against its receipt."""
+        return pq.ParquetFile(self.open(part), page_checksum_verification=True).read(columns=list(columns))
+
+    def dataset(self, schema: pa.Schema, only: frozenset[str] | None = None) -> ds.Dataset:
+        """The whole table, lazily: fragments ordered by part key, verified against their receipts when read."""
+        files = {self.store.path(self.name, part.file): part for part in self.parts(only).values()}
+        place = pafs.PyFileSystem(_Verified(self, files))
+        return ds.FileSystemDataset.from_paths(list(files), schema=schema, format=_FORMAT, filesystem=place)
+
+    def drops(self, receipt: Receipt) -> list[dict[str, Any]]:
+        """Dropped rows of one unit: id, reason, detail; verified against the file's name.
+
+        Raises:
+            Damaged: the file is gone, or not what was written.
+        """
+        if receipt.drops is None:
+            return []
+        where = self.store.show(self.name, "_dropped", receipt.drops)
+        data = self.store.read(self.name, "_dropped", receipt.drops)
+        if data is None:
+            raise Damaged(f"{where} is gone: {_AGAIN}")
+        return list(pq.read_table(opened_by_name(receipt.drops, data, where, _AGAIN)).to_pylist())
+
+    def dropped(self) -> Iterator[dict[str, Any]]:
+        """Every dropped row: unit key, id, reason, detail."""
+        for key, receipt in self.receipts().items():
+            for row in self.drops(receipt):
+                yield {"unit": key, **row}
+
+    def digest(self, only: frozenset[str] | None = None) -> str:
+        """Digest of all committed parts. The same rows in the same parts have the same digest."""
+        text = "\n".join(f"{part.part} {part.sha256}" for part in self.parts(only).values())
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _Verified(pafs.FSSpecHandler):  # type: ignore[misc]
+    """The parts of a table as a file system that gives only verified bytes."""
+
+    def __init__(self, table: Table, files: dict[str, Part]) -> None:
+        super().__init__(table.store.fs)
+        self._table, self._files = table, files
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        return self._table.open(self._files[path])

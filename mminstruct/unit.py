@@ -1,0 +1,74 @@
+"""The unit that a thread processes, and what the engine lends it: a journal, a budget, a group of workers."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class Journal(Protocol):
+    """Replies that a unit in progress has paid for, so that none is paid for twice."""
+
+    def get(self, request: str) -> dict[str, Any] | None: ...
+
+    def put(self, replies: Mapping[str, dict[str, Any]]) -> None:
+        """Store *replies* by request; when this returns they survive a crash."""
+        ...
+
+
+class Budget(Protocol):
+    """What a run spends, shared by all its processes; see ``spending.Ledger``."""
+
+    def reserve(self, cost: float, *, limit: float | None) -> bool: ...
+
+    def settle(self, reserved: float, cost: float) -> None: ...
+
+
+class WorkerGroup(Protocol):
+    """This worker and extra ones, configured like it, that the engine lends for one unit."""
+
+    size: int
+    address: str
+    """This worker's host, as the other workers reach it."""
+
+    def __call__(self, work: Callable[..., Any], shares: list[tuple[Any, ...]]) -> list[Any]:
+        """Results of ``work(*share)`` for ``size`` shares in parallel; the first runs in this process."""
+        ...
+
+
+@dataclass(slots=True)
+class Unit:
+    """The unit that this thread processes: its usage, its journal of paid replies, and its budget."""
+
+    table: str
+    key: str
+    journal: Journal | None = None
+    budget: Budget | None = None
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+    """US dollars."""
+    notes: dict[str, int] = field(default_factory=dict)
+    """Counts for the receipt: texts cut to the context, repaired replies, ..."""
+
+
+UNIT: contextvars.ContextVar[Unit | None] = contextvars.ContextVar("unit", default=None)
+"""Set in the thread that processes a unit; None in notebooks and tests."""
+
+
+Lend = Callable[[int], AbstractContextManager[WorkerGroup]]
+
+
+WORKER_GROUP: contextvars.ContextVar[Lend | None] = contextvars.ContextVar("worker_group", default=None)
+"""Lends a group of the given size; set by engines with several processes."""
+
+
+def note(name: str, count: int = 1) -> None:
+    """Add *count* to a note of the unit in progress."""
+    unit = UNIT.get()
+    if unit is not None and count:
+        unit.notes[name] = unit.notes.get(name, 0) + count

@@ -1,0 +1,121 @@
+"""Progress of a run, on a terminal and without one."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mminstruct.engine.local import Local
+from mminstruct.run import Event, FailedUnits, Run, claim, execute
+from mminstruct.status.progress import Progress
+from mminstruct.store.receipt import Receipt
+from tests.doing_nothing import Small, small
+
+
+def event(key: str, fresh: bool = True, **facts: object) -> Event:
+    receipt = Receipt(**{"key": key, "parts": [], "rows_in": 10, "kept": 7, "dropped": {"dull": 3}, **facts})  # type: ignore[arg-type]
+    return Event("answer", key, receipt, fresh=fresh)
+
+
+def build(folder: Path, recipe: Small, progress: Progress) -> None:
+    run = Run(url=str(folder), recipe=recipe)
+    claim(run)
+    with progress:
+        execute(run, Local(), watch=progress.watch, begin=progress.begin)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_without_a_terminal_each_table_ends_with_a_plain_line(tmp_path: Path) -> None:
+    lines: list[str] = []
+    build(tmp_path, small(drop=3), Progress(lines.append))
+    assert any(line.startswith("count: 2/2 units, 32 kept, 0 dropped, ") for line in lines)
+    assert any(line.startswith("sum: 1/1 units, 20 kept") for line in lines)
+    assert not any("\x1b" in line for line in lines)
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_without_a_terminal_lines_are_few_however_many_units(tmp_path: Path) -> None:
+    lines: list[str] = []
+    progress = Progress(lines.append)
+    progress.begin(["answer"], [str(i) for i in range(1000)])
+    for i in range(1000):
+        progress.watch(event(str(i)))
+    assert len(lines) == 2
+    assert lines[-1].startswith("answer: 1000/1000 units, 7000 kept, 3000 dropped")
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_a_failed_unit_is_told_at_once_with_its_error(tmp_path: Path) -> None:
+    recipe = small()
+    poison = next(iter(recipe.count.load()("shard-00001"))).output.table["id"][0].as_py()
+    lines: list[str] = []
+    with pytest.raises(FailedUnits):
+        build(tmp_path, small(poison=poison), Progress(lines.append))
+    assert any(", 1 failed" in line and "| shard-00001-0000 FAILED: ValueError: poison" in line for line in lines)
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_units_done_before_count_as_done_but_not_in_the_rate() -> None:
+    lines: list[str] = []
+    progress = Progress(lines.append)
+    progress.begin(["answer"], ["a", "b"])
+    progress.watch(event("a", fresh=False))
+    assert lines == []
+    assert progress.lines["answer"].rate() == 0
+    progress.watch(event("b", cost=0.25))
+    assert lines[0].startswith("answer: 2/2 units, 14 kept, 6 dropped, ")
+    assert lines[0].endswith("rows/s, $0.25")
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_time_left_goes_by_the_fresh_units_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    lines: list[str] = []
+    progress = Progress(lines.append)
+    progress.begin(["answer"], [str(i) for i in range(10)])
+    for i in range(5):
+        progress.watch(event(str(i), fresh=False))
+    now = 120.0
+    progress.watch(event("5"))
+    assert lines == ["answer: 6/10 units, 42 kept, 18 dropped, 0.5 rows/s, 80 s left"]
+
+
+def test_on_a_terminal_a_table_stays_when_the_run_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    lines: list[str] = []
+    build(tmp_path, small(drop=3), Progress(lines.append))
+    assert lines == []
+    end = terminal.getvalue()[-1500:]
+    for name in ("count", "first", "second", "sum", "last"):
+        assert name in end
+    assert "2/2" in end
+
+
+def test_the_table_has_a_row_for_each_table_of_the_run() -> None:
+    progress = Progress()
+    progress.begin(["answer", "filter"], ["a"])
+    progress.watch(event("a"))
+    shown = Console(file=io.StringIO(), width=100)
+    shown.print(progress.table())
+    text = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert [line.split()[:5] for line in text.splitlines()[1:]] == [
+        ["answer", "1/1", "7", "3", "0"],
+        ["filter", "0", "0", "0", "0"],
+    ]
