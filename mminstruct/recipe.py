@@ -35,39 +35,49 @@ class RecipeError(ConfigurationError):
     """A recipe cannot run. Each line names one fault and how to fix it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What the card of a dataset says of the method that made it."""
+
+    title: str = ""
+    """Name of the method."""
+    paper: str = ""
+    """Title of its paper and ``arXiv:NUMBER``."""
+    made: str = ""
+    """How a row is made, as the end of a sentence."""
+    limits: str = ""
+    """What a user of the dataset must know, in whole sentences."""
+    tags: tuple[str, ...] = ()
+    """Tags of the Hub; ``synthetic`` says that models wrote the texts."""
+
+
 @dataclass(kw_only=True)
 class Recipe:
     """Base class of all recipes."""
 
     wires: ClassVar[Mapping[str, Mapping[str, Read | None]]] = {}
     """By stage, the inputs that differ from those of the stage's class (see ``Stage.wired``)."""
-    title: ClassVar[str] = ""
-    """Name of the method, for the cards of datasets."""
-    paper: ClassVar[str] = ""
-    """Title of its paper and ``arXiv:NUMBER``."""
-    made: ClassVar[str] = ""
-    """How a row is made, as the end of a sentence."""
-    limits: ClassVar[str] = ""
-    """What a user of the dataset must know, in whole sentences."""
-    tags: ClassVar[tuple[str, ...]] = ()
-    """Tags of the Hub; ``synthetic`` says that models wrote the texts."""
+    method: ClassVar[Method] = Method()
+    """For the cards of datasets; each manifest has it, so that an export needs only the run."""
 
     def stages(self) -> dict[str, Stage]:
         """Stages by table name, in order, each with its inputs in this recipe."""
         found: dict[str, Stage] = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {name: stage.wired(self.wires[name]) if name in self.wires else stage for name, stage in found.items()}
 
-    def about(self) -> dict[str, Any]:
-        """What the card of a dataset says of the method. Manifests hold it: an export needs only the run."""
-        facts = {name: getattr(self, name) for name in ("title", "paper", "made", "limits")}
-        return {**facts, "tags": list(self.tags)}
-
     def check(self) -> None:
         """Raise ValueError if stages do not fit together."""
 
 
 def stage_types(recipe: type[Recipe]) -> dict[str, type[Stage]]:
-    """The classes of a recipe's stages, by table name, in order."""
+    """The classes of a recipe's stages, by table name, in order.
+
+    Raises:
+        ConfigurationError: A table has the name of an attribute that all recipes have.
+    """
+    taken = [item.name for item in dataclasses.fields(recipe) if hasattr(Recipe, item.name)]
+    if taken:
+        raise ConfigurationError(f"{recipe.__name__}.{taken[0]}: every recipe has an attribute of that name; rename it")
     hints = typing.get_type_hints(recipe)
     return {item.name: hints[item.name] for item in dataclasses.fields(recipe)}
 
@@ -239,7 +249,7 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
         }
         found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
         found[name]["row_key"] = _row_key(stage)
-        found[name]["recipe"] = recipe.about()
+        found[name]["recipe"] = {**dataclasses.asdict(recipe.method), "tags": list(recipe.method.tags)}
         found[name]["arrow"] = base64.b64encode(stage.writes.serialize()).decode()
         fields = [item.name for item in dataclasses.fields(stage) if item.metadata.get("where")]
         if fields:

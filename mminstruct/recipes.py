@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mminstruct.recipe import Recipe
+from mminstruct.recipe import Method, Recipe
 from mminstruct.stages.answer import Answer
 from mminstruct.stages.caption import Caption
 from mminstruct.stages.cluster import Cluster
@@ -31,17 +31,19 @@ from mminstruct.stages.summarize import Summarize
 class MMInstruct(Recipe):
     """MM-Instruct (arXiv 2406.19736): generated instructions, matched to images by CLIP, answered by an LLM."""
 
-    title = "MM-Instruct"
-    paper = "MM-Instruct: Generated Visual Instructions for Large Multimodal Model Alignment, arXiv:2406.19736"
-    made = (
-        "instructions were generated from images, clustered and summarised into a bank, matched to images by CLIP "
-        "similarity, answered by a language model from a detailed description of the image, and filtered"
+    method = Method(
+        title="MM-Instruct",
+        paper="MM-Instruct: Generated Visual Instructions for Large Multimodal Model Alignment, arXiv:2406.19736",
+        made=(
+            "instructions were generated from images, clustered and summarised into a bank, matched to images by CLIP "
+            "similarity, answered by a language model from a detailed description of the image, and filtered"
+        ),
+        limits=(
+            "Instructions, descriptions and answers are machine-generated. The answering model never saw the image, "
+            "only its description, so answers may claim what the image does not show. Nobody has read every row."
+        ),
+        tags=("mm-instruct", "synthetic"),
     )
-    limits = (
-        "Instructions, descriptions and answers are machine-generated. The answering model never saw the image, only "
-        "its description, so answers may claim what the image does not show. Nobody has read every row."
-    )
-    tags = ("mm-instruct", "synthetic")
 
     ingest: Ingest
     caption: Caption

@@ -105,7 +105,7 @@ def test_a_recipe_of_ones_own_is_built_planned_and_read(
     assert manifest["config"]["seed"] == 3
     assert manifest["config"]["model"]["name"] == "someone"
     assert main(["status", "run"]) == 0
-    assert "complete: all sums close" in capfd.readouterr().out
+    assert "complete: all row counts add up" in capfd.readouterr().out
 
 
 def test_a_role_without_a_model_of_its_own_has_that_of_the_role_it_is_like(package: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mminstruct.models.model import Model
-from mminstruct.recipe import Recipe, RecipeError, check, differences, manifests, segments
+from mminstruct.recipe import Recipe, RecipeError, check, differences, manifests, segments, stage_types
 from mminstruct.stage import Stage, fingerprint, identity, part, prompt, runtime, whole
 from tests.doing_nothing import NUMBERS, After, Count, Last, Pass, Sum, small
 from tests.world import bench, recipe
@@ -176,3 +176,13 @@ def test_a_refusal_names_its_key_as_the_command_line_takes_it(stage: str, field:
     (line,) = str(refused.value).split("\n")
     assert re.match(rf"recipe\.{stage}\.{field}[=, ]", line)
     assert mend in line
+
+
+@dataclass(kw_only=True)
+class Clash(Recipe):
+    method: Count
+
+
+def test_a_table_cannot_have_the_name_of_what_every_recipe_has() -> None:
+    with pytest.raises(ValueError, match=r"Clash\.method: every recipe has an attribute of that name; rename it"):
+        stage_types(Clash)

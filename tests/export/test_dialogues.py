@@ -18,7 +18,7 @@ from mminstruct import export, schemas
 from mminstruct.engine.local import Local
 from mminstruct.export.mix import mix
 from mminstruct.models.model import Model
-from mminstruct.recipe import Recipe
+from mminstruct.recipe import Method, Recipe
 from mminstruct.run import Run, claim, execute
 from mminstruct.stage import Rows, Stage, StageOutput, Transform, output
 from mminstruct.stages.export import SCHEMA
@@ -81,11 +81,13 @@ class Texts(Stage):
 class Talks(Recipe):
     """A recipe from outside, with what it says of itself."""
 
-    title = "Pond Talks"
-    paper = "Talks about Ponds, arXiv:2601.01234"
-    made = "people asked and a duck answered"
-    limits = "Ducks are often wrong."
-    tags = ("ponds",)
+    method = Method(
+        title="Pond Talks",
+        paper="Talks about Ponds, arXiv:2601.01234",
+        made="people asked and a duck answered",
+        limits="Ducks are often wrong.",
+        tags=("ponds",),
+    )
 
     review: Texts
     export: Chats
