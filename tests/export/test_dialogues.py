@@ -164,7 +164,7 @@ def test_the_card_tells_of_the_recipe_that_made_the_run_and_not_of_another(tmp_p
     assert "Ducks are often wrong." in card
     assert "MM-Instruct" not in card
     croissant = json.loads((tmp_path / "out" / "croissant.json").read_text(encoding="utf-8"))
-    assert croissant["citeAs"] == Talks.paper
+    assert croissant["citeAs"] == Talks.method.paper
     assert croissant["keywords"][-1] == "ponds"
 
 
