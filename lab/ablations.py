@@ -173,7 +173,7 @@ def page(outcomes: Sequence[Outcome], images: int, recipe: MMInstruct) -> str:
         "- answer right: share of answers that have the requested form and no false statement.",
         "- rows right: share of final rows whose instruction applies and whose answer is right.",
         "- rows kept: share of matched pairs that are in the final set.",
-        f"- As built: {captions}k = {recipe.cluster.k}, match by {recipe.match.how} {prices} prices, "
+        f"- As built: {captions}k = {recipe.cluster.k}, match by {recipe.match.strategy} {prices} prices, "
         f"{recipe.answer.shots} exemplars, "
         f"{len(recipe.filter.rules)} filter rules. The paper has k = {PAPER_K} for some 50,000 raw instructions; here "
         f"k is scaled so that {recipe.cluster.k} stands for {PAPER_K}.",

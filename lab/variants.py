@@ -182,10 +182,10 @@ def variants(recipe: MMInstruct, folders: Sequence[Path]) -> dict[str, MMInstruc
     for k in (50, 150, 300, 600):
         scaled = max(1, round(k * recipe.cluster.k / PAPER_K))
         vary(f"k = {scaled} (for {k} of the paper's size)", put("cluster", k=scaled))
-    vary("match: random", put("match", how="random", prices=False))
-    vary("match: top-1", put("match", how="top1", prices=False))
-    vary("match: sampled, no prices", put("match", how="sample", prices=False))
-    vary("match: sampled, prices", put("match", how="sample", prices=True))
+    vary("match: random", put("match", strategy="random", prices=False))
+    vary("match: top-1", put("match", strategy="top1", prices=False))
+    vary("match: sampled, no prices", put("match", strategy="sample", prices=False))
+    vary("match: sampled, prices", put("match", strategy="sample", prices=True))
     for number in (0, 1, 3, 5):
         vary(f"{number} exemplars", shots(number))
     vary("captions: half wrong", half_wrong_captions)

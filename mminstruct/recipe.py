@@ -236,8 +236,8 @@ def segments(recipe: Recipe) -> list[list[str]]:
 def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Manifest of each table: its stage's configuration, its schema, and the fingerprints of its inputs.
 
-    ``paths`` (where a source's data was when the run began) and ``arrow`` (the schema with its tags, base64 of Arrow's
-    IPC format) are not part of the fingerprint.
+    Not part of the fingerprint: ``paths`` (where a source's data was when the run began), ``arrow`` (the schema with its
+    tags, base64 of Arrow's IPC format), ``renamed`` (fields that the configuration has by their old names).
     """
     found: dict[str, dict[str, Any]] = {}
     for name, stage in recipe.stages().items():
@@ -251,6 +251,9 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
         found[name]["row_key"] = _row_key(stage)
         found[name]["recipe"] = {**dataclasses.asdict(recipe.method), "tags": list(recipe.method.tags)}
         found[name]["arrow"] = base64.b64encode(stage.writes.serialize()).decode()
+        found[name]["renamed"] = {
+            item.metadata["was"]: item.name for item in dataclasses.fields(stage) if "was" in item.metadata
+        }
         fields = [item.name for item in dataclasses.fields(stage) if item.metadata.get("where")]
         if fields:
             found[name]["paths"] = {field: getattr(stage, field) for field in fields}

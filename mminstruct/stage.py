@@ -84,6 +84,11 @@ def role(name: str, like: str | None = None) -> Any:
     return field(metadata={"role": name, "like": like})
 
 
+def renamed(old: str, default: Any) -> Any:
+    """A field that was called *old* in version 0.1; fingerprints still use that name, so that tables stay valid."""
+    return field(default=default, metadata={"was": old})
+
+
 def _look(value: Any, holder: Any) -> Any:
     return [str(content.look(path)) for path in value] if isinstance(value, list | tuple) else str(content.look(value))
 
@@ -247,7 +252,7 @@ def identity(value: Any) -> Any:
             held, read = getattr(value, item.name), item.metadata.get("files")
             if read is not None and held is not None and (held := read(held, value)) is None:
                 continue
-            found[item.name] = identity(held)
+            found[item.metadata.get("was", item.name)] = identity(held)
         return found
     if isinstance(value, Mapping):
         return {str(key): identity(item) for key, item in value.items()}

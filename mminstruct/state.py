@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -212,7 +213,8 @@ def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
     there = table.manifest()
     if there is None or there["fingerprint"] == wanted["fingerprint"]:
         return []
-    lines = differences(there["config"], wanted["config"])
+    now, changed = wanted["renamed"], differences(there["config"], wanted["config"])
+    lines = [re.sub(r"^\w+", lambda old: now.get(old[0], old[0]), line) for line in changed]
     lines += [f"schema {line}" for line in differences(there["schema"], wanted["schema"])]
     lines += [f"stage {there['stage']} -> {wanted['stage']}"] if there["stage"] != wanted["stage"] else []
     again = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]

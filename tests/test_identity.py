@@ -26,7 +26,7 @@ from mminstruct.models.model import Model
 from mminstruct.recipe import RecipeError, check, manifests
 from mminstruct.recipes import RECIPES
 from mminstruct.run import DriftError, Run, claim, execute
-from mminstruct.stage import CHANGED, identity
+from mminstruct.stage import CHANGED, identity, renamed
 from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.match import Match
 from mminstruct.stages.pick import Pick
@@ -34,6 +34,7 @@ from mminstruct.stages.select import Select
 from mminstruct.training.config import Train
 from tests import world
 from tests.conftest import mminstruct
+from tests.doing_nothing import After, Count, Last, Pass, Small, Sum
 
 
 def holders(kind: type) -> Iterator[type]:
@@ -352,3 +353,26 @@ def test_the_readmes_two_lines_work_word_for_word(world_of_three_parts: Path, tm
 @pytest.fixture(scope="module")
 def world_of_three_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world.draw(tmp_path_factory.mktemp("three") / "photos", images=24)
+
+
+@dataclass(kw_only=True)
+class Old(Pass):
+    limit: int = 3
+
+
+@dataclass(kw_only=True)
+class New(Pass):
+    most: int = renamed("limit", 3)
+
+
+def test_a_renamed_field_keeps_its_fingerprint_and_is_refused_by_its_new_name(tmp_path: Path) -> None:
+    assert identity(Old(limit=4)) == identity(New(most=4))
+
+    def recipe(stage: Pass) -> Small:
+        return Small(count=Count(), first=stage, second=After(), sum=Sum(), last=Last())
+
+    New.__name__ = "Old"  # a class keeps its name
+    claim(Run(url=str(tmp_path), recipe=recipe(Old())))
+    claim(Run(url=str(tmp_path), recipe=recipe(New())))
+    with pytest.raises(DriftError, match=r"^recipe\.first\.most: 3 -> 5"):
+        claim(Run(url=str(tmp_path), recipe=recipe(New(most=5))))

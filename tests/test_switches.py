@@ -51,7 +51,7 @@ NOT_SWITCHES = {"Service.host", "Service.token_env", "Contestant.answers", "Cont
 ELSEWHERE = {
     "Ingest.links": "stages/test_ingest.py::test_folders_come_with_sidecars_and_metadata_and_links_are_not_followed",
     "Ingest.allow_private": "stages/test_ingest.py::test_lists_of_addresses_are_fetched",
-    "Match.how": "stages/test_match.py::test_top1_takes_the_nearest_and_random_takes_any",
+    "Match.strategy": "stages/test_match.py::test_top1_takes_the_nearest_and_random_takes_any",
     "Match.prices": "stages/test_match.py::test_prices_hold_a_hub_to_its_cap_and_force_up_nobody",
     "Fuse.on_leak": "stages/test_fuse.py::test_a_failed_fusion_leaves_where_the_configuration_says_so",
     "Filter.rules": "stages/test_filter.py::test_a_rule_that_is_not_named_is_not_asked",

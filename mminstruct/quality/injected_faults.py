@@ -216,7 +216,8 @@ def recall(samples: Iterable[Sample], fault: str) -> list[tuple[bool, int]]:
 
 def with_limits(contexts: Iterable[tuple[str, Context]], config: dict[str, object]) -> list[tuple[str, Context]]:
     """*contexts* with the limits of a filter's configuration."""
-    limits: dict[str, object] = {name: config[name] for name in ("min_words", "max_words", "copied") if name in config}
+    names = {"min_words": "min_words", "max_words": "max_words", "copied": "max_copied"}
+    limits: dict[str, object] = {ours: config[name] for name, ours in names.items() if name in config}
     if isinstance(languages := config.get("languages"), list):
         limits["languages"] = tuple(languages)
     return [(answer, replace(context, **limits)) for answer, context in contexts]  # type: ignore[arg-type]

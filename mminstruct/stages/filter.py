@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, whole
+from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, renamed, whole
 from mminstruct.text.languages import LANGUAGES
 from mminstruct.text.question import asked
 from mminstruct.text.rules import RULES, Context, words
@@ -27,7 +27,7 @@ class Filter(Stage):
     """Allowed languages, ISO 639-1."""
     min_words: int = 3
     max_words: int = 1000
-    copied: float = 0.8
+    max_copied: float = renamed("copied", 0.8)
     """Share of the answer's five-word sequences that may come from the description, 0 to 1."""
 
     reads = {
@@ -71,7 +71,7 @@ class Filter(Stage):
             languages=tuple(self.languages),
             min_words=self.min_words,
             max_words=self.max_words,
-            copied=self.copied,
+            max_copied=self.max_copied,
         )
         for name in self.rules:
             found = RULES[name](row["answer"], context)

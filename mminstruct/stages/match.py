@@ -32,6 +32,7 @@ from mminstruct.stage import (
     output,
     pair_id,
     part,
+    renamed,
     role,
     seed,
     whole,
@@ -47,7 +48,7 @@ class Match(Stage):
 
     model: Model = role("clip")
     per_image: int = 2
-    how: str = "sample"
+    strategy: str = renamed("how", "sample")
     """sample: by softmax over the nearest; top1: always the nearest ones; random: any, whatever the similarity."""
     top_k: int = 10
     """Instructions that an image chooses from, nearest first."""
@@ -59,7 +60,7 @@ class Match(Stage):
     margin: float | None = None
     """The same, portable between models: how far above its mean cosine to the whole bank an image's must lie."""
     prices: bool = True
-    """Whether instructions that lie near every image are held to *cap*; nothing to do for *how* random."""
+    """Whether instructions that lie near every image are held to *cap*; not used with *strategy* random."""
     cap: float = 3.0
     """Highest share of an instruction among all draws, as a multiple of the uniform share; kept in expectation."""
     sample_images: int = 512
@@ -90,13 +91,13 @@ class Match(Stage):
         return 1.0
 
     def check(self) -> None:
-        if self.how not in ("sample", "top1", "random"):
-            raise ValueError(f"match.how={self.how!r} is not one of sample, top1, random")
+        if self.strategy not in ("sample", "top1", "random"):
+            raise ValueError(f"match.strategy={self.strategy!r} is not one of sample, top1, random")
         if self.per_image < 1 or self.top_k < self.per_image:
             raise ValueError(f"match.per_image={self.per_image}: take 1 to match.top_k, which is {self.top_k}")
         if self.temperature <= 0:
             raise ValueError(
-                f"match.temperature={self.temperature} must be above 0; for the nearest take match.how=top1"
+                f"match.temperature={self.temperature} must be above 0; for the nearest take match.strategy=top1"
             )
         if self.prices and (self.cap < 1 or self.sample_images < 1):
             raise ValueError(f"match.cap={self.cap} and match.sample_images={self.sample_images}: take 1 or more")
@@ -122,7 +123,7 @@ class Match(Stage):
             return np.asarray(bank_NM, np.float64), eval_NE
 
         prices_M = np.zeros(len(instructions))
-        if self.prices and self.how != "random" and self.cap < len(instructions):
+        if self.prices and self.strategy != "random" and self.cap < len(instructions):
             images = _sample(sample, self.sample_images)
             if images:
                 blocks = [compared(images[n : n + _BLOCK])[0] for n in range(0, len(images), _BLOCK)]
@@ -184,7 +185,7 @@ class Match(Stage):
             fits_NM &= similarity_NM >= self.floor
         if self.margin is not None:
             fits_NM &= similarity_NM >= similarity_NM.mean(axis=1, keepdims=True) + self.margin
-        if self.how == "random":
+        if self.strategy == "random":
             index_NK = np.broadcast_to(np.arange(similarity_NM.shape[1]), similarity_NM.shape)
             return index_NK, np.where(fits_NM, 0.0, -np.inf)
         scores_NM = np.where(fits_NM, similarity_NM - prices_M, -np.inf)
@@ -227,7 +228,7 @@ class Match(Stage):
         two draws out of a few, less for more.
         """
         draws_N = np.minimum(self.per_image, np.isfinite(logits_NK).sum(axis=1))
-        if self.how == "top1":
+        if self.strategy == "top1":
             return np.asarray(np.arange(logits_NK.shape[1]) < draws_N[:, None], float)
         weights_NK = _softmax(logits_NK)
         if self.per_image == 1:
@@ -244,7 +245,7 @@ class Match(Stage):
         """Places ``(N, R)`` of the draws among the choices, -1 where nothing is left, and probabilities ``(N, K)``."""
         places_NR = np.full((len(ids), self.per_image), -1)
         probability_NK = _softmax(logits_NK)
-        if self.how == "top1":
+        if self.strategy == "top1":
             ranks_K = np.arange(min(self.per_image, logits_NK.shape[1]))
             places_NR[:, : len(ranks_K)] = np.where(np.isfinite(logits_NK[:, ranks_K]), ranks_K, -1)
             return places_NR, np.isfinite(logits_NK).astype(float)

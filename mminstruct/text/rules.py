@@ -32,7 +32,7 @@ class Context:
     languages: tuple[str, ...] = ("en",)
     min_words: int = 3
     max_words: int = 1000
-    copied: float = 0.8
+    max_copied: float = 0.8
     """Largest share of the answer's five-word sequences that may come from the description, 0 to 1."""
 
 
@@ -240,7 +240,7 @@ def copy(answer: str, context: Context) -> str | None:
     grams = [tuple(said[n : n + 5]) for n in range(len(said) - 4)]
     given = {tuple(known[n : n + 5]) for n in range(len(known) - 4)}
     share = sum(gram in given for gram in grams) / len(grams)
-    return f"{share:.0%} from the description" if share > context.copied else None
+    return f"{share:.0%} from the description" if share > context.max_copied else None
 
 
 _URL = _patterns(

@@ -72,9 +72,9 @@ def made(mine: Path, *words: str, folders: list[Path] | None = None) -> Run:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("recipe.match.hwo=top1", "there is no key 'recipe.match.hwo'; did you mean 'recipe.match.how'?"),
-        ("recipe.macth.how=top1", "there is no key 'recipe.macth.how'; did you mean 'recipe.match.how'?"),
-        ("+recipe.match.hwo=top1", "there is no key 'recipe.match.hwo'; did you mean 'recipe.match.how'?"),
+        ("recipe.match.stratgey=top1", "there is no key 'recipe.match.stratgey'; did you mean 'recipe.match.strategy'?"),
+        ("recipe.macth.strategy=top1", "there is no key 'recipe.macth.strategy'; did you mean 'recipe.match.strategy'?"),
+        ("+recipe.match.stratgey=top1", "there is no key 'recipe.match.stratgey'; did you mean 'recipe.match.strategy'?"),
         ("sorce=x", "there is no key 'sorce'; did you mean 'source'?"),
         ("engine.poll.workers=2", "there is no key 'engine.poll.workers'; did you mean 'engine.pool.workers'?"),
         ("models.clip.tempreature=1", "there is no key 'models.clip.tempreature'; did you mean 'models.clip.temperature'?"),
@@ -92,9 +92,9 @@ def made(mine: Path, *words: str, folders: list[Path] | None = None) -> Run:
         ("recipe=mm_instrcut", "there is no recipe/mm_instrcut; there is bench, mm_instruct"),
         ("engine=lcal", "there is no engine/lcal; there is local, node_8gpu, nodes_4, one_gpu, ray"),
         ("recipe.match.per_image=two", "Value 'two' of type 'str' could not be converted to Integer"),
-        ("recipe.match.how=best", "recipe.match.how='best' is not one of sample, top1, random"),
+        ("recipe.match.strategy=best", "recipe.match.strategy='best' is not one of sample, top1, random"),
         ("recipe.fuse.on_leak=best", "on_leak is 'best': choose caption or drop"),
-        ("recipe.match.how=${models.nobody}", "Interpolation key 'models.nobody' not found"),
+        ("recipe.match.strategy=${models.nobody}", "Interpolation key 'models.nobody' not found"),
         ("out=a=b", "quote values that contain ="),
         ("units=0", "units=0: take 1 or more parts"),
         ("fail_on_error=maybe", "fail_on_error=maybe: take true, false, a share below 1, or a number of units"),
@@ -114,11 +114,11 @@ def test_a_slip_is_told_in_one_line_with_exit_code_2(say: Words, word: str, said
 
 
 def test_a_slip_in_a_file_is_told_like_one_on_the_command_line(say: Words, mine: Path) -> None:
-    write(mine / "recipe" / "wrong.yaml", {"defaults": ["mm_instruct_schema", "_self_"], "match": {"hwo": "top1"}})
+    write(mine / "recipe" / "wrong.yaml", {"defaults": ["mm_instruct_schema", "_self_"], "match": {"stratgey": "top1"}})
     code, _, told = say("plan", "out=run", "recipe=wrong")
     assert code == 2
     assert "there is no key" in told
-    assert "did you mean 'recipe.match.how'?" in told
+    assert "did you mean 'recipe.match.strategy'?" in told
     assert told.count("\n") == 1
 
 
@@ -303,7 +303,7 @@ def test_what_a_thing_is_changes_the_tables_that_say_so(mine: Path, word: str, t
 
 
 def test_cfg_job_shows_the_configuration_and_does_nothing(say: Words, tmp_path: Path) -> None:
-    code, shown, _ = say("build", "--cfg", "job", "out=run", "recipe.match.how=top1")
+    code, shown, _ = say("build", "--cfg", "job", "out=run", "recipe.match.strategy=top1")
     assert code == 0
     assert yaml.safe_load(shown)["recipe"]["match"]["how"] == "top1"
     assert not (tmp_path / "run").exists()
@@ -440,7 +440,7 @@ def test_an_experiment_that_is_not_there_is_refused_with_those_of_the_command(
     mine: Path, capfd: pytest.CaptureFixture[str], command: str, words: list[str], said: str
 ) -> None:
     (mine / "experiment").mkdir()
-    (mine / "experiment" / "ours.yaml").write_text("# @package _global_\nrecipe: {match: {how: top1}}\n")
+    (mine / "experiment" / "ours.yaml").write_text("# @package _global_\nrecipe: {match: {strategy: top1}}\n")
     assert main([command, "--config-dir", str(mine), "out=run", "experiment=dmeo", *words]) == 2
     told = capfd.readouterr().err
     assert said in told
@@ -449,7 +449,7 @@ def test_an_experiment_that_is_not_there_is_refused_with_those_of_the_command(
 
 def test_an_experiment_of_ones_own_does_what_it_says(say: Words, mine: Path) -> None:
     (mine / "experiment").mkdir()
-    (mine / "experiment" / "ours.yaml").write_text("# @package _global_\nrecipe: {match: {how: top1}}\n")
+    (mine / "experiment" / "ours.yaml").write_text("# @package _global_\nrecipe: {match: {strategy: top1}}\n")
     code, shown, _ = say("build", "--cfg", "job", "out=run", "experiment=ours")
     assert code == 0
     assert yaml.safe_load(shown)["recipe"]["match"]["how"] == "top1"

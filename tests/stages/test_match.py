@@ -180,9 +180,11 @@ def test_a_margin_is_measured_from_the_images_own_mean(tmp_path: Path) -> None:
 
 def test_top1_takes_the_nearest_and_random_takes_any(tmp_path: Path) -> None:
     vectors = [near(0.3, 0.4, 0.2)] * 300
-    (top,) = run(tmp_path / "top", Match(model=Space(name="space"), per_image=2, how="top1"), [images(vectors)], bank=3)
+    (top,) = run(
+        tmp_path / "top", Match(model=Space(name="space"), per_image=2, strategy="top1"), [images(vectors)], bank=3
+    )
     assert Counter(top.table["instruction_id"].to_pylist()) == {"t00": 300, "t01": 300}
-    stage = Match(model=Space(name="space"), per_image=1, how="random")
+    stage = Match(model=Space(name="space"), per_image=1, strategy="random")
     (anyone,) = run(tmp_path / "random", stage, [images(vectors)], bank=3)
     assert min(Counter(anyone.table["instruction_id"].to_pylist()).values()) > 60
 
@@ -198,7 +200,7 @@ def test_an_empty_bank_says_where_to_look(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"how": "best"}, {"per_image": 0}, {"temperature": 0.0}, {"cap": 0.5}, {"top_k": 1}]
+    "fields", [{"strategy": "best"}, {"per_image": 0}, {"temperature": 0.0}, {"cap": 0.5}, {"top_k": 1}]
 )
 def test_settings_that_cannot_work_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="match"):
