@@ -264,7 +264,7 @@ def test_control_c_is_one_line_and_exit_code_130(build: Callable[..., int], tmp_
 
 def test_only_the_exit_that_ray_makes_of_sigterm_is_called_a_stop(capsys: pytest.CaptureFixture[str]) -> None:
     assert job._tell("build", [], SystemExit(int(signal.SIGTERM))) == 143
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="a library gave up"):
         job._tell("build", [], SystemExit("a library gave up"))
 

@@ -67,7 +67,7 @@ ELSEWHERE = {
     "test_a_judge_sees_what_it_is_configured_to_and_a_caption_where_there_is_no_image",
     "Juror.caption": "stages/test_judge.py::"
     "test_a_judge_sees_what_it_is_configured_to_and_a_caption_where_there_is_no_image",
-    "EngineConfig.gpu": "test_estimate.py::test_a_models_time_is_tokens_read_and_written_over_its_rates",
+    "EngineConfig.gpu": "status/test_estimate.py::test_a_models_time_is_tokens_read_and_written_over_its_rates",
     "EngineConfig.autoscale": "engine/test_cluster.py::test_a_node_taken_away_half_way_changes_no_byte",
     "Build.fail_on_error": "test_cli.py::test_failed_units_have_exit_code_3_and_are_named",
     "Settings.mode": "models/test_batch.py::test_batch_answers_out_of_order_are_matched_to_their_rows_at_half_the_price",
