@@ -147,16 +147,16 @@ def identify(run: RunReader, wanted: str, dropped: Iterable[Mapping[str, Any]] =
         hits = {
             (run[row["table"]].manifest.get("row_key") or "member", wanted) for row in dropped if row["id"] == wanted
         }
+    kinds = list(dict.fromkeys(kind for table in run.values() for kind in table.tagged(*_IDS)))
     if not hits:
-        kinds = dict.fromkeys(kind for table in run.values() for kind in table.tagged(*_IDS))
         raise LookupError(
             f"{wanted}: no table of this run has this id, and no dropped row; give an id ({', '.join(kinds)}),"
             " its first 4 digits, or a member's name as found in its shard"
         )
-    if len(hits) > 1:
-        some = ", ".join(f"{value} ({kind})" for kind, value in sorted(hits)[:3])
-        raise LookupError(f"{wanted} fits {len(hits)} ids: take one of them, or more of its digits: {some}")
-    return hits.pop()
+    if len({value for _, value in hits}) == 1:  # a dialogue of one question has its id: the kind that came first
+        return min(hits, key=lambda hit: kinds.index(hit[0]) if hit[0] in kinds else len(kinds))
+    some = ", ".join(f"{value} ({kind})" for kind, value in sorted(hits)[:3])
+    raise LookupError(f"{wanted} fits {len(hits)} ids: take one of them, or more of its digits: {some}")
 
 
 def family(run: RunReader, kind: str, id_: str) -> Family:

@@ -20,6 +20,7 @@ from mminstruct.recipes import RECIPES
 from mminstruct.run import Run, claim, execute
 from mminstruct.stage import Rows, StageOutput
 from mminstruct.status.tables import table_statuses
+from mminstruct.status.trace import trace
 from mminstruct.text.rules import RULES, Context
 from tests.stages.doubles import Scripted
 from tests.text.replies import BUS, FOUND, REFUSALS
@@ -218,3 +219,27 @@ def test_a_reply_that_is_not_known_to_be_good_never_becomes_a_row(run: Run, name
 def _leaves_by_a_rule(name: str, row: dict[str, Any]) -> bool:
     """Whether the filter, which has the rules of taste for answers, drops *row*."""
     return name == "answer" and any(RULES[rule](row["answer"], Context()) for rule in ("refusal", "repetition"))
+
+
+def test_every_exported_pair_can_be_traced_to_its_image_and_back(run: Run) -> None:
+    pairs = (
+        run.table("export").dataset(run.stages["export"].writes).to_table(columns=["pair_id", "image_id"]).to_pylist()
+    )
+    for pair in pairs[:3]:
+        found = trace(run.url, pair["pair_id"])
+        assert found.kind == "pair_id"
+        assert {
+            "ingest",
+            "caption",
+            "fuse",
+            "summarize",
+            "match",
+            "answer",
+            "filter",
+            "review",
+            "select",
+            "merge",
+            "export",
+        } <= {*found.rows}
+        assert [row["image_id"] for row in found.rows["ingest"]] == [pair["image_id"]]
+        assert pair["pair_id"] in {row["pair_id"] for row in trace(run.url, pair["image_id"]).rows["export"]}
