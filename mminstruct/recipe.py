@@ -234,7 +234,11 @@ def segments(recipe: Recipe) -> list[list[str]]:
 
 
 def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """Manifest of each table: its stage's configuration, its schema, and the fingerprints of its inputs."""
+    """Manifest of each table: its stage's configuration, its schema, and the fingerprints of its inputs.
+
+    Not part of the fingerprint: ``paths`` (where a source's data was when the run began), ``arrow`` (the schema with
+    its tags, base64 of Arrow's IPC format), ``renamed`` (fields that the configuration has by their old names).
+    """
     found: dict[str, dict[str, Any]] = {}
     for name, stage in recipe.stages().items():
         facts: dict[str, Any] = {

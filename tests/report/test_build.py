@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tests.test_reader import begin, put
 
 from mminstruct import cli, report, schemas
 from mminstruct.checksum import seal, unseal
@@ -15,6 +14,7 @@ from mminstruct.stage import Drop
 from mminstruct.store.tables import Store
 from tests.report import runs
 from tests.report.reading import read
+from tests.store.test_reader import begin, put
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from mminstruct.status.trace import trace
 from mminstruct.store.deletion import as_text, delete, deleted
 from mminstruct.store.tables import Store
 from tests.export.test_write import Drawn, Ready, make
-from tests.test_reader import NOTES, begin, put
+from tests.store.test_reader import NOTES, begin, put
 
 
 def files(folder: Path) -> dict[str, bytes]:
