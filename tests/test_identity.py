@@ -263,7 +263,9 @@ def test_a_grown_evaluation_set_is_refused_with_both_counts(built: Path, tmp_pat
     said = r"recipe\.select\.eval_images: '2 files, digest \w+' -> '3 files, digest \w+'\n"
     with pytest.raises(DriftError, match=said):
         run(folder, folder / "run")
-    assert run(folder, folder / "new", base=folder / "run") == 1 + 6, "select and the exports of its parts"
+    assert run(folder, folder / "new", base=folder / "run") == 1 + 2 * 6, (
+        "select, and the merges and exports of its parts"
+    )
 
 
 @pytest.mark.parametrize("how", ["slash", "touched", "copied over itself", "copied elsewhere", "pattern"])
@@ -344,7 +346,7 @@ def test_the_readmes_two_lines_work_word_for_word(world_of_three_parts: Path, tm
     command = refused.splitlines()[-1].split()
     assert command[:4] == ["mminstruct", "build", f"out={tmp_path}/mine-2", f"base={tmp_path}/mine"]
     made = mminstruct(*command[1:])
-    assert "caption: 1 units taken over" in made
+    assert "caption: 1 units reused from" in made
     assert "Done" in mminstruct("build", *small, f"out={tmp_path}/mine-2", source)
     sums = yaml.safe_load(mminstruct("status", "--json", tmp_path / "mine-2"))
     assert {one["table"]: one["left"] for one in sums} == dict.fromkeys((one["table"] for one in sums), 0)

@@ -315,9 +315,10 @@ def _read(
             )
         yield from ((row, none) for row in format_of(named).read(path, "train"))
     else:
-        run = Exported(source.path, Check())
-        if run.table.manifest() is None:
-            raise FileNotFoundError(f"{source.path}: no file, no export and no run with a table `export` is there")
+        try:
+            run = Exported(source.path, Check())
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{source.path}: no file, no export and no run is there") from error
         deleted, cut = Counter[str](), Counter[str]()
         yield from ((row, none) for row in run.kept("train", deleted, cut, pixels=pixels))
         unsound.update({f"deleted ({reason})": count for reason, count in deleted.items()})

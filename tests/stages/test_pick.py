@@ -75,7 +75,8 @@ def a_run(folder: Path, test: int = 3, train: int = 3, *, old: bool = False, by:
         schema = schemas.TABLES[name]
         columns = {field.name: pa.array([row.get(field.name) for row in rows_], field.type) for field in schema}
         config = {"holdout": {"by": by}} if name == "select" and not old else {}
-        store.create(json.dumps({"config": config}).encode(), name, "manifest.json")
+        facts = {"config": config, "inputs": {}, "primary": None, "order": names.index(name)}
+        store.create(json.dumps(facts).encode(), name, "manifest.json")
         part = store.table(name).put("part", pa.table(columns))
         store.table(name).commit(Receipt(key="part", parts=[part], rows_in=len(rows_), kept=len(rows_), dropped={}))
     return str(folder)
