@@ -53,7 +53,7 @@ def test_every_stage_is_under_the_contract_that_stages_do_not_know_each_other() 
 
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     listed = next(contract["modules"] for contract in contracts if contract["type"] == "independence")
-    assert sorted(listed) == sorted(f"mminstruct.stages.{file.stem}" for file in (PACKAGE / "stages").glob("[a-z]*.py"))
+    assert listed == ["mminstruct.stages.*"]
 
 
 @pytest.mark.parametrize("word", STAGES)
@@ -62,16 +62,16 @@ def test_one_word_names_a_stage_everywhere(word: str) -> None:
     kind = getattr(stage, word.capitalize())
     assert RECIPES[STAGES[word]].__dataclass_fields__[word].type in (kind.__name__, kind)
     assert kind.writes.names == schemas.TABLES[word].names
-    assert word in yaml.safe_load((ROOT / "conf" / "recipe" / f"{STAGES[word]}.yaml").read_text())
     assert (ROOT / "tests" / "stages" / f"test_{word}.py").is_file()
     if any("prompt" in field.metadata for field in dataclasses.fields(kind)):
         assert (ROOT / "conf" / "prompts" / f"{word}.md").is_file()
 
 
 def test_no_word_names_a_stage_that_is_none() -> None:
-    recipes = [yaml.safe_load((ROOT / "conf" / "recipe" / f"{name}.yaml").read_text()) for name in RECIPES]
     assert list(schemas.TABLES) == list(STAGES)
-    assert [word for recipe in recipes for word in recipe if word != "defaults"] == list(STAGES)
+    for name in RECIPES:
+        words = yaml.safe_load((ROOT / "conf" / "recipe" / f"{name}.yaml").read_text()).keys() - {"defaults"}
+        assert {STAGES[word] for word in words} <= {name}
     assert sorted(file.stem for file in (PACKAGE / "stages").glob("[a-z]*.py")) == sorted(STAGES)
 
 
