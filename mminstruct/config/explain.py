@@ -36,7 +36,7 @@ def explain(error: Exception, schema: type) -> str:
     if strange := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
         return unknown(strange.group(1) or where or strange.group(2), schema)
     if twice := re.search(r"Multiple values for (\w+)\. To override", text):
-        return f"+{twice.group(1)}=: leave out the plus, {twice.group(1)}=NAME chooses one"
+        return f"+{twice.group(1)}=: omit the plus; {twice.group(1)}=NAME chooses one"
     if none := re.search(r"Could not find '([^']+)'", text):
         names = text.partition("Available options in")[2].partition("Config search path")[0].splitlines()[1:]
         there = [name for name in names if not name.endswith("_schema")]

@@ -305,7 +305,7 @@ def test_what_a_thing_is_changes_the_tables_that_say_so(mine: Path, word: str, t
 def test_cfg_job_shows_the_configuration_and_does_nothing(say: Words, tmp_path: Path) -> None:
     code, shown, _ = say("build", "--cfg", "job", "out=run", "recipe.match.strategy=top1")
     assert code == 0
-    assert yaml.safe_load(shown)["recipe"]["match"]["how"] == "top1"
+    assert yaml.safe_load(shown)["recipe"]["match"]["strategy"] == "top1"
     assert not (tmp_path / "run").exists()
 
 
@@ -452,7 +452,7 @@ def test_an_experiment_of_ones_own_does_what_it_says(say: Words, mine: Path) -> 
     (mine / "experiment" / "ours.yaml").write_text("# @package _global_\nrecipe: {match: {strategy: top1}}\n")
     code, shown, _ = say("build", "--cfg", "job", "out=run", "experiment=ours")
     assert code == 0
-    assert yaml.safe_load(shown)["recipe"]["match"]["how"] == "top1"
+    assert yaml.safe_load(shown)["recipe"]["match"]["strategy"] == "top1"
 
 
 def test_one_part_and_then_all_with_base_and_a_refusal_whose_command_works_when_pasted(say: Words) -> None:

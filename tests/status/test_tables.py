@@ -314,7 +314,7 @@ SIZE = 0
 
 def test_plan_names_units_whose_shard_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(tmp_path, small(Sized()))
-    monkeypatch.setattr("tests.test_status.SIZE", 5)
+    monkeypatch.setattr("tests.status.test_tables.SIZE", 5)
     found = steps(tmp_path, small(Sized()))["count"]
     assert found.state == "stale"
     assert found.why == ["count/shard-00000 (and 1 more): size: '0' -> '5'"]

@@ -70,7 +70,7 @@ def test_a_torn_receipt_is_an_error_that_names_it_and_no_reader_touches_it(store
     table = store.table("t")
     store.write(b'{"key": "a", "par', "t", "_receipts", "a.json")
     for read in (table.receipts, table.parts, table.digest, lambda: table.receipt("a"), lambda: table.find("a")):
-        with pytest.raises(Damaged, match=r"t/_receipts/a\.json is torn \(17 bytes.*sets it aside"):
+        with pytest.raises(Damaged, match=r"t/_receipts/a\.json is torn \(17 bytes.*restores it from its copy"):
             read()
     assert store.read("t", "_receipts", "a.json") == b'{"key": "a", "par'
 
