@@ -317,7 +317,7 @@ def test_the_command_prints_a_page_and_json_and_says_what_is_missing(
     page = capsys.readouterr().out
     assert "| caption | images that got a caption | 1.000 |" in page
     assert "aims are met; without those of the filter, " in page
-    assert "\nNo measure: ingest, embed, exemplify, export." in page
+    assert "\nNo measure: ingest, embed, exemplify, decide, review, merge, export." in page
     assert "The scenes are of world 4242; " in page
     assert cli.main(["microworld-report", run, "--no-models", "--json", "--truth", str(perfect.source)]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -339,7 +339,8 @@ def test_a_run_of_another_recipe_is_measured_where_its_tables_allow_and_told_wha
     found, unmeasured = measured(judged_run(other, tmp_path))
     assert {measure.stage for measure in found} == {"caption", "fuse", "instruct"}
     assert {line.partition(" ")[0] for line in unmeasured} == {
-        "ingest", "embed", "match", "exemplify", "answer", "filter", "export", "verify", "by",
+        "ingest", "embed", "match", "exemplify", "answer", "filter", "decide", "review", "merge",
+        "export", "verify", "by",
     }  # fmt: skip
     assert "match (needs summarize.instruction_id, summarize.instruction)" in unmeasured
 
