@@ -47,7 +47,7 @@ def box(name: str, x: int, y: int) -> str:
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="9" fill="#e8f3f1" stroke="#2b7a78"/>'
         f'<g text-anchor="middle">'
         f'<text x="{x + WIDTH / 2}" y="{y + 22}" font-size="15" font-weight="bold">{name}</text>'
-        f'<text x="{x + WIDTH / 2}" y="{y + 40}" font-size="11" fill="#5f6f7a">{escape(WHAT[name])}</text></g>'
+        f'<text x="{x + WIDTH / 2}" y="{y + 40}" font-size="11" fill="#5f6f7a">{escape(WHAT.get(name, ""))}</text></g>'
     )
 
 

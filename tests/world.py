@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from mminstruct.holdout import Holdout
 from mminstruct.microworld import shards
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message
+from mminstruct.recipe import stage_types
 from mminstruct.recipes import Bench, MMInstruct
 from mminstruct.stage import content_id
-from mminstruct.stages.answer import Answer
-from mminstruct.stages.caption import Caption
-from mminstruct.stages.cluster import Cluster
-from mminstruct.stages.decide import Decide
-from mminstruct.stages.embed import Embed
-from mminstruct.stages.exemplify import Exemplify
-from mminstruct.stages.export import Export
-from mminstruct.stages.filter import Filter
-from mminstruct.stages.fuse import Fuse
-from mminstruct.stages.ingest import Ingest
-from mminstruct.stages.instruct import Instruct
 from mminstruct.stages.judge import Judge
-from mminstruct.stages.match import Match
-from mminstruct.stages.merge import Merge
 from mminstruct.stages.pick import Pick
 from mminstruct.stages.respond import Respond
-from mminstruct.stages.review import Review
 from mminstruct.stages.score import Score
-from mminstruct.stages.select import Select
-from mminstruct.stages.summarize import Summarize
 from tests.stages.doubles import Player, Referee, Scripted, prompt_text, said
 
 _TASKS = ("Write a poem", "List the colours", "Describe the mood", "Tell a story", "Plan a visit", "Draft an email")
@@ -58,24 +45,23 @@ def recipe(source: Path | str) -> MMInstruct:
     def double() -> Model:
         return Scripted(script=reply)
 
-    return MMInstruct(
-        ingest=Ingest(path=str(source), rows=4),
-        caption=Caption(model=double(), prompt=prompt_text("caption")),
-        fuse=Fuse(model=double(), prompt=prompt_text("fuse")),
-        instruct=Instruct(model=double(), prompt=prompt_text("instruct"), seeds=SEEDS),
-        embed=Embed(model=double()),
-        cluster=Cluster(k=12),
-        summarize=Summarize(model=double(), prompt=prompt_text("summarize")),
-        match=Match(model=double(), sample_images=8),
-        exemplify=Exemplify(model=double(), prompt=prompt_text("exemplify")),
-        answer=Answer(model=double(), prompt=prompt_text("answer")),
-        filter=Filter(),
-        decide=Decide(),
-        review=Review(),
-        select=Select(holdout=Holdout(count=1, images=1), jaccard=None),
-        merge=Merge(),
-        export=Export(),
-    )
+    values: dict[str, dict[str, Any]] = {
+        "ingest": {"path": str(source), "rows": 4},
+        "instruct": {"seeds": SEEDS},
+        "cluster": {"k": 12},
+        "match": {"sample_images": 8},
+        "select": {"holdout": Holdout(count=1, images=1), "jaccard": None},
+    }
+    stages = {}
+    for name, kind in stage_types(MMInstruct).items():
+        given = values.get(name, {})
+        for item in dataclasses.fields(kind):
+            if "role" in item.metadata:
+                given[item.name] = double()
+            elif "prompt" in item.metadata:
+                given[item.name] = prompt_text(str(item.default))
+        stages[name] = kind(**given)
+    return MMInstruct(**stages)
 
 
 def bench(run: str) -> Bench:

@@ -8,55 +8,16 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from mminstruct.schemas.bench import JUDGE, PICK, RESPOND, SCORE, STANDARD
-from mminstruct.schemas.build import (
-    ANSWER,
-    CAPTION,
-    CLUSTER,
-    DECIDE,
-    DROPPED,
-    EMBED,
-    EXEMPLIFY,
-    EXPORT,
-    FILTER,
-    FUSE,
-    INGEST,
-    INSTRUCT,
-    MATCH,
-    MERGE,
-    REVIEW,
-    SELECT,
-    SUMMARIZE,
-    TURN,
-)
-from mminstruct.schemas.columns import TAGS, column, stored, table, tag, tagged
+from mminstruct.schemas.bench import *  # noqa: F403
+from mminstruct.schemas.bench import BENCH
+from mminstruct.schemas.build import *  # noqa: F403
+from mminstruct.schemas.build import BUILD
+from mminstruct.schemas.columns import TAGS as TAGS
+from mminstruct.schemas.columns import column as column
+from mminstruct.schemas.columns import stored as stored
+from mminstruct.schemas.columns import table as table
+from mminstruct.schemas.columns import tag as tag
+from mminstruct.schemas.columns import tagged as tagged
 
-__all__ = [
-    "ANSWER", "CAPTION", "CLUSTER", "DECIDE", "DROPPED", "EMBED", "EXEMPLIFY", "EXPORT", "FILTER", "FUSE", "INGEST",
-    "INSTRUCT", "JUDGE", "MATCH", "MERGE", "PICK", "RESPOND", "REVIEW", "SCORE", "SELECT", "STANDARD", "SUMMARIZE",
-    "TABLES", "TAGS", "TURN", "column", "stored", "table", "tag", "tagged",
-]  # fmt: skip
-
-TABLES: dict[str, pa.Schema] = {
-    "ingest": INGEST,
-    "caption": CAPTION,
-    "fuse": FUSE,
-    "instruct": INSTRUCT,
-    "embed": EMBED,
-    "cluster": CLUSTER,
-    "summarize": SUMMARIZE,
-    "match": MATCH,
-    "exemplify": EXEMPLIFY,
-    "answer": ANSWER,
-    "filter": FILTER,
-    "decide": DECIDE,
-    "review": REVIEW,
-    "select": SELECT,
-    "merge": MERGE,
-    "export": EXPORT,
-    "pick": PICK,
-    "respond": RESPOND,
-    "judge": JUDGE,
-    "score": SCORE,
-}
+TABLES: dict[str, pa.Schema] = {**BUILD, **BENCH}
 """Schemas by table name."""

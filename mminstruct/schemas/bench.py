@@ -84,3 +84,11 @@ STANDARD = table(
     column("model", pa.string(), "as its endpoint calls it"),
     column("lmms_eval", pa.string(), "version of lmms-eval"),
 )
+
+BENCH: dict[str, pa.Schema] = {
+    "pick": PICK,
+    "respond": RESPOND,
+    "judge": JUDGE,
+    "score": SCORE,
+}
+"""Tables of a benchmark, by name."""

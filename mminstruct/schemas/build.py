@@ -219,3 +219,23 @@ DROPPED = table(
     column("reason", pa.string(), "a short name, counted in the receipts"),
     column("detail", pa.string(), "what was found", null=True),
 )
+
+BUILD: dict[str, pa.Schema] = {
+    "ingest": INGEST,
+    "caption": CAPTION,
+    "fuse": FUSE,
+    "instruct": INSTRUCT,
+    "embed": EMBED,
+    "cluster": CLUSTER,
+    "summarize": SUMMARIZE,
+    "match": MATCH,
+    "exemplify": EXEMPLIFY,
+    "answer": ANSWER,
+    "filter": FILTER,
+    "decide": DECIDE,
+    "review": REVIEW,
+    "select": SELECT,
+    "merge": MERGE,
+    "export": EXPORT,
+}
+"""Tables of a recipe that builds a dataset, by name."""

@@ -15,9 +15,10 @@ import pytest
 from mminstruct.engine.local import Local
 from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
-from mminstruct.recipe import inputs
-from mminstruct.recipes import RECIPES
+from mminstruct.recipe import inputs, stage_types
+from mminstruct.recipes import RECIPES, MMInstruct
 from mminstruct.run import Run, claim, execute
+from mminstruct.schemas import tagged
 from mminstruct.stage import Rows, StageOutput
 from mminstruct.status.tables import table_statuses
 from mminstruct.status.trace import trace
@@ -30,9 +31,10 @@ STAGES = [(kind, field.name) for kind, one in RECIPES.items() for field in datac
 """Every stage of every recipe: what a stage reads is the recipe's matter."""
 READING = [(kind, name) for kind, name in STAGES if name not in ("ingest", "decide", "pick")]
 TEXTS = {
-    "caption": "caption", "fuse": "description", "instruct": "instruction", "summarize": "instruction",
-    "exemplify": "answer", "answer": "answer",
-}  # fmt: skip
+    name: tagged(kind.writes, "text")[-1]
+    for name, kind in stage_types(MMInstruct).items()
+    if any("prompt" in field.metadata for field in dataclasses.fields(kind))
+}
 """Stages that keep what a model says, and the column that they keep it in."""
 FINISHES = ("error", "filtered", "length")
 """All that a Reply may end as besides stop: it refuses any other (tests/models/test_completion.py)."""
