@@ -12,7 +12,7 @@ To write a stage of your own, subclass ``Stage`` and list it in a ``Recipe``; se
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mminstruct.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mminstruct.checksum import Damaged as Damaged

@@ -13,7 +13,6 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import mminstruct
 from mminstruct import schemas
 from mminstruct.checksum import Damaged
 from mminstruct.errors import RunError
@@ -28,6 +27,7 @@ from mminstruct.store.journal import Calls
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Table
 from mminstruct.unit import UNIT, Unit
+from mminstruct.version import __version__
 
 _LOADING = threading.Lock()
 """Workers of a process load one at a time: two threads that import transformers at once can see it half imported."""
@@ -145,7 +145,7 @@ class Worker:
             drops=self.table.put_drops(key, ledger.drops), inputs=digests,
             seconds=round(time.monotonic() - began, 3), calls=unit.calls, tokens_in=unit.tokens_in,
             tokens_out=unit.tokens_out, cost=round(unit.cost, 6), notes=unit.notes, host=socket.gethostname(),
-            version=mminstruct.__version__,
+            version=__version__,
         )  # fmt: skip
         receipt = self.table.commit(receipt)
         if unit.calls or calls.used:

