@@ -1,8 +1,9 @@
-"""Greedy replies of one model to the same prompts by four roads, word for word.
+"""Compares greedy replies of one model to the same prompts through four backends, word for word.
 
     python -m benchmarks.agreement [--prompts 200] [--model micro:llm]
 
-transformers in this process; vLLM in a process of its own; vLLM's own server over HTTP; ``mminstruct serve`` over HTTP.
+The backends: transformers in this process, vLLM in a separate process, vLLM's server over HTTP, and ``mminstruct
+serve`` over HTTP.
 """
 
 from __future__ import annotations
@@ -59,12 +60,12 @@ def vllm(name: str) -> Model:
 
 def over_http(name: str, url: str, count: int) -> list[Reply]:
     replies = chat(Model(name=name, backend="openai", url=url, max_tokens=OUT), count)
-    return [dataclasses.replace(reply, text=reply.text.strip()) for reply in replies]  # as engines in here reply
+    return [dataclasses.replace(reply, text=reply.text.strip()) for reply in replies]  # as the in-process engines do
 
 
 @contextmanager
 def server(words: list[str], port: int) -> Iterator[float]:
-    """A server in a process of its own, until it answers; the seconds that took."""
+    """Start a server in a separate process and wait until it answers; yields the seconds that took."""
     with tempfile.TemporaryFile() as log:
         environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
         began = time.monotonic()
@@ -115,7 +116,7 @@ def main() -> None:
 
     compare("vLLM in process", in_process(name, count))
     folder, at = vllm(name).location(), port()
-    # what `vllm serve` runs; the command itself looks for a package called vllm, and not vllm-cpu
+    # the module that `vllm serve` runs; the command itself requires a package named vllm, so vllm-cpu is not enough
     words = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder]
     words += ["--host", "127.0.0.1", "--port", str(at)]
     words += ["--dtype", "float32", "--enforce-eager", "--max-model-len", "512", "--max-num-seqs", "32"]

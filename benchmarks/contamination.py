@@ -1,16 +1,16 @@
-"""Evaluation images after everyday changes: how many of their copies in a training set are found, and by what.
+"""Measures how many edited copies of evaluation images are found in a training set, by detection method.
 
     python -m benchmarks.contamination [--scenes 100] [--photos DIR] [--clip micro:clip] [--to FILE]
 
-Each picture is changed in twelve ways (a crop twice); first the evaluation file is the changed one, then the training
-file. Found by:
+Each image is edited in twelve ways (two crops among them); first the evaluation file is the edited one, then the
+training file. Methods:
 
-- strict: the hash alone, of evaluation files that ingest's own rules read (what ``select`` did at first)
-- hash: the hash alone, of all that can be read
-- edits: that, and the hashes of what everyday edits make of the evaluation image (what ``select`` does)
-- embedding: cosine of ``match.eval_cosine``, by the CLIP model named
+- strict: perceptual hash, only of evaluation files that pass ingest's rules (the first version of ``select``)
+- hash: perceptual hash of all readable evaluation files
+- edits: hashes of the evaluation image and of common edits of it (the present ``select``)
+- embedding: cosine of at least ``match.eval_cosine``, with the given CLIP model
 
-Of two different pictures none should be found: the last lines say how many pairs were.
+The last lines count false positives: pairs of different images that were found.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def near(one: Iterable[int], other: int) -> bool:
 
 
 def trained(data: bytes) -> tuple[int, bytes] | None:
-    """Hash and stored bytes of what ingest makes of a file; None where it drops it."""
+    """Hash and stored bytes of a file after ingest; None if ingest drops it."""
     try:
         picture = normalise(data, INGEST)
     except BadImage:
@@ -95,7 +95,7 @@ def trained(data: bytes) -> tuple[int, bytes] | None:
 
 
 def known(data: bytes) -> dict[str, list[int]]:
-    """Hashes of an evaluation file, by way."""
+    """Hashes of an evaluation file, by method."""
     try:
         strict = [normalise(data, Rules()).phash]
     except BadImage:
@@ -105,7 +105,7 @@ def known(data: bytes) -> dict[str, list[int]]:
 
 
 def measured(pictures: list[Image.Image], clip: Any) -> dict[str, Any]:
-    """Copies found by change, direction and way; and pairs of different pictures found."""
+    """Copies found by edit, direction and method; and false positives."""
 
     def vectors(files: list[bytes]) -> np.ndarray:
         return np.asarray(clip.images(files))
@@ -166,7 +166,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def photographs(folder: str | None) -> list[Image.Image]:
-    """The two photographs that come with scikit-learn, and those of *folder*."""
+    """The two photographs of scikit-learn, and those in *folder*."""
     from sklearn.datasets import load_sample_images
 
     mine = [Image.fromarray(pixels) for pixels in load_sample_images().images]

@@ -1,11 +1,11 @@
-"""How often a 95% interval covers the truth, over simulated benchmarks; what docs/bench.md rests on.
+"""Measures the coverage of 95% confidence intervals over simulated benchmarks, for docs/bench.md.
 
     python benchmarks/coverage.py [--benchmarks 1000] [--only rates|clusters|others|power]
 
-Every benchmark is drawn anew from known chances. `rates` sets the interval that the package uses (Wilson) beside six
-others on the same draws, `clusters` draws questions that share an instruction, `others` covers ranking, kappa, bias,
-length slope and rubric means, `power` the promised power. Planted judges, found through the whole benchmark:
-benchmarks/judges.py.
+Each benchmark is sampled from known probabilities. `rates` compares the package's interval (Wilson) with six others on
+the same samples; `clusters` samples questions that share an instruction; `others` covers ranking, kappa, bias, length
+slope and rubric means; `power` covers the stated power. benchmarks/judges.py tests the whole benchmark command with
+judges that have known faults.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CHANCES = {  # win, tie, lose
 }
 
 
-# Candidates: from the tops and bottoms of S benchmarks with G clusters (S x G) to lows and highs.
+# Candidates: functions from numerators and denominators of S benchmarks with G clusters (S x G) to interval bounds.
 
 
 def _spread(top: Array, bottom: Array) -> tuple[Array, Array]:
@@ -45,20 +45,20 @@ def _spread(top: Array, bottom: Array) -> tuple[Array, Array]:
 
 
 def wald(top: Array, bottom: Array) -> tuple[Array, Array]:
-    """Student interval with the cluster-robust error."""
+    """Student's t interval with the cluster-robust standard error."""
     value, error = _spread(top, bottom)
     half = t_quantile(top.shape[1]) * error
     return value - half, value + half
 
 
 def wilson(top: Array, bottom: Array) -> tuple[Array, Array]:
-    """What the package uses."""
+    """The package's interval."""
     found = [rate(t, b) for t, b in zip(top, bottom, strict=True)]
     return np.array([e.low for e in found], dtype=float), np.array([e.high for e in found], dtype=float)
 
 
 def plus_two(top: Array, bottom: Array) -> tuple[Array, Array]:
-    """Bonett and Price's: Student's after adding one cluster that is all 1 and one that is all 0."""
+    """Bonett and Price: Student's t interval after adding one cluster of ones and one of zeros."""
     size = bottom.mean(1, keepdims=True)
     return wald(np.concatenate([top, size, 0 * size], 1), np.concatenate([bottom, size, size], 1))
 
@@ -67,7 +67,7 @@ CLOSED = {"Wilson": wilson, "t": wald, "plus-two t": plus_two}
 
 
 def bootstraps(top: Array, bottom: Array, draws: np.random.Generator) -> dict[str, tuple[Array, Array]]:
-    """Four intervals from the same resamples."""
+    """Four bootstrap intervals from the same resamples."""
     clusters = top.shape[1]
     weights = draws.multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES).astype(float)
     tops, bottoms = weights @ top.T, weights @ bottom.T
@@ -102,7 +102,7 @@ def bootstraps(top: Array, bottom: Array, draws: np.random.Generator) -> dict[st
 
 
 def drawn(chances: tuple[float, float, float], benchmarks: int, n: int, draws: np.random.Generator) -> Array:
-    """Scores of n questions in each benchmark."""
+    """Scores of n questions for each benchmark."""
     return draws.choice([1.0, 0.5, 0.0], p=chances, size=(benchmarks, n))
 
 
@@ -139,7 +139,7 @@ def rates(benchmarks: int, draws: np.random.Generator) -> None:
 
 
 def clusters(benchmarks: int, draws: np.random.Generator) -> None:
-    """Questions in threes that share an instruction, as in MM-Instruct's own set."""
+    """Groups of three questions that share an instruction, as in MM-Instruct's benchmark."""
     print("\nthree images an instruction, no ties, win chance of an instruction ~ Beta(c/2, c/2): coverage in %")
     for icc in (0.0, 0.1, 0.3, 0.5):
         for n in (30, 99, 300):
@@ -161,7 +161,7 @@ def judged(
     contestants: int = 2,
     chance: Callable[[int, int], float] = lambda a, b: 0.6,
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Verdicts of a judge in both orders, and the oracle's. *say*: from order, truth and log2 length ratio."""
+    """Verdicts of a judge in both orders, and the oracle's. *say* gets order, truth and log2 length ratio."""
     rows, truth = [], []
     for q in range(n):
         for a in range(contestants):
@@ -178,18 +178,18 @@ def judged(
 
 
 def right(p: float) -> Callable[[random.Random, int, str, float], str]:
-    """A judge that is right with chance p, in each verdict anew."""
+    """A judge whose verdicts are independently right with probability p."""
     return lambda draws, order, best, _: best if draws.random() < p else "ab".replace(best, "")
 
 
 def first(q: float, p: float = 0.8) -> Callable[[random.Random, int, str, float], str]:
-    """A judge that says the first shown with chance q, and else is right with chance p."""
+    """A judge that names the first answer with probability q, and otherwise is right with probability p."""
     other = right(p)
     return lambda draws, order, best, ratio: "ab"[order] if draws.random() < q else other(draws, order, best, ratio)
 
 
 def likes_length(slope: float) -> Callable[[random.Random, int, str, float], str]:
-    """A judge that goes by length alone: log-odds *slope* for each doubling."""
+    """A judge that decides by length only: log-odds *slope* per doubling."""
     return lambda draws, order, best, ratio: "a" if draws.random() < special.expit(slope * ratio) else "b"
 
 
@@ -218,7 +218,7 @@ def others(benchmarks: int, draws: np.random.Generator) -> None:
             two = summarize(rows, truth, resamples=500, seed=seed)
             assert two.truth is not None
             hit("accuracy 0.8", two.truth.verdicts, 0.8)
-            # in the ties of conflict too: agree .64, of which by chance: rows .5 .5 0, columns .34 .34 .32
+            # conflicts count as ties: observed agreement .64; for chance agreement: rows .5 .5 0, columns .34 .34 .32
             hit("kappa of decisions 0.4545", two.truth.kappa, (0.64 - 0.34) / (1 - 0.34))
             rows, _ = judged(n, likes_length(1.0), source)
             three = summarize(rows, resamples=2, seed=seed)
@@ -238,8 +238,8 @@ def others(benchmarks: int, draws: np.random.Generator) -> None:
 
 
 def _reversed(q: float, p: float) -> float:
-    """Chance that verdicts in the two orders name different contestants: with chance q the first shown is named."""
-    says_a = [q * (order == 0) + (1 - q) * p for order in (0, 1)]  # where a is better; the mirror image where b is
+    """Probability that the verdicts in the two orders differ, if the first answer is named with probability q."""
+    says_a = [q * (order == 0) + (1 - q) * p for order in (0, 1)]  # if a is better; symmetric if b is
     return says_a[0] * (1 - says_a[1]) + says_a[1] * (1 - says_a[0])
 
 

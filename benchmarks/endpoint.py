@@ -1,9 +1,9 @@
-"""How much of an endpoint's capacity the client uses, against a scripted server in a process of its own.
+"""Measures how much of an endpoint's capacity the client uses, with a scripted server in a separate process.
 
     python -m benchmarks.endpoint [--seconds 20]
 
-Goodput is answers per second over what the endpoint could have answered in the same time; waste is refusals over all
-requests. Warm-up (the first quarter) and the drain at the end are left out of goodput; waste counts everything.
+Goodput is the share of the possible answers in the same time; waste is the share of refused requests. Goodput excludes
+the warm-up (the first quarter) and the drain at the end; waste includes them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIGMA = 0.6
 
 @dataclass(frozen=True)
 class Case:
-    """One endpoint: its capacity over time, and how well we mean to use it."""
+    """One endpoint: its capacity over time, and the target goodput."""
 
     name: str
     capacity: dict[str, Any]
@@ -61,7 +61,7 @@ def serve(pipe: Connection, case: Case) -> None:
 
 
 def possible(case: Case, mean: float, start: float, end: float) -> float:
-    """Answers that the endpoint could give between *start* and *end*, of *mean* seconds each."""
+    """Number of answers, *mean* seconds each, that the endpoint could give between *start* and *end*."""
     limit: Any = case.capacity.get("rate", case.capacity.get("most"))
     step = 0.01
     moments = [start + step * i for i in range(int((end - start) / step))]
@@ -70,7 +70,7 @@ def possible(case: Case, mean: float, start: float, end: float) -> float:
 
 
 def measure(case: Case, seconds: float) -> tuple[float, float, float]:
-    """(goodput share, waste share, CPU milliseconds a request)."""
+    """(goodput, waste, CPU milliseconds per request)."""
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("fork").Process(target=serve, args=(theirs, case), daemon=True)
     server.start()

@@ -1,12 +1,12 @@
-"""Cost of the engines themselves: stages that do nothing, beside a bare loop over the same Parquet.
+"""Measures the overhead of the engines: stages that do nothing, compared with a plain loop over the same Parquet files.
 
     python -m benchmarks.engine [--rounds 3] [--rows 100352]
 
-100,352 rows (196 parts of 512) go through a recipe of five stages: a source and four that pass rows on. The bare loop
-calls the same source, and for each further stage reads a part and writes it again, with the same codec and checksums,
-and nothing else: no receipts, no digests, no sums checked, nothing synced to the disk; the loop "that syncs" does sync
-each file, as a commit has to. All kinds take turns in one process, round by round, so that a busy machine is busy for
-each of them; the least time of each counts.
+100,352 rows (196 parts of 512) pass through a recipe of five stages: a source, and four that copy rows. The bare loop
+calls the same source, and for each other stage reads and writes every part with the same codec and checksums, and
+nothing else: no receipts, no digests, no row counts checked, no fsync. The loop "that syncs" adds the fsync of each
+file, which a commit needs. All variants run alternately in one process, so that other load on the machine affects each
+of them; the minimum time of each counts.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Fourth(After):
 
 @dataclass(kw_only=True)
 class Chain(Recipe):
-    """A source and four stages, all of which stream."""
+    """A source and four streaming stages."""
 
     count: Count
     first: Pass
@@ -71,7 +71,7 @@ def chain(shards: int, parts: int, rows: int = 512) -> Chain:
 
 
 def bare(recipe: Chain, folder: Path, sync: bool) -> None:
-    """The same files made by a plain loop."""
+    """Write the same files with a plain loop."""
 
     def write(table: pa.Table, file: Path) -> None:
         with file.open("wb") as handle:

@@ -1,12 +1,11 @@
-"""Single flipped bits, one at a time, over all bytes of a finished run's files: is any read as if nothing were?
+"""Flips single bits in the files of a finished run, one at a time, and checks that every change is detected.
 
     python benchmarks/flips.py RUN --flips 1500
 
-A flip is *found* where something that reads the run ends in an error or reports a fault; *equal* where all that is read
-is what was read before (white space in JSON, bytes that are never read); *SILENT* where no fault is reported and
-something else is read. Each flip is tried on two readers: ``status --verify``, and a consumer, who loads every
-table, the drops, the deletions and the configuration. Passes if neither is ever silent. The run itself is copied,
-never changed.
+A flip is *found* if the reader raises an error or reports a fault; *equal* if it reads the same as before (white space
+in JSON, bytes that are never read); *SILENT* if it reads something else without a fault. There are two readers:
+``status --verify``, and a consumer that loads all tables, drops, deletions and the configuration. Passes if no flip is
+silent. Works on a copy of the run.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ KINDS = {"_receipts": "receipt", "_copies": "copy", "_dropped": "drops", "_delet
 
 
 def kind(path: Path) -> str:
-    """What sort of file it is, for the table of results."""
+    """Kind of file, for the table of results."""
     named = next((KINDS[piece] for piece in path.parts if piece in KINDS), None)
     return named or {".parquet": "part"}.get(path.suffix, path.name)
 
 
 def checked(run: Path) -> str:
-    """What ``status --verify`` says, or raises for."""
+    """The output of ``status --verify``; raises as it does."""
     statuses = table_statuses(str(run), verify=True)
     for status in statuses:
         faults = [*status.faults, *(note for note in status.remarks if DAMAGED_COPY in note)]
@@ -49,7 +48,7 @@ def checked(run: Path) -> str:
 
 
 def consumed(run: Path) -> str:
-    """A digest of all that somebody who takes the run reads: rows, schemas, manifests, drops, settings."""
+    """A digest of all that a consumer reads: rows, schemas, manifests, drops, configuration."""
     store = Store(str(run))
     read = hashlib.sha256()
     for name, facts in manifests(store).items():
@@ -65,7 +64,7 @@ def consumed(run: Path) -> str:
 
 
 def flip(file: Path, bit: int) -> bytes:
-    """Turn one bit of *file*; what was there before."""
+    """Flip one bit of *file*; returns its previous content."""
     data = file.read_bytes()
     changed = bytearray(data)
     changed[bit // 8] ^= 1 << bit % 8
@@ -93,7 +92,11 @@ def main() -> None:
 
 
 def flips(run: Path, count: int, seed: int) -> int:
-    """Flip *count* bits of the run's files, one at a time; how many were silent. Prints a table by kind of file."""
+    """Flip *count* bits of the run's files, one at a time, and print a table by kind of file.
+
+    Returns:
+        The number of silent flips.
+    """
     files = [path for path in sorted(run.rglob("*")) if path.is_file() and path.stat().st_size]
     chance = random.Random(seed)
     readers = {"status --verify": checked, "consumer": consumed}

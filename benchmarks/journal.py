@@ -1,12 +1,12 @@
-"""What a kill -9 loses of an endpoint's paid replies, and what the journal costs, with 500 requests in flight.
+"""Measures how many paid replies a kill -9 loses, and the cost of the journal, with 500 requests in flight.
 
     python -m benchmarks.journal [--against FOLDER] [--kills 8] [--seconds 10]
 
-A buyer in a process of its own asks an endpoint in another for rows that cost money. It is killed at random moments and
-started again until all rows are done; the endpoint counts. *Bought again* is what it was asked for more than once, *in
-service* what it had taken in and not answered when the buyer was killed, *in flight* what the buyer had sent or not yet
-journaled (at most its limit). Throughput is that of a buyer that is not killed. ``--against`` runs the same on the
-package in another folder (``git worktree add FOLDER COMMIT``), in turn with this one.
+A client process requests paid rows from an endpoint process. It is killed at random moments and restarted until all
+rows are done, and the endpoint counts requests. *Bought again*: requests beyond the first for a row. *In service*:
+requests accepted but not answered when the client was killed. *In flight*: requests sent, or answered and not in the
+journal yet (at most the client's limit). Throughput is that of a client that is not killed. ``--against`` alternates
+with the package in another folder (``git worktree add FOLDER COMMIT``).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ assert [reply.text for reply in replies] == [f"re: {row} " + "word " * 60 for ro
 
 
 def serve(pipe: Connection, latency: float) -> None:
-    """Answers after about *latency* seconds; counts how often each row was asked for, and how many wait."""
+    """Answer after about *latency* seconds; count the requests for each row, and the requests that wait."""
     chance = random.Random(0)
 
     def script(request: Request) -> Answer:
@@ -60,7 +60,7 @@ def serve(pipe: Connection, latency: float) -> None:
 
 
 class Server:
-    """An endpoint in a process of its own."""
+    """An endpoint in a separate process."""
 
     def __init__(self, latency: float) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
@@ -69,13 +69,13 @@ class Server:
         self.url = str(self._pipe.recv())
 
     def counts(self) -> tuple[int, int, int]:
-        """(requests in service, the most there were, requests so far)."""
+        """(requests in service, their maximum, requests in total)."""
         self._pipe.send("count")
         in_service, peak, requests = self._pipe.recv()
         return in_service, peak, requests
 
     def close(self) -> Counter[str]:
-        """How often each row was asked for."""
+        """Number of requests for each row."""
         self._pipe.send("stop")
         asked: Counter[str] = self._pipe.recv()
         self._process.join()
@@ -90,7 +90,7 @@ def buyer(package: Path, run: Path, url: str, rows: int, at_once: int) -> subpro
 
 
 def killed(package: Path, given: argparse.Namespace, seed: int) -> dict[str, int]:
-    """Kill a buyer again and again until all rows are bought."""
+    """Kill and restart a client until all rows are bought."""
     chance, folder = random.Random(seed), Path(tempfile.mkdtemp(dir=given.folder))
     server = Server(given.latency)
     at_work, kills, lost = 0, 0, []
@@ -123,7 +123,7 @@ def killed(package: Path, given: argparse.Namespace, seed: int) -> dict[str, int
 
 
 def undisturbed(package: Path, given: argparse.Namespace) -> float:
-    """Replies a second, from the first request to the last."""
+    """Replies per second, from the first request to the last."""
     folder = Path(tempfile.mkdtemp(dir=given.folder))
     server = Server(given.latency)
     process = buyer(package, folder, server.url, given.rows, given.at_once)

@@ -1,10 +1,10 @@
-"""Judges with planted faults, judged: what the statistics of a benchmark find of what was planted.
+"""Runs a benchmark with judges that have injected faults, and checks that its statistics find the faults.
 
     python -m benchmarks.judges [--questions 500] [--to DIR]
 
-Draws a benchmark in which one contestant is true of the scene in 85 % of its answers and another in 55 %, runs
-``mminstruct bench`` on it with the oracle and six judges of known faults, and prints a line for each fault: the
-number planted, the number found, its interval. The tables stay in the folder.
+Generates a benchmark in which 85 % of one contestant's answers and 55 % of the other's are true of the scene. Runs
+``mminstruct bench`` on it with the oracle and six judges with known faults, and prints for each fault the injected
+value, the estimate and its interval. The tables stay in the folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def prompt(name: str) -> str:
 
 
 def bench(folder: Path, out: Path, planted: tuple[str, ...] = PLANTED) -> dict[str, Any]:
-    """Run the benchmark in *folder*; its result."""
+    """Run the benchmark in *folder*; returns its result."""
 
     def juror(name: str) -> Juror:
         options = {"truth": [str(folder)]}
@@ -60,7 +60,7 @@ def bench(folder: Path, out: Path, planted: tuple[str, ...] = PLANTED) -> dict[s
 
 
 def table(found: dict[str, Any]) -> list[str]:
-    """A line of Markdown for each judge."""
+    """A Markdown table with one line per judge."""
     measures = {
         "first": ("position: first over second", lambda pairs: pairs["position"]["bias"]),
         "longer": (

@@ -1,8 +1,8 @@
-"""Kill -9 of the driver and of workers at random moments of a demo run, then the same command, again and again.
+"""Kills the driver or workers (kill -9) at random moments of a demo run, and repeats the same command until it is done.
 
     python benchmarks/kill.py --source data/microworld --calm runs/demo --kills 20
 
-Passes if the tables are byte for byte those of the undisturbed run, and no receipt that existed was made again.
+Passes if the tables are byte-identical to those of an undisturbed run, and no receipt was replaced.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import psutil
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Committed tables: every data file that a receipt could name."""
+    """Every data file of the tables, by relative path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.parquet"))}
 
 
@@ -37,7 +37,7 @@ def start(folder: Path, source: str, words: list[str]) -> subprocess.Popen[bytes
 
 
 def victims(driver: int, whom: str) -> list[psutil.Process]:
-    """The driver, or one busy worker of its Ray."""
+    """The driver, or one busy Ray worker."""
     process = psutil.Process(driver)
     if whom == "driver":
         return [process]
@@ -77,7 +77,7 @@ def main() -> None:
                     print(f"kill {sum(kills.values())}: {whom}, {len(receipts(folder))} receipts", flush=True)
                 deadline = time.monotonic() + random.uniform(3, given.span)
             if run.returncode == -signal.SIGKILL:
-                time.sleep(3)  # its Ray goes down with it
+                time.sleep(3)  # until its Ray has ended too
             elif run.returncode:
                 raise SystemExit(f"exit {run.returncode}: {run.stderr.read().decode()[-3000:] if run.stderr else ''}")
             after = receipts(folder)

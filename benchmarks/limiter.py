@@ -1,9 +1,9 @@
-"""The limiter alone in virtual time: how much of a scripted capacity it uses, whatever else the machine does.
+"""Measures the rate limiter alone, in virtual time: how much of a scripted capacity it uses on any machine.
 
     python -m benchmarks.limiter [--seconds 120] [--seeds 5]
 
-The same endpoints as ``benchmarks.endpoint``, without HTTP, and with a clock that jumps to the next event: two minutes
-take a second. What is missed here is the algorithm's; what is missed only there is the machine's or the client's.
+The endpoints are those of ``benchmarks.endpoint``, without HTTP, and the clock jumps to the next event: two minutes
+take a second. Capacity lost here is due to the algorithm; capacity lost only there is due to the machine or the client.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.models.server import Capacity, Request
 
 
 class Jumping(asyncio.SelectorEventLoop):
-    """An event loop that never sleeps: where it would, its clock jumps."""
+    """An event loop that never sleeps: its clock jumps instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Jumping(asyncio.SelectorEventLoop):
 
 
 async def load(case: Case, seconds: float, seed: int) -> tuple[float, float]:
-    """(goodput share, waste share) of 256 rows at a time that ask as ``Chatter`` does."""
+    """(goodput, waste) of 256 concurrent rows that send requests as ``Chatter`` does."""
     loop = asyncio.get_running_loop()
     random.seed(seed)
     capacity = Capacity(**case.capacity, seed=seed, clock=loop.time)

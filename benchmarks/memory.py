@@ -1,10 +1,10 @@
-"""Memory of driver and workers, and time a unit, as a run gets 10 and 100 times as many parts.
+"""Measures memory of driver and workers, and time per unit, for runs with 1, 10 and 100 times as many parts.
 
     python -m benchmarks.memory [--parts 16]
 
-Stages do nothing, so what grows is the engine's own. Each size runs in a process of its own with a Ray of its own; the
-peak is the kernel's (VmHWM) of the driver and of the largest worker. "claim" is what the same command takes when
-everything is done already: it looks at every receipt and makes nothing.
+Stages do nothing, so only the engine's memory can grow. Each size runs in a separate process with its own Ray; the peak
+is the kernel's (VmHWM) of the driver and of the largest worker. "claim" is the time of the same command when everything
+is done: it reads every receipt and executes nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHARDS = 8
 
 
 class Peaks:
-    """Looks at this process's workers four times a second and keeps the highest peak of one."""
+    """Polls this process's workers four times per second and keeps the highest peak of one."""
 
     def __init__(self) -> None:
         self.worker = 0.0
@@ -53,7 +53,7 @@ class Peaks:
                 try:
                     if "MapWorker" in " ".join(process.cmdline()):
                         self.worker = max(self.worker, peak(process.pid))
-                except (psutil.Error, OSError):  # gone while we looked
+                except (psutil.Error, OSError):  # it ended in the meantime
                     continue
 
 
@@ -64,7 +64,7 @@ def peak(pid: int) -> float:
 
 
 def one(kind: str, parts: int) -> dict[str, float]:
-    """One run of *parts* parts; megabytes and seconds."""
+    """Measure one run of *parts* parts: MiB and seconds."""
     recipe = chain(SHARDS, parts // SHARDS, rows=64)
     engine = Local() if kind == "local" else Ray(EngineConfig(fused=True, pool=Pool(workers=2, cpus=0.5)))
     if kind == "ray":

@@ -1,12 +1,12 @@
-"""How often the rules of replies take a good text for a bad one, and how many faults they find, by kind.
+"""Measures false positives and recall of the rules for model replies, by kind of fault.
 
     python -m benchmarks.replies [--scenes 1500] [--docs 20000]
 
-Good texts: the embedded world's own captions, descriptions, instructions and answers, the instructions and prompts that
-are shipped, written answers of many forms (``tests/text/replies.py``), the paragraphs of the documentation and licences
-of every installed package, and the translations that ``pycountry`` ships in 200 languages. Faults: those of
-``tests/text/replies.py``, whose writers knew the rules, and tokens that were not chosen here: all that the sources of
-the installed ``transformers`` and ``vllm`` name as one.
+Good texts: captions, descriptions, instructions and answers of the microworld; the shipped instructions and prompts;
+handwritten answers of many forms (``tests/text/replies.py``); paragraphs from the documentation and licences of all
+installed packages; the translations in 200 languages that ``pycountry`` ships. Faults: those in
+``tests/text/replies.py``, which were written with knowledge of the rules; and, independent of the rules, all special
+tokens that occur in the sources of the installed ``transformers`` and ``vllm``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SEEDS = [
 ]
 SITE = Path(sysconfig.get_paths()["purelib"])
 Text = tuple[str, str]
-"""What was asked, and the answer."""
+"""(request, answer)."""
 _NAMED = re.compile(
     r"(?:token|start|end|begin|think|reason|bos|eos|pad)\w*(?:: str)?\s*[=:]\s*r?[\"']([^\"'\s]{2,40})[\"']"
     r"|AddedToken\(\s*[\"']([^\"'\s]{2,40})[\"']|return [\"']([<\[][^\"'\s]{2,40})[\"']",
@@ -47,7 +47,7 @@ _SHAPED = re.compile(r"<.*\w.*>|\[.*\w.*\]|.*[▁｜◁▷].*|\|\w+\|")
 
 
 def world(scenes: int) -> Iterator[Text]:
-    """What the embedded models were taught to say."""
+    """Training texts of the embedded models."""
     for number in range(scenes):
         scene, rng = draw_scene(number, 1000), random.Random(f"replies {number}")
         yield "", lessons.caption_example(scene)
@@ -58,7 +58,7 @@ def world(scenes: int) -> Iterator[Text]:
 
 
 def paragraphs(most: int) -> Iterator[Text]:
-    """Paragraphs of documentation, as answers of one who was asked for such."""
+    """Paragraphs of documentation, as answers to a request for documentation."""
     found: set[str] = set()
     for pattern in ("**/*.md", "**/*.rst", "*.dist-info/METADATA", "**/LICENSE*", "**/*.txt"):
         for file in sorted(SITE.glob(pattern)):
@@ -71,7 +71,7 @@ def paragraphs(most: int) -> Iterator[Text]:
 
 
 def translations() -> Iterator[Text]:
-    """Names of countries, languages and currencies in every language that pycountry has."""
+    """Names of countries, languages and currencies, in all languages of pycountry."""
     for file in sorted((SITE / "pycountry" / "locales").glob("**/*.mo")):
         with file.open("rb") as opened:
             said = gettext.GNUTranslations(opened)._catalog  # type: ignore[attr-defined]
@@ -79,7 +79,7 @@ def translations() -> Iterator[Text]:
 
 
 def known_tokens() -> list[str]:
-    """Tokens that the sources of installed libraries name."""
+    """Special tokens in the sources of installed libraries."""
     found: set[str] = set()
     for folder in ("transformers", "vllm", "open_clip"):
         for file in (SITE / folder).glob("**/*.py"):

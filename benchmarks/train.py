@@ -1,10 +1,10 @@
-"""Tokens a second of our loop under Ray Train against plain transformers and DeepSpeed without Ray.
+"""Compares tokens per second of our loop under Ray Train with plain transformers and DeepSpeed without Ray.
 
     python benchmarks/train.py --steps 20 --rounds 3
 
 Same model (the microworld's captioner, 3.9 M parameters), same rows in the same micro-batches, ZeRO-2, one worker, one
-thread; the first two steps of each round are not counted. Rounds alternate, since a machine has its moods. Wall clock
-decides; the worker's CPU seconds are told beside it, which a busy machine cannot spoil.
+thread; the first two steps of each round are not counted. Rounds alternate, since the load of the machine varies. The
+result is in wall-clock time; the worker's CPU seconds, which other load hardly changes, are printed too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def settings(out: Path, data: Path, steps: int) -> Train:
 
 
 class Clock:
-    """Seconds of the clock and of the worker's CPU after each step, in a file."""
+    """Writes wall-clock and worker CPU seconds after each step to a file."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -47,7 +47,7 @@ class Clock:
 
 
 def ours(out: Path, data: Path, steps: int) -> tuple[float, float]:
-    """Tokens a second, and CPU seconds a step, of the loop under Ray Train."""
+    """Tokens per second and CPU seconds per step of the loop under Ray Train."""
     from mminstruct.engine.train import train
 
     out.mkdir(parents=True)
@@ -57,13 +57,13 @@ def ours(out: Path, data: Path, steps: int) -> tuple[float, float]:
 
 
 def _speeds(tokens: list[int], clock: list[tuple[float, ...]]) -> tuple[float, float]:
-    """Tokens a second, and CPU seconds a step, behind the first steps; from the end of one step to that of the next."""
+    """Tokens per second and CPU seconds per step, without the first steps; measured between the ends of steps."""
     (wall, cpu), (wall_end, cpu_end) = clock[WARM - 1], clock[-1]
     return sum(tokens[WARM:]) / (wall_end - wall), (cpu_end - cpu) / (len(clock) - WARM)
 
 
 def plain(out: Path, data: Path, steps: int) -> tuple[float, float]:
-    """The same of a script as anyone would write it, in a process of its own."""
+    """The same for a plain script in a separate process."""
     done = subprocess.run(
         [sys.executable, __file__, "--plain", str(out), "--data", str(data), "--steps", str(steps)],
         env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True,
@@ -72,7 +72,7 @@ def plain(out: Path, data: Path, steps: int) -> tuple[float, float]:
 
 
 def script(out: Path, data: Path, steps: int) -> None:
-    """Plain transformers and DeepSpeed: the model's own loss, one row after the other into the engine."""
+    """Plain transformers and DeepSpeed: the model's own loss, one batch after the other."""
     import torch
     import torch.distributed as dist
 

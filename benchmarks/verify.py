@@ -1,10 +1,10 @@
-"""What it costs that no byte of a part is used unverified: reading with and without, side by side.
+"""Measures the cost of verification: reads tables with and without comparing every byte with its digest.
 
     python benchmarks/verify.py --rounds 5
 
-Three tables: small rows (captions), rows with pixels of which ids alone are read, and rows with pixels read whole. Each
-is read part by part (``Table.load``) and as a whole (``Table.dataset``), and once straight by Arrow, without any
-comparison with a receipt. Medians of interleaved rounds; the ratio is what counts.
+Three cases: small rows (captions), rows with pixels of which only ids are read, and rows with pixels read completely.
+Each is read part by part (``Table.load``), as a whole (``Table.dataset``), and by Arrow alone without verification.
+Medians of interleaved rounds; the ratio is the result.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def fill(table: Table, schema: pa.Schema, parts: int, rows: int, size: int) -> N
 
 
 def cpu(do: Callable[[], object]) -> float:
-    """CPU seconds of all threads, which a busy machine changes less than the time on the wall."""
+    """CPU seconds of all threads, which other load changes less than wall-clock time."""
     began = time.process_time()
     do()
     return time.process_time() - began
 
 
 def compare(name: str, table: Table, schema: pa.Schema, columns: list[str], rounds: int) -> None:
-    """Print what a part costs, read both ways."""
+    """Print the cost per part with and without verification."""
     some = list(table.parts().values())
     paths = [table.store.path(table.name, part.file) for part in some]
     reads: dict[str, Callable[[], object]] = {

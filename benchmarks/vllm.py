@@ -1,12 +1,12 @@
-"""Tokens per second through our vLLM actor against a bare ``vllm.LLM``, and what prefix caching gains.
+"""Compares tokens per second of our vLLM actor and a plain ``vllm.LLM``, and measures the gain from prefix caching.
 
     python -m benchmarks.vllm [--rounds 3] [--requests 384]
 
-Each engine lives in a process of its own (vLLM takes the whole process), one after the other in every round, the order
-turned round from round to round. The bare side is ``LLM.chat`` with all prompts in one call. Ours gets the same
-transcripts through ``Chatter.chat`` from several threads at once, as the units of an actor come. One compute thread.
-Seconds are the process's CPU seconds, which other work on the machine hardly moves, and beside them those of the wall
-clock. Replies are compared, and differences told. Start-up is reported beside, never inside.
+Each engine runs in its own process, since vLLM cannot share one. In each round they run one after the other; the order
+is reversed every round. The plain side is ``LLM.chat`` with all prompts in one call. Ours gets the same prompts through
+``Chatter.chat`` from several threads, like the units of an actor. One compute thread. Times are the process's CPU
+seconds, which other load hardly changes, and wall-clock seconds. Replies are compared, and differences are reported.
+Start-up time is reported separately.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from mminstruct.models.model import Model
 from mminstruct.prompts import Message
 
 UNITS = 8
-"""Calls side by side."""
+"""Concurrent calls."""
 OUT = 96
 SEQUENCES = 32
 TASK = "brochure"
-"""A kind of task whose instruction any picture can take, so that all prompts can share its three exemplars."""
+"""A kind of task that fits any image, so that all prompts can share its three exemplars."""
 
 
 def transcripts(requests: int, shared_first: bool) -> list[list[Message]]:
-    """Prompts of the answer stage as the embedded llm was taught them: one instruction, one description each.
+    """Prompts of the answer stage, as in the training of the embedded LLM: one instruction, many descriptions.
 
-    Where the shared part is not to come first, the row's number stands before it.
+    Args:
+        shared_first: If False, each prompt begins with the row's number, so that no prefix is shared.
     """
     rng = random.Random(0)
     while True:
@@ -135,7 +136,7 @@ def main() -> None:
     first, last, off = CASES
     for number in range(args.rounds):
         for name, case in CASES.items():
-            # all cases through our actor; the comparison with the bare engine where it matters most
+            # all cases through our actor; the plain engine only for the most important case
             sides = ["ours", "bare"] if name == first else ["ours"]
             texts: dict[str, list[str]] = {}
             for side in sides[:: 1 if number % 2 == 0 else -1]:

@@ -20,7 +20,7 @@ _LINE = re.compile(rb"# sha256: ([0-9a-f]{64})\n?\Z")
 
 
 class Damaged(StorageError):
-    """A file is not what was written: cut, changed, swapped, or from another program. The message names the file."""
+    """A file is not what was written: truncated, changed, swapped, or from another program. The message names it."""
 
 
 def seal(facts: Mapping[str, Any], indent: int | None = None) -> bytes:
@@ -42,7 +42,7 @@ def unseal(data: bytes | str, where: str, fix: str) -> dict[str, Any]:
         fix: what to do about a damaged file, for the error.
 
     Raises:
-        Damaged: it is no JSON object, or its checksum differs.
+        Damaged: it is not a JSON object, or its checksum differs.
     """
     try:
         facts = json.loads(data)
@@ -66,7 +66,7 @@ def unseal_text(data: bytes, where: str, fix: str) -> str:
     """The text that was sealed.
 
     Raises:
-        Damaged: its checksum differs, or it is no UTF-8.
+        Damaged: its checksum differs, or it is not UTF-8.
     """
     found = _LINE.search(data)
     if found is not None:

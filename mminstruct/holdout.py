@@ -1,4 +1,4 @@
-"""Pairs that are left in the final choice, and which of them are held out as the test split."""
+"""Holds out a test split from the selected pairs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mminstruct.unit import note
 _LOG = logging.getLogger(__name__)
 
 Order = Callable[[str, str], str]
-"""From what a thing is and its name to a digest, by which ties are broken."""
+"""(purpose, name) -> digest, which breaks ties."""
 
 
 class Pair(NamedTuple):
-    """What the choice needs to know of a pair."""
+    """The properties of a pair by which it is selected."""
 
     image: str
     instruction: str
@@ -27,21 +27,21 @@ class Pair(NamedTuple):
 
 @dataclass(kw_only=True)
 class Holdout:
-    """What the test split is made of; train loses every other pair of its images."""
+    """Settings of the test split. All other pairs of its images are removed from train."""
 
     by: str = "instruction"
-    """instruction: some instructions, each on some images; image, domain, kind: all pairs of some of those."""
+    """instruction: some instructions, with ``images`` images each. image, domain, kind: all pairs of some of those."""
     count: int = 33
-    """Instructions (images, domains, kinds) of the test split: at most a tenth of those in use, and each only while
-    half of all pairs stay in train. A small set may have no test split; a warning and the note ``held_out_fewer`` say
-    so. 33 instructions x 3 images is the benchmark of MM-Instruct."""
+    """Instructions (images, domains, kinds) of the test split: at most a tenth of those in use, and only as long as
+    half of all pairs stay in train. A small set may have no test split; then there is a warning and the note
+    ``held_out_fewer``. MM-Instruct's benchmark has 33 instructions x 3 images."""
     images: int = 3
-    """Test images of each instruction; used by ``by: instruction`` only."""
+    """Test images per instruction; only for ``by: instruction``."""
     names: list[str] = field(default_factory=list)
-    """The ids or names to hold out, instead of some chosen by digest; then no limit holds."""
+    """Ids or names to hold out, instead of a choice by digest; then there is no limit."""
 
     def faults(self) -> list[str]:
-        """What is wrong with it, one line each."""
+        """Faults of the settings, one line each."""
         found = [] if self.by in Pair._fields else [f"holdout.by={self.by}: take one of {', '.join(Pair._fields)}"]
         for name in ("count", "images"):
             if getattr(self, name) < 0:
@@ -51,7 +51,7 @@ class Holdout:
 
 @dataclass
 class Choice:
-    """Pairs in the order they came, and what became of them."""
+    """Pairs in input order, and whether each was dropped."""
 
     pairs: dict[str, Pair] = field(default_factory=dict)
     of_image: dict[str, list[str]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Choice:
         self.dropped.setdefault(pair, Drop(pair, reason, detail))
 
     def drop_images(self, image: str, reason: str, detail: str) -> None:
-        """Drop all pairs that are left of an image."""
+        """Drop all remaining pairs of an image."""
         for pair in self.of_image[image]:
             self.drop(pair, reason, detail)
 
@@ -98,7 +98,7 @@ def hold_out(choice: Choice, how: Holdout, order: Order) -> set[str]:
     held: set[str] = set()
     test: set[str] = set()
     gone: set[str] = set()
-    """Pairs that train loses: of the test split, or with its image or instruction."""
+    """Pairs that train may not have: those of the test split, and others with its images or instructions."""
     stopped = False
     for name in candidates:
         if len(held) >= wanted or (by_instruction and not how.images):

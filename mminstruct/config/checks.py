@@ -1,4 +1,4 @@
-"""Refuses a composed configuration with keys, roles or pools that have no effect, or with a secret in it."""
+"""Refuses a composed configuration that has keys, roles or pools without effect, or secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mminstruct.recipes import RECIPES
 
 
 def check_keys(node: DictConfig, root: type, where: str = "") -> None:
-    """Refuse keys that ``+key=`` or ``++key=`` forced in: they would have no effect."""
+    """Refuse unknown keys that ``+key=`` or ``++key=`` added: they would have no effect."""
     kind = OmegaConf.get_type(node)
     fields = {item.name for item in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else None
     for key in map(str, node):
@@ -33,14 +33,14 @@ _SECRET = re.compile(r"(api_?key|token|password|secret|authorization)$", re.IGNO
 
 
 def check_secrets(value: Any, where: str = "") -> None:
-    """Refuse keys and passwords in a configuration, which goes into the run's config.yaml; never repeats them."""
+    """Refuse API keys and passwords, since config.yaml stores the configuration. Messages never contain them."""
     if isinstance(value, dict):
         for key, item in value.items():
             place = f"{where}.{key}" if where else str(key)
             plain = isinstance(item, str) and item and not item.startswith("${")
             if plain and (_SECRET.search(str(key)) or (key == "key_env" and not item.isidentifier())):
                 raise ConfigurationError(
-                    f"{place} holds a secret, or looks so: put it in an environment variable, and that variable's NAME"
+                    f"{place} seems to hold a secret: put it in an environment variable, and that variable's NAME"
                     " in key_env (or '${oc.env:NAME}' here)"
                 )
             check_secrets(item, place)
@@ -54,7 +54,7 @@ def check_secrets(value: Any, where: str = "") -> None:
 
 
 def check_pools(config: EngineConfig, recipe: Recipe) -> None:
-    """Refuse pools that go by the name of no stage, of *recipe* or of another that the same engine may carry out."""
+    """Refuse pools whose name is no stage of *recipe* or of another recipe that the same engine can execute."""
     known = {*recipe.stages(), *(item.name for kind in RECIPES.values() for item in dataclasses.fields(kind))}
     for name in config.pools:
         if name not in known:

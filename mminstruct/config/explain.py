@@ -1,4 +1,4 @@
-"""Configuration errors in one line: the key that was probably meant, or the available choices."""
+"""Explains a configuration error in one line, with the most similar key or the available choices."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def explain(error: Exception, schema: type) -> str:
 
 
 def unknown(key: str, schema: type) -> str:
-    """The message that *schema* has no *key*, with the full keys that were probably meant."""
+    """The message that *schema* has no *key*, with the most similar full keys."""
     near = _near(key, sorted({*keys(schema)} - {key}))
     return f"there is no key {key!r}" + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "")
 
@@ -68,7 +68,7 @@ def _near(key: str, known: list[str]) -> list[str]:
 
 
 def keys(schema: type) -> Iterator[str]:
-    """All dotted keys of a configuration of *schema*; ``*`` stands for the name of an entry of a mapping."""
+    """All dotted keys of *schema*; ``*`` is the name of a mapping's entry."""
     hints = typing.get_type_hints(schema)
     for item in dataclasses.fields(schema):
         yield item.name
@@ -77,7 +77,7 @@ def keys(schema: type) -> Iterator[str]:
             kinds = [(f"{item.name}.*", typing.get_args(hints[item.name])[1])]
         if item.name == "models":
             kinds = [(f"models.{role}", typing.get_args(hints[item.name])[1]) for role in roles(*RECIPES.values())]
-        if item.name == "recipe":  # any of them: which one is a choice
+        if item.name == "recipe":  # the keys of all recipes, since the configuration chooses one
             kinds = [(item.name, recipe) for recipe in RECIPES.values()]
         for place, kind in kinds:
             if item.name == "models":
@@ -87,7 +87,7 @@ def keys(schema: type) -> Iterator[str]:
 
 
 def open_keys(schema: type) -> dict[str, bool]:
-    """Last part of each key of *schema* that holds a mapping: whether its entries are dataclasses."""
+    """Mapping keys of *schema*, by their last part -> whether their entries are dataclasses."""
     hints = typing.get_type_hints(schema)
     found = {
         name: dataclasses.is_dataclass(typing.get_args(hint)[1])

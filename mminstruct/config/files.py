@@ -1,4 +1,4 @@
-"""Files of the configuration that Hydra does not compose: prompts, seed instructions, rates of GPUs."""
+"""Configuration files that Hydra does not compose: prompts, seed instructions, speeds and prices of GPUs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def conf() -> Path:
-    """Folder of the packaged configuration: inside the installed package, or beside it in a checkout."""
+    """The conf folder: inside the installed package, or next to it in a checkout."""
     package = Path(__file__).parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
@@ -40,12 +40,12 @@ def read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | No
 
 
 def rates(folders: list[Path] | None = None) -> dict[str, Any]:
-    """``conf/rates.yaml``: how fast models and GPUs are, and what a GPU costs; a file of *folders* stands in for it."""
+    """``rates.yaml``, from *folders* if one has it, else from conf/: speeds of models and GPUs, prices of GPUs."""
     return dict(yaml.safe_load(read("", "rates", ".yaml", "rates", folders)))
 
 
 def seeds(name: str, where: str, folders: list[Path] | None) -> list[str]:
-    """Instructions of a YAML file, ``kind of task: [instructions]``."""
+    """Instructions of a YAML file ``kind of task: [instructions]``."""
     try:
         kinds = yaml.safe_load(read("", name, ".yaml", where, folders))
     except yaml.YAMLError as error:

@@ -1,7 +1,7 @@
 """Columns of every table: name, type, unit and meaning.
 
-``docs/tables.md`` is generated from this package (``python -m mminstruct.schemas``) and a test keeps it true.
-The meaning travels in each Parquet file as field metadata; the tag is kept in the table's manifest.
+``docs/tables.md`` is generated from this package (``python -m mminstruct.schemas``); a test checks that it is current.
+Each Parquet file stores the meanings as field metadata; the table's manifest stores the tags.
 """
 
 from __future__ import annotations

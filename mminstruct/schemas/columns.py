@@ -13,15 +13,15 @@ TAGS = {
     "text": "prose, written by a person or a model",
     "heavy": "too large to print",
 }
-"""What a column is for. Trace, deletion, report and notebooks follow tags, never table names."""
+"""Purpose of a column. Trace, deletion, report and notebooks use tags, never table names."""
 
 
 def column(name: str, type_: pa.DataType, meaning: str, *, null: bool = False, tag: str = "") -> pa.Field:
     """One column.
 
     Args:
-        meaning: unit and meaning, for ``docs/tables.md`` and for readers of the file.
-        null: Whether a kept row may have none.
+        meaning: Unit and meaning, for ``docs/tables.md`` and the file's metadata.
+        null: Whether values may be null.
         tag: One of ``TAGS``, or nothing.
 
     Raises:
@@ -38,7 +38,7 @@ def table(meaning: str, *columns: pa.Field) -> pa.Schema:
 
 
 def tag(field: pa.Field) -> str:
-    """The tag of a column; empty where it has none."""
+    """The tag of a column, or an empty string."""
     return str((field.metadata or {}).get(b"tag", b""), "utf-8")
 
 
@@ -48,6 +48,6 @@ def tagged(schema: pa.Schema, *tags: str) -> list[str]:
 
 
 def stored(schema: pa.Schema) -> pa.Schema:
-    """*schema* as Parquet files have it: without tags, so that a new tag changes no file."""
+    """*schema* as stored in Parquet files: without tags, so that a new tag changes no file."""
     fields = [field.with_metadata({k: v for k, v in (field.metadata or {}).items() if k != b"tag"}) for field in schema]
     return pa.schema(fields, schema.metadata)

@@ -1,4 +1,4 @@
-"""Columns with ids, which have one type and one meaning in all tables."""
+"""Id columns, which have the same type and meaning in all tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers: a language model follows each pair's instruction from the image's description."""
+"""Writes the answers: a language model follows each pair's instruction, given the image's description."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mminstruct.text.reply import fault, spoken, unlabelled
 
 @dataclass(kw_only=True)
 class Answer(Stage):
-    """One answer a pair, text-only, with exemplars of the same instruction in context.
+    """One answer per pair from a text-only model, with exemplars of the same instruction in context.
 
-    The paper answers with Mixtral-8x7B; shots and decoding are not known. Requests go out by instruction, and the
-    prompt has what its pairs share first, so that servers with a prefix cache compute that once.
+    The paper uses Mixtral-8x7B; its number of shots and its decoding are not known. Requests are sorted by instruction,
+    and the prompt begins with what its pairs share, so that a server with a prefix cache computes it once.
     """
 
     model: Model = role("answerer")
     """The answerer."""
     prompt: str = prompt("answer", "instruction", "description", "examples")
     shots: int = 3
-    """Most exemplars shown; never one of the image itself."""
+    """Maximum number of exemplars shown; never one of the same image."""
     seed: int = 0
 
     kind = "text"
@@ -39,7 +39,7 @@ class Answer(Stage):
     writes = schemas.ANSWER
     row_key = "pair_id"
     call_tokens = Tokens(input=1900, output=200, cached=1500)
-    """Input: three exemplars of 500 tokens, which the pairs of an instruction share, a description and an instruction.
+    """Input: three exemplars of 500 tokens, shared by the pairs of an instruction; a description; an instruction.
     Output: 950 bytes, as in the published set."""
 
     def check(self) -> None:

@@ -16,10 +16,10 @@ from mminstruct.text.reply import fault, flaw, spoken
 
 @dataclass(kw_only=True)
 class Caption(Stage):
-    """One detailed caption an image; all later texts rest on it.
+    """One detailed caption per image. All later texts are based on it.
 
-    The paper captions the images that come without alt-text with a model its sources do not name (CogVLM, by
-    summaries of it); this one captions all of them, and ``Fuse`` adds the alt-text where there is one.
+    The paper captions only images without alt-text, with a model that its sources do not name (CogVLM, according to
+    summaries). This stage captions all images, and ``Fuse`` adds the alt-text if there is one.
     """
 
     model: Model = role("captioner")

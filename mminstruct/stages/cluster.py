@@ -21,19 +21,19 @@ _BLOCK = 8192
 
 @dataclass(kw_only=True)
 class Cluster(Stage):
-    """Spherical k-means: centroids are brought back to unit length and points go to the nearest by cosine."""
+    """Spherical k-means: centroids are normalised to unit length, and points are assigned by cosine."""
 
     k: int = 300
-    """Clusters, about the paper's number of final instructions; fewer where there are fewer distinct embeddings."""
+    """Clusters, about as many as the paper has final instructions; fewer if there are fewer distinct embeddings."""
     iterations: int = 25
     restarts: int = 1
     sample: int | None = None
-    """Points that the centroids are fitted on, chosen by content; None: all."""
+    """Points that the centroids are fitted on, sampled by content; None: all."""
     seed: int = 0
     backend: str = runtime("auto")
     """cuvs, torch, faiss or numpy; auto: the first that is installed and has its device."""
     ranks: int = runtime(1)
-    """Workers that fit together, each as ``engine.pools.cluster`` says; more than one needs backend torch."""
+    """Workers that compute one fit, each with the resources of ``engine.pools.cluster``; more than 1 needs torch."""
 
     reads = {"embed": whole("instruction_id", "embedding"), "instruct": whole("instruction_id")}
     writes = schemas.CLUSTER
@@ -63,7 +63,7 @@ class Cluster(Stage):
             first_K = np.full(len(sizes_K), len(ids))
             np.minimum.at(first_K, labels_N, np.arange(len(ids)))
             rank_K = np.empty_like(sizes_K)
-            rank_K[np.lexsort((first_K, -sizes_K))] = np.arange(len(sizes_K))  # empty ones come last and vanish
+            rank_K[np.lexsort((first_K, -sizes_K))] = np.arange(len(sizes_K))  # empty ones come last and are cut
             counted = pc.value_counts(instruct.to_table(columns=["instruction_id"])["instruction_id"])
             counts = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
             columns = {
@@ -104,7 +104,7 @@ class Cluster(Stage):
 
 
 def _points(embed: ds.Dataset) -> tuple[list[str], np.ndarray]:
-    """Distinct ids in order, so that the order of parts does not matter, and their unit vectors ``(N, D)``."""
+    """Distinct ids, sorted so that the order of parts does not matter, and their unit vectors ``(N, D)``."""
     ids: list[str] = []
     blocks = []
     for fragment in embed.get_fragments():  # one at a time: offsets of one list array end at 2**31 values

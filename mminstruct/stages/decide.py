@@ -1,4 +1,4 @@
-"""People's decisions about questions and answers: accepted, edited, rejected. One unit is one file of decisions."""
+"""Human decisions about questions and answers: accept, edit or reject. One unit is one file of decisions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Decide(Stage):
     """A source of decisions. Files cannot be read yet, so the table has no units and no rows."""
 
     path: list[str] | None = where(None)
-    """Files of decisions, or folders of them; null: nobody reviewed anything. Other values are refused for now."""
+    """Files of decisions, or folders of them; null: no human review. Other values are refused for now."""
 
     reads: ClassVar[dict[str, Read]] = {}
     writes: ClassVar[pa.Schema] = schemas.DECIDE
@@ -27,7 +27,7 @@ class Decide(Stage):
     def check(self) -> None:
         if self.path:
             raise ValueError(
-                f"path={self.path}: this version cannot read decisions; leave it out (null), and every pair goes on"
+                f"path={self.path}: this version cannot read decisions; leave it out (null), and every pair is kept"
                 " as `unseen`"
             )
 

@@ -1,4 +1,4 @@
-"""Text embeddings of the raw instructions, so that like ones can be found."""
+"""Text embeddings of the raw instructions, for clustering."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, part, 
 
 @dataclass(kw_only=True)
 class Embed(Stage):
-    """One embedding for each distinct instruction of a part; another part may hold the same one."""
+    """One embedding per distinct instruction of a part; another part may have the same instruction."""
 
     model: Model = role("embedder")
 
@@ -29,7 +29,7 @@ class Embed(Stage):
 
         def embed(instruct: pa.Table) -> StageOutput:
             ids, texts = (instruct[name].to_pylist() for name in ("instruction_id", "instruction"))
-            texts_of = dict(zip(reversed(ids), reversed(texts), strict=True))  # of equal ids, the first one's words
+            texts_of = dict(zip(reversed(ids), reversed(texts), strict=True))  # of equal ids, keep the first wording
             distinct = list(dict.fromkeys(ids))
             if not distinct:
                 return StageOutput(self.writes.empty_table(), [])

@@ -1,4 +1,4 @@
-"""Exemplars: a strong model answers each instruction for a few images, to be shown to the answerer."""
+"""Writes exemplars: a strong model answers each instruction for a few images. The answerer sees them in context."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from mminstruct.text.reply import fault, flaw, spoken, unlabelled
 from mminstruct.unit import note
 
 _SPARE = 4
-"""Candidates kept for each exemplar wanted: some images have lost their description on the way."""
+"""Candidates kept per exemplar: some images have no description."""
 
 Candidate = tuple[int, str, str]
-"""Hash (the smallest are chosen), pair_id, image_id."""
+"""(hash, pair_id, image_id); the smallest hashes are chosen."""
 
 
 @dataclass(kw_only=True)
 class Exemplify(Stage):
     """A few good answers to each instruction of the bank.
 
-    The paper's sources say that GPT-4 wrote them; how many per instruction is not known. Their images are chosen from
-    the instruction's matched ones by content, so that they are typical and not only the best fits.
+    The paper's sources say that GPT-4 wrote them; how many per instruction is not known. The images are sampled by
+    content from those matched to the instruction, so they are typical and not only the best fits.
     """
 
     model: Model = role("exemplar")
-    """The exemplar role: the strongest model that is affordable for a few answers per instruction."""
+    """The exemplar model: the strongest that is affordable for a few answers per instruction."""
     prompt: str = prompt("exemplify", "instruction", "description")
     per_instruction: int = 3
     seed: int = 0
@@ -96,7 +96,7 @@ class Exemplify(Stage):
         return exemplify
 
     def _candidates(self, match: ds.Dataset, instructions: dict[str, str]) -> dict[str, list[Candidate]]:
-        """Instruction id -> its candidates, smallest hash first; one pass, memory by the bank and not by the pairs."""
+        """Instruction id -> candidates, smallest hash first. One pass; memory grows with the bank, not the pairs."""
         room = self.per_instruction * _SPARE
         heaps: dict[str, list[tuple[int, str, str]]] = {own: [] for own in instructions}
         for batch in match.to_batches(columns=["pair_id", "image_id", "instruction_id"]):
@@ -105,7 +105,7 @@ class Exemplify(Stage):
                 heap = heaps.get(own)
                 if heap is None:
                     continue
-                item = (-seed(self.seed, "exemplar", pair), pair, image)  # a min-heap of what is worst kept
+                item = (-seed(self.seed, "exemplar", pair), pair, image)  # min-heap: the worst kept comes first
                 if len(heap) < room:
                     heapq.heappush(heap, item)
                 elif item > heap[0]:

@@ -1,4 +1,4 @@
-"""The dataset itself: one conversation about one image a row, in the Hugging Face layout."""
+"""The dataset in the Hugging Face layout: each row is one conversation about one image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mminstruct.stage import Stage, StageOutput, Transform, part
 from mminstruct.text.question import asked
 
 TURN = tuple(field.name for field in schemas.EXPORT.field("turns").type.value_type)
-"""What a row tells of each of its questions."""
+"""Fields that a row has for each of its questions."""
 _STRING = {"dtype": "string", "_type": "Value"}
 FEATURES: dict[str, Any] = {
     "pair_id": _STRING,
@@ -30,12 +30,12 @@ FEATURES: dict[str, Any] = {
 SCHEMA = schemas.stored(schemas.EXPORT).with_metadata(
     {**schemas.EXPORT.metadata, b"huggingface": json.dumps({"info": {"features": FEATURES}}).encode()}
 )
-"""``schemas.EXPORT`` with the metadata from which ``datasets`` knows that a struct is an image."""
+"""``schemas.EXPORT`` with the metadata that tells ``datasets`` which struct is an image."""
 
 
 @dataclass(kw_only=True)
 class Export(Stage):
-    """Brings together what a conversation needs; drops nothing."""
+    """Joins images, texts and metadata of each conversation; drops nothing."""
 
     reads = {
         "merge": part("talk_id", "pair_id", "place", "split"),
@@ -75,7 +75,7 @@ class Export(Stage):
 
 
 def _talks(merge: pa.Table) -> dict[str, list[dict[str, Any]]]:
-    """Pairs of each conversation in their order."""
+    """Pairs by conversation, in order."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in merge.to_pylist():
         found.setdefault(row["talk_id"], []).append(row)

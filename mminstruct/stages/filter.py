@@ -1,4 +1,4 @@
-"""Drops answers that break a rule, each with the name of that rule as the reason."""
+"""Drops answers that break a rule. The drop reason is the rule's name."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mminstruct.text.rules import RULES, Context, words
 
 @dataclass(kw_only=True)
 class Filter(Stage):
-    """Every rule of ``mminstruct.text.rules`` in turn; the first that finds something is the reason.
+    """Applies the rules of ``mminstruct.text.rules`` in order; the first one that matches is the drop reason.
 
-    A recipe may give it the question in the table ``answer`` and remove ``summarize``, and may remove ``fuse``.
+    A recipe may put the question in the table ``answer`` and remove ``summarize``; it may also remove ``fuse``.
     """
 
     rules: list[str] = field(default_factory=lambda: list(RULES))
@@ -28,7 +28,7 @@ class Filter(Stage):
     min_words: int = 3
     max_words: int = 1000
     max_copied: float = renamed("copied", 0.8)
-    """Share of the answer's five-word sequences that may come from the description, 0 to 1."""
+    """Maximum share of the answer's five-word sequences that also occur in the description, 0 to 1."""
 
     reads = {
         "answer": part("pair_id", "image_id", "instruction_id", "answer"),

@@ -1,4 +1,4 @@
-"""Caption and alt-text merged into one description (CapsFusion, arXiv 2310.20550)."""
+"""Merges caption and alt-text into one description (CapsFusion, arXiv 2310.20550)."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ _LEAKS = re.compile(
 
 @dataclass(kw_only=True)
 class Fuse(Stage):
-    """The description: alt-text knows names and may be spam, the caption was made by looking.
+    """Writes the description. Alt-text contains names but may be spam; the caption was written from the image.
 
-    The paper fuses with CapsFusion-LLaMA at its shipped 80 new tokens, which cut 12 of the 73 fused captions of its
-    evaluation set in mid-sentence; here a cut text is never kept, so give the model room.
+    The paper fuses with CapsFusion-LLaMA and its default limit of 80 new tokens, which truncated 12 of the 73 fused
+    captions of its evaluation set. Here truncated texts are never kept, so set the model's limit high enough.
     """
 
     model: Model = role("fuser")
     """The fuser."""
     prompt: str = prompt("fuse", "alt_text", "caption")
     min_words: int = 2
-    """Alt-text of fewer words has nothing to add; neither has a file name, a URL, or the caption itself."""
+    """Alt-text of fewer words is ignored, as are file names, URLs, and alt-text that equals the caption."""
     alt_words: int = 120
-    """Longest alt-text that goes into the prompt, words; cut from its end. (CapsFusion cuts to 256 tokens in all.)"""
+    """Maximum length of the alt-text in the prompt, words; truncated at its end. (CapsFusion: 256 tokens in all.)"""
     on_leak: str = "caption"
-    """What an image gets whose fusion failed: the caption alone, counted in the receipt's notes, or nothing."""
+    """If fusion fails: ``caption`` uses the caption alone and adds a note to the receipt; ``drop`` drops the image."""
     seed: int = 0
 
     kind = "text"
     reads = {"caption": part("image_id", "caption"), "ingest": part("image_id", "alt_text")}
     writes = schemas.FUSE
     row_key = "image_id"
-    call_tokens = Tokens(input=330, output=80)  # output: the limit that CapsFusion ships with
+    call_tokens = Tokens(input=330, output=80)  # output: CapsFusion's default limit
 
     def asks(self) -> float:
         return 0.74  # 73 of the 99 images of the published benchmark have alt-text
@@ -93,11 +93,11 @@ class Fuse(Stage):
         return fuse
 
     def _useful(self, alt_text: str | None, caption: str) -> str:
-        """*alt_text* on one line, cut to its limit; empty where it has nothing to add or would harm the prompt."""
+        """*alt_text* on one line, truncated; empty if it adds nothing or would break the prompt."""
         text = one_line(repair(alt_text or ""))
         if len(words(text)) < self.min_words or _NOT_A_TEXT.fullmatch(text) or _key(text) == _key(caption):
             return ""
-        if broken(text):  # it would end a turn of the prompt, or pass on to the description
+        if broken(text):  # it would end a turn of the prompt, or be copied to the description
             note("alt_text_broken")
             return ""
         kept = cut(text, self.alt_words)
@@ -110,7 +110,7 @@ def _key(text: str) -> list[str]:
 
 
 def _flaw(text: str, sources: str) -> str | None:
-    """What shows that *text* is no fusion of *sources*: the prompt's own words, no beginning, a refusal, a loop."""
+    """Why *text* is no fusion of *sources*: it repeats the prompt, lacks its beginning, refuses, or loops."""
     known = sources.casefold()
     if any(leak.group().casefold() not in known for leak in _LEAKS.finditer(text)):
         return "fuse_leak"

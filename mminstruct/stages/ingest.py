@@ -1,4 +1,4 @@
-"""Ingest: images from outside, checked and normalised, with the texts and metadata that come with them."""
+"""Reads images from outside, validates and normalises them, and keeps their texts and metadata."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, out
 from mminstruct.text import repair
 
 _MOST_MEMBERS = 2_000_000
-"""Of one shard: dropped members are held in memory until the shard is committed."""
+"""Limit per shard: dropped members are held in memory until the shard is committed."""
 _PILLOW_PIXELS = 178_956_970
 """Pillow itself refuses to decode larger images."""
 
@@ -33,16 +33,16 @@ _PILLOW_PIXELS = 178_956_970
 class Ingest(Stage):
     """Reads a collection: one row for each distinct image of a shard, one drop with its reason for each other member.
 
-    A shard that ends early fails as a whole, so that a part of it never counts as all of it.
+    A truncated shard fails as a whole, so that it never counts as complete.
     """
 
     path: str = where()
     """Folder, file or pattern, on a disk or at any fsspec URL (``s3://bucket/sa1b``)."""
     layout: str = "auto"
     """tar (SA-1B, img2dataset, WebDataset), folder, parquet, urls; auto takes the first of these that recognises the
-    files; package.module:Class is a source of your own (docs/sources.md)."""
+    files; package.module:Class is a custom source (docs/sources.md)."""
     name: str = ""
-    """Name of the collection, for the column ``source``; '' is the last part of the path; of a pattern, its folder."""
+    """Name of the collection, for the column ``source``. Empty: last part of the path; for a pattern, of its folder."""
     licence: str | None = None
     """Licence of images whose metadata has none."""
     rows: int = 512
@@ -50,28 +50,28 @@ class Ingest(Stage):
     group: int = 4096
     """Files in a shard of a folder; rows in a shard of a list of addresses."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Names of fields and columns in the source, where they are unusual: any of image, url, alt_text, licence."""
+    """Non-standard names of fields and columns in the source: keys are any of image, url, alt_text, licence."""
     key: str = "last"
-    """Which dot ends the key of a member: last, or first as in WebDataset, for members such as ``7.left.jpg``."""
+    """Dot at which the key of a member ends: last, or first as in WebDataset, for members such as ``7.left.jpg``."""
     checksum: str = ""
-    """Sidecar field with a digest (MD5, SHA-1, SHA-256) of the image's bytes as stored. img2dataset's ``sha256`` is one
-    only if img2dataset did not resize: by default it is that of the original bytes."""
+    """Sidecar field with a digest (MD5, SHA-1, SHA-256) of the image's bytes as stored. img2dataset's ``sha256``
+    qualifies only if img2dataset did not resize: by default it is the digest of the original bytes."""
     links: bool = False
     """Whether symbolic links to files in a folder are followed; links to folders never are."""
     member_bytes: int = 64 << 20
     """Largest image file, bytes."""
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-    """Formats to decode, known by their first bytes; TIFF and AVIF can be added."""
+    """Formats to decode, detected from the first bytes; TIFF and AVIF can be added."""
     longest: int = 1024
     """Longest side of a stored image, pixels; larger images are scaled down."""
     shortest: int = 28
-    """Least shorter side of an original, pixels."""
+    """Minimum length of the shorter side of an original, pixels."""
     aspect: float = 10.0
     """Largest ratio of the longer to the shorter side."""
     pixels: int = 50_000_000
-    """Most pixels of an original."""
+    """Maximum number of pixels of an original."""
     strict: bool = True
-    """Whether JPEGs are dropped if the decoder warns of them: most damage inside a file shows only in a warning."""
+    """Whether to drop JPEGs on a decoder warning: most damage inside a file causes only a warning."""
     allow_private: bool = False
     """Whether addresses that are not public may be fetched."""
     redirects: int = 0
@@ -79,15 +79,15 @@ class Ingest(Stage):
     seconds: float = 20.0
     """Timeout of one fetch."""
     fetch_bytes: int = 20 << 20
-    """Most bytes of one fetch."""
+    """Maximum size of one fetch, bytes."""
     concurrency: int = runtime(32)
-    """Fetches at a time on each worker."""
+    """Concurrent fetches on each worker."""
 
     reads: ClassVar[dict[str, Read]] = {}
     writes: ClassVar[pa.Schema] = schemas.INGEST
     row_key: ClassVar[str] = "member"
     core_seconds = 0.06
-    """0.03 s was measured for JPEGs of 2250 x 1500 pixels and 0.15 MB; those of SA-1B have 0.4 to 1 MB."""
+    """0.03 s was measured for JPEGs of 2250 x 1500 pixels and 0.15 MB; SA-1B's have 0.4 to 1 MB."""
 
     def __post_init__(self) -> None:
         self._listed: tuple[ImageSource, dict[str, Shard]] | None = None
@@ -122,16 +122,16 @@ class Ingest(Stage):
             raise ValueError("\n".join(faults))
 
     def shards(self) -> dict[str, dict[str, Any]]:
-        """Unit key -> facts by which a change of the shard is noticed: names, sizes, and ETags or modification times.
+        """Unit key -> facts that show whether the shard changed: names, sizes, and ETags or modification times.
 
         Raises:
-            ValueError: nothing at ``path``, or nothing that the layout reads.
+            ValueError: ``path`` does not exist, or holds nothing that the layout reads.
         """
         source, shards = self._listed = self._list()
         return {key: facts(source.listing, shard) for key, shard in shards.items()}
 
     def content(self, key: str) -> str | None:
-        """Digest of the bytes of a shard that ``shards`` named; None on remote stores, and if it has changed since."""
+        """Digest of the bytes of a shard; None on remote stores, and if it is new or changed since ``shards`` ran."""
         if self._listed is None:
             return None
         source, shards = self._listed
@@ -141,7 +141,7 @@ class Ingest(Stage):
         return {**self.__dict__, "_listed": None}  # a listing may hold a million names: each worker lists again
 
     def listing(self) -> dict[str, Any]:
-        """How many of the listed files are read, and why the others are not; calls ``shards`` if nothing has yet."""
+        """Numbers of files listed and read, and why the others are not read. Lists the source if needed."""
         if self._listed is None:
             self._listed = self._list()
         source, shards = self._listed
@@ -168,7 +168,7 @@ class Ingest(Stage):
 
     def load(self, **whole: Any) -> Transform:
         source, shards = self._list()
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # about broken EXIF and the like, once for each image
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # for each image with broken EXIF, for example
 
         def ingest(key: str) -> Iterator[Rows]:
             shard = shards.get(key)

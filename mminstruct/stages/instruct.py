@@ -1,4 +1,4 @@
-"""Raw instructions: what people might ask about an image, written by a language model from its description."""
+"""Generates raw instructions: a language model writes what people might ask about an image, from its description."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from mminstruct.unit import note
 
 @dataclass(kw_only=True)
 class Instruct(Stage):
-    """Instructions from descriptions, with seeds and earlier inventions in context.
+    """Instructions from descriptions, with seed instructions and earlier generated ones in context.
 
-    The paper's sources leave open how many seeds there are, how many are shown, and whether generated instructions
-    are shown too; the defaults follow Self-Instruct, which mixes both. Inventions come from the same unit only, so a
-    unit's instructions depend on nothing but the unit.
+    The paper's sources do not say how many seeds there are, how many are shown, and whether generated instructions
+    are shown too; the defaults follow Self-Instruct, which mixes both. Generated instructions are shown only within
+    their unit, so the output of a unit depends on nothing else.
     """
 
     model: Model = role("instructor")
@@ -45,17 +45,17 @@ class Instruct(Stage):
     seeds_shown: int = 3
     """Seeds in a prompt."""
     generated_shown: int = 2
-    """Instructions of earlier rounds in a prompt; more seeds stand in for them while there are none."""
+    """Instructions of earlier rounds in a prompt; seeds replace them as long as there are too few."""
     rounds: int = 4
-    """Groups of images that a unit is worked in, one after the other; 1 shows seeds only."""
+    """Groups into which a unit's images are split, processed one after the other; 1 shows seeds only."""
     share: float = 1.0
-    """Share of images that are asked about, above 0 to 1, chosen by content. The paper has about 50,000 raw
+    """Share of images that get instructions, above 0 to 1, sampled by content. The paper has about 50,000 raw
     instructions for 234,000 pairs."""
     per_image: int = 1
-    """Instructions asked for an image."""
+    """Instructions generated per image."""
     min_words: int = 3
     max_words: int = 80
-    """Instructions shorter or longer than this leave."""
+    """Instructions with fewer than ``min_words`` or more than this are dropped."""
     seed: int = 0
 
     kind = "text"
@@ -96,7 +96,7 @@ class Instruct(Stage):
             )
             size = -(-len(order) // self.rounds) or 1
             made_here: dict[str, list[dict[str, object] | Drop]] = {}
-            pool: dict[str, str] = {}  # instructions of earlier rounds by id
+            pool: dict[str, str] = {}  # id -> instruction, of earlier rounds
             for start in range(0, len(order), size):
                 asks = [(i, k) for i in order[start : start + size] for k in range(self.per_image)]
                 row_seeds = [seed(self.seed, "instruct", image_id, str(k)) for image_id, k in asks]
@@ -131,7 +131,7 @@ class Instruct(Stage):
         return seed(self.seed, "share", image_id) < self.share * 2**31
 
     def _examples(self, row_seed: int, seeds: list[str], pool: list[str]) -> list[str]:
-        """Distinct instructions in random order: generated ones as far as there are, seeds for the rest."""
+        """Distinct instructions in random order: up to ``generated_shown`` generated ones, seeds for the rest."""
         draw = random.Random(row_seed)
         generated = draw.sample(pool, min(self.generated_shown, len(pool)))
         taken = {instruction_id(text) for text in generated}
@@ -144,7 +144,7 @@ class Instruct(Stage):
     def _judge(
         self, image_id: str, reply: Reply, examples: list[str], earlier: list[dict[str, object] | Drop]
     ) -> dict[str, object] | Drop:
-        """The row that *reply* makes, or why it makes none."""
+        """The row from *reply*, or the reason to drop it."""
         reason, instruction = read_instruction(reply.finish, reply.text, "instruction")
         if reason:
             return Drop(image_id, reason, reply.error or instruction[:200] or None)

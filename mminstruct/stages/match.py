@@ -1,9 +1,9 @@
-"""Which instructions suit which image: drawn by CLIP similarity, with prices that keep favourites within a cap.
+"""Samples instructions for each image by CLIP similarity, with prices that cap how often an instruction is drawn.
 
-In CLIP's space a few instructions lie near every image (hubs) and would be drawn again and again. An assignment in
-which each instruction gets its share needs all images at once; instead, *prices* are found once on a sample of images
-and taken off every image's similarities, so matching stays part by part. Prices never are negative: an instruction
-that suits nothing is not forced on anybody.
+In CLIP's space a few instructions are near every image (hubs) and would be drawn too often. A balanced assignment
+needs all images at once. Instead, *prices* are computed once on a sample of images and subtracted from all
+similarities, so that parts can be matched independently. Prices are never negative: an instruction that fits no image
+is not forced on one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from mminstruct.stage import (
 )
 
 _BLOCK = 1024
-"""Images encoded and compared at a time: never an images x instructions matrix of a whole part of any size."""
+"""Images per batch. It limits the images x instructions matrix, however large a part is."""
 
 
 @dataclass(kw_only=True)
@@ -49,28 +49,28 @@ class Match(Stage):
     model: Model = role("clip")
     per_image: int = 2
     strategy: str = renamed("how", "sample")
-    """sample: by softmax over the nearest; top1: always the nearest ones; random: any, whatever the similarity."""
+    """sample: softmax over the nearest; top1: always the nearest ones; random: uniform, ignoring similarity."""
     top_k: int = 10
-    """Instructions that an image chooses from, nearest first."""
+    """Nearest instructions that are candidates for an image."""
     temperature: float = 0.01
-    """Of the softmax, in cosine units. CLIP models are trained with about 0.01; a similarity higher by 0.01 is then
-    e times as likely. Larger is more varied."""
+    """Temperature of the softmax, in cosine units. CLIP models are trained with about 0.01: then an instruction with
+    a cosine higher by 0.01 is e times as likely. Larger values give more variety."""
     floor: float | None = None
-    """Cosine below which an instruction does not fit. Levels differ between models: look at the table before use."""
+    """Minimum cosine of a fitting instruction. Typical cosines differ between models: look at the table before use."""
     margin: float | None = None
-    """The same, portable between models: how far above its mean cosine to the whole bank an image's must lie."""
+    """Like ``floor``, but comparable between models: minimum cosine above the image's mean over the whole bank."""
     prices: bool = True
-    """Whether instructions that lie near every image are held to *cap*; not used with *strategy* random."""
+    """Whether to limit instructions that are near every image to *cap*; not used with *strategy* random."""
     cap: float = 3.0
-    """Highest share of an instruction among all draws, as a multiple of the uniform share; kept in expectation."""
+    """Maximum expected share of an instruction among all draws, as a multiple of the uniform share."""
     sample_images: int = 512
-    """Images that prices are found on."""
+    """Number of images from which prices are computed."""
     eval_images: str | None = files(None)
-    """Folder of evaluation images: what lies too near to one leaves (select compares perceptual hashes besides)."""
+    """Folder of evaluation images; images too similar to one are dropped (select also compares perceptual hashes)."""
     eval_unreadable: str = "stop"
-    """What evaluation images that cannot be read do: stop the build with their names, or only leave a note."""
+    """If evaluation images cannot be read: ``stop`` the build and list them, or only ``note`` it."""
     eval_cosine: float = 0.95
-    """Cosine of image embeddings from which two images count as one. For drawn or narrow collections raise it."""
+    """Minimum cosine at which two images count as the same. Raise it for drawings or narrow collections."""
     seed: int = 0
 
     kind = "encoder"
@@ -82,7 +82,7 @@ class Match(Stage):
     }
     writes = schemas.MATCH
     row_key = "image_id"
-    call_tokens = Tokens(input=0)  # the image alone: the instructions are encoded once for each worker
+    call_tokens = Tokens(input=0)  # only the image: the instructions are encoded once per worker
 
     def fan(self) -> float:
         return self.per_image
@@ -117,7 +117,7 @@ class Match(Stage):
         names, eval_ED = self._evaluation(clip) if self.eval_images else ([], bank_MD[:0])
 
         def compared(images: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-            # five decimals: the last bits of a product differ between machines and numbers of threads
+            # five decimals: the last bits of a product depend on the machine and the number of threads
             images_ND = clip.images(images)
             bank_NM, eval_NE = (np.round(images_ND @ other.T, 5) for other in (bank_MD, eval_ED))
             return np.asarray(bank_NM, np.float64), eval_NE
@@ -176,9 +176,9 @@ class Match(Stage):
         return names, np.concatenate(vectors)
 
     def choices(self, similarity_NM: np.ndarray, prices_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What each image chooses from: columns of the bank ``(N, K)``, dearest fit first, and their logits.
+        """Candidates of each image, best first: indices into the bank ``(N, K)``, and their logits ``(N, K)``.
 
-        A logit of minus infinity is no fit at all.
+        A logit of minus infinity means that the instruction does not fit.
         """
         fits_NM = np.ones(similarity_NM.shape, bool)
         if self.floor is not None:
@@ -201,9 +201,9 @@ class Match(Stage):
     def find_prices(self, similarity_SM: np.ndarray) -> np.ndarray:
         """Prices ``(M,)`` in cosine units at which no instruction's expected share of the draws exceeds the cap.
 
-        One-sided Sinkhorn iteration: a price moves by the logarithm of how far its share is over the cap, and ends at
-        zero for whatever stays below it. Where the cap cannot be met (floors leave no other choice), the prices with
-        the lowest highest share.
+        One-sided Sinkhorn iteration: each price moves by the logarithm of share / cap, and stays at zero for
+        instructions below the cap. If the cap cannot be met (``floor`` leaves no alternatives), returns the prices
+        with the smallest maximum share.
         """
         size = similarity_SM.shape[1]
         prices_M = best_M = np.zeros(size)
@@ -221,11 +221,11 @@ class Match(Stage):
         return np.round(best_M, 5)
 
     def _inclusion(self, logits_NK: np.ndarray) -> np.ndarray:
-        """How often each choice is among an image's draws, in expectation ``(N, K)``.
+        """Inclusion probability of each candidate among an image's draws ``(N, K)``.
 
-        Drawing without replacement is a race of exponential clocks with the weights as rates: by the time at which
-        ``per_image`` have rung, clock j has with probability near 1 - exp(-w_j t) (Rosén 1997): off by up to 0.07 for
-        two draws out of a few, less for more.
+        Drawing without replacement is equivalent to a race of exponential clocks with the weights as rates: at the time
+        t at which ``per_image`` clocks have rung, clock j has rung with probability of about 1 - exp(-w_j t) (Rosén
+        1997). The error is at most 0.07 for two draws out of a few candidates, less for more.
         """
         draws_N = np.minimum(self.per_image, np.isfinite(logits_NK).sum(axis=1))
         if self.strategy == "top1":
@@ -242,14 +242,14 @@ class Match(Stage):
         return np.asarray(np.where(draws_N[:, None] > 0, -np.expm1(-weights_NK * np.exp(high_N)[:, None]), 0.0))
 
     def _draw(self, ids: list[str], logits_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places ``(N, R)`` of the draws among the choices, -1 where nothing is left, and probabilities ``(N, K)``."""
+        """Indices ``(N, R)`` of the draws among the candidates, -1 if none is left, and probabilities ``(N, K)``."""
         places_NR = np.full((len(ids), self.per_image), -1)
         probability_NK = _softmax(logits_NK)
         if self.strategy == "top1":
             ranks_K = np.arange(min(self.per_image, logits_NK.shape[1]))
             places_NR[:, : len(ranks_K)] = np.where(np.isfinite(logits_NK[:, ranks_K]), ranks_K, -1)
             return places_NR, np.isfinite(logits_NK).astype(float)
-        # an image's numbers hang on the image alone, so neither blocks nor parts change what it gets
+        # an image's random numbers depend only on the image, so batches and parts do not change its draws
         generators = (np.random.default_rng(seed(self.seed, "match", key)) for key in ids)
         uniform_NR = np.array([generator.random(self.per_image) for generator in generators])
         left_NK = logits_NK.copy()
@@ -272,7 +272,7 @@ def _softmax(logits_NK: np.ndarray) -> np.ndarray:
 
 
 def _sample(images: ds.Dataset, count: int) -> list[bytes]:
-    """About *count* images: the first ones of parts in an order by content, from 16 parts where there are as many."""
+    """About *count* images: the first rows of up to 16 parts, which are chosen by content."""
     fragments = sorted(images.get_fragments(), key=lambda f: content_id(os.path.basename(f.path).split(".")[0]))
     each = math.ceil(count / max(1, min(len(fragments), 16)))
     found: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Which questions about an image make up one conversation, and in which order."""
+"""Groups questions about an image into conversations, and orders them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Row = dict[str, Any]
 class Merge(Stage):
     """Joins the pairs of one image and one split, as LLaVA-1.5's mix does; by default each pair is a conversation.
 
-    Order follows from digests of ids, so it depends neither on the order of rows nor on that of parts. A dialogue that
-    was written as one (``talk``) stays whole and in its order, even where it is longer than ``turns``.
+    Order is by digests of ids, so it does not depend on the order of rows or parts. A dialogue that was written as one
+    (``talk``) stays whole and in order, even if it is longer than ``turns``.
     """
 
     turns: int = 1
-    """Most questions in a conversation; 1: every pair is a conversation of its own, dialogues included."""
+    """Maximum number of questions in a conversation; 1: each pair is its own conversation, also in dialogues."""
     seed: int = 0
 
     reads = {
@@ -51,7 +51,7 @@ class Merge(Stage):
         return merge
 
     def _talks(self, pairs: list[Row]) -> Iterator[list[Row]]:
-        """Conversations, in the order in which their images come."""
+        """Conversations, in the order of their images."""
         if self.turns == 1:
             yield from ([pair] for pair in pairs)
             return
@@ -68,7 +68,7 @@ class Merge(Stage):
             yield talk
 
     def _dialogues(self, pairs: list[Row]) -> list[list[Row]]:
-        """*pairs* of one image in order; what must stay together is one list."""
+        """*pairs* of one image in order; the pairs of one dialogue are one list."""
         ordered = sorted(pairs, key=lambda row: (row["talk"] or "", row["turn"] or 0, row["pair_id"]))
         written = [list(group) for talk, group in groupby(ordered, itemgetter("talk")) if talk is not None]
         found = [*written, *([row] for row in ordered if row["talk"] is None)]

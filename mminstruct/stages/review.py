@@ -1,4 +1,4 @@
-"""Every question with its answer as it will be exported: the one table from which later stages take texts."""
+"""Every question and answer as it will be exported. Later stages read texts only from this table."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mminstruct import schemas
 from mminstruct.stage import Stage, StageOutput, Transform, output, part, whole
 
 KIND = "instruction"
-"""Kind of a question that comes from a bank of instructions."""
+"""``kind`` of a question that comes from an instruction bank."""
 
 
 @dataclass(kw_only=True)
 class Review(Stage):
-    """Brings together the pairs that passed the filter, their texts, and what people decided.
+    """Joins the pairs that passed the filter with their texts and the human decisions.
 
-    A recipe whose texts lie in one table reads it as ``answer``, with all columns of the turn, and removes
-    ``summarize``. Otherwise the question is the instruction in the bank.
+    A recipe that has all texts in one table reads it as ``answer``, with all columns of the turn, and removes
+    ``summarize``. Otherwise the question is the instruction of the bank.
     """
 
     reads = {

@@ -1,7 +1,7 @@
-"""The final choice among the pairs that passed: evaluation data, near-duplicates, balance, quotas, test split.
+"""Selects the final pairs: removes evaluation data and near-duplicates, balances, applies quotas, splits off the test.
 
-One unit sees all pairs and gives each part its own again, so what follows is parallel. Every choice among equals is
-by content, so neither the order of parts nor their number matters.
+One unit reads all pairs and writes them back by part, so that later stages run in parallel. Ties are broken by content,
+so neither the order nor the number of parts matters.
 """
 
 from __future__ import annotations
@@ -27,49 +27,50 @@ from mminstruct.text.rules import words
 from mminstruct.unit import note
 
 _BANK = "instruction"
-"""Kind of a pair whose question is one of a bank: its answers are compared with others to the same question."""
+"""Kind of a pair whose question comes from a bank; its answer is compared with answers to the same question."""
 _BALANCED = {"judgement": ("yes", "no"), "choice": ()}
-"""Kinds whose answers can be balanced, by first word; and the words that must all be there."""
+"""Kind whose answers can be balanced -> first words of its answers that must all occur; empty: those that occur."""
 
 
 @dataclass(kw_only=True)
 class Select(Stage):
-    """A pair leaves at the first step that drops it.
+    """Each pair is dropped by the first step that rejects it.
 
-    Steps in order: evaluation data, near images, near answers, balance, quotas, hold-out. Rows are written under the
-    part key that they have in ``review``: the part in which ``ingest`` has the image.
+    Steps in order: evaluation data, near-duplicate images, near-duplicate answers, balance, quotas, hold-out. A row
+    keeps the part key that it has in ``review`` and that its image has in ``ingest``.
     """
 
     phash_bits: int | None = 4
-    """Bits of 64 in which the perceptual hashes of two images may differ to count as one; None: keep all.
+    """Maximum Hamming distance of the 64-bit perceptual hashes of two images that count as the same; None: keep all.
 
     Half the size and JPEG quality 60 change up to 4 bits; of 80,000 pairs of different drawn scenes none is as near."""
     jaccard: float | None = 0.8
-    """Jaccard similarity of three-word sequences from which two answers are one; None: keep all. Compared are answers
-    to one question; where a question is asked once only, the answers of one kind about one image."""
+    """Minimum Jaccard similarity of three-word sequences at which two answers count as the same; None: keep all.
+    Answers to the same question are compared; if a question is asked only once, answers of one kind about one image."""
     jaccard_words: int = 8
-    """Answers below this many words may be alike: a yes is a yes."""
+    """Answers with fewer words are not compared: many questions have the answer "yes"."""
     eval_images: str | None = files(None)
-    """Folder of evaluation images; nothing near them, or near what everyday edits make of them, may be trained on."""
+    """Folder of evaluation images; images near them, or near commonly edited versions of them, are dropped."""
     eval_unreadable: str = "stop"
-    """What evaluation images that cannot be read do: stop the build with their names, or only leave a note."""
+    """If evaluation images cannot be read: ``stop`` the build and list them, or only ``note`` it."""
     eval_phash_bits: int = 6
-    """Bits in which an image may differ from an evaluation image to count as the same."""
+    """Maximum Hamming distance at which an image counts as the same as an evaluation image, bits."""
     eval_questions: str | None = files(None)
-    """Text file of evaluation questions, one a line."""
+    """Text file of evaluation questions, one per line."""
     eval_ngram: int = 8
-    """Words in a row that a pair's texts may not share with a question; of shorter questions, all words."""
+    """Length of a word sequence that a pair's texts may not share with an evaluation question; all words of a shorter
+    question."""
     balance: list[str] = field(default_factory=lambda: ["judgement"])
-    """Kinds (judgement, choice) of which, in each domain, all answers stay equally often: 50 % Yes, 50 % No."""
+    """Kinds (judgement, choice) whose answers are kept equally often in each domain: 50 % Yes, 50 % No."""
     per_instruction: int | None = None
     per_image: int | None = None
-    """Most pairs kept of one instruction, of one image; None: all."""
+    """Maximum number of pairs kept per instruction, per image; None: all."""
     per_kind: dict[str, int] = field(default_factory=dict)
-    """Most pairs kept of a kind; of kinds that are not named, all."""
+    """Maximum number of pairs kept per kind; all for kinds that are not listed."""
     per_domain: int | None = None
-    """Most pairs kept of each domain; None: all."""
+    """Maximum number of pairs kept per domain; None: all."""
     holdout: Holdout = field(default_factory=Holdout)
-    """Which pairs are the test split."""
+    """Settings of the test split."""
     seed: int = 0
 
     reads = {
@@ -85,7 +86,7 @@ class Select(Stage):
         for name in ("phash_bits", "eval_phash_bits"):
             bits = getattr(self, name)
             if bits is not None and not 0 <= bits <= 16:
-                faults.append(f"{name}={bits}: bits from 0 to 16; more takes different images for the same")
+                faults.append(f"{name}={bits}: bits from 0 to 16; with more, different images count as the same")
         if self.jaccard is not None and not 0.3 <= self.jaccard <= 1:
             faults.append(f"jaccard={self.jaccard}: from 0.3 to 1, or null to keep all")
         if self.eval_images is not None and not os.path.isdir(self.eval_images):
@@ -111,7 +112,7 @@ class Select(Stage):
                 parts[key] = []
                 names = ("pair_id", "image_id", "instruction_id", "kind", "domain")
                 for pair, image, instruction, kind, domain in _values(fragment, *names):
-                    if pair in choice.pairs:  # of an image in two shards: it stays where it came first
+                    if pair in choice.pairs:  # its image is in two shards: the first is kept
                         note("duplicate_pairs")
                         continue
                     choice.add(pair, Pair(image, instruction, sys.intern(kind), sys.intern(domain)))
@@ -148,7 +149,7 @@ class Select(Stage):
     def _evaluation_questions(self, choice: Choice, review: ds.Dataset) -> None:
         if self.eval_questions is None:
             return
-        grams: dict[int, dict[tuple[str, ...], str]] = {}  # by length: words -> the question
+        grams: dict[int, dict[tuple[str, ...], str]] = {}  # length -> words -> question
         for line in read(self.eval_questions).split("\n"):
             tokens = words(line)
             size = min(self.eval_ngram, len(tokens))
@@ -164,7 +165,7 @@ class Select(Stage):
             )
             return next((line for line in found if line), None)
 
-        by_words: dict[str, str | None] = {}  # by instruction
+        by_words: dict[str, str | None] = {}  # instruction -> evaluation question
         for pair, question, choices, answer in _values(review, "pair_id", "question", "choices", "answer"):
             if not choice.open(pair):
                 continue
@@ -188,7 +189,7 @@ class Select(Stage):
         if self.jaccard is None:
             return
         found: dict[str, np.ndarray] = {}
-        for pair, text in _values(review, "pair_id", "answer"):  # texts pass by, signatures of half a kilobyte stay
+        for pair, text in _values(review, "pair_id", "answer"):  # only the signatures, 0.5 kB each, are kept
             if pair not in found and choice.open(pair) and len(words(text)) >= self.jaccard_words:
                 found[pair] = signatures([text])[0]
         pairs = sorted(found)
@@ -206,7 +207,7 @@ class Select(Stage):
                 choice.drop(pair, "dup_answer", f"near {pairs[keeper_N[place]]}")
 
     def _balance(self, choice: Choice, review: ds.Dataset) -> None:
-        """Of each kind and domain keep as many of every answer as there are of the rarest."""
+        """Downsample the answers of each kind and domain to the number of the rarest answer."""
         if not any(facts.kind in self.balance for _, facts in choice.left()):
             return
         cells: dict[tuple[str, str], dict[str, list[str]]] = {}

@@ -1,4 +1,4 @@
-"""The bank: each cluster of raw instructions rewritten as one that fits many images."""
+"""Builds the instruction bank: rewrites each cluster of raw instructions as one that fits many images."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from mminstruct.text.instruction import read_instruction
 
 @dataclass(kw_only=True)
 class Summarize(Stage):
-    """One reusable instruction a cluster.
+    """One reusable instruction per cluster.
 
-    The paper's sources say that a cluster's instructions become one general instruction, about 300 in all; how many
+    The paper's sources say that each cluster is summarised to one general instruction, about 300 in all; how many
     members the summarizer sees is not known.
     """
 
@@ -42,11 +42,11 @@ class Summarize(Stage):
     """The summarizer."""
     prompt: str = prompt("summarize", "members")
     members: int = 20
-    """Most members shown: those nearest the centroid."""
+    """Maximum number of members shown: those nearest the centroid."""
     min_size: int = 1
-    """Clusters of fewer distinct instructions leave."""
+    """Clusters with fewer distinct instructions are dropped."""
     max_words: int = 60
-    """Longer instructions leave: CLIP reads 77 tokens when it matches them to images."""
+    """Longer instructions are dropped: CLIP reads at most 77 tokens."""
     seed: int = 0
 
     kind = "text"
@@ -56,7 +56,7 @@ class Summarize(Stage):
     }
     writes = schemas.SUMMARIZE
     row_key = "cluster"
-    call_tokens = Tokens(input=500, output=30)  # assumed: 20 members of an instruction each
+    call_tokens = Tokens(input=500, output=30)  # assumed: 20 members
 
     def check(self) -> None:
         if min(self.members, self.min_size, self.max_words) < 1:

@@ -1,8 +1,8 @@
-"""Estimates what a run costs before it starts: rows, GPU hours and money of each stage, with the arithmetic.
+"""Estimates the cost of a run before it starts: rows, GPU hours and money of each stage, with the arithmetic.
 
-A stage that an earlier run executed with the same models is estimated from that run's receipts. For the others the
-stage declares its calls and tokens (``Stage.fan`` and what follows it), and conf/rates.yaml has the speed of models
-and GPUs. What is unknown is named, never guessed.
+A stage that an earlier run executed with the same models is estimated from that run's receipts. Other stages declare
+their calls and tokens (``Stage.fan``, ``Stage.asks``, ``Stage.call_tokens``), and conf/rates.yaml has the speeds of
+models and GPUs. Unknown values are reported, never guessed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mminstruct.store.tables import Store
 
 @dataclass
 class Cost:
-    """What one table costs."""
+    """Estimated cost of one table."""
 
     table: str
     rows: float
@@ -32,12 +32,12 @@ class Cost:
     how: str
     """The arithmetic, or what is missing."""
     seconds: float | None = None
-    """Seconds of one GPU, or of one worker without GPUs, for a row; None: unknown."""
+    """Seconds per row on one GPU, or on one worker without GPUs; None: unknown."""
     gpu: bool = False
     lanes: float = 1
     """GPUs, or workers without GPUs, that the engine assigns to the table."""
     usd: float = 0.0
-    """US dollars for endpoints."""
+    """Cost of endpoints, US dollars."""
 
     @property
     def hours(self) -> float | None:
@@ -52,27 +52,27 @@ class Cost:
 
 @dataclass
 class Estimate:
-    """Segments run one after the other, the pools of a segment at the same time; tables of a pool share its workers."""
+    """Segments run sequentially, the pools of a segment in parallel; the tables of a pool share its workers."""
 
     images: int
     segments: list[list[list[Cost]]]
     """By segment, pool and table."""
     gpus: float
-    """GPUs of the segment that has the most."""
+    """Maximum number of GPUs of a segment."""
     gpu: str
     gpu_usd: float | None
-    """Price of one GPU for an hour; None: the engine names no GPU."""
+    """Price of one GPU hour, US dollars; None: the engine's GPU is not set."""
 
 
 @dataclass
 class _Measured:
-    """What an earlier run measured for one table."""
+    """Measurements of one table in an earlier run."""
 
     url: str
     manifest: dict[str, Any]
     receipts: list[Receipt]
     in_flight: int
-    """Units that one worker executed at the same time. A receipt's seconds are that many times the worker's own."""
+    """Units that one worker executed concurrently. A receipt's seconds are that many times the worker's own."""
 
     def per_row(self, name: str) -> float:
         return float(sum(getattr(r, name) for r in self.receipts) / max(1, sum(r.rows_in for r in self.receipts)))
@@ -89,7 +89,7 @@ def estimate(
         runs: Folders of earlier runs; the first that executed a stage with the same models is used.
 
     Raises:
-        ValueError: fewer than 1 image, or a GPU that *rates* do not have.
+        ValueError: *images* is below 1, or *rates* do not have the GPU.
     """
     if images < 1:
         raise ValueError(f"images={images}: must be 1 or more")
@@ -134,13 +134,13 @@ def _measured(url: str, name: str, recipe: Recipe) -> _Measured | None:
 
 
 def _entry(said: Mapping[str, Any]) -> PoolConfig:
-    """A pool as config.yaml has it, without values that are expressions (``${replicas:8,answerer}`` in older runs)."""
+    """A pool of config.yaml, without values that are expressions (``${replicas:8,answerer}`` in older runs)."""
     known = {item.name for item in dataclasses.fields(PoolConfig)}
     return PoolConfig(**{key: value for key, value in said.items() if key in known and not isinstance(value, str)})
 
 
 def _models(stage: Stage) -> dict[str, list[Model]]:
-    """By field, the models that the stage calls: the field itself, or the values of a mapping."""
+    """The models that the stage calls, by field: the field itself, or the values of a mapping."""
     found: dict[str, list[Model]] = {}
     for item in dataclasses.fields(stage):
         value = getattr(stage, item.name)
@@ -151,7 +151,7 @@ def _models(stage: Stage) -> dict[str, list[Model]]:
 
 
 def _same(stage: Stage, seen: _Measured) -> bool:
-    """Whether the run executed this stage with the same models: then a row takes as long as it took there."""
+    """Whether the run executed this stage with the same models, so that its seconds per row apply."""
     config = seen.manifest["config"]
     return seen.manifest["stage"] == type(stage).__name__ and all(
         config.get(name) == identity(getattr(stage, name)) for name in _models(stage)
@@ -159,7 +159,7 @@ def _same(stage: Stage, seen: _Measured) -> bool:
 
 
 def _growth(stage: Stage, seen: _Measured | None) -> float:
-    """Output rows for one input row: as measured where the whole configuration is the same, else without drops."""
+    """Output rows per input row: as measured if the whole configuration is the same, else without drops."""
     same = seen is not None and seen.manifest["config"] == identity(stage)
     return seen.per_row("rows") if seen is not None and same else stage.fan()
 
@@ -213,14 +213,14 @@ class _Call:
     how: str
     """The arithmetic, or what is missing."""
     seconds: float | None = None
-    """Of one GPU; None: unknown."""
+    """Seconds of one GPU; None: unknown."""
     usd: float = 0.0
 
 
 def _call(
     name: str, stage: Stage, model: Model, each: float, engine: EngineConfig | None, rates: Mapping[str, Any]
 ) -> _Call:
-    """One of *each* calls for a row: at the endpoint's price, or at the speed that *rates* have for the model.
+    """One of *each* calls for a row, at the endpoint's price or at the model's speed in *rates*.
 
     Args:
         engine: None where the stage's workers have no GPU.
@@ -255,7 +255,7 @@ def _call(
 def _on_gpu(
     entry: Mapping[str, Any], new: int, out: int, gpu: Mapping[str, Any], rates: Mapping[str, Any]
 ) -> tuple[float, str]:
-    """GPU seconds of one call, and their arithmetic. Output is limited by memory bandwidth, input by FLOP/s."""
+    """GPU seconds of one call, and the arithmetic. Output is limited by memory bandwidth, input by FLOP/s."""
     faster, peak = gpu["tbs"] / rates["gpus"]["H100"]["tbs"], gpu["tflops"] * rates["mfu"]
     if "seconds" in entry:
         return entry["seconds"] / faster, f"{entry['seconds']:g} s on an H100 / {faster:.2f} (bandwidth)"
@@ -270,7 +270,7 @@ def _on_gpu(
 
 
 def as_text(bill: Estimate) -> str:
-    """One line for each table with its arithmetic below it, the slowest pool of each segment, and the totals."""
+    """One line per table and its arithmetic, the slowest pool of each segment, and the totals."""
     price = f" at {bill.gpu_usd:.2f} US$ per hour" if bill.gpu_usd is not None else ""
     where = f"{bill.gpus:g} {bill.gpu or 'GPU'}{price}" if bill.gpus else "an engine without GPUs"
     lines = [f"{bill.images:,} images on {where}; drops are counted only where a run measured them"]

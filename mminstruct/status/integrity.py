@@ -45,7 +45,7 @@ def damaged_parts(table: Table, receipts: dict[str, Receipt], verify: bool) -> l
 
 
 def wrong_drops(table: Table, receipts: dict[str, Receipt]) -> list[str]:
-    """Units whose receipt counts other drops than its file in ``_dropped`` holds."""
+    """Units whose receipt and file in ``_dropped`` have different drop counts."""
     faults = []
     for key, receipt in receipts.items():
         try:
@@ -67,15 +67,15 @@ def compare_input(
     parts: dict[str, dict[str, Part]],
     store: Store | None,
 ) -> tuple[list[str], list[str]]:
-    """Compare the rows that a table took with the rows of its input; rows with the same id count once.
+    """Compare a table's ``rows_in`` with the rows of its input; rows with the same id count once.
 
     Args:
-        done: Keys of its units with a receipt.
+        done: Keys of the units that have a receipt.
         parts: Parts of each table.
-        store: Where to count distinct ids; None skips that count.
+        store: The run, to count distinct ids; None skips that count.
 
     Returns:
-        Remarks that explain the numbers, and faults.
+        Remarks that explain the counts, and faults.
     """
     source, row_key = next(iter(facts["inputs"]), None), facts.get("row_key")
     if source is None or not done:

@@ -1,4 +1,4 @@
-"""What a build would do to each table, and what is known of its cost. Writes nothing."""
+"""What a build would do to each table, and its cost as far as it is known. Writes nothing."""
 
 from __future__ import annotations
 

@@ -33,12 +33,12 @@ class _Line:
     ended: float = field(default_factory=time.monotonic)
 
     def rate(self) -> float:
-        """Rows per second since the table began, without units done before."""
+        """Rows per second since the table began, without units that an earlier run executed."""
         return self.rows / max(self.ended - self.began, 1e-3)
 
 
 class Progress:
-    """Counts the events of a run; a context manager around it.
+    """Context manager that counts and shows the events of a run.
 
     Args:
         say: Writes a log line; used without a terminal.

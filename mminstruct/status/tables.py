@@ -16,24 +16,24 @@ from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Store, Table
 
 RUN = "(run)"
-"""Name for faults of files that belong to no table."""
+"""Table name for faults of files that belong to no table."""
 
 
 @dataclass
 class TableStatus:
-    """One table: its units, its row counts, what is wrong with it.
+    """Units, row counts and faults of one table.
 
-    The counts are right when ``rows_in == kept + dropped`` in every unit, and ``rows_in`` fits the table that it reads.
+    The counts are right if ``rows_in == kept + dropped`` in every unit, and ``rows_in`` matches the input table.
     """
 
     table: str
     units: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    """Unit to error."""
+    """Unit -> error."""
     left: int = 0
     """Units that can run now: their inputs exist, and they have neither a receipt nor a failure."""
     waits: list[str] = field(default_factory=list)
-    """Incomplete tables that it reads: more units may follow."""
+    """Incomplete input tables: more units may follow."""
     rows_in: int = 0
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
@@ -42,13 +42,13 @@ class TableStatus:
     tokens: int = 0
     cost: float = 0.0
     listing: dict[str, Any] | None = None
-    """Of a source: number of ``files`` listed and ``read``, of ``shards``, and ``passed``: reason to files not read."""
+    """Sources only: numbers of ``files`` listed, ``read``, and ``shards``; ``passed``: reason -> files not read."""
     notes: dict[str, int] = field(default_factory=dict)
-    """Events that are not drops (a repaired reply, a cut text): name to count."""
+    """Events that are not drops (a repaired reply, a truncated text): name -> count."""
     remarks: list[str] = field(default_factory=list)
-    """Explanations of the numbers, one per line; not faults."""
+    """Explanations of the counts, one per line; not faults."""
     faults: list[str] = field(default_factory=list)
-    """Wrong row counts and missing or changed files, one per line."""
+    """Wrong row counts, missing files, changed files; one per line."""
 
     @property
     def open(self) -> bool:
@@ -66,10 +66,10 @@ class TableStatus:
 
 
 def table_statuses(url: str, *, verify: bool = False) -> list[TableStatus]:
-    """Every table of the run at *url*, in the order of its recipe; then ``RUN``, if files of no table are damaged.
+    """All tables of the run at *url*, in the order of its recipe; then ``RUN``, if files of no table are damaged.
 
     Args:
-        verify: compare every byte of every file with its digest, not only sizes.
+        verify: Compare every byte of every file with its digest, not only sizes.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -120,7 +120,7 @@ def all_faults(statuses: list[TableStatus]) -> list[str]:
 
 
 def incomplete(statuses: list[TableStatus]) -> list[str]:
-    """A phrase for each table with units left or failed."""
+    """One phrase per table with units left or failed."""
     return [f"{s.table} ({s.left} units left, {len(s.failed)} failed)" for s in statuses if s.left or s.failed]
 
 
@@ -157,7 +157,7 @@ def _add(status: TableStatus, receipt: Receipt) -> None:
 
 
 def files(listing: dict[str, Any]) -> str:
-    """What happened to the files of a source, as text."""
+    """Text about the files of a source: how many were read, and why others were not."""
     passed = sum(listing["passed"].values())
     return f"{listing['read']} read as {listing['shards']} shards, {passed} passed by"
 
@@ -167,7 +167,7 @@ def as_json(statuses: list[TableStatus]) -> str:
 
 
 def as_text(statuses: list[TableStatus]) -> str:
-    """One line per table, then drop reasons, explanations, failures and faults, and last the state of the run."""
+    """One line per table, then drop reasons, remarks, failures and faults, and the state of the run."""
     lines = [
         f"{'table':<10} {'units':>6} {'failed':>6} {'left':>5} {'in':>8} {'kept':>8} {'dropped':>8} {'rows':>8}  state"
     ]

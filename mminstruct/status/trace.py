@@ -1,6 +1,6 @@
-"""Follows an id through every table of a run, or to the place where it left and the reason.
+"""Follows an id through all tables of a run, up to where it was dropped and why.
 
-Which columns hold ids, names and long values is known from their tags (``schemas.TAGS``), so any recipe can be traced.
+Column tags (``schemas.TAGS``) say which columns hold ids, names and long values, so any recipe can be traced.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from mminstruct.store.reader import RunReader, TableReader
 from mminstruct.terminal import one_line
 
 _MOST = 20
-"""Rows shown of one table; an instruction may have a million pairs."""
+"""Maximum number of rows shown per table; an instruction may have a million pairs."""
 
 
 @dataclass
 class Trace:
-    """What became of one id. ``print(trace)`` shows it as text."""
+    """The path of one id through a run. ``print(trace)`` shows it as text."""
 
     id: str
     kind: str
-    """Name of the id's column: pair_id, image_id, instruction_id, question_id. Where no table has the id, only a drop:
-    what the dropping stage calls it (member: a file of a shard that never became an image)."""
+    """Name of the id's column: pair_id, image_id, instruction_id, question_id. If only a drop has the id, the dropping
+    stage's name for it (member: a file of a shard that was never ingested)."""
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """By table, in the order of the recipe; at most 20 a table, without heavy columns."""
+    """Rows by table, in the order of the recipe; at most 20 per table, without large columns."""
     left: list[dict[str, Any]] = field(default_factory=list)
-    """Where it left: table, unit, id, reason, detail."""
+    """Where it was dropped: table, unit, id, reason, detail."""
     prompts: dict[str, str] = field(default_factory=dict)
-    """Prompt of each table with rows of it."""
+    """Prompt of each table in ``rows``."""
 
     def __str__(self) -> str:
         return as_text(self)
@@ -45,24 +45,24 @@ class Trace:
 
 @dataclass(frozen=True)
 class Family:
-    """An id and its relatives, each as column name -> values."""
+    """An id and its related ids, as column name -> values."""
 
     kind: str
     id: str
     above: dict[str, set[str]]
-    """What its rows were made from: a pair's image and instruction; an instruction's entry in the bank."""
+    """Ids that its rows were made from: a pair's image and instruction; an instruction's entry in the bank."""
     below: dict[str, set[str]]
-    """What was made from it: an image's pairs."""
+    """Ids that were made from it: an image's pairs."""
 
     order: tuple[str, ...] = ()
-    """Kinds of ids, the one whose table comes last in the recipe first."""
+    """Kinds of ids; the one whose table comes last in the recipe is first."""
 
     def column(self, table: TableReader) -> str | None:
-        """The column that connects *table* with the id; None where there is none.
+        """The column that connects *table* with the id; None if there is none.
 
-        It is the id's own column, else that of the table's own ids, else that of the relative which the recipe makes
-        last: of a pair's image and instruction the instruction. Members of a group are reached from their own ids
-        only: a pair belongs to the row that stands for the group.
+        It is the id's own column; else the column of the table's own ids; else that of the related id which the recipe
+        makes last (of a pair's image and instruction, the instruction). Members of a group are selected only by their
+        own ids: other ids lead to the row that represents the group.
         """
         if self.kind in table.tagged(*_IDS):
             return self.kind
@@ -77,24 +77,24 @@ class Family:
         return own | self.above.get(kind, set()) | self.below.get(kind, set())
 
     def filter(self, table: TableReader) -> pc.Expression | None:
-        """Selects the rows of *table* that belong to the id; None where there are none."""
+        """Selects the rows of *table* that belong to the id; None if there are none."""
         column = self.column(table)
         return None if column is None else pc.field(column).isin(sorted(self.values(column)))
 
 
 _IDS = ("id", "parent", "member")
-"""Tags of columns that hold ids; a column's name is the kind of its ids."""
+"""Tags of id columns; the name of a column is the kind of its ids."""
 
 
 def trace(run: RunReader | str, wanted: str) -> Trace:
-    """Follow *wanted* through a run or the run at an URL.
+    """Follow *wanted* through a run, or the run at a URL.
 
     Args:
         wanted: A full id, at least its first 4 hex digits, or the name of a member of a shard.
 
     Raises:
         FileNotFoundError: there is no run.
-        LookupError: no table and no drop has the id, or it fits several.
+        LookupError: no table and no drop has the id, or several ids match.
     """
     run = RunReader(run) if isinstance(run, str) else run
     dropped = [{"table": name, **row} for name, table in run.items() for row in table.dropped()]
@@ -111,7 +111,7 @@ def trace(run: RunReader | str, wanted: str) -> Trace:
         if rows:
             found.rows[name] = rows
             found.prompts |= _prompts(name, table.manifest["config"])
-    # an image's pairs are its own fate; of other ids, a million rows may have been made
+    # show an image's pairs; from another id, a million rows may have been made
     made = set().union(*relatives.below.values()) if kind in _source_ids(run) else set()
     found.left = [row for row in dropped if row["id"] in {id_} | made]
     gone = deletion.deleted(run.store)
@@ -123,18 +123,18 @@ def trace(run: RunReader | str, wanted: str) -> Trace:
 
 
 def identify(run: RunReader, wanted: str, dropped: Iterable[Mapping[str, Any]] = ()) -> tuple[str, str]:
-    """Kind and full id of *wanted*, as ``trace`` takes it.
+    """Kind and full id of *wanted*, which is given as in ``trace``.
 
     Raises:
-        LookupError: nothing fits, or several ids do.
+        LookupError: no id matches, or several do.
     """
     hits: set[tuple[str, str]] = set()
     if re.fullmatch(r"[0-9a-f]{4,16}", wanted):
         for table in run.values():
             for kind in table.tagged(*_IDS):
                 hits |= {(kind, one) for one in _values(table, kind, pc.starts_with(pc.field(kind), wanted))}
-        hits = {hit for hit in hits if hit[1] == wanted} or hits  # 1000 of a set that has 10000, too
-    if not hits:  # ids that came with outside data may be anything
+        hits = {hit for hit in hits if hit[1] == wanted} or hits  # prefer 1000 to 10000
+    if not hits:  # ids of external data may have any form
         for table in run.values():
             for kind in table.tagged("id"):
                 hits |= {(kind, one) for one in _values(table, kind, pc.field(kind) == wanted)}
@@ -153,14 +153,14 @@ def identify(run: RunReader, wanted: str, dropped: Iterable[Mapping[str, Any]] =
             f"{wanted}: no table of this run has this id, and no dropped row; give an id ({', '.join(kinds)}),"
             " its first 4 digits, or a member's name as found in its shard"
         )
-    if len({value for _, value in hits}) == 1:  # a dialogue of one question has its id: the kind that came first
+    if len({value for _, value in hits}) == 1:  # a dialogue of one question has the question's id: use the first kind
         return min(hits, key=lambda hit: kinds.index(hit[0]) if hit[0] in kinds else len(kinds))
     some = ", ".join(f"{value} ({kind})" for kind, value in sorted(hits)[:3])
     raise LookupError(f"{wanted} fits {len(hits)} ids: take one of them, or more of its digits: {some}")
 
 
 def family(run: RunReader, kind: str, id_: str) -> Family:
-    """The relatives of an id, found in every table that has both id columns."""
+    """The related ids of an id, found in every table that has both id columns."""
     above, below, made = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set), dict[str, int]()
     for table in run.values():
         if kind in table.tagged("member"):
@@ -180,7 +180,7 @@ def family(run: RunReader, kind: str, id_: str) -> Family:
 
 
 def _leaders(run: RunReader, kind: str, members: TableReader, id_: str) -> set[str]:
-    """Ids of the rows that stand for the groups of a member."""
+    """Ids of the rows that represent the groups of a member."""
     found: set[str] = set()
     for group in members.tagged("group"):
         groups = sorted(_values(members, group, pc.field(kind) == id_))
@@ -191,7 +191,7 @@ def _leaders(run: RunReader, kind: str, members: TableReader, id_: str) -> set[s
 
 
 def _holding(table: TableReader, own: str, column: str, kind: str, ids: list[str]) -> set[str]:
-    """Own ids of the rows whose list in *column* holds one of *ids*."""
+    """Own ids of the rows whose list in *column* contains one of *ids*."""
     found: set[str] = set()
     for batch in table.dataset().to_batches(columns=[own, column]):
         held = pc.struct_field(pc.list_flatten(batch[column]), kind)
@@ -207,7 +207,7 @@ def _values(table: TableReader, column: str, selected: pc.Expression) -> set[Any
 
 
 def _source_ids(run: RunReader) -> set[str]:
-    """Kinds of ids that sources give."""
+    """Kinds of ids that come from sources."""
     return {kind for table in run.values() if not table.manifest["inputs"] for kind in table.tagged("id")}
 
 
@@ -227,13 +227,13 @@ def as_json(found: Trace) -> str:
 
 
 def as_text(found: Trace) -> str:
-    """The rows of each table, its prompts, and where the id left; texts are not shortened."""
+    """The rows of each table, its prompts, and where the id was dropped; texts are not truncated."""
     lines = [f"{found.kind} {found.id}"]
     for name, rows in found.rows.items():
         lines.append(f"{name}" + (f" ({len(rows)} rows)" if len(rows) > 1 else ""))
         for row in rows:
             shown = {key: value for key, value in row.items() if value is not None and value != found.id}
-            # a text's later lines must not look like fields
+            # indent the later lines of a text, so that they do not look like fields
             lines += [f"    {key}: {value}".replace("\n", "\n        ") for key, value in shown.items()]
             lines.append("")
         lines.pop()

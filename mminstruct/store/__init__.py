@@ -1,1 +1,1 @@
-"""The folder of a run: tables and their parts, paid replies, budget, deletions, the lock of the driver."""
+"""The run folder: tables and their parts, paid replies, budget, deletions, the driver's lease."""

@@ -1,7 +1,7 @@
-"""A data file of a table: its entry in a receipt, and how it is opened so that every byte is verified before use.
+"""A data file of a table: its entry in a receipt, and a reader that verifies every byte before use.
 
-Small files are read as a whole and compared with their SHA-256. Of large files, which hold pixels, only the blocks that
-a reader asks for are read, and each is compared with its own digest: reading ids does not cost reading all images.
+Small files are read as a whole and compared with their SHA-256. Large files, which contain pixels, are read in blocks
+on demand, and each block is compared with its own digest: reading ids does not require reading all images.
 Parquet's page checksums are not enough: they cover neither the footer nor the page headers.
 """
 
@@ -17,12 +17,12 @@ import pyarrow as pa
 from mminstruct.checksum import Damaged
 
 BLOCK = 2**18
-"""Bytes of a block."""
+"""Block size, bytes."""
 _DIGITS = 8
-"""Hex digits of a block's SHA-256 that are kept: 1 of 4 billion damaged blocks is missed by chance."""
+"""Hex digits kept of a block's SHA-256: the chance to miss a damaged block is 1 in 4 billion."""
 
 Read = Callable[[int | None, int | None], bytes]
-"""Reads a file from one offset to another, fewer bytes at its end; the whole file if both are None."""
+"""Reads a file from a start to an end offset, or fewer bytes at its end; the whole file if both are None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,14 @@ class Part:
 
 
 def describe(part: str, data: bytes, rows: int) -> Part:
-    """The receipt's entry for a file with the content *data*."""
+    """The receipt entry of a file with the content *data*."""
     digest = hashlib.sha256(data).hexdigest()
     blocks = "".join(_short(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)) if len(data) > BLOCK else ""
     return Part(part, f"{part}.{digest[:8]}.parquet", rows, len(data), digest, blocks)
 
 
 def opened(part: Part, read: Read, where: str, fix: str) -> pa.NativeFile:
-    """A part's file for a Parquet reader.
+    """Open a part's file for a Parquet reader.
 
     Args:
         part: its entry in the receipt.
@@ -55,7 +55,7 @@ def opened(part: Part, read: Read, where: str, fix: str) -> pa.NativeFile:
         fix: what to do about a damaged file, for errors.
 
     Raises:
-        Damaged: here or when it is read: the bytes are not those that were written.
+        Damaged: the bytes are not those that were written; raised here or on a later read.
     """
     if len(part.blocks) == _DIGITS * -(-part.bytes // BLOCK) and part.blocks:
         return pa.PythonFile(_Blocks(part, read, where, fix), mode="r")
@@ -68,7 +68,7 @@ def opened(part: Part, read: Read, where: str, fix: str) -> pa.NativeFile:
 
 
 def opened_by_name(file: str, data: bytes, where: str, fix: str) -> pa.NativeFile:
-    """The bytes of a file whose name ends in the first digits of their SHA-256.
+    """Open a file whose name contains the first digits of its SHA-256.
 
     Raises:
         Damaged: the digest differs.
@@ -79,7 +79,7 @@ def opened_by_name(file: str, data: bytes, where: str, fix: str) -> pa.NativeFil
 
 
 class _Blocks(io.RawIOBase):
-    """A file read block by block, each verified."""
+    """A file that is read and verified block by block."""
 
     def __init__(self, part: Part, read: Read, where: str, fix: str) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """Deletion by id: tombstone files in the run's folder. Every later export leaves the ids out.
 
-    _deleted/20261121T153000Z-1f0c9a4e.json     {reason, time, ids: {id: kind}}, one per command, never changed
+    _deleted/20261121T153000Z-1f0c9a4e.json     {reason, time, ids: {id: kind}}, one per command, immutable
 
-The tables keep their rows, since receipts hold their digests and other rows were made from them. To erase the bytes,
-remove the run.
+The tables keep their rows, because receipts hold the digests of the files and later rows derive from them. To erase
+the bytes, remove the run.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Deleted:
     """Why and when an id was deleted."""
 
     kind: str
-    """Name of a column that holds it: pair_id, image_id, instruction_id."""
+    """Name of its column: pair_id, image_id, instruction_id."""
     reason: str
     time: str
     """UTC, ISO 8601."""
 
 
 def delete(url: str, ids: Iterable[str], reason: str) -> dict[str, Deleted]:
-    """Write a tombstone file for *ids*: for all of them or, if one is not in this run, for none.
+    """Write a tombstone file for all *ids*, or for none if one of them is not in this run.
 
     Returns:
-        Those that were not deleted before.
+        The ids that were not deleted before.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -90,7 +90,7 @@ def deleted(store: Store) -> dict[str, Deleted]:
 
 
 def as_text(store: Store) -> str:
-    """How much is deleted, in a line; empty where nothing is."""
+    """One line about what is deleted; empty if nothing is."""
     found = deleted(store)
     if not found:
         return ""
@@ -108,7 +108,7 @@ def inherit(store: Store, base: Store) -> None:
 
 
 def _effect(run: RunReader, found: dict[str, Deleted]) -> tuple[int, int, int]:
-    """Rows of the dataset that an export leaves out, those that it shortens, and all."""
+    """Number of dataset rows that an export leaves out, that it shortens, and in total."""
     left_out = cut = rows = 0
     if _EXPORTED not in run:
         return left_out, cut, rows
@@ -134,7 +134,7 @@ def _effect(run: RunReader, found: dict[str, Deleted]) -> tuple[int, int, int]:
 
 
 def _kinds(run: RunReader, ids: list[str]) -> dict[str, str]:
-    """Which of *ids* the run's tables have, and in which column."""
+    """The *ids* that are in the run's tables, and the column of each."""
     found: dict[str, str] = {}
     for table in run.values():
         for kind in table.tagged("id", "parent", "member"):

@@ -1,4 +1,4 @@
-"""The journal of a unit: replies that were paid for and not committed yet."""
+"""The journal of a unit: paid replies that are not committed yet."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _append(path: str, lines: bytes) -> None:
     with open(path, "ab") as file:
         new = not file.tell()
         if not new and not _ends_whole(path):
-            file.write(b"\n")  # so that a torn line does not spoil the next one
+            file.write(b"\n")  # ends a truncated line, so that it does not damage the next one
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())

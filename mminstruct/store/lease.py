@@ -1,4 +1,4 @@
-"""A lease: at most one process drives a run's folder. The holder renews it; it is free when the holder is dead.
+"""A lease: at most one process writes to a run's folder. The holder renews it; it expires when the holder is dead.
 
 ``_lease/00000003.json`` names host, process and command. Numbers only increase and files are created put-if-absent.
 The process that created the highest number holds the lease, so when two processes take over from a dead holder, one
@@ -6,7 +6,7 @@ wins, on a disk and on an object store. The holder rewrites its file every ``BEA
 released at the end.
 
 A holder on this machine is dead if no process with its id and start time runs; the next process takes over at once. A
-holder on another machine is dead if no heartbeat came for ``TERM`` seconds of our clock. A holder that was only
+holder on another machine is dead if there was no heartbeat for ``TERM`` seconds of our clock. A holder that was only
 paused finds a higher number at its next heartbeat and stops.
 """
 
@@ -69,7 +69,7 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """Whether the process of a local holder still runs. Another process may have got its id since."""
+        """Whether the process of a local holder still runs. Its id may have been reused by another process."""
         import psutil
 
         try:

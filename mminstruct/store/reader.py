@@ -1,4 +1,4 @@
-"""Reads the tables of any run; the run itself says which columns they have and what each column is for.
+"""Reads the tables of any run. Columns and their meanings come from the run itself.
 
 run = RunReader("runs/demo")
 run["caption"].to_pandas()
@@ -36,7 +36,7 @@ class MissingTable(Error, KeyError):
 
 
 class RunReader(Mapping[str, "TableReader"]):
-    """The tables of the run at *url* by name, in the order of its recipe. Nothing is read before it is asked for.
+    """The tables of the run at *url* by name, in the order of its recipe, read lazily.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -69,21 +69,21 @@ class RunReader(Mapping[str, "TableReader"]):
 
 
 class TableReader:
-    """One table of a run; made by ``RunReader``."""
+    """One table of a run; returned by ``RunReader``."""
 
     def __init__(self, store: Store, name: str, manifest: dict[str, Any]) -> None:
         self.name = name
         self.table = store.table(name)
         """Its files: parts, receipts, failures."""
         self.manifest = manifest
-        """What the table was made by: stage, config, inputs, fingerprint."""
+        """Provenance of the table: stage, config, inputs, fingerprint."""
 
     @cached_property
     def schema(self) -> pa.Schema:
         """Columns with meanings and tags (``schemas.TAGS``).
 
-        Runs of earlier versions did not store it: then columns come from a part, tags from the table of that name in
-        ``schemas``.
+        Earlier versions did not store it: for their runs, columns come from a part, and tags from the table of that
+        name in ``schemas``.
 
         Raises:
             ValueError: such a run has no part of the table yet, and this version does not know the table.
@@ -98,7 +98,7 @@ class TableReader:
         return pa.schema([known.field(one.name) if one.name in known.names else one for one in found], found.metadata)
 
     def _footer(self) -> pa.Schema | None:
-        """The schema in the file of the first part, with what its stage added."""
+        """The schema in the first part's file, with the metadata that its stage added."""
         part = next(iter(self.table.parts().values()), None)
         return None if part is None else pq.read_schema(self.table.open(part))
 
@@ -107,7 +107,7 @@ class TableReader:
         return schemas.tagged(self.schema, *tags)
 
     def lists(self, kind: str) -> list[str]:
-        """Names of the columns that are lists of structs with an id of *kind*: the turns of a conversation."""
+        """Names of the columns with lists of structs that have an id of *kind*, such as a conversation's turns."""
         lists = [one for one in self.schema if pa.types.is_list(one.type) and pa.types.is_struct(one.type.value_type)]
         return [one.name for one in lists if one.type.value_type.get_field_index(kind) >= 0]
 
@@ -121,7 +121,7 @@ class TableReader:
         return self.table.receipts()
 
     def dropped(self) -> Iterator[dict[str, Any]]:
-        """Rows that left at this table: unit, id, reason, detail."""
+        """Dropped rows: unit, id, reason, detail."""
         return self.table.dropped()
 
     def dataset(self, only: frozenset[str] | None = None) -> ds.Dataset:
@@ -137,7 +137,7 @@ class TableReader:
 
         Args:
             columns: Names; all by default.
-            filter: Rows wanted: ``pc.field("split") == "test"``.
+            filter: Selects rows: ``pc.field("split") == "test"``.
 
         Raises:
             KeyError: there is no such column.

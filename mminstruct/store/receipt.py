@@ -20,7 +20,7 @@ class Receipt:
     rows_in: int
     """Rows, or archive members, that were read."""
     kept: int
-    """How many of these are in at least one output row."""
+    """Number of them that have at least one output row."""
     dropped: dict[str, int]
     """Reason -> number of rows dropped."""
     drops: str | None = None

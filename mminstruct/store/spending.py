@@ -1,11 +1,11 @@
 """The budget of a run, shared by all its processes through files in the run's folder.
 
-Each process that pays writes one file, ``_spent/<process>.json``, with its claim: what it spent, what is in flight, and
-a small advance. It claims before it sends: it writes its new claim, then reads the claims of all processes, and takes
-its own back if their sum exceeds the budget. When several processes claim at the same time, the last one to write sees
-all others. So claims never exceed the budget, without a lock, on any store with read-after-write consistency. The
-advance is returned at the end of a unit. A killed process leaves its advance behind, so its spending is rather
-overestimated than underestimated.
+Each paying process writes one file, ``_spent/<process>.json``, with its claim: what it has spent, what is in flight,
+and a small advance. Before it sends a request it writes its new claim, then reads the claims of all processes, and
+withdraws its own if their sum exceeds the budget. If several processes claim at the same time, the last one to write
+sees all others. So claims never exceed the budget, without a lock, on any store with read-after-write consistency. The
+advance is returned at the end of a unit. The advance of a killed process stays claimed, so its spending is
+overestimated rather than underestimated.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class BudgetExceeded(Halt):
 class Ledger:
     """The budget of one run in one process; thread-safe.
 
-    A reservation is the highest cost that is expected of a request; the true cost replaces it when the reply arrives.
-    So the budget can be exceeded only by the amount that the estimates for requests in flight were too low.
+    A reservation is the highest expected cost of a request; the true cost replaces it when the reply arrives. So the
+    budget can be exceeded only if the estimates of requests in flight are too low, by that difference.
 
     Args:
         store: The run's folder; None for a process without a run (a notebook), which shares its budget with no other.
@@ -111,7 +111,7 @@ class Ledger:
 
 
 def claimed(store: Store, name: str, data: bytes) -> float:
-    """US dollars that the file *name* in ``_spent`` claims.
+    """US dollars claimed by the file *name* in ``_spent``.
 
     Raises:
         Damaged: the file is damaged, so the spending of its process is unknown.
@@ -125,6 +125,6 @@ _OPENING = threading.Lock()
 
 
 def ledger(url: str) -> Ledger:
-    """This process's ledger of the run at *url*."""
+    """The ledger of the run at *url*, one per process."""
     with _OPENING:
         return _LEDGERS.setdefault(url, Ledger(Store(url)))

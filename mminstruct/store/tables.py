@@ -3,7 +3,7 @@
 Layout of a table, on a local disk or any fsspec URL::
 
     manifest.json                       configuration, schema and inputs of the table
-    listing.json                        of a source: files listed, files read, and files passed by with reasons
+    listing.json                        sources only: files listed, files read, and files skipped, with reasons
     sa_000020-0007.3f9a1c2e.parquet     a part: its key, and the first 8 hex digits of the file's SHA-256
     _receipts/sa_000020.json            the commit of one unit: its parts, row counts, costs
     _copies/…                           copies of the manifest and the receipts, in case one is damaged
@@ -93,7 +93,7 @@ class Table:
             self.store.write(data, self.name, "_copies/manifest.json", sync=False)
 
     def expect(self, units: int) -> None:
-        """Store the source's number of units, from which ``status`` tells how many are left."""
+        """Store the source's number of units, from which ``status`` computes how many are left."""
         if (data := seal({"units": units})) != self.store.read(self.name, "_units.json"):
             self.store.write(data, self.name, "_units.json", sync=False)
 
@@ -113,12 +113,12 @@ class Table:
         return None if data is None else unseal(data, self.store.show(self.name, "manifest.json"), _MEND)
 
     def list_source(self, facts: dict[str, Any]) -> None:
-        """Write what happened to every file that the source lists, unless an earlier build wrote the same."""
+        """Write listing.json, unless an earlier build wrote the same content."""
         if (data := seal(facts, indent=1)) != self.store.read(self.name, "listing.json"):
             self.store.write(data, self.name, "listing.json")
 
     def listing(self) -> dict[str, Any] | None:
-        """Read what ``list_source`` wrote."""
+        """Content of listing.json, which ``list_source`` writes."""
         data = self.store.read(self.name, "listing.json")
         where = self.store.show(self.name, "listing.json")
         return None if data is None else unseal(data, where, "the next build writes it again")
@@ -136,7 +136,7 @@ class Table:
         """All receipts by unit key, in order of keys; only those new since the last call are read.
 
         Args:
-            damaged: takes what is wrong with a damaged receipt, by its key.
+            damaged: Collects the errors of damaged receipts, by key.
 
         Raises:
             Damaged: one is not what was written, and *damaged* is not given.
@@ -158,7 +158,7 @@ class Table:
         """The receipt of unit *key* from its bytes.
 
         Raises:
-            Damaged: it is torn, flipped, no receipt, or that of another unit.
+            Damaged: it is truncated, changed, not a receipt, or the receipt of another unit.
         """
         where = self.store.show(self.name, "_receipts", f"{key}.json")
         facts = unseal(data, where, _MEND)
@@ -176,7 +176,7 @@ class Table:
         return {key: found[key] for key in sorted(found) if only is None or key in only}
 
     def find(self, key: str) -> Part | None:
-        """One committed part, found by the receipt of its unit, of its shard, or of the unit that wrote it."""
+        """One committed part, looked up in the receipt of its unit, of its shard, or of the unit that wrote it."""
         if key not in self._index:
             for unit in (key, key.rpartition("-")[0]):
                 receipt = self.receipt(unit) if unit else None
@@ -323,7 +323,7 @@ def _wait_for_arrow_at_exit() -> None:
 
 
 class _Verified(pafs.FSSpecHandler):  # type: ignore[misc]
-    """The parts of a table as a file system that gives only verified bytes."""
+    """The parts of a table as a file system that returns only verified bytes."""
 
     def __init__(self, table: Table, files: dict[str, Part]) -> None:
         super().__init__(table.store.fs)
