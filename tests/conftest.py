@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("loaded")  # a busy machine is no failure
+settings.load_profile("loaded")  # no deadline, since the machine may be busy
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def bucket() -> Iterator[str]:
 
 
 def mminstruct(*words: str | Path, code: int = 0) -> str:
-    """Run a command as a user would, in a process of its own; what it printed."""
+    """Run a command in a separate process, as a user would; returns its output."""
     done = subprocess.run(
         [sys.executable, "-m", "mminstruct.cli", *map(str, words)],
         capture_output=True,
@@ -57,7 +57,7 @@ def mminstruct(*words: str | Path, code: int = 0) -> str:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 drawn images in both layouts of the paper's sources."""
+    """48 microworld images in both layouts of the paper's sources."""
     folder = tmp_path_factory.mktemp("world")
     mminstruct("microworld", "--images", "24", "--layout", "sa1b", "--to", folder / "sa1b")
     mminstruct("microworld", "--images", "24", "--start", "24", "--layout", "datacomp", "--to", folder / "datacomp")
@@ -69,7 +69,7 @@ SMALL = ("experiment=demo", "recipe.ingest.rows=12", "recipe.cluster.k=12", "rec
 
 @pytest.fixture(scope="session")
 def demo(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo in small: the real recipe, the real models, the Ray engine."""
+    """A small demo run: the real recipe, the real models, the Ray engine."""
     folder = tmp_path_factory.mktemp("demo") / "run"
     mminstruct("build", *SMALL, f"out={folder}", f"source={world}")
     return folder

@@ -1,4 +1,4 @@
-"""Stages that do next to nothing: for tests and measurements of the engines themselves."""
+"""Trivial stages, for tests and measurements of the engines."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ class Count(Stage):
 
 @dataclass(kw_only=True)
 class Pass(Stage):
-    """Passes rows on; drops every value that ``drop`` divides."""
+    """Copies rows; drops every value that is divisible by ``drop``."""
 
     drop: int = 0
     poison: str = ""
-    """Key of a unit that raises, or kills its worker where it starts with '!'."""
+    """Key of a unit that raises, or that kills its worker if the key starts with '!'."""
     halts: str = runtime("")
     loads_alone: str = runtime("")
-    """File that tells of each loading, when it starts and when it ends."""
+    """File that records the start and end of each ``load``."""
     broken: str = runtime("")
     dies_once: str = runtime("")
-    """File that the first worker to see it missing makes before it dies."""
+    """If this file is missing, a worker creates it and dies."""
     company: str = runtime("")
-    """Folder in which the other units sign, and then wait to die with the poisonous one, which waits for three of them."""
+    """Folder where the other units write a file and wait to die with the poison unit, which waits for three of them."""
     marks: str = runtime("")
-    """Folder in which each unit leaves a line when it is worked on."""
+    """Folder in which each unit writes a line when it is executed."""
     reads = {"count": part("id", "value")}
     writes = NUMBERS
     row_key = "id"
@@ -100,7 +100,7 @@ class Pass(Stage):
 
     @staticmethod
     def _wait(until: Callable[[], bool]) -> None:
-        """Wait, a minute at most."""
+        """Wait for a condition, at most a minute."""
         end = time.monotonic() + 60
         while not until() and time.monotonic() < end:
             time.sleep(0.02)
@@ -117,7 +117,7 @@ class After(Pass):
 
 @dataclass(kw_only=True)
 class Sum(Stage):
-    """A barrier: the running total of everything, a part for each ten rows."""
+    """A barrier: the running total over all rows, one part per ten rows."""
 
     reads = {"second": whole("id", "value")}
     writes = TOTAL

@@ -1,4 +1,4 @@
-"""A remote store that does not always answer: in memory, with 403, 503 and time-outs by chance."""
+"""An unreliable remote store in memory, with random 403s, 503s and timeouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WRITES = ("pipe_file", "rm_file")
 
 
 class Faulty(MemoryFileSystem):  # type: ignore[misc]
-    """Raises with chance ``chance`` before a read, and before or after a write: an answer may be lost."""
+    """Raises with probability ``chance`` before a read, and before or after a write (its response may be lost)."""
 
     protocol = "faulty"
     chance = 0.0

@@ -1,4 +1,4 @@
-"""What ``test_lease`` has processes of their own do: captions of a drawn world, each bought from an endpoint."""
+"""Executed by ``test_lease`` in separate processes: captions microworld images with a paid endpoint."""
 
 from __future__ import annotations
 

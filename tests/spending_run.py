@@ -1,4 +1,4 @@
-"""What ``test_spending`` has processes of their own do: workers of one run, which share nothing but its folder."""
+"""Executed by ``test_spending`` in separate processes: workers of one run, which share only its folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.models.asking import PRICE, ask
 
 
 def buy(url: str, cost: float, budget: float, seed: int) -> float:
-    """Spend until there is no more to spend; what was spent. A stand-in for one worker."""
+    """Spend the budget until nothing is left, like one worker; returns what was spent."""
     chance, ledger = random.Random(seed), Ledger(Store(url))
     while True:
         try:
@@ -26,7 +26,7 @@ def buy(url: str, cost: float, budget: float, seed: int) -> float:
 
 
 def work(run: str, url: str, name: str) -> None:
-    """Ask until the budget is spent: one worker, with a real client."""
+    """Send requests with a real client until the budget is spent, like one worker."""
     one = {"start": 1, "max": 1}
     options = {"price": PRICE, "budget": {"usd": 0.5}, "body": {"max_tokens": 5}, "concurrency": one}
     ledger = Ledger(Store(run))

@@ -1,4 +1,4 @@
-"""The laws of the house: who may import whom, one word for one thing, nothing heavy before it is needed."""
+"""Rules of the architecture: allowed imports, one name per concept, heavy imports only where needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mminstruct"
 MODULES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "lab").rglob("*.py")])
 STAGES = {field.name: recipe for recipe, kind in RECIPES.items() for field in dataclasses.fields(kind)}
-"""Every stage, and the recipe that it is of."""
+"""Every stage, with its recipe."""
 HEAVY = (
     "torch",
     "torchvision",
@@ -93,7 +93,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(module: str) -> None:
 
 
 def training(file: Path) -> bool:
-    """Whether *file* trains models, and so may import torch as it likes."""
+    """Whether *file* belongs to training, which may import torch anywhere."""
     return "teach" in file.parts or "training" in file.parts
 
 

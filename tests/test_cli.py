@@ -1,4 +1,4 @@
-"""The command: its help, its exit codes, and one line for what a user can mend."""
+"""The command line: help, exit codes, and one-line messages for errors that a user can fix."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def test_control_c_is_one_line_and_exit_code_130(build: Callable[..., int], tmp_
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore SIGINT
     ) as process:
         assert process.stdout is not None
         while "working" not in process.stdout.readline():

@@ -1,4 +1,4 @@
-"""What lies at a path is known by its content, not by where it lies."""
+"""Files and folders are identified by their content, not by their path."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_folder_that_holds_something_else_is_another(tmp_path: Path, change: s
     elif change == "shrunk":
         (folder / "a.txt").unlink()
     elif change == "renamed":
-        (folder / "a.txt").rename(folder / "aa.txt")  # the order stays
+        (folder / "a.txt").rename(folder / "aa.txt")  # the sort order is unchanged
     elif change == "other bytes":
         (folder / "a.txt").write_text("eno")
     else:
@@ -121,9 +121,9 @@ def test_a_store_without_etags_is_read() -> None:
 
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file whose digest is kept, changed last a minute ago as far as its times tell."""
+    """A file whose digest is cached; its timestamps say that it was last modified a minute ago."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(content, "_SETTLED", -1.0)  # no test waits until its files are old enough
+    monkeypatch.setattr(content, "_SETTLED", -1.0)  # so that tests need not wait until their files are old enough
     path = tmp_path / "large"
     path.write_bytes(b"x" * (9 << 20))
     return path

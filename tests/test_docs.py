@@ -1,4 +1,4 @@
-"""The documentation's site: it builds without a warning, and what is generated from the code is as the code says."""
+"""The documentation builds without a warning, and its generated pages are current."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """(page, words) of every command of ours in a fenced block of README.md and docs/, as a shell would read it."""
+    """(page, words) of every mminstruct command in a code block of README.md and docs/, parsed as by a shell."""
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         fenced = re.findall(r"^```[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
         for line in "".join(fenced).replace("\\\n", " ").split("\n"):
@@ -53,7 +53,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                 continue
             for one in re.split(r" (?:&&|\|) ", said):
                 words = [word.replace("…", "x") for word in shlex.split(one, comments=True) if word not in ("…", "...")]
-                if "jobs/" in one:  # behind `ray job submit ... --`
+                if "jobs/" in one:  # after `ray job submit ... --`
                     place = next(n for n, word in enumerate(words) if word.startswith("jobs/"))
                     words[: place + 1] = ["mminstruct", Path(words[place]).stem]
                 while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
@@ -85,7 +85,7 @@ def test_a_command_of_the_docs_composes(page: str, line: str, monkeypatch: pytes
 
 
 def _compose(command: str, words: list[str]) -> None:
-    """The configuration of *words*, checked as the command does; of a sweep, its first job."""
+    """Compose and check the configuration of *words*, like the command; for a sweep, that of its first job."""
     if "--help" in words:
         return
     sweep = "--multirun" in words

@@ -1,4 +1,4 @@
-"""A run of an earlier version: its tables are taken over, and commands that cannot read it say which command can."""
+"""Runs of earlier versions: their tables are reused, and commands that cannot read them say which command can."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def text(*names: str) -> pa.Schema:
 
 @dataclass(kw_only=True)
 class Select(Stage):
-    """The choice as it was read before there was a table review."""
+    """``Select`` with its inputs before the table ``review`` existed."""
 
     near: int | None = 4
     reads = {"filter": whole("pair_id", "image_id", "instruction_id")}
@@ -56,7 +56,7 @@ class Select(Stage):
 
 @dataclass(kw_only=True)
 class Export(Stage):
-    """The dataset before it told of each question."""
+    """``Export`` before it had the column ``turns``."""
 
     reads = {"select": part("pair_id", "split")}
     writes: ClassVar[pa.Schema] = text("pair_id", "split")
@@ -71,12 +71,12 @@ Earlier = dataclasses.make_dataclass(
     [(field.name, field.type) for field in dataclasses.fields(MMInstruct)[:11]] + [("select", Select), ("export", Export)],
     bases=(Recipe,), kw_only=True,
 )  # fmt: skip
-"""MM-Instruct's thirteen tables of earlier versions."""
+"""MM-Instruct's thirteen tables in earlier versions."""
 
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folder of such a run, and of its world."""
+    """Folders of such a run and of its source."""
     folder = tmp_path_factory.mktemp("earlier")
     now = recipe(draw(folder / "world", 16))
     stages = {name: getattr(now, name) for name in KEPT}

@@ -1,4 +1,4 @@
-"""What a user does, with the real models of the microworld on the real Ray."""
+"""A user's workflow, with the real microworld models on a real Ray."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 def interruptible() -> None:
-    """Background jobs of a shell ignore Ctrl-C, and so would their children."""
+    """Restore SIGINT: background jobs of a shell and their children ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -54,7 +54,7 @@ def test_most_answers_have_the_asked_form_and_say_what_the_description_says(demo
         if family is not None:
             verdict = families.FAMILIES[family].verify(answer, reading.read_facts(description[row["image_id"]]))
             right += verdict.format_ok and verdict.facts_ok
-    # how good they are is the quality report's matter; this tells a broken pipeline from a whole one
+    # this only detects a broken pipeline; the quality report measures quality
     assert right / len(rows) >= 0.4
 
 
@@ -70,7 +70,7 @@ def test_a_second_build_changes_nothing(demo: Path, world: Path) -> None:
 
 
 def times(run: Path) -> dict[Path, int]:
-    """When each file was written, but for the settings and the lease, which every command writes."""
+    """Modification time of each file, except config.yaml and the lease, which every command writes."""
     files = [path for path in run.rglob("*.*") if path.is_file()]
     own = [path for path in files if path.name != "config.yaml" and path.parent.name != "_lease"]
     return {path: path.stat().st_mtime_ns for path in own}
@@ -100,7 +100,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(demo: Path, world: Path, tmp_p
 
 
 def stopped(words: list[str], by: signal.Signals, begun: Callable[[], bool]) -> str:
-    """What the command *words* says where it gets the signal *by* after it has *begun*; its helpers end with it."""
+    """Send the signal *by* to the command *words* when *begun* is true; returns stderr. Its children must end too."""
     run = subprocess.Popen(
         [sys.executable, "-m", "mminstruct.cli", *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible,

@@ -1,4 +1,4 @@
-"""One tree of errors that a user of the library can catch."""
+"""The exception hierarchy that users of the library can catch."""
 
 from __future__ import annotations
 

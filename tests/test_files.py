@@ -1,4 +1,4 @@
-"""Only "not found" means that a file is absent."""
+"""Only the error "not found" means that a file is absent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NUMBER = itertools.count()
 
 
 def build_and_read(chance: float, seed: int) -> tuple[str, ...]:
-    """Build on a store that fails with *chance*, go on once, then read all of it there."""
+    """Build on a store that fails with probability *chance*, resume once, then read everything."""
     url = f"faulty://runs/{next(_NUMBER)}"
     recipe = small(Count(shard_count=3), drop=3)
     Faulty.begin(chance, seed)

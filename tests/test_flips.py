@@ -1,4 +1,4 @@
-"""No flipped bit of a finished run is read as if nothing were: 1,500 of them in benchmarks/flips.py, fewer here."""
+"""Every flipped bit in a finished run is detected: 1,500 flips in benchmarks/flips.py, fewer here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A law of every field of every recipe: where it names files, their content is identity and their path is not."""
+"""Every field of every recipe that names files: the fingerprint covers their content, not their path."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.doing_nothing import After, Count, Last, Pass, Small, Sum
 
 
 def holders(kind: type) -> Iterator[type]:
-    """*kind* and the dataclasses that its fields are of, hold, or hold by name."""
+    """*kind* and the dataclasses in the types of its fields, lists and mappings included."""
     yield kind
     for hint in typing.get_type_hints(kind).values():
         for one in (hint, *typing.get_args(hint)):
@@ -63,11 +63,11 @@ def meanings(kind: type) -> dict[str, str]:
 
 
 NO_PATHS = ["Ingest.layout", "Ingest.name", "Train.out"]
-"""Fields whose meaning speaks of files, and that name none to read."""
+"""Fields whose docstring mentions files although they name no file to read."""
 
 
 def fields() -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Every field that holds text: its name, its marks, its meaning."""
+    """Every text field: its name, metadata and docstring."""
     for kind in KINDS.values():
         hints = typing.get_type_hints(kind)
         said = {name: text for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base) for name, text in meanings(base).items()}  # fmt: skip
@@ -103,20 +103,20 @@ def questions(path: Path, text: str = "What is it?") -> None:
 
 
 def shards(stage: Any) -> Any:
-    """What receipts would hold of a source's shards: facts, and contents where facts only hint."""
+    """What receipts store about a source's shards: facts, and content digests where facts are not sufficient."""
     facts = stage.shards()
     return {key: ({k: v for k, v in one.items() if k != CHANGED}, stage.content(key)) for key, one in facts.items()}
 
 
 @dataclass
 class Case:
-    """A field, with a path to plant something at, and how that is changed."""
+    """A field, a path for its test data, and how the data are changed."""
 
     name: str
     plant: Callable[[Path], None]
     change: Callable[[Path], None]
     known: Callable[[str], Any]
-    """What identity makes of a path."""
+    """The path's value in the fingerprint."""
 
 
 def grow(folder: Path) -> None:
@@ -142,7 +142,7 @@ def picked(**paths: Any) -> Any:
 
 
 BESIDE: dict[str, str] = {}
-"""A file of questions for cases that need one beside what they are about."""
+"""A file of questions for cases that also need one."""
 
 CASES = [
     Case("Select.eval_images", pictures, grow, lambda path: identity(Select(eval_images=path))),
@@ -202,7 +202,7 @@ def test_other_content_is_another_and_the_same_elsewhere_is_the_same(
     else:
         (tmp_path / "deep").mkdir()
         shutil.copy(place, tmp_path / "deep" / "y")
-    if case.name != "Pick.path":  # a single file is one set of questions, whatever it is called; so is a run
+    if case.name != "Pick.path":  # a single file or a run is one set of questions, whatever its name
         assert case.known("deep/y") == before
     case.change(place)
     assert case.known("x") != before
@@ -230,7 +230,7 @@ def test_a_name_that_only_a_server_knows_is_not_looked_for_on_this_disk(
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole recipe over a drawn world, with doubles for models; ``run`` beside ``world`` and ``eval``."""
+    """A run of the whole recipe with model doubles: folders ``run``, ``world`` and ``eval``."""
     folder = tmp_path_factory.mktemp("identity")
     world.draw(folder / "world")
     pictures(folder / "eval")
@@ -245,7 +245,7 @@ def recipe(folder: Path, source: str = "world") -> Any:
 
 
 def run(folder: Path, out: Path, base: Path | None = None, source: str = "world", **more: Any) -> int:
-    """Build; how many units were made, not found or taken over."""
+    """Build; returns the number of units executed, without existing and reused ones."""
     one = Run(url=str(out), recipe=recipe(folder, source))
     one.recipe.ingest = dataclasses.replace(one.recipe.ingest, **more)
     one = Run(url=str(out), recipe=one.recipe)
@@ -300,7 +300,7 @@ def test_a_shard_of_the_same_size_and_other_bytes_is_refused_and_only_it_is_made
     folder = tmp_path / "x"
     shard = sorted((folder / "world").glob("*.tar"))[0]
     data = bytearray(shard.read_bytes())
-    place = data.index(b"\xff\xda", 600) + 100  # within the coded pixels of an image
+    place = data.index(b"\xff\xda", 600) + 100  # within the compressed pixels of an image
     data[place] ^= 0x55
     shard.write_bytes(data)
     with pytest.raises(DriftError, match=r"ingest/00000: content: \w{16} -> \w{16}\n"):
@@ -337,7 +337,7 @@ def test_manifests_hold_where_the_data_lay_and_no_fingerprint_does(tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_readmes_two_lines_work_word_for_word(world_of_three_parts: Path, tmp_path: Path) -> None:
-    """``units=1`` and a look at it, then all of it with ``base=``; and the first command without ``units``."""
+    """Build with ``units=1``, then all units with ``base=``; and the first command without ``units``."""
     small = ("experiment=demo", "recipe.ingest.rows=8", "recipe.cluster.k=6", "recipe.match.sample_images=8", "engine=local")  # fmt: skip
     source = f"source={world_of_three_parts}"
     mminstruct("build", *small, f"out={tmp_path}/mine", source, "units=1")

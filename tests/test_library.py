@@ -1,4 +1,4 @@
-"""``import mminstruct``: the public names, a run opened for reading, and the page that explains both."""
+"""``import mminstruct``: the public names, reading a run, and the documentation page about both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ready choices of models: each composes with the recipe, and says in its head what it needs."""
+"""The model presets: each composes with the recipe, and its header says what it needs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_open_clip_knows_the_named_weights(choice: str) -> None:
     architecture, tag = yaml.safe_load((FOLDER / f"{choice}.yaml").read_text())["clip"]["name"].split("/")
     assert (architecture, tag) in open_clip.list_pretrained()
     quick = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu"))
-    assert quick == architecture.endswith("-quickgelu")  # else the activations are not those of the weights
+    assert quick == architecture.endswith("-quickgelu")  # else the activation function is not that of the weights
 
 
 def test_capsfusion_is_asked_in_its_own_words_and_only_where_it_is_the_fuser() -> None:

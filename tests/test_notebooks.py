@@ -1,4 +1,4 @@
-"""The notebooks run on the tables of a demo run, and carry no output in git."""
+"""The notebooks run on the tables of a demo run, and have no output in git."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe, its stages and its roles from a package of the user's own, named on the command line."""
+"""A custom recipe with its stages and roles, from a user's package that the command line names."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class NoRecipe:
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of a package that holds a recipe, in the current folder."""
+    """Name of a package with a recipe, in the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(RECIPES)

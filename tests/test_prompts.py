@@ -1,4 +1,4 @@
-"""Prompts: what people and models wrote stays text, whatever it looks like."""
+"""Prompts: text from people and models stays text, even if it looks like markup or a template."""
 
 from __future__ import annotations
 

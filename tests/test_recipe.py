@@ -1,4 +1,4 @@
-"""A recipe is refused before it runs, in a line that says how to mend it."""
+"""A faulty recipe is refused before it runs, with one line that says how to fix it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run: nothing lost, nothing done twice, nothing mixed."""
+"""A run loses nothing, executes nothing twice, and never mixes configurations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PowerCut(BaseException):
 
 
 class Cut(Local):
-    """Stops dead after some units, in an order of its own."""
+    """Executes units in random order, and aborts after some of them."""
 
     def __init__(self, units: int, order: int) -> None:
         self.units, self.order = units, order
@@ -60,7 +60,7 @@ def test_power_cuts_change_no_byte_and_nothing_is_done_twice(tmp_path: Path, see
     build(tmp_path / "calm", recipe)
     marks = tmp_path / "marks"
     marks.mkdir()
-    recipe.first.marks = str(marks)  # runtime: not part of what is made
+    recipe.first.marks = str(marks)  # a runtime field, not part of the fingerprint
     run = Run(url=str(tmp_path / "cut"), recipe=recipe)
     cuts = 0
     for attempt in range(40):
@@ -112,7 +112,7 @@ def test_base_with_the_same_recipe_reuses_everything(tmp_path: Path) -> None:
 
 @dataclass(kw_only=True)
 class Sized(Count):
-    """A source whose shard may change under its name."""
+    """A source whose shard may change while its name stays."""
 
     def shards(self) -> dict[str, dict[str, object]]:
         return {key: {"size": SIZE.get(key, 0)} for key in super().shards()}
@@ -199,7 +199,7 @@ def test_units_that_were_passed_over_at_a_barrier_are_not_tried_again_behind_it(
 
 @dataclass(kw_only=True)
 class Peek(Stage):
-    """Reads parts, and the whole table that they are of."""
+    """Reads a table by part, and the same table as a whole."""
 
     reads = {"count": part("id", "value"), "sample": whole("id", of="count")}
     writes = NUMBERS

@@ -1,4 +1,4 @@
-"""Tables: every column is documented, and the document is true."""
+"""Every column of every table is documented, and the documentation is current."""
 
 from __future__ import annotations
 

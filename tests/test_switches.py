@@ -1,7 +1,7 @@
-"""Every switch of the configuration changes what it says: a field that is true or false, or one of a closed list.
+"""Every switch of the configuration has an effect. A switch is a boolean field, or one with a closed list of values.
 
-``switches`` finds them in the dataclasses themselves, so a new one is refused here until something proves it: a small
-call below, or a test elsewhere that fails where the switch does nothing.
+``switches`` finds them in the dataclasses, so a new switch fails here until a test proves its effect: a small
+call below, or a test elsewhere that fails if the switch does nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from tests.world import bench, recipe
 ROOT = Path(__file__).parents[1]
 NONE_SUCH: dict[Any, Any] = {str: "no_such", list[str]: ["no_such"], tuple[str, ...]: ("no_such",)}
 NOT_SWITCHES = {"Service.host", "Service.token_env", "Contestant.answers", "Contestant.model_id"}
-"""Refused where they hold an unknown word, but an address, a variable of the environment, and paths."""
+"""Fields that refuse unknown words, but hold an address, the name of an environment variable, or paths."""
 
 ELSEWHERE = {
     "Ingest.links": "stages/test_ingest.py::test_folders_come_with_sidecars_and_metadata_and_links_are_not_followed",
@@ -82,7 +82,7 @@ ELSEWHERE = {
     "Training.packing": "training/test_data.py::test_packed_rows_cost_what_they_cost_apart",
     "Training.liger": "training/test_llava.py::test_liger_patches_the_model_that_learns",
 }
-"""Switches that a test outside of this file proves."""
+"""Switches whose effect a test in another file proves."""
 
 UNPROVED = {
     "cuvs of Cluster.backend": "it needs a GPU",
@@ -91,7 +91,7 @@ UNPROVED = {
     "the kernels behind Training.liger": "they need Triton and a GPU: proved is that the model is handed to them",
     "the collectives behind Workers.gpu": "NCCL needs a GPU: proved is that GPUs are asked for",
 }
-"""What no machine without a GPU can show of a switch that is proved otherwise; for the reader, not for the tests."""
+"""Parts of tested switches that cannot be tested here, and why; for readers only, no test uses it."""
 
 HERE: dict[str, Callable[[Path], None]] = {}
 
@@ -105,7 +105,7 @@ def proves(*names: str) -> Callable[[Callable[[Path], None]], Callable[[Path], N
 
 
 def kinds() -> Iterator[type]:
-    """Every dataclass of the configuration, each once."""
+    """Every distinct dataclass of the configuration."""
     left: list[Any] = [
         configuration.Build, configuration.Bench, configuration.Serve, Train, Settings, Mix, *RECIPES.values()
     ]  # fmt: skip
@@ -121,7 +121,7 @@ def kinds() -> Iterator[type]:
 
 
 def owner(kind: type, name: str) -> str:
-    """The class that declares the field, whichever inherits it."""
+    """The class that declares the field, which *kind* may inherit."""
     return next(base.__name__ for base in reversed(kind.__mro__) if name in inspect.get_annotations(base))
 
 
@@ -132,7 +132,7 @@ def _plain(hint: Any) -> Any:
 
 
 def complaints(kind: type, name: str, value: Any) -> str:
-    """What the checks say of a working configuration in which *name* of *kind* is *value*."""
+    """Errors of the checks for a valid configuration in which *name* of *kind* is set to *value*."""
     whole: Any = recipe("nowhere") if not _of_bench(kind) else bench("nowhere")
     stages = {type(stage): stage for stage in whole.stages().values()}
     train = Train(out="out", base=Base(model="m"))
@@ -169,7 +169,7 @@ def _of_bench(kind: type) -> bool:
 
 
 def switches() -> set[str]:
-    """``Class.field`` of every field that is true or false, and of every one that refuses a word that is none of its."""
+    """``Class.field`` of every boolean field, and of every field that refuses an unknown word."""
     found = set()
     for kind in kinds():
         hints = typing.get_type_hints(kind)

@@ -1,4 +1,4 @@
-"""What is printed is seen, and not obeyed: escape sequences, bidirectional controls, letters that a stream lacks."""
+"""Printed text is shown and never interpreted: escape sequences, bidirectional controls, unencodable characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe connects its stages: inputs by other names, inputs left out, several sources."""
+"""A recipe connects its stages: renamed inputs, removed inputs, several sources."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Add(Stage):
 
 @dataclass(kw_only=True)
 class Two(Recipe):
-    """Two sources, the one that units limits first."""
+    """Two sources; ``units`` limits the first one."""
 
     count: Count
     other: Count
@@ -69,7 +69,7 @@ class Alone(Recipe):
 
 @dataclass(kw_only=True)
 class Renamed(Recipe):
-    """A stage that reads numbers is given totals."""
+    """A stage that reads numbers gets totals instead."""
 
     count: Count
     first: Pass
@@ -83,7 +83,7 @@ class Renamed(Recipe):
 
 @dataclass(kw_only=True)
 class Entry(Stage):
-    """Gives each row another name for its id."""
+    """Writes each row's id to a column with another name."""
 
     reads = {"count": part("id", "value")}
     writes: ClassVar[pa.Schema] = pa.schema([pa.field("entry_id", pa.string(), nullable=False)])

@@ -1,4 +1,4 @@
-"""A small world and the whole recipe over it, played by scripted models: for tests that need tables, not quality."""
+"""A small source and the whole recipe with scripted models, for tests that need tables but no quality."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw(folder: Path, images: int = 24) -> Path:
 
 
 def reply(messages: list[Message], seed: int) -> str:
-    """Sentences that differ with what is asked; an instruction where one is asked for."""
+    """A reply that depends on the request: an instruction if one is requested, else a sentence."""
     asked = said(messages)
     digest = content_id(asked)
     if asked.rstrip().endswith(("New instruction:", "Instruction:")):

@@ -1,4 +1,4 @@
-"""Doubles of models for tests of stages: they answer by a function of what they are asked, and remember it."""
+"""Model doubles for tests of stages: they reply with a function of the request, and record requests."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mminstruct.stage import content_id, runtime
 PROMPTS = Path(__file__).parents[2] / "conf" / "prompts"
 
 Script = Callable[[list[Message], int], "Reply | str"]
-"""Transcript and seed to a reply; a text is a reply that ended by itself."""
+"""(transcript, seed) -> reply; a string stands for a reply with finish reason stop."""
 
 
 def prompt_text(name: str) -> str:
-    """A prompt of ``conf/prompts``, as the configuration would fill it in."""
+    """Text of a prompt in ``conf/prompts``, as the configuration reads it."""
     return (PROMPTS / f"{name}.md").read_text(encoding="utf-8")
 
 
@@ -47,14 +47,14 @@ def image_of(message: Message) -> bytes | None:
 
 
 def echo(messages: list[Message], seed: int) -> str:
-    """A sentence that differs with every word and picture of the transcript, and not with the seed."""
+    """A sentence that depends on every word and image of the transcript, and not on the seed."""
     picture = next((image for message in messages for image in images_of(message)), b"")
     return f"A reply about {content_id(said(messages), picture)}."
 
 
 @dataclass
 class Chatter:
-    """Answers by script; keeps every transcript and seed in order."""
+    """Replies by script; records all transcripts and seeds in order."""
 
     script: Script
     asked: list[list[Message]] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Chatter:
 
 @dataclass
 class Encoder:
-    """Sums of one random direction a word (or byte value, of an image): texts that share words lie near."""
+    """Sum of one random vector per word (per byte value for images), so texts with common words are similar."""
 
     width: int = 32
 
@@ -100,7 +100,7 @@ class Encoder:
 
 @dataclass(kw_only=True)
 class Scripted(Model):
-    """A model that a stage can be given; ``chatter`` holds what it was asked."""
+    """A model for a stage; ``chatter`` has the recorded requests."""
 
     name: str = "scripted"
     script: Script = runtime(echo)
@@ -120,7 +120,7 @@ class Scripted(Model):
 
 @dataclass(kw_only=True)
 class Player(Contestant):
-    """A contestant that answers by script; ``chatter`` is shared by all copies of it."""
+    """A contestant that replies by script; all its copies share ``chatter``."""
 
     name: str = "player"
     script: Script = runtime(echo)
@@ -135,7 +135,7 @@ class Player(Contestant):
 
 
 def verdict(messages: list[Message], seed: int) -> str:
-    """For the answer that comes first in the alphabet; a grade of 7 for each."""
+    """A verdict for the alphabetically first answer; as a grade, always 7."""
     text = said(messages)
     if "<answer A>" not in text:
         return '{"reason": "as good as any", "grade": 7}'
@@ -145,12 +145,12 @@ def verdict(messages: list[Message], seed: int) -> str:
 
 @dataclass(kw_only=True)
 class Referee(Juror):
-    """A judge that answers by script, asked by the prompts of ``conf/prompts``."""
+    """A judge that replies by script, with the prompts of ``conf/prompts``."""
 
     name: str = "referee"
     prompt: str = field(default_factory=lambda: prompt_text("judge"))
     rubric: str = field(default_factory=lambda: prompt_text("rubric"))
-    backend: str = runtime("openai")  # whose models cannot be pinned to a commit
+    backend: str = runtime("openai")  # models of this backend cannot be pinned to a commit
     script: Script = runtime(verdict)
     chatter: Chatter = runtime(None)
 

@@ -17,7 +17,7 @@ SIZES = (40, 25, 60, 10, 30, 35)
 
 
 def cloud(seed: int = 0) -> dict[str, np.ndarray]:
-    """200 unit vectors about six axes, by id; the id tells the axis."""
+    """200 unit vectors around six axes, by id; the id contains the axis."""
     rng = np.random.default_rng(seed)
     points: dict[str, np.ndarray] = {}
     for axis, size in enumerate(SIZES):

@@ -17,7 +17,7 @@ VECTORS = {"Write a poem.": (3.0, 4.0), "Write a song.": (0.0, 1.0), "Empty.": (
 
 @dataclass(kw_only=True)
 class Table(Model):
-    """An encoder that looks its vectors up, and remembers what it was asked."""
+    """An encoder with given vectors that records its requests."""
 
     asked: list[str] = runtime(factory=list)
 

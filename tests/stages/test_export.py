@@ -11,7 +11,7 @@ from tests.stages.doubles import turn
 
 
 def run(talks: list[tuple[str, list[str], str]]) -> Any:
-    """Export (talk, its pairs as image+instruction, split) about two images."""
+    """Export conversations about two images, each given as (talk, pairs as image+instruction, split)."""
     merge = [
         {"pair_id": pair, "talk_id": talk, "place": place, "image_id": pair.split("+")[0], "split": split, "words": 3}
         for talk, pairs, split in talks

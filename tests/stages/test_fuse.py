@@ -130,7 +130,7 @@ CAPSFUSION = (
     "Sentence 1. Avoid simply concatenating the sentences.\n\n"
     "Sentence 1: Ann in Paris\nSentence 2: A man stands by a tower.\nNew Sentence:"
 )
-"""Letter for letter what its model was trained on (baaivision/CapsFusion, capsfusion_inference.py)."""
+"""The exact prompt of the model's training (baaivision/CapsFusion, capsfusion_inference.py)."""
 
 
 def test_capsfusion_is_asked_letter_for_letter_as_it_was_trained_and_without_a_system_turn() -> None:

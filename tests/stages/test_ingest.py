@@ -97,7 +97,7 @@ def test_no_broken_shard_passes_for_a_short_one(tmp_path: Path) -> None:
 
 
 def write_sa1b(folder: Path, shards: int = 2, images: int = 5) -> None:
-    """Archives as SA-1B's: images 1500 to 2250 pixels long with masks in run-length code."""
+    """Archives like SA-1B's: images of 2250 x 1500 pixels and run-length encoded masks."""
     for shard in range(shards):
         with tarfile.open(folder / f"sa_{shard:06d}.tar", "w") as archive:
             write = Writer(archive)
@@ -130,7 +130,7 @@ def test_sa1b_comes_with_its_masks(tmp_path: Path) -> None:
 
 
 def write_datacomp(folder: Path, **changes: Any) -> None:
-    """A shard as img2dataset writes it: an archive, a table of all that was asked for, a count."""
+    """A shard in img2dataset's layout: an archive, a table of all requested images, a JSON file of counts."""
     table = []
     with tarfile.open(folder / "00000.tar", "w") as archive:
         write = Writer(archive)

@@ -80,7 +80,7 @@ def test_a_verdict_within_thoughts_that_never_end_is_none() -> None:
 def test_the_second_order_shows_the_same_answers_the_other_way_round() -> None:
     referee = Referee()
     made = run({"r": referee}, {"x": "Apples.", "y": "Bees."})
-    assert {row["verdict"] for row in made.table.to_pylist()} == {"a"}  # the double goes by the answers themselves
+    assert {row["verdict"] for row in made.table.to_pylist()} == {"a"}  # the double decides by the texts of the answers
     first, second = (said(asked) for asked in referee.chatter.asked[:2])
     assert first.index("Apples.") < first.index("Bees.")
     assert second.index("Bees.") < second.index("Apples.")

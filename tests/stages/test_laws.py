@@ -1,4 +1,4 @@
-"""Laws that hold for every stage of every recipe, whoever wrote it."""
+"""Rules that every stage of every recipe must follow."""
 
 from __future__ import annotations
 
@@ -28,23 +28,22 @@ from tests.text.replies import BUS, FOUND, REFUSALS
 from tests.world import bench, draw, recipe
 
 STAGES = [(kind, field.name) for kind, one in RECIPES.items() for field in dataclasses.fields(one)]
-"""Every stage of every recipe: what a stage reads is the recipe's matter."""
+"""Every stage of every recipe, since the recipe decides what a stage reads."""
 READING = [(kind, name) for kind, name in STAGES if name not in ("ingest", "decide", "pick")]
 TEXTS = {
     name: tagged(kind.writes, "text")[-1]
     for name, kind in stage_types(MMInstruct).items()
     if any("prompt" in field.metadata for field in dataclasses.fields(kind))
 }
-"""Stages that keep what a model says, and the column that they keep it in."""
+"""Stages that keep a model's text, and the column that has it."""
 FINISHES = ("error", "filtered", "length")
-"""All that a Reply may end as besides stop: it refuses any other (tests/models/test_completion.py)."""
-"""Finish reasons of replies that are not known to be whole: those of ours that are not, and what endpoints say."""
+"""Finish reasons of incomplete replies; with stop, all that ``Reply`` accepts (tests/models/test_completion.py)."""
 LOOPS = ["The bus is red. " * 12, "Once there was a red bus that loved and loved and loved and loved and loved it " * 5]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The whole recipe, built once over a drawn world with scripted models."""
+    """A run of the whole recipe with scripted models."""
     folder = tmp_path_factory.mktemp("laws")
     run = Run(url=str(folder / "run"), recipe=recipe(draw(folder / "world")))
     claim(run)
@@ -54,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def runs(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """By recipe, a run of it; the benchmark is on held-out pairs of the other run."""
+    """A run of each recipe; the benchmark uses the test split of the other run."""
     judged = Run(url=str(tmp_path_factory.mktemp("laws") / "bench"), recipe=bench(run.url))
     claim(judged)
     execute(judged, Local())
@@ -154,7 +153,7 @@ def test_rows_in_are_rows_kept_and_dropped_in_every_table(runs: dict[str, Run]) 
     for status in [*table_statuses(runs["mm_instruct"].url), *table_statuses(runs["bench"].url)]:
         assert status.faults == []
         assert status.rows_in == status.kept + sum(status.dropped.values())
-        assert (status.rows_in > 0) == (status.table != "decide"), status.table  # nobody decided anything here
+        assert (status.rows_in > 0) == (status.table != "decide"), status.table  # no human decisions in this run
 
 
 def test_what_a_table_takes_is_what_the_one_before_it_made(run: Run) -> None:
@@ -192,7 +191,7 @@ def test_final_images_and_instructions_come_from_inputs(run: Run) -> None:
 
 def test_every_stage_that_has_a_prompt_is_under_the_law_of_replies(runs: dict[str, Run]) -> None:
     asking = {name for one in runs.values() for name, stage in one.stages.items() if hasattr(stage, "prompt")}
-    assert asking == TEXTS.keys() | {"respond"}  # which has what was said judged, however bad it is
+    assert asking == TEXTS.keys() | {"respond"}  # which keeps every answer for the judge, however bad
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -219,7 +218,7 @@ def test_a_reply_that_is_not_known_to_be_good_never_becomes_a_row(run: Run, name
 
 
 def _leaves_by_a_rule(name: str, row: dict[str, Any]) -> bool:
-    """Whether the filter, which has the rules of taste for answers, drops *row*."""
+    """Whether the filter, which has the quality rules for answers, drops *row*."""
     return name == "answer" and any(RULES[rule](row["answer"], Context()) for rule in ("refusal", "repetition"))
 
 

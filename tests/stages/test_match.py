@@ -43,7 +43,7 @@ class Space(Model):
 
 
 def near(*cosines: float) -> np.ndarray:
-    """A unit vector with these cosines to the first axes; what is left goes to the last axis."""
+    """A unit vector with these cosines to the first axes; the rest is on the last axis."""
     vector = np.zeros(DIMENSIONS, np.float32)
     vector[: len(cosines)] = cosines
     vector[-1] = np.sqrt(1 - np.square(vector).sum())
@@ -60,7 +60,7 @@ def images(vectors: list[np.ndarray], start: int = 0) -> pa.Table:
 
 
 def run(folder: Path, stage: Match, parts: list[pa.Table], bank: int, undescribed: tuple[str, ...] = ()) -> list[Any]:
-    """Match every part; rows of all, and drops."""
+    """Match every part; returns all rows and drops."""
     folder.mkdir()
     for n, part in enumerate(parts):
         pq.write_table(part, folder / f"s-{n:04d}.0123abcd.parquet")
@@ -108,7 +108,7 @@ def test_what_an_image_gets_hangs_neither_on_its_part_nor_on_its_neighbours(tmp_
 
 def test_prices_hold_a_hub_to_its_cap_and_force_up_nobody(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    # instruction 0 is a bit nearer to every image than all others; 11 suits none
+    # instruction 0 is slightly nearer to every image than all others; 11 fits none
     vectors = [near(0.30, *rng.uniform(0.2, 0.28, 10), 0.0) for _ in range(600)]
     parts = [images(vectors[n : n + 100], start=n) for n in range(0, 600, 100)]
 

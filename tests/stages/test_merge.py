@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 def merged(stage: Merge, turns: list[Row], splits: dict[str, str] | None = None) -> list[Row]:
-    """Rows of the table for selected turns, all of the split train unless given."""
+    """Rows of the table for selected turns; their split is train unless given."""
     stage.check()
     select = [
         {name: row[name] for name in ("pair_id", "image_id", "instruction_id", "kind", "domain")}

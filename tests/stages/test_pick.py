@@ -25,7 +25,7 @@ PUBLISHED = [
 
 
 def run(path: str, **fields: Any) -> tuple[list[dict[str, Any]], dict[str, Drop]]:
-    """Rows and drops of a whole set; each part's sums are checked."""
+    """Rows and drops of a whole set; checks the row counts of each part."""
     stage = Pick(path=path, **fields)
     stage.check()
     assert list(stage.shards()) == [QUESTIONS]
@@ -39,11 +39,11 @@ def run(path: str, **fields: Any) -> tuple[list[dict[str, Any]], dict[str, Drop]
 
 
 def a_run(folder: Path, test: int = 3, train: int = 3, *, old: bool = False, by: str = "instruction") -> str:
-    """A folder with the tables of a run: pictures 0 to 2 are its hold-out, the next ones were trained on.
+    """A folder with the tables of a run: images 0 to 2 are its test split, the next ones its train split.
 
     Args:
-        old: As an earlier version made it, without the tables merge and review.
-        by: What its hold-out was made by.
+        old: As in an earlier version, without the tables merge and review.
+        by: ``holdout.by`` of the run.
     """
     store = Store(str(folder))
     names = ("ingest", "fuse", "select", *(("summarize", "export") if old else ("review", "merge")))
@@ -89,7 +89,7 @@ def test_the_published_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert [row["image_id"] for row in rows] == [content_id(picture(n)) for n in range(6)]
     assert rows[2]["question"] == "Write a poem about scene 2."
     assert rows[2]["caption"] == "Scene 2."
-    assert {row["kind"] for row in rows} == {"poetry"}  # one category for all tells nothing
+    assert {row["kind"] for row in rows} == {"poetry"}  # one category for all is not informative
 
 
 def test_without_images_captions_stand_in_and_the_row_says_so(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_run_gives_its_hold_out_and_nothing_that_it_trained_on(tmp_path: Path,
     assert [row["image"] for row in rows] == [picture(n) for n in range(3)]
     assert [row["caption"] for row in rows] == ["Picture 0.", "Picture 1.", "Picture 2."]
     assert rows[0]["reference"] == "Answer 0."
-    if not old:  # an old run's kinds are told by their wording
+    if not old:  # an old run has no kinds: they are inferred from the wording
         assert [row["kind"] for row in rows] == ["long", "short", "caption"]
 
 

@@ -44,7 +44,7 @@ def test_a_pair_of_a_bank_has_the_instruction_as_its_question() -> None:
 
 
 def wired(*columns: str, **names: str) -> Review:
-    """The stage in a recipe whose questions and answers lie in one table."""
+    """The stage in a recipe that has questions and answers in one table."""
     wires: dict[str, Read | None] = {"filter": part("pair_id"), "answer": part(*columns, of="verify", names=names)}
     return Review().wired({**wires, "summarize": None})
 

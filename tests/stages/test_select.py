@@ -61,7 +61,7 @@ def run(
     """Select from pairs by part; answers and hashes differ unless given.
 
     Args:
-        kinds: Kind and domain of a pair, where it has others than MM-Instruct's.
+        kinds: Kind and domain of a pair, if they are not MM-Instruct's.
     """
     folder.mkdir()
     stage.check()
@@ -269,7 +269,7 @@ MIXED = {
     for n in range(120)
     for k, kind in enumerate(("judgement", "choice", "long"))
 }
-"""Pairs of three kinds and three domains: an image has one question of each kind."""
+"""Pairs of three kinds and three domains; each image has one question of each kind."""
 
 
 def test_of_judgements_as_many_yes_as_no_stay_in_each_domain(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_whole_domains_kinds_or_images_are_held_out(tmp_path: Path, by: str, nam
     stage = Select(**{**KEEP_ALL, "holdout": Holdout(by=by, names=names)}, balance=[])
     made = run(tmp_path / "run", stage, {"a-0000": list(MIXED)}, kinds=MIXED)
     test, train = ([row for row in rows(made) if row["split"] == split] for split in ("test", "train"))
-    if by == "kind":  # an image has every kind: nothing would be left to train on unless it is asked for by name
+    if by == "kind":  # each image has all kinds: without a name, nothing would be left for train
         assert bool(test) == bool(names)
         assert bool(train) != bool(names)
     else:
@@ -355,7 +355,7 @@ def test_answers_to_questions_asked_once_are_compared_within_an_image_and_a_kind
     assert reasons(made) == {"i1+q2": "dup_answer"}
     bank = [("i1", "q1"), ("i1", "q2")]
     made = run(tmp_path / "bank", stage, {"a-0000": bank}, dict.fromkeys(bank, text))
-    assert reasons(made) == {}  # two instructions of a bank, as ever
+    assert reasons(made) == {}  # these are two instructions of a bank
 
 
 def test_nothing_to_select_from_is_no_fault(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Estimates of the cost of a run: every number follows from the arithmetic that is printed."""
+"""Cost estimates: every number follows from the printed arithmetic."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def billed(images: int, *words: str, runs: tuple[str, ...] = (), **rates: Any) -
 
 
 def ran(folder: Path, table: str, recipe: MMInstruct, engine: dict[str, Any], receipts: list[Receipt]) -> str:
-    """A run of which one table is there."""
+    """A run with one table."""
     store = Store(str(folder))
     store.write(yaml.safe_dump({"config": {"engine": engine}}).encode(), "config.yaml")
     store.write(json.dumps(manifests(recipe)[table]).encode(), table, "manifest.json")
@@ -114,7 +114,7 @@ def test_a_run_that_did_a_stage_with_the_same_model_is_asked_first(tmp_path: Pat
     engine = {"kind": "ray", "pools": {"answer": {"workers": 2, "gpus": 2, "in_flight": 4}}}
     url = ran(tmp_path / "run", "answer", recipe, engine, receipts)
     _, costs = billed(1000, *PAPER, runs=(url,))
-    assert costs["answer"].seconds == pytest.approx(400 / 100 / 4 * 2)  # four in hand at once, on two GPUs
+    assert costs["answer"].seconds == pytest.approx(400 / 100 / 4 * 2)  # four units in flight, on two GPUs
     assert costs["answer"].usd == pytest.approx(5)
     assert costs["filter"].rows == pytest.approx(900)
     assert "measured in" in costs["answer"].how
@@ -232,7 +232,7 @@ def test_the_estimate_names_no_stage_and_no_table() -> None:
 
 @dataclass(kw_only=True)
 class Silent(Pass):
-    """A user's stage with a model that declares nothing."""
+    """A custom stage with a model that declares no tokens."""
 
     model: Model = field(default_factory=lambda: Model(name="mine"))
 
@@ -305,7 +305,7 @@ def test_a_stage_with_several_models_costs_the_sum_of_them() -> None:
     costs = {cost.table: cost for segment in bill.segments for group in segment for cost in group}
     tokens = recipe.respond.call_tokens
     assert tokens is not None
-    calls = 1 + 2  # without an earlier turn, and after one
+    calls = 1 + 2  # one without an earlier turn, two after one
     assert costs["respond"].usd == pytest.approx(10 * calls * (tokens.input + 100 * tokens.output) / 1e6)
     assert costs["respond"].seconds == pytest.approx(
         calls * (tokens.input / (989 * 0.4 * 1e3 / 2) + tokens.output / 10)

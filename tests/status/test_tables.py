@@ -1,4 +1,4 @@
-"""The state of a run, and what a command would do to it."""
+"""``status`` and ``plan`` of a run."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_flipped_bit_and_swapped_parts_are_found_when_everything_is_read(
 
 
 def rewrite(file: Path, **facts: object) -> None:
-    """A receipt that is whole and says something else."""
+    """Change facts of a receipt and seal it again."""
     file.write_bytes(seal({**unseal(file.read_bytes(), "", ""), **facts}))
 
 

@@ -1,4 +1,4 @@
-"""Following an image, an instruction or a pair through the tables of a run."""
+"""Tracing an image, an instruction or a pair through the tables of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAIRS = ["eeee000000000001", "eeee000000000002", "ffff000000000003"]
 
 
 def row(schema: pa.Schema, **values: object) -> dict[str, Any]:
-    """*values*, and something for every column that may not be null."""
+    """A row with *values*, and a dummy for every other column that may not be null."""
     plain = {pa.string(): "x", pa.large_binary(): b"x", pa.float32(): 0.5, pa.bool_(): True}
     made = {f.name: [] if pa.types.is_list(f.type) else plain.get(f.type, 7) for f in schema if not f.nullable}
     return {**made, **values}
@@ -59,7 +59,7 @@ def put(
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Three images: the first has two pairs, one of which falls in the filter; the second never gets a caption."""
+    """Three images: the first has two pairs, one of which the filter drops; the second has no caption."""
     put(
         tmp_path, "ingest",
         [{"image_id": image, "member": f"{i}.jpg", "shard": "a.tar"} for i, image in enumerate(IMAGES)],
@@ -218,7 +218,7 @@ RATED = schemas.table(
 
 @pytest.fixture
 def talks(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Tables that only this run knows: a dialogue of two pairs, one of another, and their ratings."""
+    """Tables of a custom recipe: a dialogue of two pairs, a dialogue of one, and their ratings."""
     monkeypatch.setattr(schemas, "TABLES", {**schemas.TABLES, "talk": TALK, "rated": RATED})
     one, two = "7777000000000001", "7777000000000002"
     held = {one: PAIRS[:2], two: PAIRS[2:]}

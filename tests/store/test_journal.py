@@ -1,4 +1,4 @@
-"""The journal: what was paid for is there after a crash, and nothing is read out of it that was not written."""
+"""The journal: paid replies survive a crash, and only replies that were written are read."""
 
 from __future__ import annotations
 

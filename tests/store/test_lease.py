@@ -1,4 +1,4 @@
-"""One driver for a folder."""
+"""At most one driver per folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Gate:
-    """Answers so many requests, and the others once it is open: so that a driver is at work for as long as a test wants."""
+    """Answers a number of requests, and all others once it is open, so that a test decides how long a driver works."""
 
     def __init__(self, free: int) -> None:
         self.free, self.open = free, threading.Event()
@@ -147,7 +147,7 @@ def test_a_holder_elsewhere_that_lives_is_named(store: Store, monkeypatch: pytes
 
 
 def test_of_many_who_take_over_from_a_dead_holder_one_gets_the_lease(store: Store) -> None:
-    dead = replace(lease._self(), started=1.0)  # another process had this number
+    dead = replace(lease._self(), started=1.0)  # another process had this process id
     store.create(lease._data(dead), lease.FOLDER, "00000003.json")
 
     def attempt(_: int) -> int:
@@ -186,7 +186,7 @@ def test_a_holder_that_was_paused_too_long_stops_when_another_has_taken_over(
             store.create(lease._data(elsewhere()), lease.FOLDER, "00000002.json")
             time.sleep(30)
 
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # another test may have left its own
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # another test may have changed it
     try:
         with pytest.raises(Held, match=r"stopped because process 7 on far .* took over"):
             work()

@@ -1,4 +1,4 @@
-"""Reading the tables of a run, whatever its recipe."""
+"""Reading the tables of a run of any recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build does with damaged files of its run."""
+"""A build repairs damaged files of its run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.doing_nothing import Small, small
 
 
 def build(folder: Path, recipe: Small) -> dict[str, int]:
-    """Build; how many units were made afresh, by table."""
+    """Build; returns the number of executed units by table."""
     fresh: dict[str, int] = {}
     run = Run(url=str(folder), recipe=recipe)
     claim(run)

@@ -31,7 +31,7 @@ from tests.stages.doubles import prompt_text
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[ProcessPoolExecutor]:
-    """Three processes that share nothing with this one, and with each other only the run's folder."""
+    """Three processes that share nothing but the run's folder."""
     with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
@@ -54,7 +54,7 @@ def test_an_endpoint_is_paid_no_more_than_the_budget_by_all_workers_together(
         here.add(request.asked.partition("-")[0])
         if len(here) == 3:
             all_here.set()
-        await asyncio.wait_for(all_here.wait(), 120)  # nobody spends before all want to
+        await asyncio.wait_for(all_here.wait(), 120)  # no one spends before all are ready
         return echo(request)
 
     with Endpoint(script) as endpoint:
@@ -103,7 +103,7 @@ def test_a_budget_holds_across_resumption_and_raising_it_goes_on_without_buying_
     options = {"price": PRICE, "body": {"max_tokens": 5}, "budget": {"usd": 0.5}}
 
     def attempt(store: Store) -> tuple[Ledger, list[str]]:
-        ledger = Ledger(store)  # a new process has a new one
+        ledger = Ledger(store)  # as in a new process
         with chatter(endpoint, **options) as made, unit(journal) as work:
             work.budget = ledger
             try:
@@ -129,7 +129,7 @@ def test_a_budget_holds_across_resumption_and_raising_it_goes_on_without_buying_
 def test_where_prompts_cost_more_than_guessed_the_budget_is_exceeded_by_what_is_in_flight_and_no_more(
     tmp_path: Path,
 ) -> None:
-    dear = Answer(body=say("yes", tokens=(10_000, 5)), delay=0.05)  # 10.01 dollars; the guess is 1.04
+    dear = Answer(body=say("yes", tokens=(10_000, 5)), delay=0.05)  # 10.01 dollars; the estimate is 1.04
     options = {"price": PRICE, "budget": {"usd": 5.0}, "concurrency": {"start": 16, "max": 16}}
     ledger = Ledger(Store(str(tmp_path)))
     with (

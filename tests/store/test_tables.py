@@ -1,4 +1,4 @@
-"""The commit: exclusive, last, verified; on a disk and on a real S3 protocol."""
+"""The commit: exclusive, last, verified; on a disk and over the S3 protocol."""
 
 from __future__ import annotations
 
