@@ -98,7 +98,7 @@ def port() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--prompts", type=int, default=200)
-    parser.add_argument("--model", default="micro:llm", help="embedded, or a local folder")
+    parser.add_argument("--model", default="micro:llm", help="an embedded model or a local folder")
     parser.add_argument("--vllm", action="store_true", help="only vLLM in this process, as JSON")
     args = parser.parse_args()
     count, name = args.prompts, args.model

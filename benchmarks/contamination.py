@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--photos", help="folder of photographs")
     parser.add_argument("--clip", default="micro:clip")
-    parser.add_argument("--to", type=Path, help="JSON of the numbers")
+    parser.add_argument("--to", type=Path, help="JSON file for the numbers")
     given = parser.parse_args()
     clip = Model(name=given.clip, backend="open_clip", options={"threads": 1}).embed()
     kinds = {

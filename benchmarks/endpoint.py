@@ -106,8 +106,8 @@ def measure(case: Case, seconds: float) -> tuple[float, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=20.0, help="of load for each case")
-    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of each case")
+    parser.add_argument("--only", default="", help="run only cases whose name contains this")
     args = parser.parse_args()
     print(f"{'endpoint':38}{'goodput':>9}{'aim':>7}{'waste':>8}{'CPU ms':>8}")
     for case in cases(args.seconds):

@@ -140,13 +140,13 @@ def undisturbed(package: Path, given: argparse.Namespace) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--against", type=Path, help="another checkout, measured in turn with this one")
+    parser.add_argument("--against", type=Path, help="another checkout, measured alternately with this one")
     parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--at-once", type=int, default=500)
-    parser.add_argument("--latency", type=float, default=0.4, help="of the endpoint, seconds")
-    parser.add_argument("--kills", type=int, default=8, help="in each round")
+    parser.add_argument("--latency", type=float, default=0.4, help="latency of the endpoint, seconds")
+    parser.add_argument("--kills", type=int, default=8, help="kills in each round")
     parser.add_argument(
-        "--span", type=float, default=3.0, help="longest wait for a kill after the first request, seconds"
+        "--span", type=float, default=3.0, help="maximum time from the first request to the kill, seconds"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None, help="where the runs are written: the disk to measure")

@@ -89,7 +89,7 @@ def one(kind: str, parts: int) -> dict[str, float]:
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--parts", type=int, default=16, help="at 1x")
+    asked.add_argument("--parts", type=int, default=16, help="number of parts of the smallest run")
     asked.add_argument("--one", nargs=2, metavar=("ENGINE", "PARTS"), help=argparse.SUPPRESS)
     given = asked.parse_args()
     if given.one:

@@ -12,7 +12,7 @@ from mminstruct.state import AGAIN, Run, State, stale, states
 from mminstruct.store import lease
 from mminstruct.store.deletion import inherit
 from mminstruct.store.receipt import Receipt
-from mminstruct.store.repair import mend
+from mminstruct.store.repair import restore
 from mminstruct.store.tables import Store
 
 __all__ = ["DriftError", "Engine", "Event", "FailedUnits", "Run", "claim", "execute"]
@@ -66,7 +66,7 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
     with lease.hold(run.url):
         wanted = manifests(run.recipe)
         for name in wanted:
-            mend(run.table(name))
+            restore(run.table(name))
         found = states(run, base, units)
         refuse(run, found)
         ours = Store(run.url)

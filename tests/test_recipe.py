@@ -127,7 +127,7 @@ def test_differences_name_the_innermost_field() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "field", "value", "mend"),
+    ("stage", "field", "value", "fix"),
     [
         ("ingest", "layout", "zip", "take one of auto, tar"),
         ("ingest", "key", "middle", "take last or first"),
@@ -168,14 +168,14 @@ def test_differences_name_the_innermost_field() -> None:
         ("judge", "baseline", "nobody", "is none of one, one@1, two, two@1"),
     ],
 )
-def test_a_refusal_names_its_key_as_the_command_line_takes_it(stage: str, field: str, value: object, mend: str) -> None:
+def test_a_refusal_names_its_key_as_the_command_line_takes_it(stage: str, field: str, value: object, fix: str) -> None:
     whole = next(one for one in (recipe("nowhere"), bench("nowhere")) if hasattr(one, stage))
     setattr(getattr(whole, stage), field, value)
     with pytest.raises(RecipeError) as refused:
         check(whole, installed=False)
     (line,) = str(refused.value).split("\n")
     assert re.match(rf"recipe\.{stage}\.{field}[=, ]", line)
-    assert mend in line
+    assert fix in line
 
 
 @dataclass(kw_only=True)

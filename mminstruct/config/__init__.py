@@ -57,7 +57,8 @@ class Build:
     base: str | None = None
     """A run whose units are reused if this recipe would produce the same output."""
     fail_on_error: Any = True
-    """When to stop at a barrier. true: any failed unit; false: never; below 1: that share; 1 or more: that many."""
+    """When a barrier stops the run. true: if a unit failed; false: never; below 1: if more than that share of the units
+    failed; 1 or more: if more than that many failed."""
     recipe: Any = MISSING
     models: dict[str, Model] = field(default_factory=dict)
     """Model of each role. The roles are those of the recipe's stages: captioner, fuser, ..."""

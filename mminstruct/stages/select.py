@@ -50,7 +50,7 @@ class Select(Stage):
     jaccard_words: int = 8
     """Answers with fewer words are not compared: many questions have the answer "yes"."""
     eval_images: str | None = files(None)
-    """Folder of evaluation images; images near them, or near commonly edited versions of them, are dropped."""
+    """Folder of evaluation images; pairs of images near them, or near common edits of them, are dropped."""
     eval_unreadable: str = "stop"
     """If evaluation images cannot be read: ``stop`` the build and list them, or only ``note`` it."""
     eval_phash_bits: int = 6
@@ -63,8 +63,9 @@ class Select(Stage):
     balance: list[str] = field(default_factory=lambda: ["judgement"])
     """Kinds (judgement, choice) whose answers are kept equally often in each domain: 50 % Yes, 50 % No."""
     per_instruction: int | None = None
+    """Maximum number of pairs kept per instruction; None: all."""
     per_image: int | None = None
-    """Maximum number of pairs kept per instruction, per image; None: all."""
+    """Maximum number of pairs kept per image; None: all."""
     per_kind: dict[str, int] = field(default_factory=dict)
     """Maximum number of pairs kept per kind; all for kinds that are not listed."""
     per_domain: int | None = None

@@ -80,10 +80,10 @@ def deleted(store: Store) -> dict[str, Deleted]:
     found: dict[str, Deleted] = {}
     for name, data in sorted(store.read_many(_FOLDER, store.names(_FOLDER)).items()):
         where = store.show(_FOLDER, name)
-        mend = "restore it, or move it away and delete its ids again (`mminstruct delete`)"
+        fix = "restore it, or move it away and delete its ids again (`mminstruct delete`)"
         if not name.endswith(f"-{hashlib.sha256(data).hexdigest()[:8]}.json"):
-            raise Damaged(f"{where} is not what was written (its SHA-256 is not that of its name): {mend}")
-        facts = unseal(data, where, mend)
+            raise Damaged(f"{where} is not what was written (its SHA-256 is not that of its name): {fix}")
+        facts = unseal(data, where, fix)
         for id_, kind in facts["ids"].items():
             found.setdefault(id_, Deleted(kind, facts["reason"], facts["time"]))
     return found

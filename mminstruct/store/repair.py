@@ -15,7 +15,7 @@ from mminstruct.store.tables import Table
 _LOG = logging.getLogger(__name__)
 
 
-def mend(table: Table) -> None:
+def restore(table: Table) -> None:
     """Restore the manifest and the receipts of one table.
 
     Raises:

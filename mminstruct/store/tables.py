@@ -44,7 +44,7 @@ _FORMAT = ds.ParquetFileFormat(
 )
 _ROW_GROUP = 512
 """Rows. A part is one row group, except in tables with one large unit (cluster, select)."""
-_MEND = "the build command of this run restores it from its copy"
+_FIX = "the build command of this run restores it from its copy"
 _AGAIN = "restore it, or remove the receipt that names it and run the build command again"
 
 
@@ -70,11 +70,11 @@ class Store(Files):
         data = self.read("config.yaml")
         if data is None:
             return None
-        where, mend = self.show("config.yaml"), "the build command of this run writes it again"
+        where, fix = self.show("config.yaml"), "the build command of this run writes it again"
         try:
-            return dict(yaml.safe_load(unseal_text(data, where, mend)) or {})
+            return dict(yaml.safe_load(unseal_text(data, where, fix)) or {})
         except (yaml.YAMLError, ValueError, TypeError) as error:
-            raise Damaged(f"{where} is no YAML ({' '.join(str(error).split())}): {mend}") from None
+            raise Damaged(f"{where} is no YAML ({' '.join(str(error).split())}): {fix}") from None
 
 
 class Table:
@@ -110,7 +110,7 @@ class Table:
             Damaged: it is not what was written.
         """
         data = self.store.read(self.name, "manifest.json")
-        return None if data is None else unseal(data, self.store.show(self.name, "manifest.json"), _MEND)
+        return None if data is None else unseal(data, self.store.show(self.name, "manifest.json"), _FIX)
 
     def list_source(self, facts: dict[str, Any]) -> None:
         """Write listing.json, unless an earlier build wrote the same content."""
@@ -161,13 +161,13 @@ class Table:
             Damaged: it is truncated, changed, not a receipt, or the receipt of another unit.
         """
         where = self.store.show(self.name, "_receipts", f"{key}.json")
-        facts = unseal(data, where, _MEND)
+        facts = unseal(data, where, _FIX)
         try:
             found = Receipt.from_facts(facts)
         except (TypeError, KeyError, ValueError) as error:
-            raise Damaged(f"{where} is no receipt ({error}): {_MEND}") from None
+            raise Damaged(f"{where} is no receipt ({error}): {_FIX}") from None
         if found.key != key:
-            raise Damaged(f"{where} is the receipt of unit {found.key}: {_MEND}")
+            raise Damaged(f"{where} is the receipt of unit {found.key}: {_FIX}")
         return found
 
     def parts(self, only: frozenset[str] | None = None) -> dict[str, Part]:
