@@ -1,4 +1,4 @@
-"""Pairs that are left in the final choice, and which of them are held out as the test split."""
+"""Which of the selected pairs are held out as the test split."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mminstruct.unit import note
 _LOG = logging.getLogger(__name__)
 
 Order = Callable[[str, str], str]
-"""From what a thing is and its name to a digest, by which ties are broken."""
+"""Maps a category and a name to a digest, which decides the order of candidates."""
 
 
 class Pair(NamedTuple):
-    """What the choice needs to know of a pair."""
+    """Properties of a pair that the holdout needs."""
 
     image: str
     instruction: str
@@ -27,21 +27,21 @@ class Pair(NamedTuple):
 
 @dataclass(kw_only=True)
 class Holdout:
-    """What the test split is made of; train loses every other pair of its images."""
+    """What the test split contains. All other pairs of its images are removed from train."""
 
     by: str = "instruction"
-    """instruction: some instructions, each on some images; image, domain, kind: all pairs of some of those."""
+    """instruction: some instructions, each with some images; image, domain or kind: all pairs of some of these."""
     count: int = 33
-    """Instructions (images, domains, kinds) of the test split: at most a tenth of those in use, and each only while
-    half of all pairs stay in train. A small set may have no test split; a warning and the note ``held_out_fewer`` say
-    so. 33 instructions x 3 images is the benchmark of MM-Instruct."""
+    """Instructions (images, domains, kinds) of the test split: at most a tenth of those in use, and at least half of
+    all pairs stay in train. A small set may have no test split; a warning and the note ``held_out_fewer`` report it.
+    MM-Instruct's benchmark has 33 instructions x 3 images."""
     images: int = 3
-    """Test images of each instruction; used by ``by: instruction`` only."""
+    """Test images per instruction; only used with ``by: instruction``."""
     names: list[str] = field(default_factory=list)
-    """The ids or names to hold out, instead of some chosen by digest; then no limit holds."""
+    """Ids or names to hold out, instead of a choice by digest; the limits of ``count`` do not apply then."""
 
     def faults(self) -> list[str]:
-        """What is wrong with it, one line each."""
+        """Configuration errors, one line each."""
         found = [] if self.by in Pair._fields else [f"holdout.by={self.by}: take one of {', '.join(Pair._fields)}"]
         for name in ("count", "images"):
             if getattr(self, name) < 0:
@@ -51,7 +51,7 @@ class Holdout:
 
 @dataclass
 class Choice:
-    """Pairs in the order they came, and what became of them."""
+    """Pairs in input order, and which of them were dropped."""
 
     pairs: dict[str, Pair] = field(default_factory=dict)
     of_image: dict[str, list[str]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Choice:
         self.dropped.setdefault(pair, Drop(pair, reason, detail))
 
     def drop_images(self, image: str, reason: str, detail: str) -> None:
-        """Drop all pairs that are left of an image."""
+        """Drop all remaining pairs of an image."""
         for pair in self.of_image[image]:
             self.drop(pair, reason, detail)
 
@@ -82,7 +82,7 @@ class Choice:
 
 
 def hold_out(choice: Choice, how: Holdout, order: Order) -> set[str]:
-    """Pairs of the test split; drops those that share an image (or a held-out instruction) with it."""
+    """Pairs of the test split; drops all other pairs that share an image (or a held-out instruction) with it."""
     groups: dict[str, list[str]] = {}
     for pair, facts in choice.left():
         groups.setdefault(getattr(facts, how.by), []).append(pair)
@@ -98,7 +98,7 @@ def hold_out(choice: Choice, how: Holdout, order: Order) -> set[str]:
     held: set[str] = set()
     test: set[str] = set()
     gone: set[str] = set()
-    """Pairs that train loses: of the test split, or with its image or instruction."""
+    """Pairs removed from train: those of the test split, and those that share its images or instructions."""
     stopped = False
     for name in candidates:
         if len(held) >= wanted or (by_instruction and not how.images):
@@ -122,7 +122,7 @@ def hold_out(choice: Choice, how: Holdout, order: Order) -> set[str]:
         note("held_out_fewer", wanted - len(held))
         _LOG.warning(
             "select: %d of %d %ss are held out as a test split: more would leave less than half of"
-            " %d pairs to train on; take more images, or set recipe.select.holdout.count=0",
+            " %d pairs for training; add images, or set recipe.select.holdout.count=0",
             len(held), wanted, how.by, total,
         )  # fmt: skip
     for pair, facts in list(choice.left()):
@@ -133,8 +133,8 @@ def hold_out(choice: Choice, how: Holdout, order: Order) -> set[str]:
 
 
 def _absent(how: Holdout, groups: dict[str, list[str]]) -> None:
-    """Warn of names that no pair has: a misspelt one would leave the test split empty."""
+    """Warn about names that no pair has: a misspelt one would leave the test split empty."""
     if absent := sorted(set(how.names) - groups.keys()):
         note("held_out_absent", len(absent))
         there = ", ".join(sorted(groups)[:20])
-        _LOG.warning("select: no pair is of %s %s; there is %s", how.by, ", ".join(absent), there or "nothing")
+        _LOG.warning("select: no pair has the %s %s; there is %s", how.by, ", ".join(absent), there or "nothing")
