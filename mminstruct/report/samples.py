@@ -13,7 +13,7 @@ from mminstruct.report.page import picture
 from mminstruct.store.reader import RunReader, TableReader
 
 _ABOUT = ("domain", "kind", "split")
-"""Columns shown beside a row, where a table has them."""
+"""Columns shown beside a row, if a table has them."""
 
 
 @dataclass

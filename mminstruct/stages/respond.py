@@ -36,7 +36,7 @@ class Respond(Stage):
     """Asks all contestants with the same prompt and the same token limit.
 
     MM-Instruct's published answers had no common limit: those of the LLaVA models stop at 256 tokens, a fifth of them
-    in mid-sentence; those of other models do not. Existing answers keep their length; ``words`` and ``ends`` make it visible.
+    in mid-sentence; those of other models do not. Existing answers keep their length; ``words`` and ``ends`` show it.
     """
 
     contestants: dict[str, Contestant] = field(default_factory=dict)
