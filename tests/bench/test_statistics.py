@@ -105,7 +105,7 @@ def test_the_other_contestants_view_is_the_mirror_image(said: dict[str, tuple[st
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ({"verdict": "A"}, "verdict 'A' is none of a, b, neither, unparsed"),
+        ({"verdict": "A"}, "verdict 'A' is not one of a, b, neither, unparsed"),
         ({"order": 2}, "order 2 is neither 0"),
         ({"a": "zoe"}, "contestants must be in alphabetical order"),
     ],

@@ -53,7 +53,7 @@ def judged(doc: Doc, results: Sequence[str]) -> dict[str, Any]:
     """The judge's verdicts on the answer (a) and the reference (b), in both orders."""
     answer = results[0]
     if not doc["reference"]:
-        raise ValueError(f"question {doc['question_id']}: it has no reference, which mminstruct_judged needs")
+        raise ValueError(f"question {doc['question_id']}: mminstruct_judged needs references")
     if answer.startswith(FAILED):
         said = ["unparsed", "unparsed"]
     else:
