@@ -76,10 +76,10 @@ def check_turns(turns: list[Turn], images: int) -> None:
             raise InvalidRow("token", f"turn {place} has the token {token!r}; the filter rule `leak` drops such pairs")
         found = broken(text, turns[place - 1]["value"]) if turn["from"] == "gpt" and place else None
         if found and (found[0] != "error_text" or len(words(text)) > _SHORT):
-            raise InvalidRow(found[0], f"turn {place} contains {found[1]!r}; the filter rule `leak` drops such pairs")
+            raise InvalidRow(found[0], f"turn {place} has {found[1]!r}; the filter rule `leak` drops such pairs")
     check(turns, images)
     if marks(turns) != images:
-        raise InvalidRow("image_count", f"{IMAGE} occurs {marks(turns)} times, but there are {images} images")
+        raise InvalidRow("image_count", f"{marks(turns)} times {IMAGE} for {images} images")
 
 
 _SHORT = 3

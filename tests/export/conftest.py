@@ -109,8 +109,8 @@ UNSOUND: dict[str, tuple[dict[str, Any], str]] = {
     "answers first": ({"conversations": turns(("gpt", "Yes."), ("human", "<image>\nWhat?"))}, "turn 0 is from 'gpt'"),
     "question without answer": ({"conversations": turns(("human", "<image>\nWhat?"))}, "pairs of human and gpt"),
     "no turns": ({"conversations": []}, "0 turns"),
-    "no image token": ({"conversations": turns(("human", "What?"), ("gpt", "A dog."))}, "<image> occurs 0 times"),
-    "two image tokens": ({"conversations": turns(("human", "<image>\n<image>\nHow?"), ("gpt", "So."))}, "<image> occurs 2 times"),
+    "no image token": ({"conversations": turns(("human", "What?"), ("gpt", "A dog."))}, "0 times <image>"),
+    "two image tokens": ({"conversations": turns(("human", "<image>\n<image>\nHow?"), ("gpt", "So."))}, "2 times <image>"),
     "image token in the answer": (
         {"conversations": turns(("human", "<image>\nHow?"), ("gpt", "See <image> here."))}, "token '<image>'",
     ),
