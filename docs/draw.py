@@ -11,7 +11,7 @@ from mminstruct.recipes import MMInstruct
 WHAT = {
     "ingest": "SA-1B, DataComp, ...", "caption": "captioner", "fuse": "caption + alt-text",
     "instruct": "seeds in context",
-    "embed": "text encoder", "cluster": "k-means", "summarize": "one a cluster", "match": "CLIP + prices",
+    "embed": "text encoder", "cluster": "k-means", "summarize": "one per cluster", "match": "CLIP + prices",
     "exemplify": "strong LLM", "answer": "exemplars first", "filter": "named rules", "decide": "people",
     "review": "final texts", "select": "dedup, hold-out", "merge": "dialogues", "export": "conversations",
 }  # fmt: skip

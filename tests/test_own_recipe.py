@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mminstruct import plugin
+from mminstruct import config, plugin
 from mminstruct.cli import main
+from mminstruct.config import files
 from mminstruct.recipes import RECIPES
 from mminstruct.store.tables import Store
 
@@ -22,6 +23,7 @@ from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe
 from mminstruct.stage import Stage, StageOutput, Transform, output, part, role
+from mminstruct.stages.caption import Caption
 from mminstruct.stages.ingest import Ingest
 
 TITLE = schemas.table(
@@ -57,6 +59,15 @@ class Titles(Recipe):
 
     ingest: Ingest
     title: Title
+
+
+@dataclass(kw_only=True)
+class Captions(Recipe):
+    """Captions by a stage whose input is connected here."""
+
+    ingest: Ingest
+    caption: Caption
+    wires = {"caption": {"ingest": part("image_id", "image", of="ingest")}}
 
 
 class NoRecipe:
@@ -106,6 +117,18 @@ def test_a_recipe_of_ones_own_is_built_planned_and_read(
     assert manifest["config"]["model"]["name"] == "someone"
     assert main(["status", "run"]) == 0
     assert "complete: all row counts add up" in capfd.readouterr().out
+
+
+def test_a_stage_that_is_wired_has_its_prompt_and_its_model(package: str, tmp_path: Path) -> None:
+    from hydra import compose, initialize_config_dir
+
+    words = [f"recipe={package}:Captions", "out=run", f"source={draw(tmp_path / 'world')}"]
+    config.register()
+    with initialize_config_dir(str(files.conf()), version_base="1.3"):
+        made, run = config.build(compose("build", config.opened("build", words)))
+    assert run.stages["caption"].reads != made.recipe.caption.reads
+    assert "## user" in run.stages["caption"].prompt  # type: ignore[attr-defined]
+    assert run.stages["caption"].model.name == "micro:captioner"  # type: ignore[attr-defined]
 
 
 def test_a_role_without_a_model_of_its_own_has_that_of_the_role_it_is_like(package: str, tmp_path: Path) -> None:

@@ -167,8 +167,8 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
         raise ConfigurationError(f"units={made.units}: take 1 or more parts, or leave it out for all")
     if made.base is not None and not Store(made.base).names():
         raise ConfigurationError(f"base={made.base}: no run here")
-    for name, stage in made.recipe.stages().items():
-        for place, holder in holders(f"recipe.{name}", stage):
+    for stage in dataclasses.fields(made.recipe):  # not stages(), which copies those that are wired
+        for place, holder in holders(f"recipe.{stage.name}", getattr(made.recipe, stage.name)):
             for item in dataclasses.fields(holder):
                 where, value = f"{place}.{item.name}", getattr(holder, item.name)
                 if "prompt" in item.metadata:
