@@ -163,7 +163,7 @@ def save(
     """
     module = format_of(format)
     if (needs := getattr(module, "NEEDS_MODEL", False)) != (model is not None):
-        what = "needs the model that the requests name (--model NAME)" if needs else "takes no model (--model)"
+        what = "needs a model for the requests (--model NAME)" if needs else "takes no model (--model)"
         raise ExportError(f"format {format} {what}")
     more = {"model": model} if model else {}
     facts.format, facts.files, facts.use = format, module.FILES, module.USE

@@ -259,7 +259,7 @@ def test_what_is_no_mixture_at_all_is_refused_in_a_line(text: str, tmp_path: Pat
 
 
 def test_a_source_that_is_not_there_is_named(world: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere: no file"):
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no file, export or run"):
         mixed(world, {"a": {"path": "nowhere"}})
 
 
