@@ -82,7 +82,7 @@ class Choice:
 
 
 def hold_out(choice: Choice, how: Holdout, order: Order) -> set[str]:
-    """Pairs of the test split; drops those that share an image (or a held-out instruction) with it."""
+    """Pairs of the test split; drops all other pairs that share an image (or a held-out instruction) with it."""
     groups: dict[str, list[str]] = {}
     for pair, facts in choice.left():
         groups.setdefault(getattr(facts, how.by), []).append(pair)
@@ -122,7 +122,7 @@ def hold_out(choice: Choice, how: Holdout, order: Order) -> set[str]:
         note("held_out_fewer", wanted - len(held))
         _LOG.warning(
             "select: %d of %d %ss are held out as a test split: more would leave less than half of"
-            " %d pairs to train on; take more images, or set recipe.select.holdout.count=0",
+            " %d pairs for training; add images, or set recipe.select.holdout.count=0",
             len(held), wanted, how.by, total,
         )  # fmt: skip
     for pair, facts in list(choice.left()):
@@ -133,8 +133,8 @@ def hold_out(choice: Choice, how: Holdout, order: Order) -> set[str]:
 
 
 def _absent(how: Holdout, groups: dict[str, list[str]]) -> None:
-    """Warn of names that no pair has: a misspelt one would leave the test split empty."""
+    """Warn about names that no pair has: a misspelt one would leave the test split empty."""
     if absent := sorted(set(how.names) - groups.keys()):
         note("held_out_absent", len(absent))
         there = ", ".join(sorted(groups)[:20])
-        _LOG.warning("select: no pair is of %s %s; there is %s", how.by, ", ".join(absent), there or "nothing")
+        _LOG.warning("select: no pair has the %s %s; there is %s", how.by, ", ".join(absent), there or "nothing")

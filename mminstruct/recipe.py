@@ -37,14 +37,14 @@ class RecipeError(ConfigurationError):
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What the card of a dataset says of the method that made it."""
+    """Description of a recipe's method, for the card of a dataset."""
 
     title: str = ""
     """Name of the method."""
     paper: str = ""
     """Title of its paper and ``arXiv:NUMBER``."""
     made: str = ""
-    """How a row is made, as the end of a sentence."""
+    """How a row is made, as the end of a sentence: ``instructions were generated from images, ... and filtered``."""
     limits: str = ""
     """What a user of the dataset must know, in whole sentences."""
     tags: tuple[str, ...] = ()
@@ -56,7 +56,8 @@ class Recipe:
     """Base class of all recipes."""
 
     wires: ClassVar[Mapping[str, Mapping[str, Read | None]]] = {}
-    """By stage, the inputs that differ from those of the stage's class (see ``Stage.wired``)."""
+    """Connections of this recipe: stage -> input name -> what is read for it, where that differs from the stage's class
+    (see ``Stage.wired``)."""
     method: ClassVar[Method] = Method()
     """For the cards of datasets; each manifest has it, so that an export needs only the run."""
 
@@ -218,7 +219,7 @@ def _near(word: str, known: Any) -> str:
 def segments(recipe: Recipe) -> list[list[str]]:
     """Groups of tables that a unit passes through without waiting. All units of a group end before the next begins.
 
-    A group ends before a stage that reads a whole table of it, or that has other units.
+    A group ends before a stage that reads a whole table of the group, or whose units are not those of the group.
     """
     groups: list[list[str]] = []
     units = sources(recipe)

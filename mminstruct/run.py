@@ -85,7 +85,7 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
 
 
 def _bring_calls(ours: Store, theirs: Store, name: str) -> None:
-    """Copy the paid replies of units that the other run did not finish. Not a link: journals are appended to."""
+    """Copy the paid replies of units that the other run did not finish. They are not linked, since journals grow."""
     for key in theirs.names(name, "_calls"):
         if ours.table(name).receipt(key) is None:
             for file in theirs.names(name, "_calls", key):
@@ -196,7 +196,7 @@ def _stale(run: Run, name: str) -> list[str]:
 
 
 def _closed(run: Run) -> frozenset[str]:
-    """Tables that a later stage has already read as a whole: a failed unit that succeeds now would not be included."""
+    """Tables that a later stage has read as a whole. Failed units are not retried: that stage would lack their rows."""
     found: set[str] = set()
     for name, stage in reversed(run.stages.items()):
         tables = {table for table, _ in inputs(stage).values()}

@@ -169,31 +169,31 @@ class Stage:
 
     kind: ClassVar[str] = "cpu"
     """What its workers need: vision, text or encoder (a model of that kind), or cpu. Engine presets have a pool for
-    each kind, so that a new stage needs no entry there."""
+    each kind, so a new stage needs no change in a preset."""
     reads: ClassVar[dict[str, Read]]
     writes: ClassVar[pa.Schema]
     row_key: ClassVar[str | tuple[str, str]]
     """Column of the first input that identifies its rows: each value must be kept or dropped exactly once. A pair
-    (column of the input, column of the output) where the output has another name for it."""
+    (column of the input, column of the output) if their names differ."""
     call_tokens: ClassVar[Tokens | None] = None
     """Of a stage with a model; None: not declared."""
     core_seconds: ClassVar[float | None] = None
     """Of a stage without a model: seconds of one CPU core for a row; None: not declared."""
 
     def fan(self) -> float:
-        """Rows that one row becomes where none is dropped."""
+        """Output rows per input row, if none is dropped."""
         return 1.0
 
     def asks(self) -> float:
-        """Calls to each of its models for one row."""
+        """Calls to each of its models per input row."""
         return self.fan()
 
     def most(self) -> int | None:
-        """Most rows that later stages take from this one, however many come in; None: no limit."""
+        """Upper limit of output rows, independent of the input; None: no limit."""
         return None
 
     def wired(self, wires: Mapping[str, Read | None]) -> Self:
-        """A copy of this stage that reads *wires* first, then its class's other inputs.
+        """A copy of this stage whose inputs are *wires*, followed by the class's inputs that *wires* does not name.
 
         Args:
             wires: Input name -> what is read for it; None removes an input that ``load`` can do without.

@@ -15,9 +15,9 @@ from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Store, Table
 
 AGAIN = "which would be made again"
-"""Said of a table that is refused because an input of it is: a consequence, not a cause."""
+"""Reason for a table that is refused only because one of its inputs is refused."""
 CONTENT = "content"
-"""Fact of a shard that only its receipt has: digest of the bytes that were read."""
+"""Name of the digest of the bytes that were read from a shard; only receipts have it."""
 Digests = Callable[[str], dict[str, str]]
 """Unit key -> digests of its inputs as they are now, by name."""
 
@@ -107,7 +107,7 @@ def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]
 
 
 def stale(stage: Stage, name: str, receipts: Mapping[str, Receipt], now: Digests) -> list[str]:
-    """Units whose inputs changed since they were made. A line that is the same for many units comes once."""
+    """Units whose inputs changed since they were made, one line each. Identical lines are reported once."""
     units: dict[str, list[str]] = {}
     for key, receipt in receipts.items():
         for line in changes(stage, receipt, now(key)):
@@ -144,9 +144,9 @@ class State:
 
     @property
     def whole(self) -> bool:
-        """Whether every part is there, even if an earlier table has to make a lost unit again.
+        """Whether every part is there, even if a lost unit of an earlier table must be made again.
 
-        That unit most often has the same bytes again; if it does not, the check at the barrier finds out.
+        Usually that unit gets the same bytes. If it does not, the check at the barrier reports it.
         """
         return self.total == len(self.usable) and not self.refused
 
@@ -247,7 +247,7 @@ def _first(keys: list[str], receipts: Mapping[str, Receipt], units: int) -> tupl
 
 
 def _most(run: Run, name: str, state: State, units: int | None) -> int | None:
-    """Most parts that a table can have that is not settled; None where that is not known yet."""
+    """Upper limit of the parts of a table that is not complete; None if it is not known yet."""
     known = state.total if primary(run.stages[name]) else None
     if units is None or not run.partwise(name):
         return known
@@ -255,7 +255,7 @@ def _most(run: Run, name: str, state: State, units: int | None) -> int | None:
 
 
 def _partial(state: State, unread: str) -> str:
-    """Progress of a table that is not settled, in words.
+    """Progress of a table that is not complete, in words.
 
     Args:
         unread: Phrase about the source's shards.

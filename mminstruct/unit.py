@@ -32,7 +32,7 @@ class WorkerGroup(Protocol):
 
     size: int
     address: str
-    """This worker's host, as the other workers reach it."""
+    """Address at which the other workers reach this worker's host."""
 
     def __call__(self, work: Callable[..., Any], shares: list[tuple[Any, ...]]) -> list[Any]:
         """Results of ``work(*share)`` for ``size`` shares in parallel; the first runs in this process."""

@@ -99,7 +99,7 @@ class Worker:
             return Event(self.name, key, None, said)
 
     def _ready(self) -> None:
-        """Load once, in the first of the worker's threads that gets here.
+        """Load once; the worker's other threads wait.
 
         Raises:
             Halt: A model or input cannot be loaded, so no unit of this table can be processed.
@@ -176,7 +176,7 @@ class Worker:
 
 
 class _Ledger:
-    """Writes the parts of a unit as they come and counts their rows."""
+    """Writes the parts of a unit and counts their rows."""
 
     def __init__(self, stage: Stage, table: Table, key: str) -> None:
         self.stage, self.table, self.where = stage, table, f"{table.name}/{key}"

@@ -163,7 +163,7 @@ def test_differences_name_the_innermost_field() -> None:
         ("respond", "max_tokens", 0, "take 1 or more"),
         ("respond", "rounds", [9], "earlier has 4 questions"),
         ("score", "cluster", "kind", "take question_id or instruction_id"),
-        ("score", "level", 1.0, "from 0.5 to below 1"),
+        ("score", "level", 1.0, "take 0.5 or more, and less than 1"),
         ("score", "truth", "nobody", "is none of referee"),
         ("judge", "baseline", "nobody", "is none of one, one@1, two, two@1"),
     ],

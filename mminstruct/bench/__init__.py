@@ -1,1 +1,1 @@
-"""The benchmark's statistics, and the launcher of standard ones."""
+"""Benchmark statistics, and a launcher for standard benchmarks."""

@@ -1,4 +1,4 @@
-"""Agreement between two judges, or of a judge with the oracle."""
+"""Agreement between two judges, or between a judge and the oracle."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _PLACE = {"a": 0, "b": 1, "tie": 2, "conflict": 2}
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of two judges, over what both judged and both decided."""
+    """Agreement of two judges over what both judged."""
 
     shared: int
     """Verdicts (question, pair, order) that both gave."""
     verdicts: Estimate
-    """Share of them in which they said the same. With an oracle on one side: the other's accuracy."""
+    """Share of them that are equal. If one judge is an oracle, this is the accuracy of the other."""
     decisions: Estimate
-    """Share of questions that both decided alike; a conflict is a tie here."""
+    """Share of questions with the same decision; a conflict counts as a tie here."""
     kappa: Estimate
-    """Cohen's, of the decisions: 0 as by chance, 1 always."""
+    """Cohen's kappa of the decisions: 0 is agreement by chance, 1 is full agreement."""
 
 
 def agreement(
@@ -35,15 +35,15 @@ def agreement(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Agreement:
-    """How far two judges agree, over the verdicts that both gave; an unparsed one agrees with nothing.
+    """How far two judges agree, over the verdicts that both gave. An unparsed verdict agrees with nothing.
 
     Args:
         rows: One judge's verdicts, as for `decide`.
-        others: The other's; they need no column *cluster*.
+        others: The other judge's verdicts; they need no column *cluster*.
         cluster: As for `decide`.
-        level: Of the intervals.
-        resamples: Of the bootstrap behind kappa.
-        seed: Of its draws.
+        level: Confidence level of the intervals.
+        resamples: Bootstrap resamples for kappa.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: as for `decide`.
@@ -77,7 +77,7 @@ def agreement(
 
 
 def _kappa(sums_K: Array) -> Array:
-    """Cohen's kappa of ``(..., 9)`` counts; NaN where there are none, or each judge has but one word."""
+    """Cohen's kappa of ``(..., 9)`` counts; NaN without counts, or if both judges always give the same outcome."""
     with np.errstate(invalid="ignore", divide="ignore"):
         table = sums_K.reshape(*sums_K.shape[:-1], 3, 3) / sums_K.sum(-1)[..., None, None]
         seen = np.trace(table, axis1=-2, axis2=-1)

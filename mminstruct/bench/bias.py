@@ -1,4 +1,4 @@
-"""A judge's biases: for the answer shown first, and for the longer one."""
+"""Biases of a judge: position bias and length bias."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _STEPS = 100
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How a judge takes the order, over questions with a parsed verdict in both orders."""
+    """Effect of the order on a judge, over questions with a parsed verdict in both orders."""
 
     questions: int
-    """Question-pairs shown in both orders and parsed in both."""
+    """Pairs of answers that were shown in both orders, with both verdicts parsed."""
     consistent: Estimate
     """Share with the same verdict in both orders."""
     reversed: Estimate
@@ -28,26 +28,26 @@ class Position:
     second: Estimate
     """Share of verdicts for the answer shown second."""
     bias: Estimate
-    """``first - second``, -1 (always the second) to 1 (always the first). Quality cancels: each answer is shown first
-    once. A judge that says "the first" with chance q and else judges without regard to order has bias q."""
+    """``first - second``, from -1 (always the second) to 1 (always the first). Quality cancels out, because each answer
+    is shown first once. A judge that says "the first" with probability q and otherwise ignores order has bias q."""
 
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How a judge takes length, over decisive verdicts on answers of unequal length."""
+    """Effect of length on a judge, over decisive verdicts on answers of unequal length."""
 
     verdicts: int
     longer: Estimate
-    """Share won by the longer answer; 1/2 where length says nothing."""
+    """Share won by the longer answer; 1/2 if length has no effect."""
     slope: Estimate
-    """Log-odds of winning for each doubling of length, logistic, with an intercept for each pair of contestants; so a
-    contestant that is both better and longer overall is not held against the judge."""
+    """Log-odds of winning per doubling of length, from a logistic regression with an intercept for each pair of
+    contestants: a contestant that is both better and longer overall does not count as length bias."""
     slope_given_truth: Estimate | None
-    """The same with the oracle's verdict as a covariate; None without an oracle."""
+    """``slope`` with the oracle's verdict as a covariate; None without an oracle."""
 
 
 def position(rows: Sequence[Row], cluster: str, level: float) -> Position:
-    """Position statistics of checked verdicts; without a second order, of nothing."""
+    """Position statistics of checked verdicts; without a second order they are empty."""
     parsed = [row for row in rows if row["verdict"] != "unparsed"]
     groups = grouped(parsed, lambda row: (row["question_id"], row["a"], row["b"]))
     both = [pair for pair in groups.values() if len(pair) == 2]
@@ -74,8 +74,8 @@ def length(rows: Sequence[Row], cluster: str, level: float, truth: Sequence[Row]
 
     Args:
         rows: Verdicts.
-        cluster: The column whose values are drawn together.
-        level: Of the intervals.
+        cluster: The column that identifies clusters.
+        level: Confidence level of the intervals.
         truth: The oracle's verdicts.
     """
     decisive = [
@@ -126,14 +126,17 @@ def _slope(
     score_GP = np.zeros((len(clusters), x_NP.shape[1]))
     np.add.at(score_GP, [place[str(row[cluster])] for row in rows], score_NP)
     robust_PP = inverse_PP @ (score_GP.T @ score_GP) @ inverse_PP * len(clusters) / (len(clusters) - 1)
-    # where a judge follows length without fail the residuals vanish, and with them the robust error: take the larger
+    # if a judge always prefers the longer answer, the residuals and the robust error vanish: use the larger error
     error = float(np.sqrt(max(robust_PP[0, 0], inverse_PP[0, 0])))
     half = t_quantile(len(clusters), level) * error
     return estimate(theta_P[0], theta_P[0] - half, theta_P[0] + half, len(rows))
 
 
 def _firth(x_NP: Array, y_N: Array) -> tuple[Array, Array]:
-    """Logistic regression with Jeffreys' prior (Firth 1993), finite for separable classes; and the inverse curve."""
+    """Logistic regression with Jeffreys' prior (Firth 1993), finite for separable classes.
+
+    Returns coefficients and the inverse of the Fisher information.
+    """
     theta_P: Array = np.zeros(x_NP.shape[1])
     inverse_PP: Array = np.zeros((x_NP.shape[1], x_NP.shape[1]))
     for _ in range(_STEPS):

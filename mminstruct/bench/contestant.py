@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark: a model that is asked, or answers that it gave elsewhere."""
+"""A contestant of a benchmark: a model to ask, or its existing answers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mminstruct.stage import files
 
 @dataclass(kw_only=True)
 class Contestant(Model):
-    """A model, or a file of its answers: one of ``name`` and ``answers`` is given.
+    """A model, or a file of its answers: set either ``name`` or ``answers``.
 
-    ``max_tokens`` is not its own: ``Respond`` caps all alike.
+    ``max_tokens`` has no effect here: ``Respond`` sets one limit for all contestants.
     """
 
     name: str = files("", read=weights)
     answers: str | None = files(None, read=lambda path, _: sets.answers_digest(path))
-    """File of given answers (JSON lines with ``question_id`` and ``text``), or the folder of another
-    benchmark, or of a build, whose pairs are then the questions."""
+    """File of existing answers (JSON lines with ``question_id`` and ``text``), or the folder of another benchmark,
+    or the folder of a build, whose pairs are then the questions."""
     model_id: str | None = None
-    """Whose answers, where that holds those of several."""
+    """Which model's answers to use, if ``answers`` holds those of several models."""
 
     def faults(self) -> list[str]:
-        """What is wrong with it, one line each."""
+        """Configuration errors, one line each."""
         if bool(self.name) == bool(self.answers):
             return ["give its name (a model), or answers (a file, or the folder of another benchmark or of a build)"]
         return []

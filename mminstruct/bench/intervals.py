@@ -1,7 +1,7 @@
 """Confidence intervals for clustered observations: Wilson's for rates, Student's for means, bootstrap for the rest.
 
-Suffixes of array names are axes: G clusters, K sums, B resamples. The intervals were chosen by their coverage in
-``benchmarks/coverage.py``; docs/bench.md has the numbers.
+Suffixes of array names are axes: G clusters, K sums, B resamples. The methods were chosen by the coverage measured
+with ``benchmarks/coverage.py``; docs/bench.md has the numbers.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from scipy import special
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95
 _BLOCK = 4_000_000
-"""Most weights in memory at once: 32 MB."""
+"""Bootstrap weights in memory at once: 32 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its interval; None where there is nothing, or only one cluster, to estimate it from."""
+    """A number with its confidence interval: all None without observations, no interval with only one cluster."""
 
     value: float | None
     low: float | None
@@ -31,7 +31,7 @@ class Estimate:
     """Number of observations."""
 
     def scaled(self, factor: float, shift: float) -> Estimate:
-        """*factor* (positive) times this, plus *shift*."""
+        """*factor* (positive) times this estimate, plus *shift*."""
         value, low, high = (None if x is None else factor * x + shift for x in (self.value, self.low, self.high))
         return Estimate(value, low, high, self.n)
 
@@ -52,14 +52,14 @@ def rate(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
     """A share between 0 and 1 of observations in clusters: ``sum(top) / sum(bottom)``.
 
     Wilson's interval with a Student quantile and an effective sample size from the cluster-robust error,
-    ``value (1 - value) / error ** 2``: larger than the number of observations where many are ties, smaller where those
-    of a cluster are correlated. Thirty wins of thirty, or thirty ties, have an error of 0 although the rate is not
-    certain; the effective size is then computed with one more cluster won and one more lost.
+    ``value (1 - value) / error ** 2``. It is larger than the number of observations if many are ties, and smaller if
+    those in a cluster are correlated. Thirty wins of thirty, or thirty ties, have an error of 0 although the rate is
+    uncertain; the effective size is then computed with one added cluster won and one lost.
 
     Args:
         top_G: Sum of each cluster's observations, each between 0 and 1.
-        bottom_G: How many observations each cluster has; empty clusters are left out.
-        level: Of confidence.
+        bottom_G: Number of observations in each cluster; empty clusters are ignored.
+        level: Confidence level.
     """
     there = bottom_G > 0
     top_G, bottom_G = top_G[there], bottom_G[there]
@@ -82,7 +82,7 @@ def rate(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
 
 
 def mean(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
-    """A mean of unbounded observations in clusters, with the cluster-robust Student interval."""
+    """A mean of unbounded observations in clusters, with a cluster-robust Student interval."""
     there = bottom_G > 0
     top_G, bottom_G = top_G[there], bottom_G[there]
     n = int(bottom_G.sum())
@@ -96,7 +96,7 @@ def mean(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
 
 
 def resampled(sums_GK: Array, resamples: int, seed: int) -> Array:
-    """Sums of *resamples* draws of G clusters with replacement, B x K; the same for the same seed."""
+    """Sums over G clusters drawn with replacement, *resamples* times: B x K. Equal seeds give equal sums."""
     generator = np.random.default_rng(seed)
     clusters = len(sums_GK)
     share = np.full(clusters, 1 / clusters)
@@ -112,20 +112,21 @@ def _blocks(resamples: int, clusters: int) -> Iterator[int]:
 def bootstrap(
     statistic: Callable[[Array], Array], sums_GK: Array, level: float = LEVEL, *, resamples: int = 2000, seed: int = 0
 ) -> tuple[Array, Array, Array]:
-    """Value, low and high of a statistic of sums over clusters, by the expanded percentile bootstrap.
+    """Value, low and high of a statistic of cluster sums, by the expanded percentile bootstrap.
 
-    The percentile interval is too narrow by about ``sqrt((G-1)/G)``, and because it implies the normal instead of the
-    Student quantile; Hesterberg (2015) corrects both by more extreme quantiles. Resamples without a value are left out.
+    The percentile interval is too narrow, by about ``sqrt((G-1)/G)`` and because it implies a normal instead of a
+    Student quantile. Hesterberg (2015) corrects both with more extreme quantiles. Resamples without a value are
+    ignored.
 
     Args:
-        statistic: From ``(..., K)`` sums to ``(..., P)`` values, NaN where there is none.
+        statistic: Maps ``(..., K)`` sums to ``(..., P)`` values; NaN means no value.
         sums_GK: Each cluster's sums.
-        level: Of confidence.
+        level: Confidence level.
         resamples: At least a few hundred.
-        seed: Of the draws.
+        seed: Seed of the bootstrap.
 
     Returns:
-        Three arrays of P; low and high are NaN with fewer than two clusters.
+        Three arrays of length P; low and high are NaN with fewer than two clusters.
     """
     value_P = statistic(sums_GK.sum(0))
     clusters = len(sums_GK)
@@ -141,6 +142,6 @@ def bootstrap(
 
 
 def estimate(value: float, low: float, high: float, n: int) -> Estimate:
-    """An ``Estimate`` of numbers in which NaN means that there is none."""
+    """An ``Estimate`` with None in place of NaN."""
     first, second, third = (float(x) if np.isfinite(x) else None for x in (value, low, high))
     return Estimate(first, second, third, n)

@@ -1,4 +1,4 @@
-"""Who judges: a model, what it is shown, and what its replies say."""
+"""A judge: its model, what it is shown, and how its replies are parsed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERDICT: dict[str, Any] = {
     "required": ["reason", "verdict"],
     "additionalProperties": False,
 }
-"""JSON schema of a verdict; the reason comes first, so that a model thinks before it decides."""
+"""JSON schema of a verdict; the reason comes first, so that the model reasons before it decides."""
 GRADE: dict[str, Any] = {
     "type": "object",
     "properties": {"reason": {"type": "string"}, "grade": {"type": "integer", "minimum": 1, "maximum": 10}},
@@ -32,30 +32,30 @@ GRADE: dict[str, Any] = {
 
 @dataclass(kw_only=True)
 class Juror(Model):
-    """A judge: a model with the prompts that it is asked by.
+    """A judge: a model and its prompts.
 
-    A judge that cannot see (``image: false``) is shown the caption, and so is one where there is no image.
+    A judge without vision (``image: false``) is shown the caption. So is every judge of a question without an image.
     """
 
     rubric: str = prompt("rubric", "question", "caption", "reference", "answer", "image_id")
-    """For one answer."""
+    """Prompt for grading one answer."""
     prompt: str = prompt("judge", "question", "caption", "reference", "first", "second", "image_id")
-    """For two answers."""
+    """Prompt for comparing two answers."""
     asks: list[str] = field(default_factory=lambda: ["pair"])
-    """pair: which of two answers is better; grade: 1 to 10 for each by itself."""
+    """pair: which of two answers is better; grade: 1 to 10 for each answer."""
     image: bool = True
     """Whether it is shown the image."""
     caption: bool = False
-    """Whether it is shown the caption beside the image."""
+    """Whether it is shown the caption in addition to the image."""
 
     def faults(self) -> list[str]:
-        """What is wrong with it, one line each."""
+        """Configuration errors, one line each."""
         found = [f"asks {ask!r}: take any of {', '.join(ASKS)}" for ask in self.asks if ask not in ASKS]
         if not self.asks:
             found.append(f"asks nothing: take any of {', '.join(ASKS)}")
         if not self.remote and not self.pinned:
             found.append(
-                f"revision is missing: pin {self.name} to a commit of its hub, or other weights may judge next time"
+                f"revision is missing: pin {self.name} to a commit of its hub, or the next run may load other weights"
             )
         return found
 
@@ -79,31 +79,30 @@ _NUMBER = re.compile(r"[\[(*]*(\d+)(?:\s*/\s*10)?[\])*.]*")
 
 
 def read_verdict(reply: str, finish: str = "stop") -> tuple[str, str | None]:
-    """``A``, ``B``, ``neither`` or ``unparsed``, and the reason that was given.
+    """``A``, ``B``, ``neither`` or ``unparsed``, and the reason given in the reply.
 
-    Read is JSON with a ``verdict``, a line ``Verdict: ...``, or a reply that is nothing but one. A reply that holds
-    two different verdicts, was cut off before its end outside of JSON, or failed, is unparsed: never a tie, never a
-    guess.
+    Accepts JSON with a ``verdict``, a line ``Verdict: ...``, or a reply that is only a verdict. A reply is unparsed if
+    it holds two different verdicts, is truncated outside of JSON, or failed; it never becomes a tie or a guess.
     """
     said, reason = _read(spoken(reply), finish, "verdict", _LABELLED, _ALONE, _word)
     return ("unparsed" if said is None else said), reason
 
 
 def read_grade(reply: str, finish: str = "stop") -> tuple[int | None, str | None]:
-    """A grade from 1 to 10, or None where the reply holds none, or several, or one out of range; and the reason."""
+    """A grade from 1 to 10 and the reason. The grade is None if the reply holds none, several, or one out of range."""
     return _read(spoken(reply), finish, "grade", _GRADED, _NUMBER, _grade)
 
 
 def _read(
     text: str, finish: str, key: str, labelled: re.Pattern[str], alone: re.Pattern[str], read: Callable[[Any], _T]
 ) -> tuple[_T | None, str | None]:
-    """The verdict or grade in *text*, and its reason; None where it has none, or several.
+    """The verdict or grade in *text*, and its reason; None if there is none, or several.
 
     Args:
-        key: Of JSON that holds what is looked for.
-        labelled: A line that says it, in its first group.
-        alone: A text that is nothing but it.
-        read: Its value, from JSON or words; None where it is none.
+        key: JSON key of the verdict or grade.
+        labelled: Matches a line that states it; the first group is the value.
+        alone: Matches a text that holds only the value.
+        read: Parses the value from JSON or text; None if it is invalid.
     """
     if finish not in ("stop", "length"):
         return None, None
@@ -121,7 +120,7 @@ def _read(
     except InvalidJson:
         return None, None
     outside = "\n".join([*rest, text[place:]])
-    if re.search(rf"[\"']{key}[\"']\s*:", outside, re.IGNORECASE):  # JSON that is broken, or was cut
+    if re.search(rf"[\"']{key}[\"']\s*:", outside, re.IGNORECASE):  # broken or truncated JSON
         return None, None
     said = {value for value, _ in found}
     if finish == "stop" or found:

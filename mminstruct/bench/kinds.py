@@ -1,4 +1,4 @@
-"""Kind of task of an instruction, told by its wording; the order of choosing questions evenly over kinds."""
+"""Kind of task of an instruction, guessed from its wording; choice of questions evenly over kinds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ KINDS = {
     "reasoning": r"why|explain|analy[sz]e|compare|infer|deduce|reason\w*|what (?:might|could|would)|predict|estimate",
     "description": r"describe|description|summar\w*|introduc\w*|overview|history|report|what (?:is|are)|tell me about",
 }  # fmt: skip
-"""Regular expressions of words by kind of task; of several kinds, the one whose word comes first."""
+"""Regular expressions by kind of task. If several kinds match, the one that matches first in the text applies."""
 
 T = TypeVar("T")
 
 
 def kind_of(question: str, kinds: Mapping[str, str]) -> str:
-    """The kind of *kinds* whose word comes first in *question*; "other" where none does."""
+    """The kind that matches first in *question*; "other" if none matches."""
     found = [
         (match.start(), kind)
         for kind, words in kinds.items()
@@ -36,14 +36,14 @@ def kind_of(question: str, kinds: Mapping[str, str]) -> str:
 
 
 def evenly(items: Iterable[T], most: int, by: list[Callable[[T], str]], order: Callable[[T], str]) -> list[T]:
-    """*most* of *items*, as evenly over the values of ``by[0]`` as they go, within each of those over ``by[1]``, and so
-    on; *order* decides among equals.
+    """*most* of *items*, as evenly as possible over the values of ``by[0]``, within each of them over ``by[1]``, and so
+    on; *order* breaks ties.
     """
     return _woven(sorted(items, key=order), by)[:most]
 
 
 def _woven(items: list[T], by: list[Callable[[T], str]]) -> list[T]:
-    """*items* in an order whose every beginning is even."""
+    """*items* in an order in which every prefix is evenly spread."""
     if not by:
         return items
     groups: dict[str, list[T]] = {}

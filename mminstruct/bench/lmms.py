@@ -1,7 +1,7 @@
-"""lmms-eval beside us: our questions as one of its tasks, and its standard benchmarks on a model that we serve.
+"""lmms-eval: exports our questions as an lmms-eval task, and runs its standard benchmarks on a served model.
 
-lmms-eval has an environment of its own (it pins other libraries than we do); we call its interpreter, read the files it
-writes and commit them, a unit a task, to the table ``standard`` of a run.
+lmms-eval needs its own environment, because it pins other library versions. We call its interpreter, read the files
+that it writes, and commit them to the table ``standard`` of a run, one unit per task.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ BENCHMARKS = {
     "pope": "pope", "mme": "mme", "mmbench": "mmbench_en_dev", "seed": "seedbench", "llava_w": "llava_in_the_wild",
     "mmvet": "mmvet",
 }  # fmt: skip
-"""LLaVA's benchmarks by short name, and lmms-eval's tasks (0.7.3): the split whose answers are public."""
+"""LLaVA's benchmarks by short name, and the lmms-eval task (0.7.3) for the split whose answers are public."""
 JUDGED = ("llava_w", "mmvet", "mmbench")
-"""Those in which lmms-eval asks a GPT of OpenAI's (OPENAI_API_URL): to grade, or (mmbench) to read an answer that
-is no letter."""
+"""Benchmarks for which lmms-eval calls an OpenAI model (OPENAI_API_URL): to grade, or for mmbench to parse an answer
+that is not a letter."""
 TABLE = "standard"
 _FAILED = "[LMMS_EVAL_REQUEST_FAILED"
 _TASK = Path(__file__).parent / "task"
@@ -54,22 +54,23 @@ class Launch:
     """How lmms-eval is run."""
 
     python: str
-    """Interpreter of its environment."""
+    """Python interpreter of lmms-eval's environment."""
     url: str
-    """Of an OpenAI-compatible endpoint, to ``/v1``."""
+    """Base URL of an OpenAI-compatible endpoint, ending in ``/v1``."""
     model: str
-    """As the endpoint calls it."""
+    """Name of the model at the endpoint."""
     key_env: str | None = None
-    """NAME of the environment variable with the endpoint's key; a judge of lmms-eval's own is sent the same one."""
+    """Name of the environment variable with the endpoint's key. lmms-eval's own judges are sent the same key."""
     include: str | None = None
-    """A folder of more tasks."""
+    """Folder with additional tasks."""
     limit: int | None = None
-    """Only the first so many samples of each task; named in the table, never to be compared with a whole one."""
+    """Evaluates only this many first samples of each task. The table records it: do not compare such a score with one
+    of the whole task."""
     keep: str | None = None
-    """A folder for the files that lmms-eval writes: results, and every sample."""
+    """Folder to keep the files that lmms-eval writes: results and every sample."""
     concurrent: int = 32
     timeout: int = 600
-    """Seconds for one request. lmms-eval's own default of 10 gives up on long answers, and scores that as wrong."""
+    """Timeout of one request, in seconds. With lmms-eval's default of 10, long answers time out and count as wrong."""
 
 
 def task(url: str, to: str, prompt: str, *, max_tokens: int = 1024) -> Path:
@@ -77,13 +78,13 @@ def task(url: str, to: str, prompt: str, *, max_tokens: int = 1024) -> Path:
 
     Args:
         url: A run with a table ``pick``.
-        to: A folder that is not there, or is empty.
-        prompt: The judge's prompt: a transcript (conf/prompts/judge.md).
-        max_tokens: The cap of every answer.
+        to: A new or empty folder.
+        prompt: The judge's prompt, a transcript (conf/prompts/judge.md).
+        max_tokens: Token limit of every answer.
 
     Raises:
-        FileExistsError: *to* holds something.
-        FileNotFoundError: where there are no questions.
+        FileExistsError: *to* is not empty.
+        FileNotFoundError: the run has no questions.
     """
     folder = Path(to)
     if folder.exists() and any(folder.iterdir()):
@@ -113,11 +114,11 @@ def task(url: str, to: str, prompt: str, *, max_tokens: int = 1024) -> Path:
 
 
 def run(url: str, tasks: Sequence[str], launch: Launch) -> list[str]:
-    """Run *tasks* (short names, or lmms-eval's own) that the table of the run at *url* lacks; the names of those run.
+    """Run those of *tasks* (short names, or lmms-eval's own) that have no result yet; returns their names.
 
     Raises:
         OSError: lmms-eval wrote no result.
-        ValueError: requests failed, whose answers lmms-eval scored as wrong.
+        ValueError: requests failed, so lmms-eval scored their answers as wrong.
     """
     table = Store(url).table(TABLE)
     facts = {"stage": "standard", "config": {}, "schema": {f.name: str(f.type) for f in schemas.STANDARD},
@@ -136,10 +137,10 @@ def run(url: str, tasks: Sequence[str], launch: Launch) -> list[str]:
 
 
 def version(python: str) -> str:
-    """Version of the lmms-eval of the interpreter *python*; its results do not tell it where it came from a wheel.
+    """Version of lmms-eval in *python*'s environment; its results lack the version if it was installed from a wheel.
 
     Raises:
-        OSError: there is no such interpreter, or it has no lmms-eval.
+        OSError: the interpreter does not exist, or has no lmms-eval.
     """
     words = [python, "-c", "from importlib.metadata import version; print(version('lmms_eval'))"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -149,14 +150,14 @@ def version(python: str) -> str:
 
 
 def command(name: str, launch: Launch, folder: str) -> list[str]:
-    """What is called for one task; the key is not in it, but in the environment."""
+    """Command line for one task. The key is passed in the environment instead."""
     arguments = {
         "model_version": launch.model, "base_url": launch.url, "num_concurrent": launch.concurrent,
         "timeout": launch.timeout, "max_retries": 5,
     }  # fmt: skip
     for value in arguments.values():
         if "," in str(value):
-            raise ValueError(f"{value}: lmms-eval separates its arguments by commas, so none can be in one")
+            raise ValueError(f"{value}: lmms-eval separates its arguments by commas, so no argument can contain one")
     words = [launch.python, "-m", "lmms_eval", "--model", "openai", "--tasks", BENCHMARKS.get(name, name)]
     words += ["--model_args", ",".join(f"{key}={value}" for key, value in arguments.items())]
     words += ["--batch_size", "1", "--log_samples", "--output_path", folder]
@@ -167,17 +168,17 @@ def command(name: str, launch: Launch, folder: str) -> list[str]:
 def _call(name: str, launch: Launch, folder: str) -> None:
     key = os.environ.get(launch.key_env) if launch.key_env else "none"
     if not key:
-        raise ValueError(f"{launch.key_env} is not set: it should hold the key of {launch.url}")
+        raise ValueError(f"environment variable {launch.key_env} is not set: set it to the key of {launch.url}")
     if name in JUDGED and not launch.key_env:
         raise ValueError(
-            f"{name} asks OpenAI to judge, and lmms-eval has one key for that and for the model: name it, key_env"
+            f"{name} needs an OpenAI judge, and lmms-eval uses one key for the judge and the model: set key_env"
         )
     words = command(name, launch, folder)
-    environment = {**os.environ, "OPENAI_API_KEY": key}  # never another key of the user's, to an endpoint it is not for
+    environment = {**os.environ, "OPENAI_API_KEY": key}  # so that no other key of the user is sent to this endpoint
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode or not list(Path(folder).rglob("*results.json")):  # it exits with 0 after an error, too
+    if done.returncode or not list(Path(folder).rglob("*results.json")):  # it also exits with 0 after some errors
         last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
-        raise OSError(f"lmms-eval ended with {done.returncode} and no result of {name}:\n{last}")
+        raise OSError(f"lmms-eval exited with {done.returncode} and wrote no result of {name}:\n{last}")
 
 
 def _commit(url: str, name: str, launch: Launch, folder: Path, library: str) -> None:
@@ -193,18 +194,18 @@ def _commit(url: str, name: str, launch: Launch, folder: Path, library: str) -> 
     if failed:
         raise ValueError(
             f"{name}: {len(failed)} of {asked} requests to {launch.url} failed (first: document {failed[0]}); lmms-eval"
-            " scores them as wrong, so nothing is recorded: mend the endpoint and run the same command again"
+            " scores them as wrong, so nothing is recorded: fix the endpoint and run the same command again"
         )
     rows = [row | {"limit": launch.limit, "model": launch.model, "lmms_eval": library} for row in metrics(found)]
     if not rows:
-        raise OSError(f"lmms-eval's results of {name} have no metric")
+        raise OSError(f"lmms-eval's results of {name} contain no metric")
     table = Store(url).table(TABLE)
     part = table.put(_key(name, launch), pa.Table.from_pylist(rows, schema=schemas.STANDARD))
     table.commit(Receipt(key=part.part, parts=[part], rows_in=asked, kept=asked, dropped={}, calls=asked))
 
 
 def metrics(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows of the table from lmms-eval's results file: every metric that is a number."""
+    """Rows of the table ``standard`` from lmms-eval's results: every numeric metric."""
     for task_name, measured in found["results"].items():
         counts = found.get("n-samples", {}).get(task_name, {})
         version = found.get("versions", {}).get(task_name)
@@ -227,19 +228,19 @@ def _number(value: Any) -> float | None:
 
 
 def _key(name: str, launch: Launch) -> str:
-    """Of a task's unit: the same for the same task, model and limit, wherever the model is served."""
+    """Unit key of a task; it depends on task, model and limit, but not on where the model is served."""
     digest = hashlib.sha256(json.dumps([name, launch.model, launch.limit]).encode()).hexdigest()[:8]
     return f"{re.sub('[^A-Za-z0-9_]', '_', name)}-{digest}"
 
 
 def rows(url: str) -> list[dict[str, Any]]:
-    """The table ``standard`` of the run at *url*; empty where there is none."""
+    """Rows of the table ``standard`` of the run at *url*; empty if there is no table."""
     table = Store(url).table(TABLE)
     return list(table.dataset(schemas.STANDARD).to_table().to_pylist()) if table.parts() else []
 
 
 def as_text(found: Sequence[dict[str, Any]]) -> str:
-    """The table for a terminal; nothing where it is empty."""
+    """The table for a terminal; an empty string for no rows."""
     lines = []
     for row in found:
         score = "none" if row["score"] is None else f"{row['score']:.4g}"

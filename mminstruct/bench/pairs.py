@@ -1,4 +1,4 @@
-"""A question of a benchmark, and the questions of a run."""
+"""A benchmark question, and the questions of a run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mminstruct.text.question import asked
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question, its image not yet read."""
+    """One question; its image is not read yet."""
 
     question_id: str
     question: str
     instruction_id: str
     image: str | None
-    """What the set calls its image; None where it names none."""
+    """The set's name for its image; None if there is none."""
     kind: str = ""
     caption: str | None = None
     reference: str | None = None
@@ -31,7 +31,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An image, ready to be shown."""
+    """An image that was read."""
 
     image_id: str
     image: bytes
@@ -54,13 +54,13 @@ class RunSet:
     def __init__(self, url: str, turns: str = "first", split: str = "test") -> None:
         self.store, self.turns, self.split = Store(url), turns, split
         self.merged = self.store.table("merge").manifest() is not None
-        """Whether the run has the tables merge and review; runs of earlier versions have only export."""
+        """Whether the run has the tables merge and review; runs of earlier versions only have export."""
         how = ((self.store.table("select").manifest() or {}).get("config") or {}).get("holdout") or {}
         self.by = str(how.get("by", "instruction"))
         """What the test split holds out."""
 
     def facts(self) -> dict[str, Any]:
-        """By which a change of the set under its name is seen."""
+        """Digests that reveal when the data at this path change."""
         tables = ("merge", "review", *self._described()) if self.merged else ("export", "fuse")
         return {name: self.store.table(name).digest() for name in (*tables, "ingest")}
 
@@ -68,8 +68,8 @@ class RunSet:
         pairs = self._merged() if self.merged else self._exported()
         if not pairs:
             raise ValueError(
-                f"{self.store.url} has no pairs of the split {self.split} to ask: the set is small, or"
-                " recipe.select.holdout.count is 0; build it from more images, take another pick.split, or give a file"
+                f"{self.store.url} has no pairs of the split {self.split}: the set is small, or"
+                " recipe.select.holdout.count is 0; build it from more images, set another pick.split, or give a file"
                 " of questions"
             )
         images = [pair.image for pair in pairs]
@@ -96,7 +96,7 @@ class RunSet:
         ]  # fmt: skip
 
     def _exported(self) -> list[Question]:
-        """Pairs of a run of an earlier version: each is a conversation of its own."""
+        """Pairs of a run of an earlier version, in which each pair is one conversation."""
         columns = ["pair_id", "image_id", "instruction_id", "conversations"]
         rows = self._rows("export", columns, None if self.split == "any" else ("split", [self.split]))
         return [
@@ -108,13 +108,13 @@ class RunSet:
         ]  # fmt: skip
 
     def _described(self) -> dict[str, str]:
-        """The table that says in words what is in an image, and its column."""
+        """Table and column that describe an image in words."""
         named = {"fuse": "description", "caption": "caption"}
         there = [name for name in named if self.store.table(name).manifest() is not None]
         return {name: named[name] for name in there[:1]}
 
     def pictures(self, questions: list[Question]) -> dict[str, Seen | str]:
-        """The images of *questions* by their names, or why one cannot be had."""
+        """Images of *questions* by name, or the reason why an image is not available."""
         wanted = ("image_id", [question.image for question in questions])
         return {
             row["image_id"]: Seen(row["image_id"], row["image"], row["phash"])

@@ -1,8 +1,8 @@
-"""How many questions a benchmark needs, and what so many can tell.
+"""Power analysis: how many questions a benchmark needs, and which differences it can detect.
 
-All of it rests on the spread of one question's score (1 won, 1/2 tied, 0 lost): at a win rate of 1/2 with a share
-``ties`` of tied questions it is ``sqrt(1 - ties) / 2``. Where ``size`` questions share an instruction and so resemble
-each other (intra-cluster correlation ``icc``), they are worth fewer independent ones: n / (1 + (size - 1) icc).
+Everything follows from the standard deviation of one question's score (1 won, 1/2 tied, 0 lost): at a win rate of 1/2
+and a share ``ties`` of tied questions it is ``sqrt(1 - ties) / 2``. If ``size`` questions share an instruction, with
+intra-cluster correlation ``icc``, n questions are worth n / (1 + (size - 1) icc) independent ones.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ POWER = 0.8
 
 
 def design_effect(size: float, icc: float) -> float:
-    """By how much *size* questions of one cluster with correlation *icc* inflate the variance (Kish)."""
+    """Factor by which clusters of *size* questions with correlation *icc* increase the variance (Kish)."""
     return 1 + (size - 1) * icc
 
 
 def half_width(questions: int, *, ties: float = 0.0, effect: float = 1.0, level: float = LEVEL) -> float:
-    """Half the width of the win rate's interval at 1/2, in win rate (0.1: ten points).
+    """Half the width of the confidence interval at a win rate of 1/2 (0.1 is ten points).
 
     Args:
         questions: At least 2.
         ties: Share of questions tied, 0 to 1.
         effect: The design effect.
-        level: Of confidence.
+        level: Confidence level.
 
     Raises:
-        ValueError: a number outside its range.
+        ValueError: an argument is outside its range.
     """
     _check(questions, ties, effect, level)
     return t_quantile(max(2, round(questions / effect)), level) * _error(questions, ties, effect)
 
 
 def detectable(error: float, clusters: int, *, power: float = POWER, level: float = LEVEL) -> float:
-    """The smallest distance of a win rate from 1/2 found with probability *power*, where its standard error is *error*.
+    """The smallest distance of a win rate from 1/2 that is detected with probability *power*.
 
     Args:
         error: Standard error of the win rate.
-        clusters: Independent clusters of questions behind it, at least 2.
-        power: Chance to find it.
-        level: Of the interval that must leave out 1/2.
+        clusters: Number of independent clusters of questions, at least 2.
+        power: Probability of detection.
+        level: Confidence level of the interval that must exclude 1/2.
     """
     return (t_quantile(clusters, level) + float(special.stdtrit(clusters - 1, power))) * error
 
@@ -53,14 +53,14 @@ def detectable(error: float, clusters: int, *, power: float = POWER, level: floa
 def smallest_difference(
     questions: int, *, ties: float = 0.0, effect: float = 1.0, power: float = POWER, level: float = LEVEL
 ) -> float:
-    """`detectable` for a benchmark that is only planned."""
+    """`detectable` for a planned benchmark."""
     _check(questions, ties, effect, level)
     clusters = max(2, round(questions / effect))
     return detectable(_error(questions, ties, effect), clusters, power=power, level=level)
 
 
 def questions_for_width(half: float, *, ties: float = 0.0, effect: float = 1.0, level: float = LEVEL) -> int:
-    """Questions needed for an interval of the win rate that is ``+- half``.
+    """Number of questions for a win-rate interval of ``+- half``.
 
     Raises:
         ValueError: *half* is not between 0 and 1/2, or as for `half_width`.
@@ -73,7 +73,7 @@ def questions_for_width(half: float, *, ties: float = 0.0, effect: float = 1.0, 
 def questions_for_difference(
     difference: float, *, ties: float = 0.0, effect: float = 1.0, power: float = POWER, level: float = LEVEL
 ) -> int:
-    """Questions needed to find a win rate that is *difference* from 1/2 with probability *power*.
+    """Number of questions that detect a win rate *difference* away from 1/2 with probability *power*.
 
     Raises:
         ValueError: *difference* is not between 0 and 1/2, or as for `half_width`.
@@ -86,13 +86,13 @@ def questions_for_difference(
 def as_text(
     questions: int | None, half: float | None, difference: float | None, ties: float, effect: float, power: float
 ) -> str:
-    """One of the three goals, answered in a line or two."""
+    """The answer to one of the three questions, for a terminal."""
     if half is not None:
         need = questions_for_width(half, ties=ties, effect=effect)
         first = f"{need} questions for an interval of +- {100 * half:g} points"
     elif difference is not None:
         need = questions_for_difference(difference, ties=ties, effect=effect, power=power)
-        first = f"{need} questions to find a win rate {100 * difference:g} points from 50 %, {power:.0%} of the time"
+        first = f"{need} questions to detect a win rate {100 * difference:g} points from 50 % with {power:.0%} power"
     else:
         assert questions is not None
         need = questions
@@ -102,12 +102,12 @@ def as_text(
     return (
         f"{first} ({ties:.0%} ties, design effect {effect:g})\n"
         f"95 % interval of the win rate: +- {100 * wide:.1f} points;"
-        f" found {power:.0%} of the time: {100 * least:.1f} points"
+        f" detectable with {power:.0%} power: {100 * least:.1f} points"
     )
 
 
 def _search(value: Callable[[int], float], wanted: float) -> int:
-    """The least n from 2 with ``value(n) <= wanted``, for a falling function."""
+    """The smallest n >= 2 with ``value(n) <= wanted``, for a decreasing function."""
     high = 2
     while value(high) > wanted:
         high *= 2

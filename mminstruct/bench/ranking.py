@@ -1,4 +1,4 @@
-"""Bradley-Terry strengths of many contestants from pairwise verdicts, with bootstrap intervals."""
+"""Bradley-Terry strengths of contestants from pairwise verdicts, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import numpy as np
 from mminstruct.bench.intervals import LEVEL, Array, Estimate, bootstrap, estimate
 
 _PRIOR = 0.5
-"""Virtual win and lost question of each pair that met: a contestant that won everything has a finite strength."""
+"""Virtual win and loss added to each compared pair, so that a contestant that won everything has a finite strength."""
 _STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """One contestant's place."""
+    """Rank and strength of one contestant."""
 
     contestant: str
     strength: Estimate
-    """Log-odds against the mean contestant: it beats an average one with odds exp(strength). Sums to 0."""
+    """Log-odds against an average contestant: the odds of winning are exp(strength). All strengths sum to 0."""
     rank: int
     """From 1, the strongest."""
     best: int
     worst: int
-    """Ranks that the intervals leave open: 1 + contestants surely stronger, and contestants - those surely weaker."""
+    """Range of ranks by the intervals: from 1 + contestants surely stronger to contestants - those surely weaker."""
 
 
 def strengths(wins_MM: Array) -> Array:
-    """Maximum-likelihood Bradley-Terry strengths, log-odds with mean 0, of one or a stack of win matrices.
+    """Maximum-likelihood Bradley-Terry strengths: log-odds with mean 0, of one win matrix or a stack of them.
 
     Args:
-        wins_MM: ``wins[..., i, j]``: questions that i won against j, a tie counting half to each; each contestant
-            has won and lost against one of those that all are connected by.
+        wins_MM: ``wins[..., i, j]`` is the number of questions that i won against j; a tie counts half for each. The
+            graph of wins must be strongly connected.
 
     Returns:
         ``(..., M)``, by Newton's method.
@@ -53,7 +53,7 @@ def strengths(wins_MM: Array) -> Array:
 
 
 def connected(wins_MM: Array) -> bool:
-    """Whether every contestant met every other one, if only by way of others."""
+    """Whether all contestants are connected by comparisons, directly or through others."""
     met_MM = (wins_MM + wins_MM.T) > 0
     reached_M = np.arange(len(met_MM)) == 0
     for _ in range(len(met_MM)):
@@ -64,20 +64,20 @@ def connected(wins_MM: Array) -> bool:
 def ranking(
     contestants: list[str], wins_GMM: Array, level: float = LEVEL, *, resamples: int = 2000, seed: int = 0
 ) -> list[Rank]:
-    """The contestants, strongest first; empty where some never met.
+    """The contestants, strongest first; empty if they are not connected.
 
     Args:
         contestants: Names, in the order of the matrices.
-        wins_GMM: A win matrix of each cluster of questions; a tie counts half to each.
-        level: Of confidence.
-        resamples: Of the bootstrap over clusters.
-        seed: Of its draws.
+        wins_GMM: A win matrix for each cluster of questions; a tie counts half for each.
+        level: Confidence level.
+        resamples: Bootstrap resamples of clusters.
+        seed: Seed of the bootstrap.
     """
     models = len(contestants)
     if models < 2 or not connected(wins_GMM.sum(0)):
         return []
     whole_MM = wins_GMM.sum(0)
-    prior_MM = _PRIOR * ((whole_MM + whole_MM.T) > 0)  # of all questions: a resample may miss a pair
+    prior_MM = _PRIOR * ((whole_MM + whole_MM.T) > 0)  # from all questions: a resample may miss a pair
     n_M = (wins_GMM + np.swapaxes(wins_GMM, -1, -2)).sum((0, 2)).astype(int)
 
     def fit(sums: Array) -> Array:

@@ -1,4 +1,4 @@
-"""A benchmark's result, from its tables: what was asked, how each contestant did, how far each judge can be trusted."""
+"""A benchmark's result from its tables: questions, contestants, comparisons and the reliability of each judge."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _UNEVEN = 1.5
 
 
 class BenchRun:
-    """The tables of a benchmark, as far as it is done."""
+    """The tables of a benchmark, which may be unfinished."""
 
     def __init__(self, run: str) -> None:
         self.run = RunReader(run)
         if "pick" not in self.run:
-            raise FileNotFoundError(f"{run} has no table pick: give the folder of a benchmark")
+            raise FileNotFoundError(f"{run} has no table pick: it is not the folder of a benchmark")
         self.questions = {row["question_id"]: row for row in self.rows("pick", "image")}
         self.answers = self.rows("respond", "earlier")
         self._verdicts = self.rows("judge")
         self._words = {(row["question_id"], row["contestant"]): row["words"] for row in self.answers}
 
     def config(self, table: str) -> dict[str, Any]:
-        """The configuration that a table was made with; empty if it was not begun."""
+        """Configuration of the stage that writes a table; empty if the table does not exist."""
         return dict(self.run[table].manifest["config"]) if table in self.run else {}
 
     def rows(self, name: str, *without: str) -> list[dict[str, Any]]:
-        """Rows of a table, except the columns *without*; empty if it was not begun."""
+        """Rows of a table, except the columns *without*; empty if the table does not exist."""
         if name not in self.run:
             return []
         columns = [column for column in self.run[name].schema.names if column not in without]
@@ -44,7 +44,7 @@ class BenchRun:
         return sorted({row["judge"] for row in self._verdicts})
 
     def verdicts(self, judge: str) -> list[dict[str, Any]]:
-        """One judge's verdicts on pairs, as ``bench.statistics`` takes them; lengths are in words."""
+        """One judge's verdicts on pairs, as input for ``bench.statistics``; lengths are in words."""
         return [
             row
             | self._asked(row)
@@ -54,7 +54,7 @@ class BenchRun:
         ]
 
     def grades(self, judge: str) -> list[dict[str, Any]]:
-        """One judge's grades, as ``bench.statistics.scores`` takes them."""
+        """One judge's grades, as input for ``bench.statistics.scores``."""
         return [
             row | self._asked(row) | {"contestant": row["a"], "score": row["grade"]}
             for row in self._verdicts
@@ -67,10 +67,10 @@ class BenchRun:
 
 
 def result(run: str) -> dict[str, Any]:
-    """Everything that a benchmark says, as plain JSON (no NaN: what cannot be told is null).
+    """The whole result as plain JSON, with null instead of NaN.
 
     Raises:
-        FileNotFoundError: *run* is no benchmark's folder.
+        FileNotFoundError: *run* is not the folder of a benchmark.
     """
     tables = BenchRun(run)
     scored = tables.config("score")
@@ -130,7 +130,7 @@ def _contestants(tables: BenchRun) -> dict[str, dict[str, Any]]:
 
 
 def _warnings(found: dict[str, Any]) -> list[str]:
-    """What a reader must know before the numbers."""
+    """What may make the numbers misleading."""
     told = []
     for name, judge in found["judges"].items():
         blind = {what: count for what, count in judge["saw"].items() if what in ("caption", "nothing")}
@@ -141,7 +141,7 @@ def _warnings(found: dict[str, Any]) -> list[str]:
             )
         pairs = judge["pairs"]
         if pairs and pairs["unparsed"]:
-            told.append(f"{name}: {pairs['unparsed']} of {pairs['verdicts']} verdicts could not be read")
+            told.append(f"{name}: {pairs['unparsed']} of {pairs['verdicts']} verdicts could not be parsed")
         told += [f"{name} {fault}" for fault in _faults(pairs)] if pairs else []
     for name, one in found["contestants"].items():
         if one["faults"]:
@@ -149,17 +149,17 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         if one["given"] and one["unended"]:
             told.append(f"{name}: {one['unended']} of {one['answers']} given answers end in the middle of a sentence")
         if one["truncated"]:
-            told.append(f"{name}: {one['truncated']} of {one['answers']} answers were cut at the common cap")
+            told.append(f"{name}: {one['truncated']} of {one['answers']} answers were cut at the common token limit")
     lengths = {name: one["words"] for name, one in found["contestants"].items() if one["words"]}
     if lengths and max(lengths.values()) > _UNEVEN * min(lengths.values()) and any(
         one["given"] for one in found["contestants"].values()
     ):  # fmt: skip
-        told.append(f"given answers were not capped alike; median words: {_counted(lengths)}")
+        told.append(f"given answers did not have the same length limit; median words: {_counted(lengths)}")
     return told
 
 
 def _faults(pairs: dict[str, Any]) -> list[str]:
-    """A judge's biases that its intervals leave no doubt of."""
+    """Biases of a judge whose confidence interval excludes 0."""
     told, bias, length = [], pairs["position"]["bias"], pairs["length"] or {}
     if bias["low"] is not None and not bias["low"] <= 0 <= bias["high"]:
         place = "first" if bias["value"] > 0 else "second"
@@ -167,7 +167,9 @@ def _faults(pairs: dict[str, Any]) -> list[str]:
     slope = length.get("slope_given_truth")
     if slope and slope["low"] is not None and not slope["low"] <= 0 <= slope["high"]:
         which = "longer" if slope["value"] > 0 else "shorter"
-        told.append(f"favours the {which} of two answers alike true: log-odds a doubling {_estimate(slope, '{:+.2f}')}")
+        told.append(
+            f"favours the {which} of two equally true answers: log-odds per doubling {_estimate(slope, '{:+.2f}')}"
+        )
     return told
 
 
@@ -176,7 +178,7 @@ def _counted(counts: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """*value* without NaN and infinities, which JSON has not."""
+    """*value* with None for NaN and infinities, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -185,7 +187,7 @@ def _plain(value: Any) -> Any:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """The result for a terminal: contestants, comparisons, the judges' own faults, what a reader must know."""
+    """The result for a terminal: contestants, comparisons, judge biases and warnings."""
     lines = [f"{found['questions']} questions: {_counted(found['kinds'])}", ""]
     lines += _columns(
         ["contestant", "answers", "words", "cut", "unended", "faults"],
@@ -237,11 +239,11 @@ def _pairs(pairs: dict[str, Any]) -> list[str]:
     if pairs["length"]:
         length = pairs["length"]
         lines.append(
-            f"the longer answer wins {_estimate(length['longer'])}; log-odds a doubling"
+            f"the longer answer wins {_estimate(length['longer'])}; log-odds per doubling"
             f" {_estimate(length['slope'], '{:+.2f}')}"
         )
     if pairs["truth"]:
-        lines.append(f"right, by the truth: {_estimate(pairs['truth']['verdicts'])} of verdicts")
+        lines.append(f"accuracy against the truth: {_estimate(pairs['truth']['verdicts'])} of verdicts")
     return lines
 
 

@@ -1,11 +1,11 @@
-"""Questions and answers from outside: a run's held-out pairs, files of questions, files of given answers.
+"""Questions and answers as input: a run's held-out pairs, files of questions, files of existing answers.
 
-Everything is joined by id, never by line. Files are JSON lines, or one JSON list, whatever their names end in:
+Rows are joined by id, never by line. Files are JSON lines or one JSON list, whatever their suffix:
 
 - MM-Instruct's questions (``question_id, image, text, caption, category``) and answers (``question_id, text,
   model_id``), which are JSON lines named ``.json``;
-- LLaVA-Bench's (``question_id, image, category, text``) with its captions in a file of their own;
-- LLaVA's own training format, as ``mminstruct export --format llava`` writes it for the split ``test``.
+- LLaVA-Bench (``question_id, image, category, text``), with its captions in a separate file;
+- LLaVA's training format, as ``mminstruct export --format llava`` writes it for the split ``test``.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class FileSet:
 
     Args:
         path: The file.
-        images: Folder of its images; None: there are none at hand.
-        captions: File of captions by image, where the questions have none.
+        images: Folder of its images; None if they are not available.
+        captions: File of captions by image, used if the questions have none.
     """
 
     def __init__(self, path: str, images: str | None, captions: str | None) -> None:
         self.path, self.captions, self.images = path, captions, images
         self.place: Listing | None = list_path(images) if images else None
-        self._names: dict[str, str] = {}  # by what a set may call a file: its whole name, or only the last piece
+        self._names: dict[str, str] = {}  # by relative path, or by the last part of it
         for name in self.place.files if self.place else ():
             last = name.rsplit("/", 1)[-1]
             self._names[last] = "" if last in self._names and "/" in name else name
         self._names |= {name: name for name in (self.place.files if self.place else ())}
 
     def facts(self) -> dict[str, Any]:
-        """By which a change of the set under its name is seen."""
+        """Digests that reveal when the data at this path change."""
         found = {"questions": str(content.look(self.path))}
         if self.captions:
             found["captions"] = str(content.look(self.captions))
@@ -78,7 +78,7 @@ class FileSet:
             yield one
 
     def pictures(self, questions: list[Question]) -> dict[str, Seen | str]:
-        """The images of *questions* by their names, or why one cannot be had; silent where no folder was given."""
+        """Images of *questions* by name, or the reason why one is not available; empty if no folder was given."""
         return {
             question.image: self._picture(question.image) for question in questions if question.image and self.place
         }
@@ -103,14 +103,14 @@ class FileSet:
 def open_set(
     path: str, images: str | None, captions: str | None, turns: str = "first", split: str = "test"
 ) -> RunSet | FileSet:
-    """The set at *path*: a run's folder, or a file."""
+    """The question set at *path*: the folder of a run, or a file."""
     if _made(path, "merge") or _made(path, "export"):
         return RunSet(path, turns, split)
     return FileSet(path, images, captions)
 
 
 def _made(path: str, name: str) -> TableReader | None:
-    """A table of the run at *path*; None where that is no run, or has none."""
+    """A table of the run at *path*; None if it is not a run or has no such table."""
     fs, root = fsspec.core.url_to_fs(path)
     if (info(fs, root) or {}).get("type") != "directory":
         return None
@@ -119,10 +119,10 @@ def _made(path: str, name: str) -> TableReader | None:
 
 
 def records(path: str, seen: Counter[str] | None = None) -> Iterator[dict[str, Any] | BadRow]:
-    """Objects of a file of JSON lines, or of one JSON list; in its place what is wrong with one that is none.
+    """Objects of a file of JSON lines or of one JSON list; a ``BadRow`` in place of each invalid one.
 
     Raises:
-        ValueError: the file holds no object at all, or is a list that is broken.
+        ValueError: the file holds no object, or a broken list.
     """
     found = False
     with fsspec.open(path, "rb") as file:
@@ -168,7 +168,7 @@ def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
 
 
 def _captions(path: str) -> dict[str, str]:
-    """Captions by image: LLaVA-Bench has one (``caption``), or several (``captions``)."""
+    """Captions by image; LLaVA-Bench has one (``caption``) or several (``captions``)."""
     found: dict[str, str] = {}
     for entry in records(path):
         named = {} if isinstance(entry, BadRow) else entry
@@ -184,7 +184,7 @@ def _captions(path: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An answer that was given elsewhere."""
+    """An existing answer."""
 
     text: str
     finish: str = "given"
@@ -192,10 +192,10 @@ class Given:
 
 
 def answers(path: str, model_id: str | None) -> dict[str, Given]:
-    """Given answers by question_id, of a file, of another benchmark's folder, or of a build's (by pair_id).
+    """Existing answers by question_id, from a file, another benchmark, or a build (by pair_id).
 
     Raises:
-        ValueError: answers of several models and none of them named, two answers to one question, no answers.
+        ValueError: several models and no *model_id*, two answers to one question, or no answers.
     """
     found: dict[str, Given] = {}
     models: set[str] = set()
@@ -205,13 +205,13 @@ def answers(path: str, model_id: str | None) -> dict[str, Given]:
             continue
         models.add(who)
         if found.setdefault(question, given) != given:
-            said = f" of {', '.join(sorted(models))}: name one of them in model_id" if len(models) > 1 else ""
+            said = f" of {', '.join(sorted(models))}: set model_id to one of them" if len(models) > 1 else ""
             raise ValueError(f"{path} has two answers to question {question}{said}")
     if not found:
-        there = f"; it has those of {', '.join(sorted(models))}" if models else ""
+        there = f"; it has answers of {', '.join(sorted(models))}" if models else ""
         raise ValueError(f"{path} has no answers{f' of {model_id}' if model_id else ''}{there}")
     if len(models) > 1 and model_id is None:
-        raise ValueError(f"{path} has answers of {', '.join(sorted(models))}: name one of them in model_id")
+        raise ValueError(f"{path} has answers of {', '.join(sorted(models))}: set model_id to one of them")
     return found
 
 
@@ -236,10 +236,10 @@ def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
 
 
 def answers_digest(path: str) -> str:
-    """What identity holds of given answers: a digest of the file, or of a benchmark's or a build's answers.
+    """Identity of existing answers in a fingerprint: a digest of the file or of the table of answers.
 
     Raises:
-        FileNotFoundError: there is neither at *path*.
+        FileNotFoundError: there are no answers at *path*.
     """
     table = _made(path, "respond") or _made(path, "review")
     if table is not None:

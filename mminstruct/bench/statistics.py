@@ -1,7 +1,7 @@
-"""What a benchmark's verdicts say, and how surely: win rates, the judge's biases, ranking, agreement.
+"""Statistics of a benchmark's verdicts: win rates, judge biases, ranking and agreement, with confidence intervals.
 
-Pure: rows in, numbers out. Intervals treat whole questions (or whole instructions: ``cluster``) as drawn, because
-verdicts on one question are not independent.
+Pure functions from rows to numbers. The sampling unit of all intervals is the question (or the instruction:
+``cluster``), because verdicts on one question are not independent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mminstruct.bench.verdicts import Decision, Row, Rows, checked, decide, grou
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two contestants over a set of questions. ``win + tie + lose + undecided == questions``, all of a."""
+    """Two contestants over a set of questions, seen from a. ``win + tie + lose + undecided == questions``."""
 
     a: str
     b: str
@@ -32,20 +32,20 @@ class Comparison:
     tie: int
     lose: int
     conflict: int
-    """Of the ties, those where the winner changed with the order."""
+    """Ties in which the winner changed with the order."""
     undecided: int
     win_rate: Estimate
     """(win + tie / 2) / (win + tie + lose)."""
     win_rate_decisive: Estimate
-    """win / (win + lose): the paper's, ties left out."""
+    """win / (win + lose): the paper's win rate, without ties."""
     detectable: float | None
-    """Smallest distance of the win rate from 1/2 that so many questions, tied and clustered like these, find with
-    power 0.8 at the level of the intervals."""
+    """Smallest distance of the win rate from 1/2 that these questions, with their ties and clusters, detect with power
+    0.8 at the level of the intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A comparison over all questions, and over those of each kind."""
+    """A comparison over all questions, and over the questions of each kind."""
 
     all: Comparison
     kinds: dict[str, Comparison]
@@ -53,23 +53,23 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Everything that one judge's verdicts say; ``dataclasses.asdict`` of it is JSON."""
+    """All statistics of one judge's verdicts; ``dataclasses.asdict`` turns it into JSON."""
 
     level: float
     cluster: str
-    """The column whose values are drawn together."""
+    """The column that identifies clusters."""
     clusters: int
     questions: int
     verdicts: int
     unparsed: int
     pairs: list[Pair]
     ranking: list[Rank]
-    """Empty with fewer than two contestants, or where some never met."""
+    """Empty with fewer than two contestants, or if comparisons do not connect them."""
     position: Position
     length: Length | None
-    """None where the rows have no ``length_a`` and ``length_b``."""
+    """None if the rows have no ``length_a`` and ``length_b``."""
     truth: Agreement | None
-    """Agreement with the oracle, where one was given."""
+    """Agreement with the oracle; None without an oracle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Score:
     mean: Estimate
     kinds: dict[str, Estimate]
     difference: Estimate | None
-    """Mean minus the first contestant's, over the questions that both have; None for the first."""
+    """Mean difference to the first contestant, over the questions that both have; None for the first."""
     unparsed: int
 
 
@@ -93,15 +93,15 @@ def summarize(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Summary:
-    """All statistics of one judge's verdicts; of no rows, a summary of zeros.
+    """All statistics of one judge's verdicts; zeros for no rows.
 
     Args:
-        rows: As for `decide`; with ``length_a`` and ``length_b`` (of the answers, in any unit) length bias, too.
+        rows: As for `decide`; ``length_a`` and ``length_b`` (lengths of the answers, in any unit) add length bias.
         truth: An oracle's verdicts on the same questions, in the same form.
         cluster: As for `decide`.
-        level: Of every interval.
-        resamples: Of the bootstrap behind ranking and kappa.
-        seed: Of its draws: the same rows give the same numbers.
+        level: Confidence level of every interval.
+        resamples: Bootstrap resamples for ranking and kappa.
+        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: as for `decide`.
@@ -147,7 +147,7 @@ def compare(a: str, b: str, decisions: Sequence[Decision], *, level: float = LEV
 
 
 def _won(decisions: Sequence[Decision]) -> Array:
-    """Won by a, decisive, decided: counts for each cluster, G x 3."""
+    """Counts of questions won by a, decisive and decided, per cluster: G x 3."""
     return sums(
         decisions,
         lambda d: d.cluster,
@@ -169,13 +169,13 @@ def _ranking(decisions: Sequence[Decision], level: float, resamples: int, seed: 
 
 
 def scores(rows: Rows, *, cluster: str = "question_id", level: float = LEVEL) -> list[Score]:
-    """Mean grades by a rubric, and each contestant's difference to the first, question by question.
+    """Mean grades by a rubric, and each contestant's paired difference to the first.
 
     Args:
-        rows: ``question_id``, ``kind``, ``contestant``, ``score`` (a number, or None where it could not be parsed) and
-            the column *cluster*. The first contestant is the first one named.
+        rows: ``question_id``, ``kind``, ``contestant``, ``score`` (a number, or None if it could not be parsed) and
+            the column *cluster*. The contestant of the first row is the first one.
         cluster: As for `decide`.
-        level: Of the intervals.
+        level: Confidence level of the intervals.
     """
     graded = rows.to_pylist() if isinstance(rows, pa.Table) else list(rows)
     by_name = grouped(graded, lambda row: row["contestant"])

@@ -1,4 +1,4 @@
-"""What contestants were trained on, and whether a question is among it."""
+"""Contamination check: whether a question or its image is in a contestant's training data."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Trained:
     """The pairs of a run's split ``train``, held in memory as ids, hashes and word sequences.
 
     Args:
-        run: Its folder.
-        near: Bits of 64 in which perceptual hashes may differ to count as one image.
-        ngram: Words in a row that no question may share with an instruction, of shorter ones all; None: only whole
-            instructions count.
-        questions: Whether questions are compared at all, or only images.
+        run: Folder of the run.
+        near: Images whose 64-bit perceptual hashes differ in at most this many bits count as equal.
+        ngram: A question must not share this many consecutive words with an instruction; in shorter ones, all words.
+            None compares whole instructions only.
+        questions: Whether questions are compared, or only images.
     """
 
     def __init__(self, run: str, near: int, ngram: int | None, questions: bool = True) -> None:
@@ -44,7 +44,7 @@ class Trained:
                     self.grams |= set(_grams(row[column], ngram))
 
     def asked(self, question: Question) -> Drop | None:
-        """Why *question* may not be asked, by its words and its image's id."""
+        """Why *question* is contaminated, by its words and its image's id; None if it is not."""
         if question.image in self.images:
             return Drop(question.question_id, "trained_image", f"{question.image}, in {self.run}")
         if question.instruction_id in self.instructions:
@@ -55,7 +55,7 @@ class Trained:
         )
 
     def shown(self, question: Question, seen: Seen) -> Drop | None:
-        """Why *question* may not be asked, by its image."""
+        """Why *question* is contaminated, by the content of its image; None if it is not."""
         distance_N = np.bitwise_count(self.hashes_N ^ np.uint64(seen.phash))
         if seen.image_id in self.images or (len(distance_N) and distance_N.min() <= self.near):
             return Drop(question.question_id, "trained_image", f"{distance_N.min()} bits from one in {self.run}")
@@ -63,7 +63,7 @@ class Trained:
 
 
 def texts(run: str) -> str:
-    """The table that has the questions of a run: review, or the bank of a run of an earlier version."""
+    """Name of the table that has the questions of a run: review, or in runs of earlier versions summarize."""
     return "summarize" if Store(run).table("review").manifest() is None else "review"
 
 

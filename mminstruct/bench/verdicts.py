@@ -1,8 +1,8 @@
-"""Verdicts, and what those on one question come to.
+"""Verdicts, and the decision that follows from all verdicts on one question.
 
-A *verdict* is one call of a judge: a question, two contestants, the order they were shown in, and what it said. Rows
-hold ``question_id``, ``kind`` (of task), ``a`` and ``b`` (contestants, a before b), ``order`` (0: a was shown first,
-1: b) and ``verdict`` (one of ``VERDICTS``).
+A *verdict* is the result of one call of a judge: a question, two contestants, the order of their answers and the
+winner. Rows hold ``question_id``, ``kind`` (of task), ``a`` and ``b`` (contestants, a before b), ``order`` (0: a was
+shown first, 1: b) and ``verdict`` (one of ``VERDICTS``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 from mminstruct.bench.intervals import Array
 
 VERDICTS = ("a", "b", "neither", "unparsed")
-"""What a judge may have said, whatever the order: contestant a is better, b is, neither; or nothing readable."""
+"""Contestant a is better, b is better, neither, or the reply could not be parsed; independent of the order."""
 OUTCOMES = ("a", "b", "tie", "conflict", "undecided")
 
 Row: TypeAlias = Mapping[str, Any]
@@ -30,7 +30,7 @@ _COLUMNS = ("question_id", "kind", "a", "b", "order", "verdict")
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the verdicts on one question come to."""
+    """The decision on one question and pair of contestants."""
 
     question_id: str
     kind: str
@@ -39,26 +39,26 @@ class Decision:
     b: str
     outcome: str
     """``a`` or ``b``: better in one order and not worse in the other (the paper's rule); ``tie``: neither in both;
-    ``conflict``: the winner changed with the order, which the paper counts as a tie and so do the win rates here;
-    ``undecided``: a verdict is missing or unparsed: neither won, tied nor lost."""
+    ``conflict``: the winner changed with the order; a tie in the paper and in the win rates here;
+    ``undecided``: a verdict is missing or unparsed, so it is neither won, tied nor lost."""
 
     @property
     def score(self) -> float | None:
-        """Of contestant a: 1 won, 1/2 tied, 0 lost, None undecided."""
+        """Score of contestant a: 1 won, 1/2 tied, 0 lost, None undecided."""
         return {"a": 1.0, "b": 0.0, "tie": 0.5, "conflict": 0.5, "undecided": None}[self.outcome]
 
 
 def decide(rows: Rows, *, cluster: str = "question_id") -> list[Decision]:
-    """One decision a question and pair of contestants, in order of question, a, b.
+    """One decision for each question and pair of contestants, sorted by question, a, b.
 
     Args:
         rows: Verdicts: ``question_id``, ``kind`` (of task), ``a`` and ``b`` (contestants, a before b), ``order`` (0:
-            a was shown first, 1: b), ``verdict`` (one of ``VERDICTS``), and the column *cluster*. Where no row has
-            order 1 (or none 0), the judge was asked once and its word is the decision.
-        cluster: The column that tells which questions are drawn together, e.g. one of instructions.
+            a was shown first, 1: b), ``verdict`` (one of ``VERDICTS``), and the column *cluster*. If all rows have the
+            same order, the judge was asked once and its verdict is the decision.
+        cluster: The column that identifies clusters of questions, for example the instruction.
 
     Raises:
-        ValueError: a missing column, a verdict or order that is none, contestants out of order, a verdict given twice.
+        ValueError: a missing column, an unknown verdict or order, contestants out of order, or a duplicate verdict.
     """
     verdicts = checked(rows, cluster)
     orders = sorted({row["order"] for row in verdicts})
@@ -83,7 +83,7 @@ def _outcome(said: list[str]) -> str:
 
 
 def checked(rows: Rows, *more: str) -> list[Row]:
-    """*rows* as a list, each with the columns of a verdict and *more*.
+    """*rows* as a list, after checking that each is a valid verdict and has the columns *more*.
 
     Raises:
         ValueError: as for `decide`.
@@ -93,14 +93,14 @@ def checked(rows: Rows, *more: str) -> list[Row]:
     for row in found:
         missing = [column for column in (*_COLUMNS, *more) if column not in row]
         if missing:
-            raise ValueError(f"a verdict has no {missing[0]}; it has {', '.join(row)}")
+            raise ValueError(f"a verdict has no column {missing[0]}; it has {', '.join(row)}")
         where = f"question {row['question_id']}, {row['a']} and {row['b']}"
         if row["verdict"] not in VERDICTS:
-            raise ValueError(f"{where}: verdict {row['verdict']!r} is none of {', '.join(VERDICTS)}")
+            raise ValueError(f"{where}: verdict {row['verdict']!r} is not one of {', '.join(VERDICTS)}")
         if row["order"] not in (0, 1):
             raise ValueError(f"{where}: order {row['order']!r} is neither 0 (a shown first) nor 1 (b shown first)")
         if not row["a"] < row["b"]:
-            raise ValueError(f"{where}: contestants must come in order of their names, a before b")
+            raise ValueError(f"{where}: contestants must be in alphabetical order, a before b")
         if key(row) in seen:
             raise ValueError(f"{where}, order {row['order']}: two verdicts; give each judge's verdicts separately")
         seen.add(key(row))
@@ -108,12 +108,12 @@ def checked(rows: Rows, *more: str) -> list[Row]:
 
 
 def key(row: Row) -> tuple[Any, ...]:
-    """What a judge was asked: question, contestants, order."""
+    """Key of a verdict: question, contestants, order."""
     return row["question_id"], row["a"], row["b"], row["order"]
 
 
 def grouped(items: Sequence[T], by: Callable[[T], Any]) -> dict[Any, list[T]]:
-    """*items* by *by*, groups in order of first appearance."""
+    """*items* grouped by *by*; groups are in order of first appearance."""
     groups: dict[Any, list[T]] = {}
     for item in items:
         groups.setdefault(by(item), []).append(item)
@@ -121,6 +121,6 @@ def grouped(items: Sequence[T], by: Callable[[T], Any]) -> dict[Any, list[T]]:
 
 
 def sums(items: Sequence[T], cluster: Callable[[T], str], values: Callable[[T], tuple[float, ...]]) -> Array:
-    """Sums of *values* over each cluster's items, G x K, clusters in order of their names."""
+    """Sums of *values* over each cluster's items, G x K; clusters are sorted by name."""
     groups = grouped(items, cluster)
     return np.array([np.sum([values(item) for item in groups[name]], axis=0, dtype=float) for name in sorted(groups)])

@@ -1,10 +1,10 @@
-"""Write a run's ``export`` table in a trainer's format; an export that fails its checks leaves no files.
+"""Write a run's ``export`` table in the format of a trainer. An export that fails its checks leaves no files.
 
     write("runs/demo", "hf", "dataset")
 
 A format is a module: ``write(rows, folder, split)`` streams rows to files, ``read(folder, split)`` streams them back.
-The proof is the same for all: every row is checked as it goes in (``proof.Check``), and the sum of what is read back
-must be the sum of what went in.
+All formats are verified in the same way: every row is checked before it is written (``proof.Check``), and the digest
+of the rows that are read back must equal the digest of the rows that were written.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ FORMATS = {
     name: f"mminstruct.export.{name.replace('-', '_')}"
     for name in ("hf", "llava", "sharegpt", "swift", "webdataset", "openai-batch")
 }
-"""Module of each format; any other module is named whole, as ``my_package.my_format``."""
+"""Module of each built-in format; your own format is given by its module, as ``my_package.my_format``."""
 
 
 class ExportError(Error, ValueError):
-    """The target cannot be written, or what was written is not sound; names the row."""
+    """The target cannot be written, or a row is invalid; the message names the row."""
 
 
 class Format(Protocol):
-    """A module that is a format.
+    """Interface of a format module.
 
-    It may also have ``finish(folder, facts)``, which writes what its readers need beside the rows; ``IMAGES``, the most
-    images that a row may have; ``NEEDS_MODEL = True`` where ``write`` takes ``model``.
+    It may also have ``finish(folder, facts)``, which writes additional files; ``IMAGES``, the maximum number of images
+    in a row; and ``NEEDS_MODEL = True`` if ``write`` takes ``model``.
     """
 
     FILES: str
     """Glob pattern of its files, with ``{split}``."""
     USE: str
-    """How to read it: Markdown for the card."""
+    """How to read the files: Markdown for the card."""
 
     def write(self, rows: Iterator[Row], folder: Path, split: str, **more: Any) -> None: ...
 
@@ -56,7 +56,7 @@ class Format(Protocol):
 
 
 class Collection(Protocol):
-    """Rows by split, already checked."""
+    """Checked rows by split."""
 
     def splits(self) -> list[str]: ...
 
@@ -66,14 +66,14 @@ class Collection(Protocol):
         """Why there are no rows."""
 
     def close(self, facts: CardFacts) -> None:
-        """Called when all rows are written: check the counts and add them to *facts*."""
+        """Called after all rows are written: checks the counts and adds them to *facts*."""
 
 
 def format_of(name: str) -> Format:
-    """The module of a format of ours by its name, or of another by its module's name.
+    """The module of a built-in format by the format's name, or of any other format by the module's name.
 
     Raises:
-        ExportError: there is none of that name, or it lacks what a format has.
+        ExportError: there is no such format, or its module lacks an attribute of ``Format``.
     """
     if name not in FORMATS and not re.fullmatch(r"\w+(\.\w+)+", name):
         raise ExportError(f"no format {name!r}; there is {', '.join(FORMATS)}, or your own as my_package.my_format")
@@ -84,7 +84,7 @@ def format_of(name: str) -> Format:
     wanted: dict[str, Any] = {"FILES": str, "USE": str, "write": Callable, "read": Callable}
     if lacks := [one for one, kind in wanted.items() if not isinstance(getattr(module, one, None), kind)]:
         raise ExportError(
-            f"format {name}: its module lacks {', '.join(lacks)}; a format has the texts FILES and USE, and the"
+            f"format {name}: its module lacks {', '.join(lacks)}; a format has the strings FILES and USE, and the"
             " functions write(rows, folder, split) and read(folder, split) (mminstruct.export.Format)"
         )
     return cast(Format, module)
@@ -99,16 +99,16 @@ def write(
     target: Target | None = None,
     model: str | None = None,
 ) -> str:
-    """Write the dataset of the run at *run* to the folder *to*; returns a line that says what was written.
+    """Write the dataset of the run at *run* to the folder *to*; returns a one-line summary.
 
     Args:
-        target: the model to be trained; counts tokens and checks that each row has a learned one.
-        model: for openai-batch: who the requests are for.
+        target: the model to train; counts tokens and checks that each row has an unmasked token.
+        model: for openai-batch: the model that the requests name.
 
     Raises:
         FileNotFoundError: there is no run.
-        ExportError: an unknown format, no rows, a folder that may not be replaced, or an invalid row. The folder is
-            then unchanged.
+        ExportError: an unknown format, no rows, a folder that cannot be replaced, or an invalid row. The folder is
+            unchanged then.
     """
     from mminstruct.export.table import Exported
     from mminstruct.status.tables import all_faults, incomplete, table_statuses
@@ -116,7 +116,7 @@ def write(
     statuses = table_statuses(run)
     if faults := all_faults(statuses):
         more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
-        raise ExportError(f"the run is faulty: {faults[0]}{more}; `mminstruct status {run}` lists all of them")
+        raise ExportError(f"the run is faulty: {faults[0]}{more}; `mminstruct status {run}` lists all faults")
     check = Check(target)
     exported = Exported(run, check)
     facts = CardFacts(name=Path(to).absolute().name, shares=check.shares, kinds=check.kinds, models=exported.models())
@@ -137,7 +137,7 @@ def said(facts: CardFacts) -> str:
 
 
 def measured(facts: CardFacts) -> str:
-    """How long the rows are, if tokens were counted."""
+    """Summary of row lengths, if tokens were counted."""
     if not facts.target:
         return ""
     rows, cut = (sum(getattr(s, name) for s in facts.shares.values()) for name in ("rows", "truncated"))
@@ -156,14 +156,14 @@ def save(
     overwrite: bool = False,
     model: str | None = None,
 ) -> None:
-    """Write a collection, read it back and compare; adds what was written to *facts*.
+    """Write a collection, read it back and compare; adds counts and digests to *facts*.
 
     Raises:
         ExportError: as ``write`` does.
     """
     module = format_of(format)
     if (needs := getattr(module, "NEEDS_MODEL", False)) != (model is not None):
-        what = "needs a model: whom the requests are for (--model NAME)" if needs else "takes no model (--model)"
+        what = "needs a model for the requests (--model NAME)" if needs else "takes no model (--model)"
         raise ExportError(f"format {format} {what}")
     more = {"model": model} if model else {}
     facts.format, facts.files, facts.use = format, module.FILES, module.USE
@@ -179,9 +179,9 @@ def save(
             except InvalidRow as error:
                 raise ExportError(f"row {error.row or came.last or went.last}: {error}") from error
             if (twice := went.first_duplicate(module.read(folder, split))) is not None:
-                raise ExportError(f"row {twice} is there twice in split {split}")
+                raise ExportError(f"row {twice} occurs more than once in split {split}")
             if (len(came), came.digest) != (len(went), went.digest):
-                raise ExportError(f"split {split}: {len(came)} rows read back of {len(went)}, or other ones")
+                raise ExportError(f"split {split}: {len(came)} rows read back of {len(went)}, or their content differs")
             facts.rows[split], facts.digests[split] = len(went), went.digest
         if not facts.rows:
             raise ExportError(collection.nothing())
@@ -194,26 +194,26 @@ def save(
 
 
 def free(to: Path, overwrite: bool) -> Path:
-    """*to* as an absolute path, if it may be written; creates its parent.
+    """*to* as an absolute path; creates its parent.
 
     Raises:
-        ExportError: it may not be written.
+        ExportError: *to* is a file, or a folder that must not be replaced.
     """
     to = to.absolute()
     if to.exists() and not to.is_dir():
-        raise ExportError(f"{to} is a file: name a folder")
+        raise ExportError(f"{to} is a file: give a folder")
     if to.is_dir() and any(to.iterdir()):
         if not (to / "export.json").is_file():
-            raise ExportError(f"{to} is not empty and no export: name another folder")
+            raise ExportError(f"{to} is not empty and is not an export: give another folder")
         if not overwrite:
-            raise ExportError(f"{to} is an export: name another folder, or allow it to be replaced (--overwrite)")
+            raise ExportError(f"{to} already holds an export: give another folder, or replace it with --overwrite")
     to.parent.mkdir(parents=True, exist_ok=True)
     return to
 
 
 @contextmanager
 def replacing(to: Path, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside *to*, which replaces it at the end; removed if anything fails."""
+    """A temporary folder beside *to* that replaces *to* at the end; it is removed if anything fails."""
     to = free(to, overwrite)
     new, old = (to.with_name(f".{to.name}.{os.getpid()}.{what}") for what in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The description of an export: the dataset card for people, ``export.json`` for programs."""
+"""Description of an export: the dataset card for people and ``export.json`` for programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HUB_LICENCES = {
 
 
 class Written(str):
-    """Markdown written here; all other text is escaped."""
+    """Markdown that is not escaped, because it is written in this module."""
 
 
 COLUMNS = {
@@ -37,7 +37,7 @@ COLUMNS = {
     "licence": "of the image, where known",
     "turns": "for each question in order `pair_id`, `instruction_id`, `kind`, `domain`, `origin`",
 }
-"""Of the format hf."""
+"""Columns of the format hf and their meaning."""
 
 MIXED = "rows of several sources, chosen and put in order by digests of their content"
 LIMITS = "The recipe that made it says nothing about its limits, and nobody has read every row."
@@ -68,46 +68,46 @@ class CardFacts:
     name: str
     format: str = ""
     files: str = ""
-    """Pattern of its files, with ``{split}``."""
+    """Glob pattern of its files, with ``{split}``."""
     use: str = ""
     """How to read it."""
     rows: dict[str, int] = field(default_factory=dict)
-    """By split."""
+    """Rows by split."""
     digests: dict[str, str] = field(default_factory=dict)
-    """Content digest of each split; the order of rows does not matter."""
+    """Content digest of each split, independent of the order of rows."""
     download: int = 0
-    """Bytes of all files."""
+    """Total bytes of all files."""
     shares: dict[str, Share] = field(default_factory=dict)
-    """By source."""
+    """Counts by source."""
     target: dict[str, Any] = field(default_factory=dict)
     """How tokens were counted (``proof.Target``); empty if they were not."""
     funnel: Sequence[dict[str, Any]] = ()
-    """What each stage did, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
+    """Counts of each stage, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
     about: dict[str, Any] = field(default_factory=dict)
-    """What the recipe says of its method (``Recipe.about``); empty for a mix."""
+    """The recipe's description of its method (``Recipe.about``); empty for a mix."""
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
     """Questions by domain and kind."""
     models: dict[str, str] = field(default_factory=dict)
-    """Stage to the model that it asked, with its revision."""
+    """Model with revision by stage."""
     made_from: dict[str, Any] = field(default_factory=dict)
-    """Fingerprints of the rows' origin."""
+    """Fingerprints of the input."""
     mixture: Sequence[dict[str, Any]] = ()
-    """What was taken of each source of a mix; empty for a run."""
+    """Counts for each source of a mix; empty for a run."""
 
     @property
     def licences(self) -> dict[str, dict[str, int]]:
-        """Source to its rows by licence."""
+        """Rows by source and licence."""
         return {source: share.licences for source, share in sorted(self.shares.items())}
 
     @property
     def licence(self) -> str:
-        """The Hub's identifier of the one licence that all images have, else other."""
+        """The Hub's identifier of the licence if all images have the same one, else other."""
         names = {_HUB_LICENCES.get(name.casefold(), "other") for found in self.licences.values() for name in found}
         return names.pop() if len(names) == 1 else "other"
 
     @property
     def made(self) -> str:
-        """How a row was made; empty where its recipe does not say."""
+        """How a row was made; empty if the recipe does not say."""
         return MIXED if self.mixture else self.about.get("made", "")
 
     @property
@@ -129,7 +129,7 @@ class CardFacts:
 
 
 def text(facts: CardFacts) -> str:
-    """README.md of a dataset."""
+    """The dataset card (README.md)."""
     head = yaml.safe_dump(_head(facts), sort_keys=False, allow_unicode=True)
     total = sum(facts.rows.values())
     lines = [
@@ -170,7 +170,7 @@ def text(facts: CardFacts) -> str:
 
 
 def _method(facts: CardFacts) -> str:
-    """Whose method it is, with a link to the paper."""
+    """Title of the method's paper, with a link."""
     title = "" if facts.mixture else facts.about.get("title", "")
     number = re.search(r"arXiv:(\d{4}\.\d{4,5})", facts.about.get("paper", ""))
     named = markdown(title)
@@ -180,7 +180,7 @@ def _method(facts: CardFacts) -> str:
 
 
 def kinds(facts: CardFacts) -> list[str]:
-    """How many questions there are of each kind, a line a domain."""
+    """Table of questions by domain (rows) and kind (columns)."""
     names = sorted({kind for found in facts.kinds.values() for kind in found})
     body = (
         (domain or "(none)", *(found.get(kind, 0) for kind in names)) for domain, found in sorted(facts.kinds.items())
@@ -189,7 +189,7 @@ def kinds(facts: CardFacts) -> list[str]:
 
 
 def shares(facts: CardFacts) -> list[str]:
-    """Counts by source."""
+    """Table of counts by source."""
     heads = ["source", "rows", "images", "characters"]
     how = facts.target
     heads += ["tokens", "longest", f"over {how['max_length']:,}"] if how else []
@@ -209,13 +209,13 @@ def shares(facts: CardFacts) -> list[str]:
 
 
 def licences(facts: CardFacts) -> list[str]:
-    """Rows by source and licence."""
+    """Table of rows by source and licence."""
     found = ((source, name, rows) for source, names in facts.licences.items() for name, rows in sorted(names.items()))
     return table(("source", "licence", "rows"), found)
 
 
 def mixture(facts: CardFacts) -> list[str]:
-    """What was asked of each source of a mix, and what became of its rows; in = unsound + left + taken."""
+    """Table of row counts for each source of a mix; in = unsound + left + taken."""
     return table(
         ("source", "in", "unsound", "left", "taken", "rows", "mended"),
         (
@@ -233,7 +233,7 @@ def reasons(counted: dict[str, int]) -> str:
 
 
 def table(heads: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
-    """Lines of a Markdown table, and an empty one."""
+    """Lines of a Markdown table, followed by an empty line."""
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in body:
         cells = [
@@ -245,11 +245,11 @@ def table(heads: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
 
 
 _ACTIVE = re.compile(r"[\\`*\[\]|~!#$^={}]|(?<![^\W_])_|_(?![^\W_])")
-"""What means something in Markdown within a line (CommonMark 0.31, GitHub's tables and strikethrough, formulas)."""
+"""Characters with a meaning within a line of Markdown (CommonMark 0.31, GitHub's tables, strikethrough, formulas)."""
 
 
 def markdown(text: str) -> str:
-    """*text* escaped for one line of Markdown: it becomes no link, image, markup or HTML."""
+    """*text* escaped for one line of Markdown, so that it cannot become a link, an image, markup or HTML."""
     if isinstance(text, Written):
         return text
     escaped = _ACTIVE.sub(lambda found: f"\\{found.group()}", one_line(text))
@@ -257,7 +257,7 @@ def markdown(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """*text* within backticks of ours."""
+    """*text* escaped for use within backticks."""
     return one_line(text).replace("`", "'")
 
 
@@ -288,7 +288,7 @@ def _head(facts: CardFacts) -> dict[str, Any]:
         "language": ["en"],
         "task_categories": ["visual-question-answering", "image-text-to-text"],
         "annotations_creators": writers,
-        "language_creators": [*writers],  # of its own: YAML would write a list that is there twice as a reference
+        "language_creators": [*writers],  # a copy: YAML writes the second use of one list as a reference
         "size_categories": [_size(sum(facts.rows.values()))],
         "tags": ["visual-instruction-tuning", "llava", *facts.tags],
         "configs": [{"config_name": "default", "data_files": files}],

@@ -1,6 +1,6 @@
-"""Croissant 1.1 metadata with its Responsible AI vocabulary, as search engines and conferences read it.
+"""Croissant 1.1 metadata with its Responsible AI vocabulary, for search engines and conferences.
 
-Specification: docs.mlcommons.org/croissant; ``mlcroissant`` validates it and reads the rows by it.
+Specification: docs.mlcommons.org/croissant. ``mlcroissant`` validates the file and can load the rows with it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _field(column: str, meaning: str) -> dict[str, Any]:
 
 
 def _part(column: str, name: str) -> dict[str, Any]:
-    """A list of one of a struct's fields."""
+    """One field of a column of structs, as a list."""
     source = {"fileSet": {"@id": "parquet"}, "extract": {"column": column}, "transform": {"jsonPath": name}}
     about = {"@type": "cr:Field", "@id": f"rows/{column}/{name}", "dataType": "sc:Text", "source": source}
     return {**about, "isArray": True, "arrayShape": "-1"}

@@ -1,7 +1,7 @@
-"""A Hugging Face dataset: Parquet files by split with images inside.
+"""A Hugging Face dataset: Parquet files by split, with images inside.
 
-``datasets.load_dataset(folder)`` reads it offline, the Hub's viewer shows it as it is. Files are cut near 500 MB and
-row groups at 100 rows, as the Hub asks for images (docs: image datasets).
+``datasets.load_dataset(folder)`` reads it offline, and the Hub's viewer can show it. Files have about 500 MB and row
+groups 100 rows, as the Hub recommends for images (docs: image datasets).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mminstruct.readers.conversation import InvalidRow
 from mminstruct.stages.export import SCHEMA as _SCHEMA
 
 SCHEMA = pa.schema([field.with_nullable(True) for field in _SCHEMA], _SCHEMA.metadata)
-"""``datasets`` takes its features from the metadata only for columns that may be null."""
+"""``datasets`` reads features from the metadata only if the columns are nullable."""
 FILES = "data/{split}-*.parquet"
 USE = '`datasets.load_dataset("NAME", split="train")`: `["image"]` is decoded, `["conversations"]` the turns'
 IMAGES = 1
@@ -50,7 +50,7 @@ def write(rows: Iterator[Row], folder: Path, split: str, *, file_bytes: int = FI
 
 def _record(row: Row, split: str) -> dict[str, Any]:
     if len(row.images) > IMAGES:
-        raise InvalidRow("images", f"{len(row.images)} images: this table has one a row; swift takes many")
+        raise InvalidRow("images", f"{len(row.images)} images: hf takes one per row; the format swift takes several")
     image = {"bytes": row.images[0].read(), "path": row.images[0].name} if row.images else None
     return {"pair_id": row.id, "image": image, "conversations": row.turns, "split": split, **row.provenance()}
 
@@ -67,10 +67,10 @@ def finish(folder: Path, facts: CardFacts) -> None:
 
 
 def rows(table: ds.Dataset, **scan: Any) -> Iterator[Row]:
-    """Rows of a table that has the columns of ``schemas.EXPORT``, in order, a hundred in memory at a time.
+    """Rows of a table with the columns of ``schemas.EXPORT``, in order, with 100 rows in memory at a time.
 
     Args:
-        scan: of ``pyarrow.dataset.Dataset.scanner``; without the column ``image`` its name is the image's id.
+        scan: arguments of ``pyarrow.dataset.Dataset.scanner``. Without the column ``image``, images are named by id.
     """
     for batch in batches(table, **scan):
         for found in batch.to_pylist():
@@ -85,9 +85,9 @@ def rows(table: ds.Dataset, **scan: Any) -> Iterator[Row]:
 
 
 def batches(table: ds.Dataset, **scan: Any) -> Iterator[pa.RecordBatch]:
-    """Batches of a row group at a time: a scan of the whole would read up to 1 GiB ahead of a slow reader.
+    """Batches, read one row group at a time: a scan of the whole table would read up to 1 GiB ahead.
 
-    Fragments are made anew: a table's own keep the metadata of every file that was read, 46 KB a part.
+    Uses new fragments, because those of the table would keep the metadata of every file, 46 KB per part.
     """
     for fragment in table.get_fragments():
         groups = [fragment]

@@ -1,4 +1,4 @@
-"""Images as files beside the lists that name them: one file an image, however many conversations are about it."""
+"""Images as files: one file per image, even if several conversations use it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from mminstruct.readers.conversation import InvalidRow
 
 
 def place(image: Image, folder: Path) -> str:
-    """Put the image in *folder* unless it is there; its path from there.
+    """Write the image to *folder* if it is missing; returns its relative path.
 
-    Images lie in folders by the first two characters of their names: a folder of a million files is slow on every
-    file system. A file on the same disk is linked, not copied.
+    Subfolders are named after the first two characters of the image's name, because a folder with a million files is
+    slow. A file on the same disk is hard-linked instead of copied.
 
     Raises:
-        InvalidRow: its name is no plain file name, or another image's.
+        InvalidRow: its name is not a plain file name, or another image has the same name.
     """
     name = image.name
     if not name or name != Path(name).name or name.startswith("."):
-        raise InvalidRow("image", f"{name!r} is no plain file name for an image")
+        raise InvalidRow("image", f"{name!r} is not a plain file name")
     path = folder / "images" / name[:2] / name
     if path.exists():
         if not _same(image, path):
-            raise InvalidRow("image", f"another image goes by the name of {name} already")
+            raise InvalidRow("image", f"another image already has the name {name}")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         if image.path is None:
@@ -46,5 +46,5 @@ def _same(image: Image, path: Path) -> bool:
 def _link(there: Path, path: Path) -> None:
     try:
         os.link(there.resolve(), path)
-    except OSError:  # another disk, or one without links
+    except OSError:  # another disk, or a file system without links
         shutil.copyfile(there, path)

@@ -1,7 +1,7 @@
-"""LLaVA's own format: a list of conversations a split, and the images as files.
+"""LLaVA's format: one JSON list of conversations per split, and images as files.
 
-One image a conversation, or none: LLaVA-1.5's loader opens one file, and takes any record with ``image`` in it for one
-that has an image.
+A conversation has at most one image: LLaVA-1.5's loader opens one file, and treats every record with the key ``image``
+as having an image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def write(rows: Iterator[Row], folder: Path, split: str) -> None:
     with open(folder / FILES.format(split=split), "w", encoding="utf-8") as file:
         for number, row in enumerate(rows):
             if len(row.images) > IMAGES:
-                raise InvalidRow("images", f"{len(row.images)} images: LLaVA takes one; swift takes many")
+                raise InvalidRow("images", f"{len(row.images)} images: LLaVA takes one; the format swift takes several")
             image = {"image": place(row.images[0], folder)} if row.images else {}
             record = {"id": row.id, **image, "conversations": row.turns, **row.provenance()}
             file.write(",\n" if number else "[\n")

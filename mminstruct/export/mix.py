@@ -1,4 +1,4 @@
-"""A mixture of several sources: LLaVA's and ShareGPT's files, exports and runs, by weight or count.
+"""A mixture of several sources (LLaVA and ShareGPT files, exports, runs), by weight or count.
 
     seed: 0
     sources:
@@ -6,8 +6,8 @@
       ours:  {path: runs/mine, weight: 2}
       chat:  {path: sharegpt.json, count: 40000}
 
-Which rows are taken, and their order, follows from digests of their content and the seed: neither the order of a file
-nor of the sources matters, and more rows of a source are the same ones and others.
+Digests of content and seed decide which rows are taken and their order. The order of files and sources has no effect,
+and a larger count of a source adds rows to those of a smaller count.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ from mminstruct.readers.records import parse
 
 @dataclass(kw_only=True)
 class Source:
-    """A source and how many of its rows are taken: each once, a count, or by weight among weighted sources."""
+    """A source, and how many of its rows are taken: all, a count, or a share by weight."""
 
     path: str = MISSING
     """A run, the folder of an export (its train split), or a JSON list or JSON Lines of conversations."""
     images: str | None = None
-    """Folder that the images of a file are named from; the file's own by default."""
+    """Folder of a file's images; by default the folder of the file."""
     licence: str | None = None
-    """Of rows that do not say theirs."""
+    """Licence of rows without a licence of their own."""
     format: str | None = None
-    """Of an export in a format of your own: its module."""
+    """Module of the format, for an export in your own format."""
     weight: float | None = None
     count: int | None = None
     repeat: bool = False
-    """Whether rows may be taken more than once where more are asked for than there are."""
+    """Whether rows may be taken more than once if there are fewer than requested."""
 
 
 @dataclass(kw_only=True)
 class Mix:
-    """A mixture."""
+    """Configuration of a mixture."""
 
     sources: dict[str, Source] = field(default_factory=dict)
     rows: int | None = None
-    """Of the whole; by default as many as leave no weighted source short."""
+    """Total number of rows; by default the largest for which every weighted source has enough rows."""
     seed: int = 0
 
 
@@ -75,13 +75,13 @@ def mix(
     target: Target | None = None,
     model: str | None = None,
 ) -> str:
-    """Write the mixture that *file* describes; what came from where, and a line that says what was written.
+    """Write the mixture that *file* describes; returns tables of its sources and a one-line summary.
 
-    Rows that are not sound are left out and counted, by reason: other people's files have them.
+    Invalid rows are skipped and counted by reason, because foreign files may contain them.
 
     Raises:
-        FileNotFoundError: a source is not there.
-        ExportError: the file asks for what cannot be, or the target cannot be written.
+        FileNotFoundError: a source does not exist.
+        ExportError: the file is invalid, or the target cannot be written.
     """
     wanted = load(Path(file))
     check = Check(target)
@@ -99,7 +99,7 @@ def load(file: Path) -> Mix:
     """The mixture that a YAML file describes.
 
     Raises:
-        ExportError: it has an unknown key or a value of the wrong kind; says which.
+        ExportError: an unknown key, or a value of the wrong type; the message names it.
     """
     try:
         given = OmegaConf.create(text.read(file))
@@ -110,17 +110,17 @@ def load(file: Path) -> Mix:
         raise ExportError(f"{file}: no sources")
     for name, source in made.sources.items():
         if source.weight is not None and source.count is not None:
-            raise ExportError(f"{file}: sources.{name}: a weight or a count, not both")
+            raise ExportError(f"{file}: sources.{name}: set weight or count, not both")
         if (source.weight is not None and source.weight <= 0) or (source.count is not None and source.count < 0):
-            raise ExportError(f"{file}: sources.{name}: a weight is above 0, a count not below")
+            raise ExportError(f"{file}: sources.{name}: weight must be above 0, and count 0 or more")
     return made
 
 
 def shares(wanted: Mix, there: dict[str, int], unsound: Mapping[str, Counter[str]] | None = None) -> dict[str, int]:
-    """How many rows each source gives, of those that are *there*; *unsound* ones are only named in the error.
+    """How many rows to take from each source, given the valid rows *there*; *unsound* is only used in the error.
 
     Raises:
-        ExportError: more are asked for than there are.
+        ExportError: a source has too few rows.
     """
     sources = wanted.sources
     taken = {name: there[name] if s.count is None else s.count for name, s in sources.items() if s.weight is None}
@@ -129,11 +129,11 @@ def shares(wanted: Mix, there: dict[str, int], unsound: Mapping[str, Counter[str
     if wanted.rows is not None:
         left = wanted.rows - sum(taken.values())
         if left < 0 or (left and not weights):
-            raise ExportError(f"rows: {wanted.rows}, but sources without a weight give {sum(taken.values())}")
+            raise ExportError(f"rows: {wanted.rows}, but the sources without a weight have {sum(taken.values())} rows")
     else:
         short = [there[name] * scale / weight for name, weight in weights.items() if not sources[name].repeat]
         if weights and not short:
-            raise ExportError("all weighted sources may repeat: say how many rows it shall be (rows: N)")
+            raise ExportError("all weighted sources have repeat: true, so the total is unlimited: set it (rows: N)")
         left = int(min(short, default=0) + 1e-9)
     exact = {name: left * weight / scale for name, weight in weights.items()}
     taken |= {name: int(share) for name, share in exact.items()}
@@ -144,19 +144,19 @@ def shares(wanted: Mix, there: dict[str, int], unsound: Mapping[str, Counter[str
         if count > there[name] and not (sources[name].repeat and there[name]):
             out = _counted((unsound or {}).get(name, {}))
             raise ExportError(
-                f"sources.{name}: {count} rows are asked for and {there[name]} sound ones are there"
-                f"{f' ({out})' if out else ''}: ask for fewer, or let them repeat (repeat: true)"
+                f"sources.{name}: {count} rows are requested, but there are {there[name]} valid ones"
+                f"{f' ({out})' if out else ''}: request fewer, or allow repeats (repeat: true)"
             )
     return taken
 
 
 class Mixture:
-    """The rows of a mixture, in one split, train.
+    """The rows of a mixture, all in the split train.
 
     Args:
-        check: looks at every row taken, its images too.
-        spool: an empty folder beside the target, for the rows until they are put in order.
-        most: images that a row may have.
+        check: checks every row that is taken, with its images.
+        spool: an empty folder beside the target, which holds the rows until they are sorted.
+        most: maximum number of images in a row.
     """
 
     def __init__(self, wanted: Mix, check: Check, spool: Path, most: int | None = None) -> None:
@@ -175,7 +175,7 @@ class Mixture:
         return ["train"]
 
     def rows(self, split: str) -> Iterator[Row]:
-        """In the order of their keys."""
+        """All rows, sorted by key."""
         order = np.argsort(np.frombuffer(self._keys, np.uint64), kind="stable")
         with open(self.spool / "rows.jsonl", "rb") as file:
             for offset in np.frombuffer(self._offsets, np.uint64)[order]:
@@ -186,14 +186,14 @@ class Mixture:
 
     def nothing(self) -> str:
         each = (f"{one['source']}: {one['in']} rows, {_counted(one['unsound']) or 'none taken'}" for one in self.report)
-        return f"there are no rows: none of the mixture is sound. {'; '.join(each)}"
+        return f"there are no rows: no row of the mixture is valid. {'; '.join(each)}"
 
     def close(self, facts: CardFacts) -> None:
         facts.mixture = self.report
         facts.made_from = {"seed": self.wanted.seed, "sources": self.digests}
 
     def _survey(self, source: Source) -> _Survey:
-        """Look at all rows of a source, but not into their images."""
+        """Read all rows of a source, without decoding images."""
         survey = _Survey()
         ids = array("Q")
         for row in self._sound(source, survey.unsound, survey.mended, pixels=False):
@@ -207,7 +207,7 @@ class Mixture:
     def _sound(
         self, source: Source, unsound: Counter[str], mended: Counter[str], *, pixels: bool = True
     ) -> Iterator[Row]:
-        """Rows of a source that are conversations; the others are counted by reason."""
+        """Valid rows of a source; invalid ones are counted by reason."""
         for row, done in _read(source, unsound, mended, pixels):
             try:
                 check_turns(row.turns, len(row.images))
@@ -221,13 +221,13 @@ class Mixture:
                     unsound["several_images"] += 1
 
     def _take(self, name: str, survey: _Survey, count: int, file: BinaryIO) -> None:
-        """Spool the *count* rows with the lowest keys, and their images where those are no files."""
+        """Spool the *count* rows with the lowest keys, and those of their images that are not files yet."""
         keys = np.frombuffer(survey.keys, np.uint64)
         copies = np.full(len(keys), count // max(len(keys), 1), np.int32)
         copies[np.argsort(keys, kind="stable")[: count % max(len(keys), 1)]] += 1
         unsound, seen, rows = survey.unsound.copy(), Counter[int](), 0
         source = self.wanted.sources[name]
-        sound = self._sound(source, Counter(), Counter())  # they are counted already
+        sound = self._sound(source, Counter(), Counter())  # already counted
         for row, key, times in zip(sound, survey.keys, map(int, copies), strict=True):
             if not times:
                 continue
@@ -255,7 +255,7 @@ class Mixture:
         self.report.append({"source": name, **counted, "mended": dict(survey.mended)})
 
     def _settled(self, name: str, row: Row, licence: str | None) -> Row:
-        """The row with images that are files and go by the digests of their content."""
+        """The row with images as files, named by the digests of their content."""
         images = []
         for image in row.images:
             data = image.read()
@@ -272,25 +272,25 @@ class Mixture:
 
 @dataclass(slots=True)
 class _Survey:
-    """What a source has."""
+    """Keys and counts of a source's rows."""
 
     keys: array[int] = field(default_factory=lambda: array("Q"))
-    """Of each sound row, in the source's order: those with the lowest are taken first."""
+    """Key of each valid row, in the source's order; rows with the lowest keys are taken first."""
     unsound: Counter[str] = field(default_factory=Counter)
     mended: Counter[str] = field(default_factory=Counter)
-    """What was done to rows and their text to make them sound."""
+    """Counts of repairs to rows and their text."""
     total: int = 0
     """Sum of the digests of its rows."""
     same_ids: set[int] = field(default_factory=set)
-    """Keys of ids that several rows have."""
+    """Keys of ids that occur more than once."""
     same_rows: set[int] = field(default_factory=set)
-    """Keys of rows that are there several times."""
+    """Keys of rows that occur more than once."""
 
 
 def _read(
     source: Source, unsound: Counter[str], mended: Counter[str], pixels: bool
 ) -> Iterator[tuple[Row, Counter[str]]]:
-    """Each row, and what was done to it to make it sound."""
+    """Each row, with counts of repairs to it."""
     none = Counter[str]()
     path = Path(source.path)
     if path.is_file():
@@ -309,16 +309,16 @@ def _read(
     elif (path / "export.json").is_file():
         facts = parse(text.read(path / "export.json"), str(path / "export.json"))
         named = source.format or facts["format"]
-        if named not in FORMATS and source.format is None:  # data never says which code is loaded
+        if named not in FORMATS and source.format is None:  # data must not decide which code is loaded
             raise ExportError(
-                f"{path} is in the format {named}, not one of ours: name its module in the source's `format`"
+                f"{path} has the format {named}, which is not built in: give its module in the source's key `format`"
             )
         yield from ((row, none) for row in format_of(named).read(path, "train"))
     else:
         try:
             run = Exported(source.path, Check())
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{source.path}: no file, no export and no run is there") from error
+            raise FileNotFoundError(f"{source.path}: there is no file, export or run") from error
         deleted, cut = Counter[str](), Counter[str]()
         yield from ((row, none) for row in run.kept("train", deleted, cut, pixels=pixels))
         unsound.update({f"deleted ({reason})": count for reason, count in deleted.items()})
@@ -330,7 +330,7 @@ def _counted(counted: Mapping[str, int]) -> str:
 
 
 def _content(row: Row) -> str:
-    """Digest of what a row says, and of which images, by name."""
+    """Digest of a row's id, turns and image names."""
     facts = [row.id, row.turns, [image.name for image in row.images]]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

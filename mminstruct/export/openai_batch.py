@@ -1,7 +1,7 @@
-"""Requests for OpenAI's Batch API and those like it: the conversations without their last answers, to be asked again.
+"""Requests for OpenAI's Batch API and compatible ones: each conversation without its last answer.
 
-Files hold at most 50,000 requests and 200 MB, as the API takes them. The answers that the set has lie beside them in
-``SPLIT-answers.jsonl``, by ``custom_id``: replies come back in any order.
+A file holds at most 50,000 requests and 200 MB, the limits of the API. ``SPLIT-answers.jsonl`` holds the last answers
+by ``custom_id``, because replies come back in any order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write(
     file_bytes: int = FILE_BYTES,
     file_requests: int = FILE_REQUESTS,
 ) -> None:
-    """*model* is who will be asked: a batch has one model."""
+    """*model* is the model that the requests name; a batch has only one."""
     with open(folder / f"{split}-answers.jsonl", "w", encoding="utf-8") as answers:
 
         def requests() -> Iterator[tuple[int, bytes]]:
@@ -63,7 +63,7 @@ def _messages(row: Row) -> list[dict[str, Any]]:
 
 
 def _parts(text: str, images: Iterator[Image]) -> list[dict[str, Any]]:
-    """The text in pieces, an image where ``<image>`` stood."""
+    """The text as message parts, with an image in place of each ``<image>``."""
     parts: list[dict[str, Any]] = []
     for number, piece in enumerate(text.split("<image>")):
         if number:
@@ -82,7 +82,7 @@ def read(folder: Path, split: str) -> Iterator[Row]:
         for request in own(path):
             answer = next(answers)
             if answer["custom_id"] != request["custom_id"]:
-                raise ValueError(f"{path}: {request['custom_id']} has the answer of {answer['custom_id']}")
+                raise ValueError(f"{path}: {request['custom_id']} is matched with the answer of {answer['custom_id']}")
             turns: list[Turn] = []
             images: list[Image] = []
             for message in request["body"]["messages"]:

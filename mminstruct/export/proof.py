@@ -1,4 +1,4 @@
-"""Checks of an export: each row before it is written, and the rows read back against those written."""
+"""Checks of an export: each row before it is written, and all rows after they are read back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mminstruct.readers.conversation import InvalidRow
 Key = TypeVar("Key", bound=Hashable)
 
 _SEEN = 4096
-"""Images remembered: rows about one image lie near each other."""
+"""Images in the cache; rows about one image are close to each other."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Share:
     """References to images, not distinct ones."""
     characters: int = 0
     tokens: int = 0
-    """As the tokenizer counts the whole conversation, images expanded; 0 without one."""
+    """Tokens of whole conversations, with images expanded; 0 without a tokenizer."""
     truncated: int = 0
     """Rows longer than the limit."""
     longest: int = 0
@@ -41,16 +41,16 @@ class Share:
 
 @dataclass(slots=True, kw_only=True)
 class Target:
-    """A model to be trained: its tokenizer, chat template and limit, by which rows are measured."""
+    """Tokenizer, chat template and length limit of the model to train, used to measure rows."""
 
     tokenizer: str
-    """Name or folder, as transformers loads it. Like training, we add the token ``<image>`` where it is missing."""
+    """Name or folder for transformers. The token ``<image>`` is added if it is missing, as in training."""
     template: str | None = None
-    """Chat template: v1, plain or Jinja text; the tokenizer's own by default."""
+    """Chat template: v1, plain or Jinja text; by default that of the tokenizer."""
     max_length: int = 2048
-    """Tokens; LLaVA-1.5's (scripts/v1_5/finetune.sh)."""
+    """Length limit in tokens; default from LLaVA-1.5 (scripts/v1_5/finetune.sh)."""
     image_tokens: int = 576
-    """Tokens that one image becomes; LLaVA-1.5: (336 / 14)²."""
+    """Tokens per image; LLaVA-1.5 has (336 / 14)²."""
     _loaded: Any = None
 
     def facts(self) -> dict[str, Any]:
@@ -58,10 +58,10 @@ class Target:
         return {name: getattr(self, name) for name in ("tokenizer", "template", "max_length", "image_tokens")}
 
     def measure(self, row: Row) -> int:
-        """Tokens of the whole row, before it is cut.
+        """Tokens of the whole row, before truncation.
 
         Raises:
-            InvalidRow: the template refuses it, or nothing is left to learn within the limit.
+            InvalidRow: the template rejects it, or all tokens within the limit are masked.
         """
         from mminstruct.training.template import IMAGE, encode
 
@@ -72,7 +72,7 @@ class Target:
             self._loaded.add_tokens([IMAGE], special_tokens=True)
         if len(row.images) > 1:
             raise InvalidRow(
-                "images", f"{len(row.images)} images: `mminstruct train` takes one, and rows are measured as it does"
+                "images", f"{len(row.images)} images: `mminstruct train` takes one, and rows are measured for it"
             )
         try:
             coded = encode(
@@ -88,7 +88,7 @@ class Target:
         tokens = len(coded.ids) + coded.cut
         if not coded.learned:
             what = f"no answer within the first {self.max_length} of its {tokens} tokens: nothing to learn"
-            raise InvalidRow("mask", f"{what}; raise the limit, or leave it out (mminstruct delete, or mix)")
+            raise InvalidRow("mask", f"{what}; increase the limit, or remove the row (mminstruct delete, or mix)")
         return tokens
 
 
@@ -96,7 +96,7 @@ class Check:
     """Checks rows one by one and counts them by source.
 
     Args:
-        target: counts tokens and refuses rows without a learned token; None skips both.
+        target: counts tokens and rejects rows whose tokens are all masked; None skips both.
     """
 
     def __init__(self, target: Target | None = None) -> None:
@@ -107,10 +107,10 @@ class Check:
         self._endings: OrderedDict[bytes, str] = OrderedDict()
 
     def __call__(self, row: Row, times: int = 1) -> Row:
-        """The row itself; it is counted *times* times.
+        """Checks the row and returns it unchanged; counts it *times* times.
 
         Raises:
-            InvalidRow: the row is not fit for training; says why.
+            InvalidRow: the row cannot be used for training.
         """
         try:
             check_turns(row.turns, len(row.images))
@@ -134,21 +134,21 @@ class Check:
         return row
 
     def ending(self, data: bytes) -> str:
-        """How the image's file should end; decodes it unless it is in the cache.
+        """File extension for an image; decodes the image unless it is in the cache.
 
         Raises:
-            InvalidRow: it does not open.
+            InvalidRow: it cannot be decoded.
         """
         key = hashlib.sha256(data).digest()
         return _recall(self._endings, key, lambda: check_image(data))
 
 
 class ContentDigest:
-    """Count, ids and digest of rows; their order does not matter. Needs 8 bytes of memory a row."""
+    """Count, ids and order-independent digest of rows. Needs 8 bytes of memory per row."""
 
     def __init__(self) -> None:
         self.last = ""
-        """Id of the row that came last."""
+        """Id of the last row."""
         self._total = 0
         self._ids = array("Q")
         self._images: OrderedDict[str, str] = OrderedDict()
@@ -158,11 +158,11 @@ class ContentDigest:
 
     @property
     def digest(self) -> str:
-        """32 hex digits; equal for the same rows in any order."""
+        """32 hex digits, equal for equal rows in any order."""
         return f"{self._total:032x}"
 
     def through(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Pass the rows through and add each."""
+        """Yields the rows and adds each to the digest."""
         for row in rows:
             self.last = row.id
             turns = [[turn["from"], normal(turn["value"])] for turn in row.turns]
@@ -175,7 +175,7 @@ class ContentDigest:
     def first_duplicate(self, rows: Iterable[Row]) -> str | None:
         """The first id that occurs twice in *rows*.
 
-        Ids are compared by 64-bit digests: a false alarm once in 300,000 sets of ten million rows.
+        Ids are compared by 64-bit digests: one false alarm in 300,000 sets of ten million rows.
         """
         more = repeated(self._ids)
         return next((row.id for row in rows if _mark(row) in more), None) if more else None
@@ -197,7 +197,7 @@ def repeated(keys: array[int]) -> set[int]:
 
 
 def _recall(seen: OrderedDict[Key, str], key: Key, make: Callable[[], str]) -> str:
-    """A value from the cache *seen*; made if it is missing, and then the oldest one is evicted."""
+    """A value from the cache *seen*; a missing one is computed, and the oldest one is evicted if the cache is full."""
     if key not in seen:
         seen[key] = make()
         if len(seen) > _SEEN:

@@ -14,12 +14,12 @@ from mminstruct.text import words
 from mminstruct.text.leaks import broken, special_token
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
-"""Image formats allowed in a training set, and their file endings."""
+"""Image formats allowed in a training set, and their file extensions."""
 
 PROVENANCE = ("image_id", "instruction_id", "source", "licence")
-"""What a row may tell beside its conversation and images."""
+"""Optional fields of a row, in addition to its conversation and images."""
 TURNS = "turns"
-"""Key, in files, of what is known of each question (``Row.questions``)."""
+"""Key of ``Row.questions`` in files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Image:
     """An encoded image, in memory or a file."""
 
     name: str
-    """As its set calls it; all images of one name are one image. Formats with files want a plain file name."""
+    """Name in its dataset; equal names mean the same image. Formats with image files require a plain file name."""
     data: bytes | None = None
     path: Path | None = None
 
@@ -42,31 +42,31 @@ class Row:
     id: str
     turns: list[Turn]
     images: tuple[Image, ...] = ()
-    """One for each ``<image>``, in their order."""
+    """One for each ``<image>``, in order."""
     image_id: str | None = None
     instruction_id: str | None = None
     source: str | None = None
-    """Collection of the images, or of the conversation where there are none."""
+    """Collection of the images, or of the conversation if there are no images."""
     licence: str | None = None
     questions: list[dict[str, str | None]] | None = None
-    """For each question in order ``pair_id, instruction_id, kind, domain, origin``; None where that is not known."""
+    """For each question, in order: ``pair_id, instruction_id, kind, domain, origin``; None if unknown."""
 
     def provenance(self) -> dict[str, Any]:
-        """What a record of any format tells beside the conversation itself."""
+        """Provenance, as keys of a record in any format."""
         told = {name: value for name in PROVENANCE if (value := getattr(self, name)) is not None}
         return told if self.questions is None else {**told, TURNS: self.questions}
 
 
 def normal(text: str) -> str:
-    """A turn's text without white space beside ``<image>``: loaders and chat templates change it."""
+    """A turn's text without white space around ``<image>``, because loaders and chat templates change it."""
     return re.sub(r"\s*<image>\s*", "<image>", text).strip()
 
 
 def check_turns(turns: list[Turn], images: int) -> None:
-    """A conversation must be sound, have one ``<image>`` an image, ask something, and hold no token of a template.
+    """Checks a conversation: valid turns without empty texts or template tokens, and one ``<image>`` per image.
 
     Raises:
-        InvalidRow: with the fault.
+        InvalidRow: a check fails.
     """
     for place, turn in enumerate(turns):
         text = turn["value"].replace(IMAGE, "") if turn["from"] == "human" else turn["value"]
@@ -83,22 +83,23 @@ def check_turns(turns: list[Turn], images: int) -> None:
 
 
 _SHORT = 3
-"""Words of a short answer, which may be "None" or what a sign says ("Access denied"), and is no server's message."""
+"""Maximum words of a short answer, which may be "None" or the text of a sign ("Access denied") and is not a server's
+error message."""
 
 
 def check_image(data: bytes) -> str:
-    """An encoded image must decode to its end; how its file should end.
+    """Checks that an encoded image can be decoded completely; returns its file extension.
 
     Raises:
-        InvalidRow: with the reason.
+        InvalidRow: it cannot be decoded.
     """
     try:
         load(data, replace(GIVEN, formats=tuple(ENDINGS)), longest=_LOOK)
     except BadImage as error:
-        raise InvalidRow("image", f"its image does not open: {error}") from error
+        raise InvalidRow("image", f"its image cannot be decoded: {error}") from error
     return ENDINGS[str(sniff(data))]
 
 
 _LOOK = 64
-"""Longest side, pixels, to which an image is decoded where only its soundness counts: of a JPEG the whole stream,
-at an eighth of the work."""
+"""Longest side, in pixels, for decoding an image only to check it. This still reads the whole stream of a JPEG, with an
+eighth of the work."""

@@ -1,4 +1,4 @@
-"""Files of a limited size out of a stream."""
+"""Splits a stream into files of limited size."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Item = TypeVar("Item")
 
 
 def shards(weighed: Iterable[tuple[int, Item]], most: int, items: int) -> Iterator[tuple[int, Iterator[Item]]]:
-    """Number of each shard and what goes into it, in order, for items that come with their bytes.
+    """Number and items of each shard, in order; *weighed* holds each item with its size in bytes.
 
-    A shard has at most *most* bytes and *items* items; one that is heavier by itself has a shard of its own. Use up a
-    shard before the next one: nothing is held.
+    A shard has at most *most* bytes and *items* items; a larger item gets its own shard. Nothing is buffered: consume
+    a shard before the next one.
     """
 
     def numbered() -> Iterator[tuple[int, Item]]:

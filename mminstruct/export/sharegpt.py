@@ -1,6 +1,6 @@
-"""ShareGPT as LLaMA-Factory reads it: JSON Lines, images as files, and ``dataset_info.json``, which names the columns.
+"""ShareGPT for LLaMA-Factory: JSON Lines, images as files, and ``dataset_info.json`` with the names of the columns.
 
-``images`` is always a list, empty for text alone: LLaMA-Factory wants the column in every row.
+``images`` is always a list, empty for text only: LLaMA-Factory requires the column in every row.
 """
 
 from __future__ import annotations

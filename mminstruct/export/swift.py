@@ -1,4 +1,4 @@
-"""ms-swift's standard form, OpenAI's messages: JSON Lines of ``messages`` and ``images``, and the images as files."""
+"""ms-swift's standard format, OpenAI messages: JSON Lines with ``messages`` and ``images``, and images as files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``export`` table of a run as a collection, without what was deleted."""
+"""The ``export`` table of a run as a collection, without deleted rows and questions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Exported:
     """Rows of a run at *url*.
 
     Args:
-        check: looks at every row that is not left out.
+        check: checks every row that is not deleted.
 
     Raises:
-        ExportError: an earlier version made the run, whose rows do not tell which pairs they hold.
+        ExportError: the run has no export table, or an earlier version made it, whose rows lack the ids of their pairs.
     """
 
     def __init__(self, url: str, check: Check) -> None:
@@ -41,11 +41,11 @@ class Exported:
         self.dataset = run["export"].dataset()
         self.deleted = deletion.deleted(self.store)
         self.left_out: Counter[str] = Counter()
-        """Rows that were deleted, by reason."""
+        """Counts of deleted rows, by reason."""
         self.cut: Counter[str] = Counter()
-        """Questions that were deleted out of rows that stay, by reason."""
+        """Counts of questions deleted from remaining rows, by reason."""
         self._questions = 0
-        """Of rows that stay, before some were cut."""
+        """Questions of remaining rows, before the deletion of some."""
 
     def splits(self) -> list[str]:
         """Train first."""
@@ -60,11 +60,11 @@ class Exported:
             yield self.check(row)
 
     def kept(self, split: str, left_out: Counter[str], cut: Counter[str], *, pixels: bool = True) -> Iterator[Row]:
-        """Rows without what is deleted, unchecked. Without *pixels* images have but a name.
+        """Rows without deleted questions, unchecked. Without *pixels*, images only have a name.
 
         Args:
-            left_out: counts the rows of which nothing is left, by reason.
-            cut: counts the questions that leave a row of which something is left, by reason.
+            left_out: counts rows that are deleted completely, by reason.
+            cut: counts questions that are deleted from remaining rows, by reason.
         """
         columns = [name for name in self.dataset.schema.names if pixels or name != "image"]
         for row in hf.rows(self.dataset, columns=columns, filter=pc.field("split") == split):
@@ -75,7 +75,7 @@ class Exported:
                 left_out[found] += 1
 
     def _rest(self, row: Row, cut: Counter[str]) -> Row | str:
-        """What is left of a row; the reason of its deletion where that is nothing."""
+        """The row without deleted questions, or the reason of its deletion if nothing remains."""
         if (reason := self._reason(row.id, row.image_id)) is not None:
             return reason
         questions = row.questions or []
@@ -88,7 +88,7 @@ class Exported:
         cut.update(gone)
         places = [place for place, reason in enumerate(reasons) if reason is None]
         turns: list[Turn] = [turn for place in places for turn in row.turns[2 * place : 2 * place + 2]]
-        if places[0]:  # the image stood before a question that is gone
+        if places[0]:  # the image was in the first question, which is deleted
             turns[0] = {"from": turns[0]["from"], "value": f"{IMAGE}\n{turns[0]['value']}"}
         return replace(row, turns=turns, questions=[questions[place] for place in places])
 
@@ -100,10 +100,10 @@ class Exported:
         return f"there are no rows: {left}`mminstruct status {self.store.url}` shows which stage dropped them, and why"
 
     def close(self, facts: CardFacts) -> None:
-        """Add deletions to the funnel, and check that rows written and left out are all rows of the table.
+        """Add deletions to the funnel, and check the number of rows.
 
         Raises:
-            ExportError: they are not.
+            ExportError: rows written and rows deleted do not add up to the rows of the table.
         """
         there = sum(part.rows for part in self.table.parts().values())
         written, left = sum(facts.rows.values()), sum(self.left_out.values())
@@ -115,11 +115,11 @@ class Exported:
             _step(facts, "delete (questions of dialogues)", self._questions, self.cut)
 
     def about(self) -> dict[str, Any]:
-        """What the run's recipe says of its method (``Recipe.about``)."""
+        """The recipe's description of its method (``Recipe.about``)."""
         return dict(self.manifest.get("recipe") or {})
 
     def models(self) -> dict[str, str]:
-        """The models that each stage asked, by stage, or by stage and field where that is not ``model``."""
+        """Models by stage, or by stage and field if the field is not ``model``."""
         found = {}
         for name, manifest in manifests(self.store).items():
             for where, model in _models(name, manifest["config"]):
@@ -128,7 +128,7 @@ class Exported:
         return found
 
     def fingerprint(self) -> dict[str, Any]:
-        """Of the table's recipe, its parts and what was deleted."""
+        """Fingerprint of the table, digest of its parts, and number of deletions."""
         return {
             "fingerprint": self.manifest.get("fingerprint", ""),
             "parts": self.table.digest(),
@@ -137,7 +137,7 @@ class Exported:
 
 
 def _step(facts: CardFacts, name: str, kept: int, dropped: Counter[str]) -> None:
-    """Add a line to the funnel."""
+    """Add a step to the funnel."""
     facts.funnel = [
         *facts.funnel,
         {"table": name, "in": kept + sum(dropped.values()), "kept": kept, "dropped": dict(dropped)},
@@ -145,7 +145,7 @@ def _step(facts: CardFacts, name: str, kept: int, dropped: Counter[str]) -> None
 
 
 def _models(where: str, config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every model in a stage's configuration, with its place."""
+    """Every model in a stage's configuration, with its key."""
     if not isinstance(config, Mapping):
         return
     if {"name", "temperature"} <= config.keys():
@@ -159,7 +159,7 @@ def _outdated(store: Store) -> str:
     url = store.url.rstrip("/")
     source = ((store.config() or {}).get("config") or {}).get("source") or "SOURCE"
     return (
-        f"{store.url} was made by an earlier version, whose rows do not tell which pairs they hold. Build it again in"
-        " another folder, with the other words of its build too; what did not change is taken over, models are not"
-        f" asked again:\n  mminstruct build out={url}-2 base={url} source={source}"
+        f"{store.url} was made by an earlier version, whose rows lack the ids of their pairs. Build it again in another"
+        " folder, with the same arguments as before; unchanged results are reused, so models are not called"
+        f" again:\n  mminstruct build out={url}-2 base={url} source={source}"
     )

@@ -1,6 +1,7 @@
-"""WebDataset: tars of samples, each an image and a JSON record of the same key.
+"""WebDataset: tar files of samples; a sample is an image and a JSON record with the same key.
 
-Keys are running numbers: ids may hold dots, which would end a key. All of one split's shards but the last are full.
+Keys are consecutive numbers, because ids may contain dots, which would end a key. All shards of a split except the
+last are full.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ def write(
         with tarfile.open(folder / f"{split}-{shard:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             for members in samples:
                 for ending, data in members:
-                    info = tarfile.TarInfo(f"{number:09d}.{ending}")  # its time, owner and mode never change
+                    info = tarfile.TarInfo(f"{number:09d}.{ending}")  # time, owner and mode are constant
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
                 number += 1
 
 
 def _members(row: Row) -> list[tuple[str, bytes]]:
-    """Ending and content: ``jpg``, or ``0.jpg``, ``1.jpg``, … where there are several images; then ``json``."""
+    """Extension and content: ``jpg``, or ``0.jpg``, ``1.jpg``, … for several images; then ``json``."""
     several = len(row.images) > 1
     named = [(f"{n}." * several + Path(image.name).suffix[1:], image.read()) for n, image in enumerate(row.images)]
     names = {"images": [image.name for image in row.images]} if row.images else {}

@@ -25,7 +25,7 @@ def benchmark(url: str) -> bool:
 
 
 def write(url: str, to: str | None = None) -> str:
-    """Write the page of the run at *url* to the file *to*, by default into the run; returns its path.
+    """Write the page of the run at *url* to the file *to*, by default into the run's folder; returns its path.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -40,7 +40,7 @@ def write(url: str, to: str | None = None) -> str:
 
 
 def facts(url: str) -> dict[str, Any]:
-    """What the page shows, except pictures and samples."""
+    """All data of the page except pictures and samples."""
     return result.result(url) | {"standard": lmms.rows(url)} if benchmark(url) else build.facts(url)
 
 

@@ -13,11 +13,11 @@ from mminstruct.store.tables import Store
 
 SAMPLES = 24
 _STYLES = {"a": "win", "tie": "tie", "conflict": "conflict", "b": "lose", "undecided": "undecided"}
-_SAID = {"neither": "neither is better", "unparsed": "could not be read"}
+_SAID = {"neither": "neither is better", "unparsed": "could not be parsed"}
 
 
 def page(url: str, standard: list[dict[str, Any]]) -> str:
-    """The page of the benchmark at *url*, with the rows of its table of *standard* benchmarks.
+    """The page of the benchmark at *url*. *standard* holds the rows of the table ``standard``.
 
     Raises:
         FileNotFoundError: there is no benchmark.
@@ -91,7 +91,7 @@ def _outcomes(one: dict[str, Any]) -> tuple[list[drawing.Segment], str]:
 
 
 def _samples(url: str, tables: BenchRun) -> list[dict[str, Any]]:
-    """Questions of every outcome of every judge in turn, so that no outcome is hidden."""
+    """Questions, alternating over all outcomes of all judges, so that every outcome is shown."""
     answers = {(row["question_id"], row["contestant"]): row["answer"] for row in tables.answers}
     piles = []
     for judge in tables.judges:
@@ -108,7 +108,7 @@ def _samples(url: str, tables: BenchRun) -> list[dict[str, Any]]:
             "a": f"{one.a} is better",
             "b": f"{one.b} is better",
             "conflict": "the winner changed with the order, so a tie",
-            "undecided": "undecided: a verdict is missing or could not be read",
+            "undecided": "undecided: a verdict is missing or could not be parsed",
         }
         samples.append(
             {key: question[key] for key in ("question_id", "kind", "question", "caption")}
@@ -131,7 +131,7 @@ def _samples(url: str, tables: BenchRun) -> list[dict[str, Any]]:
 
 
 def _images(url: str, wanted: set[str]) -> dict[str, str | None]:
-    """Pictures of questions, reading one part's images at a time."""
+    """Pictures of the *wanted* questions; loads one part of the table at a time."""
     table = Store(url).table("pick")
     found = {}
     for part in table.parts().values():

@@ -1,4 +1,4 @@
-"""The page of a build: where rows went and why, what it cost, what the data look like."""
+"""The page of a build: rows kept and dropped by stage, time and cost, and samples of the data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EDGES = (0, 10, 25, 50, 75, 100, 150, 200, 300)
 
 
 def facts(url: str) -> dict[str, Any]:
-    """Everything on the page of a build except samples, as plain JSON.
+    """All data of the page except samples, as plain JSON.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -76,9 +76,9 @@ def page(url: str) -> str:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """Time, cost and kinds, for a terminal, below the table of `status`."""
+    """Time, cost and kinds for a terminal; follows the table of `status`."""
     total = found["total"]
-    lines = [f"{duration(total['seconds'])} of workers, {total['calls']:,} calls, {total['tokens']:,} tokens,"
+    lines = [f"{duration(total['seconds'])} of worker time, {total['calls']:,} calls, {total['tokens']:,} tokens,"
              f" ${total['cost']:.2f}"]  # fmt: skip
     lines += [f"  {kind}: {count:,} pairs" for kind, count in found["kinds"].items()]
     return "\n".join(lines)
@@ -101,7 +101,7 @@ def _about(store: Store) -> dict[str, Any]:
 
 
 def _reasons(store: Store, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every drop reason of every stage, with its first few rows; reads no more drops than these need."""
+    """Every drop reason of every stage, with its first rows; reads only as many drops as needed."""
     found = []
     for stage in stages:
         wanted = {reason: min(EXAMPLES, count) for reason, count in stage["dropped"].items() if count}
@@ -121,7 +121,7 @@ def _reasons(store: Store, stages: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _bank(run: RunReader) -> dict[str, Any]:
-    """The rows that stand for groups, with how often each is used, and their uses by kind of task."""
+    """The instruction bank (rows that represent a group): uses of each instruction, and uses by kind of task."""
     tables = [table for table in run.values() if table.num_rows]
     bank = next((one for one in tables if all(one.tagged(tag) for tag in ("group", "id", "text"))), None)
     kind = bank.tagged("id")[0] if bank is not None else ""
@@ -145,7 +145,7 @@ def _bank(run: RunReader) -> dict[str, Any]:
 
 
 def _coverage(run: RunReader) -> dict[str, Any] | None:
-    """Rows by domain and kind in the last table with both columns; None where all rows are alike, or no table has."""
+    """Rows by domain and kind in the last table with both columns; None if no table has them or all rows are equal."""
     table = next((one for one in reversed(_with(run, "domain", "kind")) if one.num_rows), None)
     counts: Counter[tuple[str, str]] = Counter()
     for batch in table.dataset().to_batches(columns=["domain", "kind"]) if table is not None else ():
@@ -175,7 +175,7 @@ def _stage(stage: dict[str, Any]) -> tuple[str, Sequence[drawing.Segment], str]:
 
 
 def _binned(run: RunReader) -> tuple[list[int], list[str]] | None:
-    """Answers by number of words, from the first table that counted them."""
+    """Histogram of words per answer, from the first table with the column ``words``."""
     table = next((one for one in _with(run, "words") if one.num_rows), None)
     if table is None:
         return None

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: no scripts or fonts, colours from the page's style (light and dark), all text escaped."""
+"""Charts as inline SVG, without scripts or fonts. The page's style sets colours; all text is escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH = 760
 _LABEL = 220
 _ROW = 26
 _SLANT = 80
-"""Room right of the last column for its slanted name."""
+"""Space right of the last column for its slanted name."""
 _CHARS = 25
 """Characters of a label that fit beside a chart."""
 
@@ -24,7 +24,7 @@ class Segment:
 
     value: float
     style: str
-    """CSS class, which names the meaning."""
+    """CSS class, named after the meaning."""
     title: str
     """Tooltip, also for screen readers."""
 
@@ -32,7 +32,7 @@ class Segment:
 def stacked(rows: Sequence[tuple[str, Sequence[Segment], str]], title: str) -> Markup:
     """Horizontal bars of equal length; one (label, segments, note to the right) per row.
 
-    A segment above zero has a least width, so one failed row of a million is visible.
+    Segments above zero have a minimum width, so that one failed row in a million is visible.
     """
     span = WIDTH - _LABEL - 150
     pieces = []
@@ -72,11 +72,11 @@ def whiskers(
     """Bars from *zero* to each estimate with its interval; one (label, ``Estimate`` as a dict) per row.
 
     Args:
-        rows: An estimate without a value is drawn as a note, one without an interval without whiskers.
+        rows: An estimate without a value becomes a note; one without an interval has no whiskers.
         title: For screen readers.
         low: Left end of the axis.
-        high: Right end; values outside are drawn at the ends.
-        zero: The value of no difference.
+        high: Right end of the axis; values outside the axis are clipped.
+        zero: The value that means no difference.
         show: Formats a number.
     """
     span = WIDTH - _LABEL - 190
@@ -115,7 +115,7 @@ def heat(
 ) -> Markup:
     """Win rates (``Estimate`` as a dict) of *rows* by *columns*, in two colours that fade towards 1/2.
 
-    A rate whose interval holds 1/2 is pale and not bold, since it may be chance.
+    A rate whose interval contains 1/2 is pale and not bold, because the difference may be chance.
     """
 
     def cell(name: str, column: str, estimate: dict[str, Any] | None) -> _Cell | None:

@@ -1,4 +1,4 @@
-"""Self-contained pages: Jinja with autoescape, pictures as data URIs, a content security policy against the rest."""
+"""Self-contained HTML pages: Jinja with autoescape, pictures as data URIs, and a content security policy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _QUALITY = 70
 
 
 def render(template: str, **facts: Any) -> str:
-    """Render a template of this folder; the same facts give the same bytes.
+    """Render a template of this folder; equal facts give equal bytes.
 
     Raises:
-        jinja2.UndefinedError: the template uses a name that *facts* lack.
+        jinja2.UndefinedError: the template uses a name that is not in *facts*.
     """
     jinja = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -56,7 +56,7 @@ def number(value: float | None) -> str:
 
 
 def share(estimate: dict[str, Any] | None) -> str:
-    """An ``Estimate`` of a share (as a dict) in percent, with its interval."""
+    """An ``Estimate`` (as a dict) in percent, with its interval."""
     if estimate is None or estimate["value"] is None:
         return "–"
     ends = "" if estimate["low"] is None else f" [{estimate['low']:.0%}, {estimate['high']:.0%}]"

@@ -1,4 +1,4 @@
-"""Samples for a page: images of a run with every text that was made for them, whatever tables the run has."""
+"""Samples for a page: images of a run with all texts generated for them, from whatever tables the run has."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mminstruct.report.page import picture
 from mminstruct.store.reader import RunReader, TableReader
 
 _ABOUT = ("domain", "kind", "split")
-"""Columns shown beside a row, where a table has them."""
+"""Columns shown beside a row, if a table has them."""
 
 
 @dataclass
 class Derived:
-    """What was made for an image under one id: an image-instruction pair, a dialogue."""
+    """Texts generated for an image under one id: an image-instruction pair or a dialogue."""
 
     id: str
     texts: dict[str, str] = field(default_factory=dict)
-    """By column; texts of the rows that it was made from come first."""
+    """Texts by column; those of parent rows come first."""
     turns: list[tuple[str, str]] = field(default_factory=list)
-    """(speaker, text), where a table has it as a conversation; then *texts* are not shown."""
+    """(speaker, text), if a table has it as a conversation; *texts* are not shown then."""
     about: dict[str, str] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
-    """Ids of the rows that it was made from, by column."""
+    """Ids of parent rows, by column."""
     within: set[str] = field(default_factory=set)
-    """Ids in its turns: those pairs are not shown again."""
+    """Ids of the pairs in its turns, which are not shown again."""
     dropped: list[str] = field(default_factory=list)
     """``TABLE: REASON``."""
 
@@ -40,17 +40,17 @@ class Sample:
 
     id: str
     picture: str | None = None
-    """A data URI; None where the image cannot be shown."""
+    """A data URI; None if the image cannot be shown."""
     given: dict[str, str] = field(default_factory=dict)
     """Texts that came with the image, by column."""
     texts: dict[str, str] = field(default_factory=dict)
-    """Texts that were made of the image alone, by column."""
+    """Texts generated from the image alone, by column."""
     made: list[Derived] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
 
 
 def samples(run: RunReader, most: int) -> list[Sample]:
-    """Images of parts spread evenly over the run, *most* in all; the same run gives the same samples."""
+    """At most *most* images, from parts spread evenly over the run; equal runs give equal samples."""
     root = _root(run)
     keys = list(root.table.parts()) if root is not None else []
     if root is None or not keys:
@@ -73,26 +73,26 @@ def picture_column(table: TableReader) -> str | None:
 
 
 def encoded(value: Any) -> bytes | None:
-    """The image in a cell of a ``picture_column``."""
+    """The encoded image in a cell of a ``picture_column``."""
     data: bytes | None = value["bytes"] if isinstance(value, dict) else value
     return data
 
 
 def texts(row: dict[str, Any], columns: Iterable[str]) -> dict[str, str]:
-    """The texts in *columns* of a row; lists of texts have one a line."""
+    """The texts in *columns* of a row; lists of texts are joined, one text per line."""
     found = {name: row[name] for name in columns if row.get(name)}
     joined = {name: "\n".join(map(str, one)) if isinstance(one, list) else str(one) for name, one in found.items()}
     return {name: text for name, text in joined.items() if text.strip()}
 
 
 def _root(run: RunReader) -> TableReader | None:
-    """The table that samples start from: the first one with images, else the first one with ids."""
+    """The table whose rows are the samples: the first one with images, else the first one with ids."""
     named = [table for table in run.values() if table.tagged("id")]
     return next((table for table in named if picture_column(table)), named[0] if named else None)
 
 
 def _of_part(run: RunReader, root: TableReader, key: str, most: int) -> list[Sample]:
-    """The *most* images of one part with the smallest ids; those that something was made for come first."""
+    """The *most* images of one part, sorted by id; images with derived texts come first."""
     (kind, *_), mine = root.tagged("id"), root.tagged("text")
     found = {row[kind]: Sample(row[kind], given=texts(row, mine)) for row in _rows(root, key, [kind, *mine])}
     kinds = {name for table in run.values() for name in table.tagged("id")}
@@ -109,7 +109,7 @@ def _of_part(run: RunReader, root: TableReader, key: str, most: int) -> list[Sam
 
 
 def _add(found: dict[str, Sample], table: TableReader, key: str, kind: str, kinds: set[str]) -> None:
-    """Add what part *key* of a table says about the images *found*, by id; *kinds* are all id columns of the run."""
+    """Add the rows and drops in part *key* of a table to the samples *found*; *kinds* are all id columns of the run."""
     own, spoken = table.tagged("id"), [name for name in table.tagged("text") if _conversation(table, name)]
     plain = [name for name in table.tagged("text") if name not in spoken]
     within = [(column, inner) for inner in sorted(kinds) for column in table.lists(inner)]
@@ -164,7 +164,7 @@ def _pixels(root: TableReader, key: str, kind: str, ids: list[str]) -> dict[str,
 
 
 def _name_parents(run: RunReader, made: list[Derived]) -> None:
-    """Put the texts of the rows that something was made from before its own."""
+    """Put the texts of parent rows before the texts of each derived row."""
     for kind in sorted({kind for one in made for kind in one.parents}):
         ids = sorted({one.parents[kind] for one in made if kind in one.parents})
         said: dict[str, dict[str, str]] = {}
@@ -178,5 +178,5 @@ def _name_parents(run: RunReader, made: list[Derived]) -> None:
     for one in made:
         columns: dict[str, str] = {}
         for name, text in one.texts.items():
-            columns.setdefault(text, name)  # a question may be in several tables
+            columns.setdefault(text, name)  # several tables may hold the same question
         one.texts = {name: text for text, name in columns.items()}

@@ -1,4 +1,4 @@
-"""The verdicts: which of two answers is better, shown in both orders, and what each is worth by itself."""
+"""Collects verdicts: which of two answers is better, in both orders, and a grade for each answer."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from mminstruct.text.leaks import broken
 
 Row = dict[str, Any]
 One = tuple[str, str | None, int | None]
-"""What is judged: a, b and order; a alone where it is graded."""
+"""What is judged: contestants a and b, and their order; only a for a grade."""
 _FRAME = re.compile(r"<(?=/?\s*(?:answer|caption|question|reference)\b)", re.IGNORECASE)
 
 
 @dataclass(kw_only=True)
 class Judge(Stage):
-    """Every judge on every question and pair of contestants; each call is one row, with the reply as it came.
+    """Asks every judge about every question and pair of contestants; each call is one row with the unchanged reply.
 
-    The published script shows two answers in both orders, too, but counts a judge that always says A as a tie and
-    forgets what it cannot read. Here a verdict is kept as it was given, and one that cannot be read is ``unparsed``.
+    The published script also shows both orders, but it counts a judge that always says A as a tie and skips replies
+    that it cannot parse. Here every verdict is kept, and a reply that cannot be parsed is ``unparsed``.
     """
 
     judges: dict[str, Juror] = field(default_factory=dict)
-    """By name; with several, their agreement is measured."""
+    """Judges by name; with several, their agreement is measured."""
     baseline: str | None = None
-    """Contestant that all others are compared with; null: every two are compared."""
+    """Contestant that all others are compared with; null: all pairs are compared."""
     both_orders: bool = True
-    """Whether each pair is shown in both orders; in one order the judge's bias for a place goes into the result."""
+    """Whether each pair is shown in both orders. With one order, the judge's position bias affects the result."""
     seed: int = 0
 
     reads = {
@@ -53,7 +53,7 @@ class Judge(Stage):
         return len(self.judges) * self.asks()
 
     def asks(self) -> float:
-        """For two contestants. All pairs of n are n - 1 times as many."""
+        """Calls per answer for two contestants; all pairs of n contestants need n - 1 times as many."""
         pairs = 0.5 * (2 if self.both_orders else 1)
         return sum(pairs if ask == "pair" else 1 for one in self.judges.values() for ask in one.asks) / len(self.judges)
 
@@ -101,7 +101,7 @@ class Judge(Stage):
         return judge
 
     def _pairs(self, answers: dict[str, str]) -> list[One]:
-        """Comparisons, a before b in the alphabet."""
+        """Comparisons; a is before b in alphabetical order."""
         pairs = [pair for pair in combinations(sorted(answers), 2) if self.baseline is None or self.baseline in pair]
         return [(a, b, order) for a, b in pairs for order in ((0, 1) if self.both_orders else (0,))]
 
@@ -117,7 +117,7 @@ def _nothing(question: str, answers: dict[str, dict[str, str]]) -> Drop:
 def _ask(
     juror: Juror, question: Row, answers: dict[str, str], a: str, b: str | None, order: int | None
 ) -> list[Message]:
-    """What the judge is shown. Words in an answer that look like the prompt's own frame are defused."""
+    """The messages to the judge. Text that imitates a tag of the prompt is escaped."""
     saw = _saw(juror, question)
     facts = {name: question[name] and _text(question[name]) for name in ("question", "reference")}
     facts |= {"image_id": question["image_id"], "caption": _text(question["caption"]) if "caption" in saw else None}
@@ -142,7 +142,7 @@ def _saw(juror: Juror, question: Row) -> str:
 
 
 def _read(reply: Reply, order: int | None) -> Row:
-    """What the reply says, of a and b instead of the first and the second."""
+    """The parsed reply, in terms of a and b instead of first and second."""
     row: Row = {"reply": reply.text, "finish": reply.finish, "error": reply.error}
     if order is None:
         grade, reason = read_grade(reply.text, reply.finish)
@@ -153,6 +153,6 @@ def _read(reply: Reply, order: int | None) -> Row:
 
 
 def _kept(reason: str | None) -> str | None:
-    """*reason* as it may be shown; None where it holds a model's tokens or a server's message."""
+    """*reason* if it can be shown; None if it holds template tokens or a server's error message."""
     text = repair(reason or "")
     return text if text and broken(text) is None else None

@@ -1,4 +1,4 @@
-"""The questions of a benchmark: chosen evenly over kinds of task, none of them trained on."""
+"""Chooses the questions of a benchmark evenly over kinds of task, without those in training data."""
 
 from __future__ import annotations
 
@@ -19,39 +19,40 @@ from mminstruct.store.tables import Store
 from mminstruct.unit import note
 
 QUESTIONS = "questions"
-"""Key of the one unit: the choice is among all questions."""
+"""Key of the only unit: the choice needs all questions."""
 
 
 @dataclass(kw_only=True)
 class Pick(Stage):
-    """A run's held-out pairs, or a file of questions; MM-Instruct's own benchmark is 33 instructions x 3 images.
+    """Takes a run's held-out pairs, or a file of questions. MM-Instruct's benchmark has 33 instructions x 3 images.
 
-    Of a run the split ``test`` is asked, and once more none of it may have been trained on there (where whole domains,
-    kinds or images are held out, only images are compared).
+    From a run it takes the split ``test`` and checks it against the split ``train`` (images only, if whole domains,
+    kinds or images are held out).
     """
 
     path: str = where()
-    """A run's folder, or a file of questions: JSON lines or a JSON list (see ``mminstruct.bench.sets``)."""
+    """Folder of a run, or a file of questions: JSON lines or a JSON list (see ``mminstruct.bench.sets``)."""
     images: str | None = where(None)
-    """Folder of the images that a file of questions names; without it, judges are shown captions."""
+    """Folder of the images of a file of questions; without it, judges are shown captions."""
     captions: str | None = where(None)
-    """File of captions by image, where the questions have none: LLaVA-Bench's contexts."""
+    """File of captions by image, used if the questions have none; for example LLaVA-Bench's contexts."""
     turns: str = "first"
-    """Which questions of a run's dialogues: first, last or all."""
+    """Which questions of each dialogue of a run: first, last or all."""
     split: str = "test"
-    """Which split of a run: test, train or any; what is not test is not checked against the run's own train split."""
+    """Which split of a run: test, train or any. Only test is checked against the run's own train split."""
     questions: int | None = None
-    """Most questions, evenly over kinds of task and instructions; null: all."""
+    """Maximum number of questions, chosen evenly over kinds of task and instructions; null: all."""
     kinds: dict[str, str] = field(default_factory=lambda: dict(KINDS))
-    """Regular expressions by kind of task, for sets without categories, or with one for all."""
+    """Regular expressions by kind of task, for sets with fewer than two categories."""
     trained: list[str] = where(factory=list)
-    """Runs that contestants were trained on; a question whose image or words are among them is not asked."""
+    """Runs that contestants were trained on; questions whose image or words occur in them are dropped."""
     near: int = 6
-    """Bits in which an image may differ from a trained one to count as the same."""
+    """Images whose perceptual hashes differ in at most this many bits count as equal."""
     ngram: int = 8
-    """Words in a row that a question may not share with an instruction of ``trained``; of shorter ones, all words."""
+    """A question must not share this many consecutive words with an instruction of ``trained``; in shorter ones, all
+    words."""
     rows: int = 32
-    """Questions in a part: the unit in which answers and verdicts are committed."""
+    """Questions per part; answers and verdicts are committed part by part."""
     seed: int = 0
 
     reads: ClassVar[dict[str, Read]] = {}
@@ -70,7 +71,7 @@ class Pick(Stage):
             for name, known in (("turns", TURNS), ("split", SPLITS)) if getattr(self, name) not in known
         ]  # fmt: skip
         if not 0 <= self.near <= 16:
-            faults.append(f"near={self.near}: bits from 0 to 16; more brings together what is not alike")
+            faults.append(f"near={self.near}: bits from 0 to 16; with more, different images count as equal")
         for kind, words in self.kinds.items():
             try:
                 re.compile(words)
@@ -80,10 +81,10 @@ class Pick(Stage):
             raise ValueError("\n".join(faults))
 
     def shards(self) -> dict[str, dict[str, Any]]:
-        """The one unit, and what tells whether the set changed.
+        """The only unit, with digests of the question set.
 
         Raises:
-            FileNotFoundError: there is neither a run nor a file.
+            FileNotFoundError: there is no run and no file at ``path``.
         """
         facts = self._set().facts()
         if self.trained:
@@ -112,7 +113,7 @@ class Pick(Stage):
                 for one in free
                 if one.question_id not in taken
             ]
-            for start in range(0, max(1, len(chosen)), self.rows):  # what fell before goes with the first part
+            for start in range(0, max(1, len(chosen)), self.rows):  # the first part records all drops
                 rows = self._rows(source, chosen[start : start + self.rows], kinds) + (drops if start == 0 else [])
                 yield Rows(len(rows), output(self.writes, rows))
 
@@ -122,16 +123,16 @@ class Pick(Stage):
         return open_set(self.path, self.images, self.captions, self.turns, self.split)
 
     def _kinds(self, questions: list[Question]) -> dict[str, str]:
-        """Kind of task by question_id: the set's own categories, where it has several."""
+        """Kind of task by question_id: the set's own categories if there are several, else guessed."""
         own = len({one.kind for one in questions}) > 1
         return {one.question_id: (own and one.kind) or kind_of(one.question, self.kinds) for one in questions}
 
     def _contaminated(self, source: RunSet | FileSet, questions: list[Question]) -> dict[str, Drop]:
-        """Questions that a contestant was trained on, or on something too like them, by id."""
+        """Drops, by question_id, for questions that are in or too similar to training data."""
         runs = [Trained(run, self.near, self.ngram) for run in self.trained]
         for run in runs:
             if not run.images:
-                raise ValueError(f"trained: {run.run} has no selected pairs to train on; give the folder of a run")
+                raise ValueError(f"trained: {run.run} has no pairs in the split train; give the folder of a run")
         if isinstance(source, RunSet) and self.path not in self.trained and self.split == "test":
             runs.append(Trained(self.path, self.near, None, questions=source.by == "instruction"))
         found: dict[str, Drop] = {}

@@ -1,4 +1,4 @@
-"""Every contestant's answer to every question, under one cap; asked fresh, or in a conversation under way."""
+"""Collects every contestant's answer to every question, alone or after earlier turns of a conversation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mminstruct.text.thoughts import thoughts_left
 Row = dict[str, Any]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SIGN = 3
-"""Words that a sign in an image may have: "Access denied" can be what it says."""
+"""Maximum words of a sign in an image. "Access denied" may be the text of a sign, not a server's error."""
 _OPEN_END = re.compile(r"[\w,;:\-–—&(]\Z")
 _SHORT = 5
 _ENDED = ("stop", "length")
@@ -33,21 +33,21 @@ _ENDED = ("stop", "length")
 
 @dataclass(kw_only=True)
 class Respond(Stage):
-    """Asks all contestants alike: the same prompt, the same cap on tokens.
+    """Asks all contestants with the same prompt and the same token limit.
 
-    MM-Instruct's published answers were not: those of its LLaVAs end at 256 tokens, a fifth of them in the middle of a
-    sentence, and those of others do not. Given answers cannot be capped any more; ``words`` and ``ends`` show them.
+    MM-Instruct's published answers had no common limit: those of the LLaVA models stop at 256 tokens, a fifth of them
+    in mid-sentence; those of other models do not. Existing answers keep their length; ``words`` and ``ends`` show it.
     """
 
     contestants: dict[str, Contestant] = field(default_factory=dict)
-    """By name; a name holds letters, digits, ``_``, ``.`` and ``-``."""
+    """Contestants by name. Names consist of letters, digits, ``_``, ``.`` and ``-``."""
     prompt: str = prompt("respond", "question")
     max_tokens: int = 512
-    """Longest answer of each model that is asked, tokens of its own."""
+    """Maximum answer length, in tokens of the model that answers."""
     rounds: list[int] = field(default_factory=lambda: [0])
-    """After how many earlier turns each question is asked; 3 beside 0 tells what a conversation does to an answer:
-    the question of COCO-is-all (arXiv 2401.08968, 3.2), whose LLaVA-1.5 lost a fifth of its score on MM-Vet. Its
-    protocol is not published: the turns are ours."""
+    """Number of earlier turns before each question. Comparing 0 with 3 measures the effect of a conversation on the
+    answers, as in COCO-is-all (arXiv 2401.08968, section 3.2), where LLaVA-1.5 lost a fifth of its MM-Vet score.
+    The paper does not publish its protocol: the turns are ours."""
     earlier: list[str] = field(
         default_factory=lambda: [
             "Is this photo taken outdoors? Answer with yes or no.",
@@ -57,13 +57,13 @@ class Respond(Stage):
             "Describe this image in one short sentence.",
         ]
     )
-    """Questions of the earlier turns, in order, each in a format of its own; the paper does not give its own."""
+    """Questions of the earlier turns, in order, each in a different answer format."""
     seed: int = 0
 
     reads = {"pick": part("question_id", "image", "question")}
     writes = schemas.RESPOND
     row_key = "question_id"
-    call_tokens = Tokens(input=60, output=200)  # assumed; an answer has 950 bytes in the published set
+    call_tokens = Tokens(input=60, output=200)  # assumed; published answers have 950 bytes
 
     def fan(self) -> float:
         return sum(1 if one.answers else len(self.rounds) for one in self.contestants.values())
@@ -74,7 +74,7 @@ class Respond(Stage):
     def check(self) -> None:
         faults = [f"contestants.{name}: {said}" for name, one in self.contestants.items() for said in one.faults()]
         faults += [
-            f"contestants.{name}: a name holds letters, digits, _, . and -"
+            f"contestants.{name}: a name may only contain letters, digits, _, . and -"
             for name in self.contestants if not _NAME.fullmatch(name)
         ]  # fmt: skip
         if not self.contestants:
@@ -82,9 +82,9 @@ class Respond(Stage):
         if self.max_tokens < 1:
             faults.append(f"max_tokens={self.max_tokens}: take 1 or more")
         if not self.rounds or len(set(self.rounds)) < len(self.rounds) or min(self.rounds) < 0:
-            faults.append(f"rounds={self.rounds}: different numbers of earlier turns, from 0")
+            faults.append(f"rounds={self.rounds}: take one or more different numbers of earlier turns, from 0")
         elif max(self.rounds) > len(self.earlier):
-            faults.append(f"rounds={self.rounds}, but earlier has {len(self.earlier)} questions to ask before")
+            faults.append(f"rounds={self.rounds}, but earlier has only {len(self.earlier)} questions")
         if faults:
             raise ValueError("\n".join(faults))
 
@@ -123,7 +123,7 @@ class Respond(Stage):
                 for talk, question in zip(talks, shown, strict=True):
                     asked = render(self.prompt, question=self.earlier[turn] if turn < rounds else question["question"])
                     talk += asked[-1:] if talk else with_image(asked, question["image"])
-                # each number of turns is a run of its own, so that what comes of one does not hang on the others
+                # each number of rounds repeats all turns, so that its result does not depend on the other numbers
                 replies = chat.chat(
                     talks,
                     seeds=[seed(self.seed, "respond", q["question_id"], f"{name}@{rounds}", str(turn)) for q in shown],
@@ -144,7 +144,7 @@ class Respond(Stage):
 
 @dataclass(frozen=True)
 class _Given:
-    """Answers from elsewhere, by question_id."""
+    """Existing answers, by question_id."""
 
     name: str
     answers: dict[str, sets.Given]
@@ -161,13 +161,13 @@ class _Given:
 
 
 def _row(reply: Reply, talk: list[Message], question: str) -> Row:
-    """What is judged is what was said, however bad; a server's message was not said by the contestant."""
+    """The row of a reply. A bad answer is kept for the judges; a server's error message becomes a fault."""
     if reply.finish not in _ENDED:
         return _fault(f"model_{reply.finish}", reply.error)
     text = spoken(reply.text)
     if len(words(text)) > _SIGN and (message := server_message(text, question)):
         return _fault("error_text", message[:200])
-    if thoughts_left(text, question) == text:  # they never ended: nothing was said
+    if thoughts_left(text, question) == text:  # the thoughts never ended, so there is no answer
         text = ""
     row = _said(text, reply.finish, reply.tokens_out)
     asked = [message["content"] for message in talk if message["role"] == "user"][:-1]
@@ -185,7 +185,7 @@ def _fault(fault: str, detail: str | None = None) -> Row:
 
 
 def ends(text: str) -> bool:
-    """Whether *text* ends as a text does. A few words, a signature, a list and a line of hashtags may end anyhow."""
+    """Whether *text* is complete. A short last line, a list item or a line of hashtags may end without punctuation."""
     last = text.rstrip().rsplit("\n", 1)[-1].strip()
     if len(words(last)) <= _SHORT or re.match(r"[#*\-•|{<]|\d+[.)]", last) or re.search(r"#\w+$", last):
         return True

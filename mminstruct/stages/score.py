@@ -1,4 +1,4 @@
-"""What the verdicts on each question come to."""
+"""Turns the verdicts on each question into a decision."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ CLUSTERS = ("question_id", "instruction_id")
 
 @dataclass(kw_only=True)
 class Score(Stage):
-    """One decision for each judge, question and pair of contestants, by the paper's rule: better in one order, and
-    not worse in the other. Rates and intervals follow from the tables whenever they are looked at (``bench.result``).
+    """One decision for each judge, question and pair of contestants, by the paper's rule: a contestant wins if it is
+    better in one order and not worse in the other. ``bench.result`` computes rates and intervals from the tables.
     """
 
     cluster: str = "question_id"
-    """What intervals treat as drawn together: question_id, or instruction_id where many questions share a wording and
-    the claim is about instructions not asked."""
+    """Sampling unit of the confidence intervals: question_id, or instruction_id if questions share instructions and the
+    claim is about new instructions."""
     level: float = 0.95
-    """Of every interval."""
+    """Confidence level of every interval."""
     truth: str | None = None
-    """Judge whose verdicts count as true, for the others' accuracy: the oracle, or people."""
+    """Judge whose verdicts count as true, to measure the accuracy of the others: the oracle, or people."""
 
     reads = {
         "judge": whole("question_id", "judge", "a", "b", "order", "verdict", "grade"),
@@ -40,7 +40,7 @@ class Score(Stage):
         if self.cluster not in CLUSTERS:
             raise ValueError(f"cluster={self.cluster}: take {' or '.join(CLUSTERS)}")
         if not 0.5 <= self.level < 1:
-            raise ValueError(f"level={self.level}: from 0.5 to below 1")
+            raise ValueError(f"level={self.level}: take 0.5 or more, and less than 1")
 
     def load(self, *, judge: ds.Dataset, pick: ds.Dataset) -> Transform:
         def score() -> StageOutput:

@@ -76,7 +76,7 @@ def test_mistakes_are_one_line_before_anything_is_asked(
 ) -> None:
     local = [*words(drawn, tmp_path / "run"), "engine=local"]
     for change, said in [
-        ("recipe.respond.rounds=[9]", "rounds=[9], but earlier has 4 questions"),
+        ("recipe.respond.rounds=[9]", "rounds=[9], but earlier has only 4 questions"),
         ("+contestants={nobody: {answers: nowhere.json}}", "contestants.nobody.answers: nowhere.json: no such file"),
         ("+judges={open: {name: some/vlm, backend: transformers}}", "judges.open: revision is missing"),
         (

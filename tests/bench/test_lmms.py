@@ -225,14 +225,16 @@ def test_what_cannot_work_is_said_before_or_after_with_its_cause(
     recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, launch = str(tmp_path / "run"), lmms.Launch(python=str(recorded), url="http://127.0.0.1:1/v1", model="m")
-    with pytest.raises(ValueError, match="mmvet asks OpenAI to judge"):
+    with pytest.raises(ValueError, match="mmvet needs an OpenAI judge"):
         lmms.run(run, ["mmvet"], launch)
     with pytest.raises(ValueError, match="separates its arguments by commas"):
         lmms.command("pope", lmms.Launch(python="p", url="u", model="a,b"), "f")
     assert calls(recorded) == []
     for code in (1, 0):  # 0 is what the real one ends with after most errors
         monkeypatch.setenv("BREAK", str(code))
-        with pytest.raises(OSError, match=f"ended with {code} and no result of pope:\nValueError: no such dataset"):
+        with pytest.raises(
+            OSError, match=f"exited with {code} and wrote no result of pope:\nValueError: no such dataset"
+        ):
             lmms.run(run, ["pope"], launch)
     assert lmms.rows(run) == []
 

@@ -53,6 +53,6 @@ def test_the_command_says_how_many_questions_are_needed(capsys: pytest.CaptureFi
     assert abs(need - 386) <= 2  # (1.966 * 0.5 / 0.05) ** 2, t for some 385
     assert "interval of +- 5 points" in said
     assert cli.main(["bench-power", "--questions", "99", "--ties", "0"]) == 0
-    assert "+- 10.0 points; found 80% of the time: 14.2 points" in capsys.readouterr().out
+    assert "+- 10.0 points; detectable with 80% power: 14.2 points" in capsys.readouterr().out
     assert cli.main(["bench-power", "--difference", "0.7"]) == 1
     assert "between 0 and 0.5" in capsys.readouterr().err

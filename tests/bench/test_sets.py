@@ -63,10 +63,10 @@ def test_answers_are_joined_by_id_whatever_their_order(tmp_path: Path) -> None:
 
 def test_answers_of_several_models_want_a_name(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.json", [{"question_id": n, "text": m, "model_id": m} for n, m in ((1, "x"), (2, "y"))])
-    with pytest.raises(ValueError, match="answers of x, y: name one of them in model_id"):
+    with pytest.raises(ValueError, match="answers of x, y: set model_id to one of them"):
         answers(path, None)
     assert answers(path, "y") == {"2": Given("y")}
-    with pytest.raises(ValueError, match="no answers of z; it has those of x, y"):
+    with pytest.raises(ValueError, match="no answers of z; it has answers of x, y"):
         answers(path, "z")
 
 

@@ -105,9 +105,9 @@ def test_the_other_contestants_view_is_the_mirror_image(said: dict[str, tuple[st
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ({"verdict": "A"}, "verdict 'A' is none of a, b, neither, unparsed"),
+        ({"verdict": "A"}, "verdict 'A' is not one of a, b, neither, unparsed"),
         ({"order": 2}, "order 2 is neither 0"),
-        ({"a": "zoe"}, "contestants must come in order of their names"),
+        ({"a": "zoe"}, "contestants must be in alphabetical order"),
     ],
 )
 def test_rows_that_are_no_verdicts_are_refused_with_their_place(fault: Row, said: str) -> None:
@@ -116,7 +116,7 @@ def test_rows_that_are_no_verdicts_are_refused_with_their_place(fault: Row, said
         decide([row | fault])
     with pytest.raises(ValueError, match="two verdicts; give each judge's verdicts separately"):
         decide([row, row])
-    with pytest.raises(ValueError, match="a verdict has no kind"):
+    with pytest.raises(ValueError, match="a verdict has no column kind"):
         decide([{name: value for name, value in row.items() if name != "kind"}])
 
 

@@ -128,7 +128,7 @@ UNSOUND: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "empty answer": ({"conversations": turns(("human", "<image>\nHow?"), ("gpt", " \n"))}, "turn 1 is empty"),
     "empty question": ({"conversations": turns(("human", "<image>\n"), ("gpt", "So."))}, "turn 0 is empty"),
-    "half an image": ({"image": {"bytes": jpeg(3)[:600], "path": "ffff.jpg"}}, "does not open"),
-    "no image": ({"image": {"bytes": b"", "path": "ffff.jpg"}}, "does not open"),
+    "half an image": ({"image": {"bytes": jpeg(3)[:600], "path": "ffff.jpg"}}, "cannot be decoded"),
+    "no image": ({"image": {"bytes": b"", "path": "ffff.jpg"}}, "cannot be decoded"),
 }  # fmt: skip
 """Rows that no trainer should see, and what the refusal says."""

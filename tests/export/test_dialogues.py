@@ -231,7 +231,7 @@ def test_a_format_from_outside_the_package_is_written_proved_and_mixed(
     assert not (tmp_path / "no").exists()
     source = {"path": str(tmp_path / "out")}
     (tmp_path / "mix.yaml").write_text(json.dumps({"sources": {"ours": source}}))
-    with pytest.raises(export.ExportError, match="not one of ours: name its module"):
+    with pytest.raises(export.ExportError, match="not built in: give its module"):
         mix(tmp_path / "mix.yaml", "llava", tmp_path / "mixed")
     (tmp_path / "mix.yaml").write_text(json.dumps({"sources": {"ours": {**source, "format": "pond_formats.plain"}}}))
     mix(tmp_path / "mix.yaml", "llava", tmp_path / "mixed")

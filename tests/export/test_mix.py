@@ -193,7 +193,7 @@ def test_weights_share_what_leaves_no_source_short(world: Path) -> None:
 
 
 def test_rows_may_be_repeated_where_that_is_allowed(world: Path) -> None:
-    with pytest.raises(ExportError, match=r"sources\.chat: 90 rows are asked for and 40 sound ones are there"):
+    with pytest.raises(ExportError, match=r"sources\.chat: 90 rows are requested, but there are 40 valid ones"):
         mixed(world, {"chat": {**CHAT, "count": 90}})
     rows = mixed(world, {"chat": {**CHAT, "count": 90, "repeat": True}})
     said = [row["conversations"][0]["value"] for row in rows]
@@ -237,7 +237,7 @@ def test_deleted_rows_of_a_run_stay_out(world: Path) -> None:
         ({"a": {"path": "llava.json", "count": "many"}}, {}, "many"),
         ({"a": {"weight": 1}}, {}, "path"),
         ({"a": {"path": "chat.jsonl", "count": 9}}, {"rows": 10}, "rows: 10"),
-        ({"a": {"path": "chat.jsonl", "weight": 9, "repeat": True}}, {}, "say how many"),
+        ({"a": {"path": "chat.jsonl", "weight": 9, "repeat": True}}, {}, "the total is unlimited"),
     ],
 )
 def test_a_mixture_that_cannot_be_is_refused_in_a_line(
@@ -259,7 +259,7 @@ def test_what_is_no_mixture_at_all_is_refused_in_a_line(text: str, tmp_path: Pat
 
 
 def test_a_source_that_is_not_there_is_named(world: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere: no file"):
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no file, export or run"):
         mixed(world, {"a": {"path": "nowhere"}})
 
 
@@ -273,7 +273,7 @@ def test_a_mixture_without_a_sound_row_tells_what_became_of_each(
     told = capsys.readouterr().err
     assert "bare: 3 rows, 1 x image_count, 1 x no_conversation, 1 x not_json" in told
     assert "status" not in told
-    with pytest.raises(ExportError, match=r"0 sound ones are there \(1 x image_count, 1 x no_conversation"):
+    with pytest.raises(ExportError, match=r"there are 0 valid ones \(1 x image_count, 1 x no_conversation"):
         mixed(world, {"bare": {**sources["bare"], "count": 2}})
 
 

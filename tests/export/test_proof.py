@@ -58,7 +58,7 @@ def test_what_is_read_back_is_what_was_written(format: str, sound: list[dict[str
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_row_that_is_there_twice_is_refused(format: str, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="row p001 is there twice"):
+    with pytest.raises(ExportError, match="row p001 occurs more than once"):
         saved([row(1), row(2), row(1)], format, tmp_path / "out")
 
 
@@ -81,7 +81,7 @@ def test_an_export_that_reads_back_other_rows_is_refused(
         yield from (replace(one, **change) if one.id == "p001" else one for one in reads(folder, split))
 
     monkeypatch.setattr(llava, "read", read)
-    with pytest.raises(ExportError, match="or other ones"):
+    with pytest.raises(ExportError, match="or their content differs"):
         saved([row(0), row(1)], "llava", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -119,10 +119,10 @@ def test_only_an_export_is_replaced_and_only_where_that_is_allowed(sound: list[d
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
     for overwrite in (False, True):
-        with pytest.raises(ExportError, match="not empty and no export"):
+        with pytest.raises(ExportError, match="not empty and is not an export"):
             saved(sound, "hf", tmp_path / "out", overwrite=overwrite)
     (tmp_path / "out" / "export.json").write_text("{}")
-    with pytest.raises(ExportError, match="allow it to be replaced"):
+    with pytest.raises(ExportError, match="replace it with --overwrite"):
         saved(sound, "hf", tmp_path / "out")
     with pytest.raises(ExportError, match="row p004"):
         saved([row(4, **UNSOUND["no turns"][0])], "hf", tmp_path / "out", overwrite=True)

@@ -40,10 +40,10 @@ def test_samples_are_of_every_outcome(tmp_path: Path) -> None:
     assert said.tags["section"] == bench.SAMPLES
     for outcome in (
         "new is better", "old is better", "neither is better", "the winner changed with the order, so a tie",
-        "undecided: a verdict is missing or could not be read",
+        "undecided: a verdict is missing or could not be parsed",
     ):  # fmt: skip
         assert f"Judge j: {outcome}" in said.text, outcome
-    assert "old shown first: could not be read" in said.text
+    assert "old shown first: could not be parsed" in said.text
     assert "new: an answer" in said.text
     assert "old: an answer" in said.text
 
@@ -62,4 +62,4 @@ def test_the_terminal_tells_the_same_numbers(tmp_path: Path) -> None:
     text = report.as_text(str(tmp_path))
     assert "1/2/1" in text
     assert "50% [" in text
-    assert "1 of 10 verdicts could not be read" in text
+    assert "1 of 10 verdicts could not be parsed" in text

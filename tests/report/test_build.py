@@ -55,7 +55,7 @@ def test_what_failed_and_what_does_not_close_is_said_first(run: str) -> None:
     file = Path(run, "ingest", "_receipts", "a-0000.json")
     file.write_bytes(seal(unseal(file.read_bytes(), "", "") | {"rows_in": 9}))
     said = read(build.page(run)).text
-    assert "ingest/a-0000: 9 in, but 6 neither kept nor dropped" in said[: said.index("Rows, stage by stage")]
+    assert "ingest/a-0000: 9 in, but 6 neither kept nor dropped" in said[: said.index("Rows by stage")]
     assert "All row counts add up." not in said
 
 
@@ -84,7 +84,7 @@ def test_a_run_that_has_only_begun_has_a_page(run: str) -> None:
     assert "Write a poem." not in said.text
     assert said.tags["img"] == 2
     shutil.rmtree(Path(run, "caption"))
-    assert "No text was made of this image." in read(build.page(run)).text
+    assert "There is no text for this image." in read(build.page(run)).text
 
 
 def test_a_sample_shows_every_text_of_its_image_and_of_its_pairs(run: str) -> None:

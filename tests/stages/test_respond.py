@@ -166,8 +166,8 @@ def test_an_answer_that_stops_in_the_middle_is_told_from_one_that_ends(text: str
 def test_contestants_that_cannot_take_part_are_refused_by_name() -> None:
     for contestants, match in [
         ({}, "no contestants"),
-        ({"a b": Player()}, "a b: a name holds"),
-        ({"a@2": Player()}, "a@2: a name holds"),
+        ({"a b": Player()}, "a b: a name may only contain"),
+        ({"a@2": Player()}, "a@2: a name may only contain"),
         ({"a": Contestant()}, r"contestants\.a: give its name"),
         ({"a": Contestant(name="m", answers="f")}, r"contestants\.a: give its name"),
     ]:

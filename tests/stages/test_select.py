@@ -339,7 +339,7 @@ def test_a_name_that_no_pair_has_is_warned_of(tmp_path: Path, caplog: pytest.Log
     stage = Select(**{**KEEP_ALL, "holdout": Holdout(by="domain", names=["sees"])}, balance=[])
     made = run(tmp_path / "run", stage, {"a-0000": list(MIXED)}, kinds=MIXED)
     assert {row["split"] for row in rows(made)} == {"train"}
-    assert "no pair is of domain sees; there is lakes, ponds, seas" in caplog.text
+    assert "no pair has the domain sees; there is lakes, ponds, seas" in caplog.text
 
 
 def test_answers_to_questions_asked_once_are_compared_within_an_image_and_a_kind(tmp_path: Path) -> None:

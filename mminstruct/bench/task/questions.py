@@ -1,6 +1,6 @@
-"""Our benchmark as an lmms-eval task. It runs in lmms-eval's own environment, so it imports nothing of mminstruct.
+"""Our benchmark as an lmms-eval task. It runs in lmms-eval's environment, so it does not import mminstruct.
 
-`mminstruct lmms-task` copies this file beside the questions and the judge's prompt.
+`mminstruct lmms-task` copies this file into the task folder, with the questions and the judge's prompt.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _VERDICT = {
     "additionalProperties": False,
 }
 FAILED = "[LMMS_EVAL_REQUEST_FAILED"
-"""What lmms-eval takes for an answer where its request failed."""
+"""lmms-eval writes this as the answer if a request failed."""
 
 
 def doc_to_visual(doc: Doc) -> list[Any]:
@@ -43,17 +43,17 @@ def doc_to_target(doc: Doc) -> str:
 
 
 def answered(doc: Doc, results: Sequence[str]) -> dict[str, Any]:
-    """Whether there is an answer, and its words; the rest is for `mminstruct bench`, which reads the samples."""
+    """Whether there is an answer, and its number of words; `mminstruct bench` reads the other keys from the samples."""
     text = None if results[0].startswith(FAILED) else results[0]
     words = len((text or "").split())
     return {"answered": float(words > 0), "words": float(words), "question_id": doc["question_id"], "text": text}
 
 
 def judged(doc: Doc, results: Sequence[str]) -> dict[str, Any]:
-    """What the judge says of the answer (a) and the reference (b), in both orders."""
+    """The judge's verdicts on the answer (a) and the reference (b), in both orders."""
     answer = results[0]
     if not doc["reference"]:
-        raise ValueError(f"question {doc['question_id']}: nothing to compare with; mminstruct_judged needs references")
+        raise ValueError(f"question {doc['question_id']}: mminstruct_judged needs references")
     if answer.startswith(FAILED):
         said = ["unparsed", "unparsed"]
     else:
@@ -98,7 +98,7 @@ def _client() -> Any:
 
 
 def _messages(**texts: str | None) -> list[Doc]:
-    """The judge's prompt: cut into turns before it is rendered, so that no answer opens a turn of its own."""
+    """The judge's prompt. It is split into turns before it is rendered, so that an answer cannot open a turn."""
     import jinja2.sandbox
 
     clean = {name: text and _FRAME.sub("‹", text) for name, text in texts.items()}
@@ -111,7 +111,7 @@ def _messages(**texts: str | None) -> list[Doc]:
 
 
 def _scores(said: Sequence[Sequence[str]]) -> list[float | None]:
-    """Of each answer against the reference by the paper's rule: 1 won, 1/2 tied, 0 lost, None undecided."""
+    """Score of each answer against the reference by the paper's rule: 1 won, 1/2 tied, 0 lost, None undecided."""
     worth = {"a": 1, "b": -1, "neither": 0}
     found: list[float | None] = []
     for one, two in said:
@@ -124,7 +124,7 @@ def _scores(said: Sequence[Sequence[str]]) -> list[float | None]:
 
 
 def win_rate(said: Sequence[Sequence[str]]) -> float:
-    """Ties half; undecided ones left out; NaN where nothing was decided."""
+    """Ties count half, undecided questions are ignored; NaN if nothing was decided."""
     decided = [score for score in _scores(said) if score is not None]
     return sum(decided) / len(decided) if decided else float("nan")
 
@@ -142,5 +142,5 @@ def consistent(said: Sequence[Sequence[str]]) -> float:
 
 
 def undecided(said: Sequence[Sequence[str]]) -> float:
-    """Share of questions without a verdict that could be read in both orders."""
+    """Share of questions with an unparsed verdict in at least one order."""
     return sum("unparsed" in pair for pair in said) / len(said) if said else float("nan")
