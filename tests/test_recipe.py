@@ -161,7 +161,7 @@ def test_differences_name_the_innermost_field() -> None:
         ("pick", "questions", 0, "or null for all"),
         ("pick", "near", 30, "bits from 0 to 16"),
         ("respond", "max_tokens", 0, "take 1 or more"),
-        ("respond", "rounds", [9], "earlier has 4 questions"),
+        ("respond", "rounds", [9], "earlier has only 4 questions"),
         ("score", "cluster", "kind", "take question_id or instruction_id"),
         ("score", "level", 1.0, "take 0.5 or more, and less than 1"),
         ("score", "truth", "nobody", "is none of referee"),
