@@ -34,7 +34,7 @@ import sys
 from mminstruct.store.journal import Calls
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
-from mminstruct.stage import UNIT, Unit
+from mminstruct.unit import UNIT, Unit
 from mminstruct.store.tables import Store
 run, url, rows, at_once = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 options = {"price": {"input": 1, "output": 1}, "concurrency": {"start": at_once, "max": at_once, "min": at_once}}

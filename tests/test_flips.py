@@ -23,7 +23,7 @@ def test_no_flipped_bit_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[
     store = Store(run.url)
     store.write(seal_text("config:\n  seed: 0\nversion: 0.1.0\n"), "config.yaml")
     ledger = spending.Ledger(store)
-    ledger.reserve(0.5, budget=None)
+    ledger.reserve(0.5, limit=None)
     ledger.release()
     assert flips(tmp_path, 150, 0) == 0
     found = capsys.readouterr().out

@@ -133,7 +133,7 @@ def test_two_workers_in_another_environment_find_the_same_clusters_as_one(
 @pytest.mark.slow
 def test_what_went_wrong_in_another_worker_is_told_in_its_words(tmp_path: Path, ray_here: None) -> None:
     engine = Ray(EngineConfig(pool=PoolConfig(cpus=0.25)))
-    with pytest.raises(FailedUnits, match=r"cluster/all: ArithmeticError: no room for this\nMend"):
+    with pytest.raises(FailedUnits, match=r"cluster/all: ArithmeticError: no room for this\nFix"):
         clusters(
             tmp_path, engine, ranks=2, file=str(tmp_path / "who"), errors=["the other is gone", "no room for this"]
         )

@@ -24,6 +24,7 @@ from mminstruct.stage import StageOutput
 from mminstruct.stages.answer import Answer
 from mminstruct.stages.caption import Caption
 from mminstruct.stages.cluster import Cluster
+from mminstruct.stages.decide import Decide
 from mminstruct.stages.embed import Embed
 from mminstruct.stages.exemplify import Exemplify
 from mminstruct.stages.export import Export
@@ -32,6 +33,8 @@ from mminstruct.stages.fuse import Fuse
 from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.instruct import Instruct
 from mminstruct.stages.match import Match
+from mminstruct.stages.merge import Merge
+from mminstruct.stages.review import Review
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
 from tests.quality.perfect import PerfectRun
@@ -53,7 +56,10 @@ def recipe() -> MMInstruct:
         exemplify=Exemplify(model=model, prompt=prompt_text("exemplify")),
         answer=Answer(model=model, prompt=prompt_text("answer")),
         filter=Filter(),
+        decide=Decide(),
+        review=Review(),
         select=Select(),
+        merge=Merge(),
         export=Export(),
     )
 
@@ -173,7 +179,7 @@ def test_a_real_run_is_built_again_without_filter_rules_and_reported_on(
     words = [str(demo), "--to", str(tmp_path), "--only", "no filter rules"]
     assert ablations.main(words) == 0
     said = capsys.readouterr()
-    assert "no filter rules: 10 of 13 tables taken over" in said.err
+    assert "no filter rules: 10 of 16 tables taken over" in said.err
     assert [line.split(" | ")[0] for line in said.out.splitlines() if line.startswith("| ")] == [
         "| variant", "| as built", "| no filter rules",
     ]  # fmt: skip
