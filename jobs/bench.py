@@ -2,7 +2,7 @@
 
 import sys
 
-from mminstruct.job import leave, run
+from mminstruct.job import exit_process, run
 
 if __name__ == "__main__":
-    leave(run("bench", sys.argv[1:]))
+    exit_process(run("bench", sys.argv[1:]))

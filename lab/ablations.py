@@ -21,7 +21,7 @@ import numpy as np
 from lab.variants import AGAIN, PAPER_K, TrueCaption, variants
 from mminstruct.bench.intervals import Array, bootstrap
 from mminstruct.config import engine as make_engine
-from mminstruct.job import leave
+from mminstruct.job import exit_process
 from mminstruct.microworld.families import FAMILIES, classify
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.oracle import judge_answer, judge_pair, statements
@@ -239,4 +239,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(main())

@@ -256,7 +256,7 @@ def _microworld_report(given: argparse.Namespace) -> int:
 
 def enter() -> None:
     """The console script."""
-    job.leave(main())
+    job.exit_process(main())
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def _came_out(command: str, out: str) -> str:
     return f"{last_table.table}: {last_table.rows} rows"
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """End this process with *code*, at once when all that it wrote is out; a Ray that it started ends with it.
 
     The interpreter is not left to end by itself: it makes threads that hold no lock of it stop where they are, and one

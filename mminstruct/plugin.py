@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from types import ModuleType
@@ -44,9 +45,10 @@ def load_module(module: str, where: str) -> ModuleType:
     Raises:
         ConfigurationError: there is no such module, or its import fails.
     """
-    if os.getcwd() not in sys.path and "" not in sys.path:  # the `mminstruct` script does not look there by itself
-        sys.path.append(os.getcwd())
     try:
+        found = importlib.util.find_spec(module.partition(".")[0])
+        if found is None and os.getcwd() not in sys.path:  # the `mminstruct` script does not look there by itself
+            sys.path.append(os.getcwd())
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):

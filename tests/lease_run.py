@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mminstruct.engine.config import EngineConfig, PoolConfig
 from mminstruct.engine.local import Local
-from mminstruct.job import EXIT_HALTED, leave
+from mminstruct.job import EXIT_HALTED, exit_process
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe
 from mminstruct.run import Run, claim, execute
@@ -50,4 +50,4 @@ def main(url: str, source: str, endpoint: str, engine: str = "local") -> int:
 
 
 if __name__ == "__main__":
-    leave(main(*sys.argv[1:]))
+    exit_process(main(*sys.argv[1:]))

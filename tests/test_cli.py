@@ -123,7 +123,7 @@ def test_a_reader_who_has_seen_enough_gets_no_complaint() -> None:
 @pytest.mark.parametrize(("used", "said"), [("sys.modules['ray'] = None", "said\n"), ("pass", "said\nlate\n")])
 def test_a_process_that_used_ray_ends_at_once_with_all_that_it_said(used: str, said: str) -> None:
     code = f"import atexit, sys; {used}; atexit.register(print, 'late'); print('said')"
-    words = [sys.executable, "-c", f"{code}; from mminstruct.job import leave; leave(3)"]
+    words = [sys.executable, "-c", f"{code}; from mminstruct.job import exit_process; exit_process(3)"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stdout) == (3, said)
 
@@ -201,11 +201,11 @@ def test_sums_that_do_not_close_have_exit_code_1_at_the_end_of_a_build(
 
 LEAVES = """
 import atexit, sys, threading, time
-from mminstruct.job import leave
+from mminstruct.job import exit_process
 atexit.register(lambda: print("tidied up"))
 threading.Thread(target=time.sleep, args=(60,)).start()
 print("all of it")
-leave(int(sys.argv[1]))
+exit_process(int(sys.argv[1]))
 """
 
 
@@ -215,7 +215,7 @@ def test_every_command_ends_at_once_with_its_output_out_and_its_code(tmp_path: P
 
 
 def test_output_that_could_not_be_written_is_no_success() -> None:
-    code = "from mminstruct.job import leave; print('all of it'); leave(0)"
+    code = "from mminstruct.job import exit_process; print('all of it'); exit_process(0)"
     buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", code], stdout=full, env=buffered, timeout=50, check=False)

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from mminstruct.stage import Drop
 from mminstruct.store.reader import RunReader
-from mminstruct.store.tables import Store
 from mminstruct.text.question import asked
 
 
@@ -52,23 +51,23 @@ class RunSet:
     """
 
     def __init__(self, url: str, turns: str = "first", split: str = "test") -> None:
-        self.store, self.turns, self.split = Store(url), turns, split
-        self.merged = self.store.table("merge").manifest() is not None
+        self.run, self.turns, self.split = RunReader(url), turns, split
+        self.merged = "merge" in self.run
         """Whether the run has the tables merge and review; runs of earlier versions only have export."""
-        how = ((self.store.table("select").manifest() or {}).get("config") or {}).get("holdout") or {}
+        how = (self.run["select"].manifest["config"].get("holdout") if "select" in self.run else None) or {}
         self.by = str(how.get("by", "instruction"))
         """What the test split holds out."""
 
     def facts(self) -> dict[str, Any]:
         """Digests that reveal when the data at this path change."""
         tables = ("merge", "review", *self._described()) if self.merged else ("export", "fuse")
-        return {name: self.store.table(name).digest() for name in (*tables, "ingest")}
+        return {name: self.run.store.table(name).digest() for name in (*tables, "ingest")}
 
     def questions(self) -> Iterator[Question | Drop]:
         pairs = self._merged() if self.merged else self._exported()
         if not pairs:
             raise ValueError(
-                f"{self.store.url} has no pairs of the split {self.split}: the set is small, or"
+                f"{self.run.url} has no pairs of the split {self.split}: the set is small, or"
                 " recipe.select.holdout.count is 0; build it from more images, set another pick.split, or give a file"
                 " of questions"
             )
@@ -110,7 +109,7 @@ class RunSet:
     def _described(self) -> dict[str, str]:
         """Table and column that describe an image in words."""
         named = {"fuse": "description", "caption": "caption"}
-        there = [name for name in named if self.store.table(name).manifest() is not None]
+        there = [name for name in named if name in self.run]
         return {name: named[name] for name in there[:1]}
 
     def pictures(self, questions: list[Question]) -> dict[str, Seen | str]:
@@ -122,6 +121,6 @@ class RunSet:
         }
 
     def _rows(self, table: str, columns: list[str], where: tuple[str, list[Any]] | None) -> list[dict[str, Any]]:
-        data = RunReader(self.store)[table].dataset()
+        data = self.run[table].dataset()
         wanted = None if where is None else pc.field(where[0]).isin(pa.array(where[1], pa.string()))
         return list(data.to_table(columns=columns, filter=wanted).to_pylist())

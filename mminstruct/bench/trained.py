@@ -28,17 +28,20 @@ class Trained:
 
     def __init__(self, run: str, near: int, ngram: int | None, questions: bool = True) -> None:
         self.run, self.near, self.ngram = run, near, ngram
-        pairs = list(_rows(run, "select", "image_id", "instruction_id", split="train"))
+        tables = RunReader(run)
+        pairs = list(_rows(tables, "select", "image_id", "instruction_id", split="train"))
         self.images = {row["image_id"] for row in pairs}
         self.instructions = {row["instruction_id"] for row in pairs} if questions else set()
-        hashes = [row["phash"] for row in _rows(run, "ingest", "image_id", "phash") if row["image_id"] in self.images]
+        hashes = [
+            row["phash"] for row in _rows(tables, "ingest", "image_id", "phash") if row["image_id"] in self.images
+        ]
         self.hashes_N = np.array(hashes, np.uint64)
         self.grams: set[tuple[str, ...]] = set()
         if ngram is not None and questions:
             table = texts(run)
             column = {"review": "question", "summarize": "instruction"}[table]
             seen: set[str] = set()
-            for row in _rows(run, table, "instruction_id", column):
+            for row in _rows(tables, table, "instruction_id", column):
                 if row["instruction_id"] in self.instructions and row["instruction_id"] not in seen:
                     seen.add(row["instruction_id"])
                     self.grams |= set(_grams(row[column], ngram))
@@ -73,8 +76,8 @@ def _grams(text: str, size: int | None) -> Iterator[tuple[str, ...]]:
     return (tuple(tokens[n : n + size]) for n in range(len(tokens) - size + 1 if size else 0))
 
 
-def _rows(run: str, table: str, *columns: str, **where: str) -> Iterator[dict[str, Any]]:
-    data = RunReader(run)[table].dataset()
+def _rows(run: RunReader, table: str, *columns: str, **where: str) -> Iterator[dict[str, Any]]:
+    data = run[table].dataset()
     wanted = None
     for name, value in where.items():
         wanted = pc.field(name) == value

@@ -155,9 +155,9 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
         ConfigurationError: One line per fault, with how to fix it.
         OmegaConfBaseException: A value is missing; ``explain`` turns this into one line.
     """
-    check_keys(config, OmegaConf.get_type(config) or Build)
-    check_secrets(OmegaConf.to_container(config, resolve=False))
     kind = OmegaConf.get_type(config) or Build
+    check_keys(config, kind)
+    check_secrets(OmegaConf.to_container(config, resolve=False))
     names = [item.name for item in dataclasses.fields(kind) if item.name not in ("models", "out")]
     given = {name: _plain(config[name]) for name in names if not OmegaConf.is_missing(config, name)}
     made = kind(out=config.out, **given)

@@ -16,8 +16,8 @@ KINDS = ("vision", "text", "encoder", "cpu")
 
 @dataclass(kw_only=True)
 class PoolConfig:
-    """What a configuration says of the workers of a stage, or of a fused segment. What it leaves out stays as the more
-    general entry has it: ``pools`` before ``kinds`` before ``pool``.
+    """Settings for the workers of a stage, or of a fused segment. A field without a value is taken from the more
+    general entry: from ``pools``, then ``kinds``, then ``pool``.
     """
 
     workers: int | None = None
@@ -75,11 +75,11 @@ class EngineConfig:
     """How often a unit may kill its worker before it fails. The first death does not count, since any concurrent unit
     may be the cause; each of them is then retried alone."""
     pool: PoolConfig = field(default_factory=PoolConfig)
-    """Of every stage (or fused segment)."""
+    """For every stage (or fused segment)."""
     kinds: dict[str, PoolConfig] = field(default_factory=dict)
-    """By what a stage needs: vision, text, encoder (a model of that kind) or cpu."""
+    """For every stage of a kind: vision, text, encoder (it asks a model of that kind) or cpu."""
     pools: dict[str, PoolConfig] = field(default_factory=dict)
-    """By stage; a fused segment has the name of its first stage."""
+    """For one stage, by its name; a fused segment has the name of its first stage."""
 
 
 def pools(config: EngineConfig, recipe: Recipe) -> list[list[tuple[list[str], Pool]]]:
@@ -98,22 +98,22 @@ def side_by_side(config: EngineConfig, recipe: Recipe, tables: list[str]) -> lis
 def pool_of(config: EngineConfig, stages: dict[str, Stage], names: list[str]) -> Pool:
     """The pool that works on the tables *names*."""
     first = stages[names[0]]
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for entry in (config.pool, config.kinds.get(first.kind), config.pools.get(names[0])):
-        given = _said(entry)
+        given = _given(entry)
         if "total_gpus" in given:
-            said = {key: value for key, value in said.items() if key not in ("workers", "gpus")}
-        said |= given
-    if total := said.pop("total_gpus", None):
-        said.setdefault("gpus", max((_gpus(model) for name in names for model in models(stages[name])), default=1))
-        said.setdefault("workers", max(1, int(total // said["gpus"])) if said["gpus"] else 1)
+            settings = {key: value for key, value in settings.items() if key not in ("workers", "gpus")}
+        settings |= given
+    if total := settings.pop("total_gpus", None):
+        settings.setdefault("gpus", max((_gpus(model) for name in names for model in models(stages[name])), default=1))
+        settings.setdefault("workers", max(1, int(total // settings["gpus"])) if settings["gpus"] else 1)
     one_unit = first.reads and all(read.mode == "whole" for read in first.reads.values())
-    if one_unit and "workers" not in _said(config.pools.get(names[0])):
-        said["workers"] = 1
-    return Pool(**said)
+    if one_unit and "workers" not in _given(config.pools.get(names[0])):
+        settings["workers"] = 1
+    return Pool(**settings)
 
 
-def _said(entry: PoolConfig | None) -> dict[str, Any]:
+def _given(entry: PoolConfig | None) -> dict[str, Any]:
     """The fields that *entry* gives a value."""
     return {key: value for key, value in vars(entry).items() if value not in (None, {})} if entry else {}
 
