@@ -145,6 +145,32 @@ TURN = (
 """Columns of a question with its answer, alike in every table that holds texts to be exported."""
 
 
+ANNOTATE = table(
+    "Annotations of images by people, a question or a description a row, from any mixture of published sets.",
+    column("annotation_id", pa.string(), "digest of the set and of what was annotated", tag="id"),
+    column("set", pa.string(), "name of the annotation set, as configured"),
+    column("image_key", pa.string(), "`coco:9`, `vg:2410408`, or `stem:NAME` of another file name", tag="name"),
+    column("coco_key", pa.string(), "`coco:9` where an image of Visual Genome is also one of COCO", null=True),
+    column("kind", pa.string(), "caption, paragraph, short, number, judgement, explained or choice_explained"),
+    column("question", pa.string(), "question or statement; null: a description of the image", null=True, tag="text"),
+    column("answer", pa.string(), "as annotated, or what most annotators say; of a choice, its text", tag="text"),
+    column("choices", pa.list_(pa.string()), "texts without letters, in the order of the set", null=True, tag="text"),
+    column("right", pa.int8(), "place of the right choice, from 0", null=True),
+    column("rationale", pa.string(), "why the answer is right", null=True, tag="text"),
+    column("support", pa.float32(), "share of the annotators who gave this answer, 0 to 1; null: unknown", null=True),
+    column("licence", pa.string(), "of the annotation", null=True),
+    column("place", pa.string(), "the id that the set has for it, else its image and its own number there"),
+)
+
+
+TEMPLATE = table(
+    "Annotations as questions and answers, each with its format phrase (COCO-is-all, table 1).",
+    *TURN,
+    column("annotation_id", pa.string(), "the annotation that it is made from", tag="parent"),
+    column("support", pa.float32(), "share of the annotators who gave this answer, 0 to 1; null: unknown", null=True),
+)
+
+
 DECIDE = table(
     "What people decided about questions and answers, a decision a row.",
     column("decision_id", pa.string(), "digest of the line in its file, without the time", tag="id"),
@@ -193,6 +219,7 @@ MERGE = table(
     image_id(),
     column("split", pa.string(), "train or test; all of a conversation have the same"),
     column("words", pa.int32(), "of question and answer"),
+    column("phrased", pa.bool_(), "whether the question is shown with its format phrase"),
 )
 
 
@@ -232,6 +259,8 @@ BUILD: dict[str, pa.Schema] = {
     "exemplify": EXEMPLIFY,
     "answer": ANSWER,
     "filter": FILTER,
+    "annotate": ANNOTATE,
+    "template": TEMPLATE,
     "decide": DECIDE,
     "review": REVIEW,
     "select": SELECT,

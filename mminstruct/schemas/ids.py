@@ -17,7 +17,8 @@ def instruction_id(tag: str = "parent") -> pa.Field:
 
 
 def pair_id(tag: str = "id") -> pa.Field:
-    return column("pair_id", pa.string(), "first 16 hex digits of SHA-256 of image_id and instruction_id", tag=tag)
+    meaning = "first 16 hex digits of SHA-256 of image_id and instruction_id, of an annotation also of its id"
+    return column("pair_id", pa.string(), meaning, tag=tag)
 
 
 def question_id(tag: str = "parent") -> pa.Field:

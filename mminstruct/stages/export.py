@@ -38,7 +38,7 @@ class Export(Stage):
     """Joins images, texts and metadata of each conversation; drops nothing."""
 
     reads = {
-        "merge": part("talk_id", "pair_id", "place", "split"),
+        "merge": part("talk_id", "pair_id", "place", "split", "phrased"),
         "review": part("image_id", "question", "choices", "phrase", "answer", *TURN),
         "ingest": part("image_id", "image", "source", "licence"),
     }
@@ -52,7 +52,7 @@ class Export(Stage):
             place_of = {key: place for place, key in enumerate(ingest["image_id"].to_pylist())}
             rows = []
             for talk_id, turns in _talks(merge).items():
-                said = [texts[turn["pair_id"]] for turn in turns]
+                said = [texts[turn["pair_id"]] | {"phrased": turn["phrased"]} for turn in turns]
                 image_id, split = said[0]["image_id"], turns[0]["split"]
                 image = {name: ingest[name][place_of[image_id]].as_py() for name in ingest.column_names}
                 ending = "png" if image["image"].startswith(b"\x89PNG") else "jpg"
@@ -85,7 +85,7 @@ def _talks(merge: pa.Table) -> dict[str, list[dict[str, Any]]]:
 def _conversation(said: list[dict[str, Any]]) -> list[dict[str, str]]:
     turns = []
     for place, row in enumerate(said):
-        question = asked(row["question"], row["choices"], row["phrase"])
+        question = asked(row["question"], row["choices"], row["phrase"] if row["phrased"] else None)
         turns.append({"from": "human", "value": question if place else f"<image>\n{question}"})
         turns.append({"from": "gpt", "value": row["answer"]})
     return turns

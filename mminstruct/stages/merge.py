@@ -83,4 +83,5 @@ def _rows(talk: list[Row]) -> Iterator[Row]:
         yield {
             "pair_id": row["pair_id"], "talk_id": talk_id, "place": place, "image_id": row["image_id"],
             "split": row["split"], "words": len(words(text)) + len(words(row["answer"])),
+            "phrased": True,
         }  # fmt: skip

@@ -13,7 +13,15 @@ from tests.stages.doubles import turn
 def run(talks: list[tuple[str, list[str], str]]) -> Any:
     """Export conversations about two images, each given as (talk, pairs as image+instruction, split)."""
     merge = [
-        {"pair_id": pair, "talk_id": talk, "place": place, "image_id": pair.split("+")[0], "split": split, "words": 3}
+        {
+            "pair_id": pair,
+            "talk_id": talk,
+            "place": place,
+            "image_id": pair.split("+")[0],
+            "split": split,
+            "words": 3,
+            "phrased": True,
+        }
         for talk, pairs, split in talks
         for place, pair in enumerate(pairs)
     ]
