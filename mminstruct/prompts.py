@@ -46,14 +46,32 @@ def _turns(prompt: str) -> tuple[tuple[Role, jinja2.Template], ...]:
 
 def variables(prompt: str) -> frozenset[str]:
     """Names of the variables of *prompt*; raises ValueError if it is not a transcript or not valid Jinja."""
+    names = blanks(prompt)
     try:
-        names = frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(prompt)))
         _turns(prompt)
-        return names
-    except jinja2.TemplateSyntaxError as error:
+    except jinja2.TemplateSyntaxError as error:  # a block that begins in one turn and ends in another
         raise ValueError(f"line {error.lineno}: {error.message}") from error
+    return names
 
 
 def render(prompt: str, **values: Any) -> list[Message]:
     """The turns of *prompt* with *values* filled in; a missing variable raises ``jinja2.UndefinedError``."""
     return [{"role": role, "content": template.render(**values)} for role, template in _turns(prompt)]
+
+
+@functools.lru_cache(maxsize=256)
+def _line(text: str) -> jinja2.Template:
+    return _JINJA.from_string(text)
+
+
+def blanks(text: str) -> frozenset[str]:
+    """Names of the variables of *text*, a template without turns; raises ValueError if it is not valid Jinja."""
+    try:
+        return frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(text)))
+    except jinja2.TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.message}") from error
+
+
+def fill(text: str, **values: Any) -> str:
+    """*text*, a template without turns, with *values*; a missing one raises ``jinja2.UndefinedError``."""
+    return _line(text).render(**values)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mminstruct import schemas
 from mminstruct.recipe import Method, Recipe
+from mminstruct.stage import part
+from mminstruct.stages.annotate import Annotate
 from mminstruct.stages.answer import Answer
 from mminstruct.stages.caption import Caption
 from mminstruct.stages.cluster import Cluster
@@ -25,6 +28,9 @@ from mminstruct.stages.review import Review
 from mminstruct.stages.score import Score
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
+from mminstruct.stages.template import Template
+
+_TURN = tuple(field.name for field in schemas.TURN)
 
 
 @dataclass(kw_only=True)
@@ -64,6 +70,41 @@ class MMInstruct(Recipe):
 
 
 @dataclass(kw_only=True)
+class Coco(Recipe):
+    """COCO-is-all (arXiv 2401.08968): people's annotations of the same images, merged to dialogues; no model."""
+
+    method = Method(
+        title="COCO-is-all",
+        paper="COCO is ``ALL'' You Need for Visual Instruction Fine-tuning, arXiv:2401.08968",
+        made=(
+            "people's annotations of the same images, from several published sets, were joined by image, each got the "
+            "format phrase of its kind, and the questions about an image were merged to dialogues of mixed formats"
+        ),
+        limits=(
+            "Questions and answers are those of the annotation sets, with their errors and their licences; of several "
+            "answers the most frequent one was taken. Evaluation sets may use the same images. Questions of a dialogue "
+            "were written apart and do not refer to each other."
+        ),
+        tags=("coco-is-all",),
+    )
+    wires = {
+        "filter": {"answer": part(*_TURN, of="template"), "summarize": None, "fuse": None},
+        "review": {"filter": Review.reads["filter"], "answer": part(*_TURN, of="template"), "summarize": None},
+        "merge": {**Merge.reads, "template": part("pair_id", "support")},
+    }
+
+    ingest: Ingest
+    annotate: Annotate
+    template: Template
+    filter: Filter
+    decide: Decide
+    review: Review
+    select: Select
+    merge: Merge
+    export: Export
+
+
+@dataclass(kw_only=True)
 class Bench(Recipe):
     """A benchmark: questions, every contestant's answers, the judges' verdicts, what they come to."""
 
@@ -83,5 +124,5 @@ class Bench(Recipe):
                 raise ValueError(f"{key}={given} is none of {', '.join(known) or 'nobody'}")
 
 
-RECIPES: dict[str, type[Recipe]] = {"mm_instruct": MMInstruct, "bench": Bench}
+RECIPES: dict[str, type[Recipe]] = {"mm_instruct": MMInstruct, "coco": Coco, "bench": Bench}
 """Recipes by the name that ``recipe=`` takes."""
