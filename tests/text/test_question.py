@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mminstruct.text.question import asked
+from mminstruct.text.question import Question, asked, in_digits
+
+
+def near(one: str, other: str) -> bool:
+    found = Question.of(one).near(Question.of(other), 0.8)
+    assert found == Question.of(other).near(Question.of(one), 0.8)
+    return found
 
 
 @pytest.mark.parametrize(
-    ("given", "text"),
+    ("shown", "text"),
     [
         (("What is it?",), "What is it?"),
         (("What is it?", None, "Answer shortly."), "What is it? Answer shortly."),
@@ -15,5 +23,61 @@ from mminstruct.text.question import asked
         (("Which?", [], ""), "Which?"),
     ],
 )
-def test_choices_come_as_lettered_lines_and_the_phrase_last(given: tuple[str, ...], text: str) -> None:
-    assert asked(*given) == text  # type: ignore[arg-type]
+def test_choices_come_as_lettered_lines_and_the_phrase_last(shown: tuple[str, ...], text: str) -> None:
+    assert asked(*shown) == text  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What color is the cat?", "what colour is a cat"),
+        ("What color is the cat?", "What is the color of the cat?"),
+        ("How many dogs are there?", "How many dogs can you see in the picture?"),
+        ("How many dogs are there?", "What is the number of dogs in this image?"),
+        ("What color are the 2 buses?", "What color are the two buses in the photo?"),
+        ("Is there a cat on the table?", "Is the cat on the table?"),
+        ("Where is the dog?", "Where are the dogs?"),
+        ("Is the small black cat on the red sofa?", "Is the small cat on the red sofa?"),
+        ("The cat is left of the dog.", "Is the cat left of the dog?"),
+    ],
+)
+def test_questions_in_other_words_ask_the_same(one: str, other: str) -> None:
+    assert near(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What color is the cat?", "What color is the dog?"),
+        ("What color is the cat?", "Where is the cat?"),
+        ("What is the cat doing?", "What is the dog doing?"),
+        ("The cat is left of the dog.", "The dog is left of the cat."),
+        ("Is the cat on the table?", "Is the cat under the table?"),
+        ("Is the man happy?", "Is the man not happy?"),
+        ("Is there a cat?", "Is there a black cat?"),
+        (
+            "Is the small black cat with the long tail on the red wooden table near the old window asleep?",
+            "Is the small white cat with the long tail on the red wooden table near the old window asleep?",
+        ),
+        ("How many red cars are there?", "How many blue cars are there?"),
+        ("What kind of bird is this?", "What color of bird is this?"),
+    ],
+)
+def test_questions_about_other_things_do_not_ask_the_same(one: str, other: str) -> None:
+    assert not near(one, other)
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_every_text_asks_the_same_as_itself_and_never_fails(one: str, other: str) -> None:
+    assert near(one, one)
+    near(one, other)
+
+
+def test_only_a_whole_number_word_becomes_digits() -> None:
+    assert [in_digits(text) for text in ("two", "Two.", "two dogs", "none", "12")] == [
+        "2",
+        "2",
+        "two dogs",
+        "none",
+        "12",
+    ]
