@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from mminstruct.errors import InputError
-from mminstruct.readers.text import BLANK, BadRow, Raw, Unreadable, count, decode, lines, repaired, wide
+from mminstruct.readers.text import BLANK, LINE_BYTES, BadRow, Raw, Unreadable, count, decode, lines, repaired, wide
 
 DEPTH = 100
 """How deep JSON may be nested; json and pyarrow fail to write deeper values."""
@@ -24,8 +24,8 @@ _GAP = re.compile(r"[\s,]*")
 class _Json:
     """A decoder whose values can be written again: no NaN, duplicate keys, lone surrogates or deep nesting."""
 
-    def __init__(self, seen: Counter[str] | None) -> None:
-        self._seen = seen
+    def __init__(self, seen: Counter[str] | None, missing: Any = None) -> None:
+        self._seen, self._missing = seen, missing
         self._found: Counter[str] = Counter()  # of the current value
         self._twice: str | None = None
         self._scan = json.JSONDecoder(
@@ -62,14 +62,14 @@ class _Json:
             self._twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         return found
 
-    def _float(self, digits: str) -> float | None:
+    def _float(self, digits: str) -> Any:
         value = float(digits)
         return value if math.isfinite(value) else self._none(digits)
 
-    def _none(self, _: str) -> float | None:
+    def _none(self, _: str) -> Any:
         """NaN and infinities, which JSON lacks; Python and pandas write them for missing values."""
         self._found["json_not_finite"] += 1
-        return None
+        return self._missing
 
     def _paired(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -101,10 +101,10 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def parse(text: str, what: str, seen: Counter[str] | None = None) -> Any:
+def parse(text: str, what: str, seen: Counter[str] | None = None, missing: Any = None) -> Any:
     """The JSON value in *text*.
 
-    NaN and infinities become null and are counted (``json_not_finite``), lone surrogates are removed and counted
+    NaN and infinities become *missing* and are counted (``json_not_finite``), lone surrogates are removed and counted
     (``text_surrogates``), integers of more than 4000 digits stay text.
 
     Raises:
@@ -112,7 +112,7 @@ def parse(text: str, what: str, seen: Counter[str] | None = None) -> Any:
     """
     text = text.strip(BLANK)
     try:
-        value, end = _Json(seen).value(text)
+        value, end = _Json(seen, missing).value(text)
         if end < len(text):
             raise Unreadable(f"{what} is no JSON: something follows it, {text[end : end + 40]!r}")
     except RecursionError:
@@ -124,26 +124,27 @@ def parse(text: str, what: str, seen: Counter[str] | None = None) -> Any:
     return value
 
 
-def json_lines(file: Any, what: str, seen: Counter[str] | None = None) -> Iterator[Any]:
+def json_lines(file: Any, what: str, seen: Counter[str] | None = None, missing: Any = None) -> Iterator[Any]:
     """The values of JSON lines, a ``BadRow`` for a line that is no JSON; empty lines are skipped."""
     for line in lines(file, what, seen):
         if isinstance(line, BadRow):
             yield line
         elif line[1].strip(BLANK):
             try:
-                yield parse(line[1], "it", seen)
+                yield parse(line[1], "it", seen, missing)
             except Unreadable as error:
                 yield BadRow(line[0], str(error))
 
 
 def records(
-    file: Any, what: str, seen: Counter[str] | None = None, chunk: int = 1 << 20
+    file: Any, what: str, seen: Counter[str] | None = None, chunk: int = 1 << 20, *, missing: Any = None
 ) -> Iterator[dict[str, Any] | BadRow]:
     """The objects of a JSON list or of JSON lines, a few at a time in memory; a file that begins with ``[`` is a list.
 
     Args:
         file: binary and seekable; read from its beginning.
         chunk: characters of a list that are read at a time.
+        missing: what NaN and infinities become.
 
     Raises:
         Unreadable: a list is broken or cut, in no known encoding, or followed by more text; the message has the number
@@ -152,7 +153,8 @@ def records(
     file.seek(0)
     listed = _listed(file)
     file.seek(0)
-    for number, one in enumerate(_items(file, what, seen, chunk) if listed else json_lines(file, what, seen)):
+    found = _items(_Cursor(file, what, seen, chunk, missing)) if listed else json_lines(file, what, seen, missing)
+    for number, one in enumerate(found):
         if isinstance(one, dict | BadRow):
             yield one
         else:
@@ -169,46 +171,122 @@ def _listed(file: Any) -> bool:
     return False
 
 
-def _items(file: Any, what: str, seen: Counter[str] | None, chunk: int) -> Iterator[Any]:
-    """The items of one list, a ``BadRow`` for one that is ``Ambiguous``."""
-    decoder, pieces = _Json(seen), _pieces(file, what, seen)
-    text, place, line, number, opened = "", 0, 1, 0, False
+def members(
+    file: Any, what: str, seen: Counter[str] | None = None, chunk: int = 1 << 20, *, missing: Any = None
+) -> Iterator[tuple[str, int, Any]]:
+    """The members of one JSON object, as name, number and value, a few at a time in memory.
 
-    def more() -> bool:
+    A list comes as ``(name, 0, [])``, followed by ``(name, number, item)`` for each of its items, numbered from 1; any
+    other value is ``(name, 0, value)``. A value that has a key twice or is nested too deep is a ``BadRow``.
+
+    Args:
+        file: binary and seekable; read from its beginning.
+        chunk: characters that are read at a time.
+        missing: as for ``records``.
+
+    Raises:
+        Unreadable: as ``records`` does, or it is no object, or has a member twice.
+    """
+    cursor = _Cursor(file, what, seen, chunk, missing)
+    if (first := cursor.peek()) != "{":
+        raise Unreadable(f"{what} " + (f"begins with {first!r}, should be a JSON object" if first else "is empty"))
+    cursor.skip()
+    names = set[str]()
+    while cursor.peek() != "}":
+        name = cursor.value("member")
+        if not isinstance(name, str) or cursor.peek() != ":":
+            raise Unreadable(f"{cursor.at('member')}: broken or cut short: no name and colon")
+        if name in names:
+            raise Unreadable(f"{cursor.at('member')}: {name[:80]!r} is there twice")
+        names.add(name)
+        cursor.skip()
+        if cursor.peek() != "[":
+            yield name, 0, cursor.value(name[:80])
+            continue
+        cursor.skip()
+        yield name, 0, []
+        number = 0
+        while cursor.peek() != "]":
+            number += 1
+            yield name, number, cursor.value(f"{name[:80]} {number}")
+        cursor.skip()
+    cursor.close("member", "object")
+
+
+def _items(cursor: _Cursor) -> Iterator[Any]:
+    """The items of one list, a ``BadRow`` for one that is ``Ambiguous``."""
+    cursor.peek()
+    cursor.skip()
+    number = 0
+    while cursor.peek() != "]":
+        yield cursor.value(f"record {number}")
+        number += 1
+    cursor.close(f"record {number}", "list")
+
+
+class _Cursor:
+    """A place in a JSON text, of which a piece is in memory."""
+
+    def __init__(self, file: Any, what: str, seen: Counter[str] | None, chunk: int, missing: Any) -> None:
+        self._what, self._chunk = what, chunk
+        self._decoder, self._pieces = _Json(seen, missing), _pieces(file, what, seen)
+        self._text, self._place, self._line = "", 0, 1
+
+    def _more(self) -> bool:
         """Read as much again as there is, so that the time for a long record stays linear."""
-        nonlocal text, place, line
-        new = pieces.read(max(chunk, len(text) - place))
-        line += text.count("\n", 0, place)
-        text, place = text[place:] + new, 0
+        new = self._pieces.read(max(self._chunk, len(self._text) - self._place))
+        self._line += self._text.count("\n", 0, self._place)
+        self._text, self._place = self._text[self._place :] + new, 0
         return bool(new)
 
-    while True:
-        place = cast(re.Match[str], _GAP.match(text, place)).end()
-        if place == len(text) and more():
-            continue
-        if not opened:
-            place, opened = place + 1, True
-            continue
-        at = line + text.count("\n", 0, place)
-        where = f"{what}: record {number} (line {at})"
-        if text.startswith("]", place):
-            if (text[place + 1 :] + pieces.read()).strip(BLANK):
-                raise Unreadable(f"{where}: something follows the list")
-            return
-        try:
-            one, end = decoder.value(text, place)
-        except Ambiguous as error:
-            one, end = BadRow(at, str(error)), error.end
-        except RecursionError:
-            raise Unreadable(f"{where}: it is nested deeper than {DEPTH}") from None
-        except json.JSONDecodeError as error:
-            if more():
+    @property
+    def line(self) -> int:
+        return self._line + self._text.count("\n", 0, self._place)
+
+    def at(self, where: str) -> str:
+        return f"{self._what}: {where} (line {self.line})"
+
+    def peek(self) -> str:
+        """The next character that is neither blank nor a comma; empty at the end of the text."""
+        while True:
+            self._place = cast(re.Match[str], _GAP.match(self._text, self._place)).end()
+            if self._place < len(self._text):
+                return self._text[self._place]
+            if not self._more():
+                return ""
+
+    def skip(self) -> None:
+        """Go past the character that ``peek`` returned."""
+        self._place += 1
+
+    def value(self, where: str) -> Any:
+        """The value that begins here, a ``BadRow`` if it is ``Ambiguous``.
+
+        Args:
+            where: which value it is, for the message.
+        """
+        while True:
+            try:
+                one, end = self._decoder.value(self._text, self._place)
+            except Ambiguous as error:
+                one, end = BadRow(self.line, str(error)), error.end
+            except RecursionError:
+                raise Unreadable(f"{self.at(where)}: it is nested deeper than {DEPTH}") from None
+            except json.JSONDecodeError as error:
+                if len(self._text) - self._place > LINE_BYTES:
+                    raise Unreadable(f"{self.at(where)}: broken, or longer than {LINE_BYTES} characters") from None
+                if self._more():
+                    continue
+                raise Unreadable(f"{self.at(where)}: broken or cut short: {error.msg}") from None
+            if end == len(self._text) and self._more():  # a number, which may have more digits
                 continue
-            raise Unreadable(f"{where}: broken or cut short: {error.msg}") from None
-        if end == len(text) and more():  # a number, which may have more digits
-            continue
-        yield one
-        place, number = end, number + 1
+            self._place = end
+            return one
+
+    def close(self, where: str, what: str) -> None:
+        """Go past the bracket that ends the list or object *what*, after which nothing may follow."""
+        if (self._text[self._place + 1 :] + self._pieces.read()).strip(BLANK):
+            raise Unreadable(f"{self.at(where)}: something follows the {what}")
 
 
 def _pieces(file: Any, what: str, seen: Counter[str] | None) -> Any:
