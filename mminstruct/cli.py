@@ -81,7 +81,10 @@ def main(words: Sequence[str] | None = None) -> int:
     world = commands.add_parser("microworld", help="draw synthetic scenes with their ground truth")
     world.add_argument("--images", type=int, required=True)
     world.add_argument("--seed", type=int, default=1000)
-    world.add_argument("--layout", choices=("sa1b", "datacomp", "coco"), default="datacomp")
+    world.add_argument(
+        "--layout", choices=("sa1b", "datacomp", "coco"), default="datacomp",
+        help="how the files are laid out; coco: a folder of images, and annotation sets of ten formats with known faults",
+    )  # fmt: skip
     world.add_argument("--to", required=True)
     world.add_argument("--start", type=int, default=0, help="index of the first scene")
     world.add_argument("--per-shard", type=int, default=128)

@@ -1,4 +1,4 @@
-"""Writes a world in the layout of a real collection: SA-1B, DataComp as img2dataset stores it, or COCO with VQA v2.
+"""Writes a world in the layout of a real collection: SA-1B, DataComp as img2dataset stores it, or annotated COCO.
 
 The ground truth is written next to the data, to ``_truth/scenes.jsonl``, which no stage reads.
 Files are byte-identical in every run: tar members have no time and no owner.
@@ -11,9 +11,8 @@ import io
 import json
 import random
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,32 +20,13 @@ from typing import Any, Literal
 import numpy as np
 
 from mminstruct.microworld import language
-from mminstruct.microworld.catalogue import CANVAS, KINDS
-from mminstruct.microworld.drawing.render import Rendered, render
-from mminstruct.microworld.drawing.rle import encode
-from mminstruct.microworld.scene import Group, Relation, Scene, draw_scene
+from mminstruct.microworld.annotated.layout import write_coco
+from mminstruct.microworld.catalogue import CANVAS
+from mminstruct.microworld.drawn import draw, masks, shape, write_truth
+from mminstruct.microworld.scene import Group, Relation, Scene
 
 Layout = Literal["sa1b", "datacomp", "coco"]
-_QUALITY = 92
 _LICENCES = ("cc-by-4.0", "cc0-1.0", "cc-by-sa-4.0")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Drawn:
-    """One scene with its picture, also as JPEG bytes."""
-
-    scene: Scene
-    rendered: Rendered
-    jpeg: bytes
-
-    @property
-    def image_id(self) -> str:
-        return hashlib.sha256(self.jpeg).hexdigest()[:16]
-
-    def truth(self, file: str, alt: language.AltText | None = None) -> dict[str, Any]:
-        boxes = [[[b.x0, b.y0, b.x1, b.y1] for b in group] for group in self.rendered.boxes]
-        said = asdict(alt) if alt else None
-        return {"image_id": self.image_id, "file": file, "scene": self.scene.to_dict(), "boxes": boxes, "alt": said}
 
 
 def write(
@@ -112,62 +92,6 @@ def write_datacomp(
     return _write_tars(folder, indices, per_shard, workers, partial(_datacomp_shard, Path(folder), seed))
 
 
-def write_coco(
-    folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1
-) -> Path:
-    """``images/`` and ``annotations/`` with instances, captions, and questions and answers in the format of VQA v2."""
-    folder = Path(folder)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    (folder / "annotations").mkdir(exist_ok=True)
-    names = list(KINDS)
-    info = {"description": "microworld", "version": "1.0", "year": 2026}
-    images: list[dict[str, Any]] = []
-    things: list[dict[str, Any]] = []
-    captions: list[dict[str, Any]] = []
-    questions: list[dict[str, Any]] = []
-    answers: list[dict[str, Any]] = []
-    lines = []
-    for drawn in _draw(indices, seed, workers):
-        number, scene = drawn.scene.index, drawn.scene
-        file = f"{number:012d}.jpg"
-        (folder / "images" / file).write_bytes(drawn.jpeg)
-        images.append({"id": number, "file_name": file, "width": CANVAS, "height": CANVAS, "license": 1})
-        for k, mask in _masks(drawn.rendered):
-            kind = scene.groups[drawn.rendered.owners[k - 1]].kind
-            things.append({"id": number * 100 + k, "image_id": number, "category_id": names.index(kind) + 1,
-                           "iscrowd": 0, **_shape(mask)})  # fmt: skip
-        captions += [
-            {
-                "id": number * 10 + k,
-                "image_id": number,
-                "caption": language.caption(scene, _rng("coco", scene, k), how),
-            }
-            for k, how in enumerate(("short", "short", "short", "long", "long"))
-        ]
-        for k, (question, answer) in enumerate(language.short_questions(scene)):
-            key = {"question_id": number * 100 + k, "image_id": number}
-            questions.append({**key, "question": question})
-            said = [{"answer": answer, "answer_confidence": "yes", "answer_id": n} for n in range(1, 11)]
-            kind = "yes/no" if answer in ("yes", "no") else "number" if question.startswith("How many") else "other"
-            begin = " ".join(question.lower().rstrip("?").split()[:2])
-            answers.append({**key, "question_type": begin, "answer_type": kind, "multiple_choice_answer": answer,
-                            "answers": said})  # fmt: skip
-        lines.append(drawn.truth(f"images/{file}"))
-    kinds = [{"id": k, "name": name, "supercategory": KINDS[name].category} for k, name in enumerate(names, 1)]
-    licences = [{"id": 1, "name": _LICENCES[0], "url": ""}]
-    common = {"info": info, "licenses": licences, "images": images}
-    vqa = {"info": info, "license": licences[0], "data_type": "microworld", "data_subtype": "train"}
-    for name, content in (
-        ("instances.json", {**common, "annotations": things, "categories": kinds}),
-        ("captions.json", {**common, "annotations": captions}),
-        ("v2_OpenEnded_questions.json", {**vqa, "task_type": "Open-Ended", "questions": questions}),
-        ("v2_annotations.json", {**vqa, "annotations": answers}),
-    ):
-        (folder / "annotations" / name).write_text(json.dumps(content), encoding="utf-8")
-    _write_truth(folder, lines)
-    return folder
-
-
 def _write_tars(
     folder: str | Path,
     indices: Sequence[int],
@@ -180,9 +104,9 @@ def _write_tars(
     parts = [(k, indices[at : at + per_shard]) for k, at in enumerate(range(0, len(indices), per_shard))]
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
-            _write_truth(folder, [line for lines in pool.map(shard, parts) for line in lines])
+            write_truth(folder, [line for lines in pool.map(shard, parts) for line in lines])
     else:
-        _write_truth(folder, [line for part in parts for line in shard(part)])
+        write_truth(folder, [line for part in parts for line in shard(part)])
     return folder
 
 
@@ -190,19 +114,19 @@ def _sa1b_shard(folder: Path, seed: int, part: tuple[int, Sequence[int]]) -> lis
     number, indices = part
     lines = []
     with _Tar(folder / f"sa_{number:06d}.tar") as tar:
-        for drawn in _draw(indices, seed):
+        for drawn in draw(indices, seed):
             index = drawn.scene.index
             rng = _rng("sa1b", drawn.scene)
             annotations = [
                 {
                     "id": index * 100 + k,
-                    **_shape(mask),
+                    **shape(mask),
                     "predicted_iou": round(rng.uniform(0.88, 1.0), 4),
                     "stability_score": round(rng.uniform(0.92, 1.0), 4),
                     "point_coords": [_inside(mask)],
                     "crop_box": [0, 0, CANVAS, CANVAS],
                 }
-                for k, mask in _masks(drawn.rendered)
+                for k, mask in masks(drawn.rendered)
             ]
             image = {"image_id": index, "width": CANVAS, "height": CANVAS, "file_name": f"sa_{index}.jpg"}
             tar.add(f"sa_{index}.jpg", drawn.jpeg)
@@ -218,7 +142,7 @@ def _datacomp_shard(folder: Path, seed: int, part: tuple[int, Sequence[int]]) ->
     number, indices = part
     lines, rows = [], []
     with _Tar(folder / f"{number:05d}.tar") as tar:
-        for place, drawn in enumerate(_draw(indices, seed)):
+        for place, drawn in enumerate(draw(indices, seed)):
             key = f"{number:05d}{place:04d}"
             rng = _rng("alt", drawn.scene)
             alt = language.alt_text(drawn.scene, rng)
@@ -251,40 +175,8 @@ def _datacomp_shard(folder: Path, seed: int, part: tuple[int, Sequence[int]]) ->
     return lines
 
 
-def _draw_one(seed: int, index: int) -> _Drawn:
-    scene = draw_scene(index, seed)
-    rendered = render(scene)
-    buffer = io.BytesIO()
-    rendered.image.save(buffer, "JPEG", quality=_QUALITY)
-    return _Drawn(scene, rendered, buffer.getvalue())
-
-
-def _draw(indices: Iterable[int], seed: int, workers: int = 1) -> Iterator[_Drawn]:
-    if workers == 1:
-        yield from map(partial(_draw_one, seed), indices)
-    else:
-        with ProcessPoolExecutor(workers) as pool:
-            yield from pool.map(partial(_draw_one, seed), indices, chunksize=32)
-
-
 def _rng(what: str, scene: Scene, number: int = 0) -> random.Random:
     return random.Random(f"mminstruct {what} {scene.seed}/{scene.index}/{number}")
-
-
-def _masks(rendered: Rendered) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.bool_]]]]:
-    """Number and mask of every instance that is at least partly visible."""
-    for k in range(1, len(rendered.owners) + 1):
-        mask = rendered.mask(k)
-        if mask.any():
-            yield k, mask
-
-
-def _shape(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
-    """Bounding box (x, y, width, height), area in pixels and segmentation, in COCO's format."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
-    box = [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
-    return {"bbox": box, "area": int(mask.sum()), "segmentation": encode(mask)}
 
 
 def _inside(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> list[float]:
@@ -317,9 +209,3 @@ class _Tar:
             self._part.replace(self._path)
         else:
             self._part.unlink()
-
-
-def _write_truth(folder: Path, lines: list[dict[str, Any]]) -> None:
-    path = folder / "_truth" / "scenes.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
