@@ -173,7 +173,7 @@ ANNOTATIONS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(found=ANNOTATIONS, rng=st.randoms(use_true_random=False))
 def test_every_annotation_is_kept_or_dropped_and_the_order_of_records_and_sets_changes_nothing(
     found: list[Row], rng: random.Random, tmp_path_factory: pytest.TempPathFactory
