@@ -23,7 +23,6 @@ import copy
 import dataclasses
 import hashlib
 import json
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -271,14 +270,16 @@ def fingerprint(facts: Any) -> str:
 
 def content_id(*pieces: str | bytes) -> str:
     """First 16 hex digits of the SHA-256 of *pieces*, joined by a zero byte."""
-    joined = b"\0".join(piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece for piece in pieces)
+    joined = b"\0".join(
+        [piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece for piece in pieces]
+    )
     return hashlib.sha256(joined).hexdigest()[:16]
 
 
 def instruction_id(instruction: str) -> str:
     """Content id of *instruction*, without regard to case, white space and final punctuation."""
     text = unicodedata.normalize("NFKC", instruction).casefold()
-    return content_id(re.sub(r"\s+", " ", text).strip().rstrip(".!?:; "))
+    return content_id(" ".join(text.split()).rstrip(".!?:; "))
 
 
 def pair_id(image_id: str, instruction_id: str) -> str:

@@ -18,6 +18,7 @@ from mminstruct.annotations.record import (
     shown,
     text,
 )  # fmt: skip
+from mminstruct.annotations.visual_genome import with_coco
 
 _COCO = re.compile(r"(?:^|/)coco-?_?text/(?:[^/]+/)*[^/]+$", re.IGNORECASE)
 _VG = re.compile(r"(?:^|/)(?:visual-?_?genome|vg)/(?:[^/]+/)*([^/]+)$", re.IGNORECASE)
@@ -29,11 +30,12 @@ class StVQA(AnnotationFormat):
     ``file_path`` names the collection: ``coco-text/COCO_train2014_000000347021.jpg``, ``visual_genome/2410408.jpg``.
     """
 
+    takes = ("images",)
     split_field = "set_name"
 
     def read(self) -> Iterator[Annotation | Fault]:
         found = self.files["path"].listed("data", ("question", "file_path"))
-        yield from each(self.chosen(found), _made, "question_id")
+        yield from with_coco(each(self.chosen(found), _made, "question_id"), self.files.get("images"))
 
 
 def _made(record: dict[str, Any]) -> Annotation:

@@ -17,6 +17,7 @@ from mminstruct.annotations.record import (
     text,
     whole,
 )  # fmt: skip
+from mminstruct.annotations.visual_genome import with_coco
 
 
 class TallyQA(AnnotationFormat):
@@ -26,8 +27,11 @@ class TallyQA(AnnotationFormat):
     a 9 before the image's number.
     """
 
+    takes = ("images",)
+
     def read(self) -> Iterator[Annotation | Fault]:
-        yield from each(self.files["path"].records(("image", "question", "answer")), _made, "question_id")
+        found = each(self.files["path"].records(("image", "question", "answer")), _made, "question_id")
+        yield from with_coco(found, self.files.get("images"))
 
 
 def _made(record: dict[str, Any]) -> Annotation:

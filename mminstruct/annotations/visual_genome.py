@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from mminstruct.annotations.files import SetFile
-from mminstruct.annotations.keys import coco_key
-from mminstruct.annotations.record import whole
+from mminstruct.annotations.keys import coco_key, vg_key
+from mminstruct.annotations.record import Annotation, Fault, whole
 from mminstruct.unit import note
 
 
@@ -28,3 +30,12 @@ def in_coco(file: SetFile | None) -> dict[int, str]:
             note("image_data_bad")
             found[number] = None
     return {number: coco_key(coco) for number, coco in found.items() if coco is not None}
+
+
+def with_coco(found: Iterable[Annotation | Fault], file: SetFile | None) -> Iterator[Annotation | Fault]:
+    """Annotations of any images; those of Visual Genome get their key in COCO, where ``file`` has one."""
+    coco = {vg_key(number): key for number, key in in_coco(file).items()}
+    for one in found:
+        if isinstance(one, Annotation):
+            one.coco = coco.get(one.image)
+        yield one

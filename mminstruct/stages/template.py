@@ -172,14 +172,13 @@ class _Images:
         self.part_I = np.array(parts, np.int32)
         """Of each image, the number of its part."""
         self.named = named
-        self._keys = pa.array(list(named), pa.string())
-        self._image_K = np.array([some[0] if len(some) == 1 else AMBIGUOUS for some in named.values()], np.int32)
+        self._image_of = {key: some[0] if len(some) == 1 else AMBIGUOUS for key, some in named.items()}
 
     def find(self, batch: pa.RecordBatch) -> np.ndarray:
         """Number of the image of each annotation, NO_IMAGE or AMBIGUOUS ``(N,)``."""
-        key_N = pc.coalesce(*(pc.index_in(batch[name], self._keys) for name in ("image_key", "coco_key")))
-        key_N = np.asarray(key_N.fill_null(-1))
-        return np.where(key_N < 0, NO_IMAGE, np.append(self._image_K, NO_IMAGE)[key_N]).astype(np.int32)
+        keys = zip(batch["image_key"].to_pylist(), batch["coco_key"].to_pylist(), strict=True)
+        get = self._image_of.get
+        return np.array([get(key, get(also, NO_IMAGE)) for key, also in keys], np.int32)
 
 
 def _drops(batch: pa.RecordBatch, image_N: np.ndarray, known_N: np.ndarray, images: _Images) -> Iterator[Drop]:
@@ -200,7 +199,9 @@ def _drops(batch: pa.RecordBatch, image_N: np.ndarray, known_N: np.ndarray, imag
 
 def _asking(text: str, kind: str) -> str:
     text = _capital(one_line(text))
-    return text if text[-1:] in _ENDS else text + ("." if kind == "judgement" else "?")
+    if text[-1:] in _ENDS:
+        return text if text[-2:-1] != " " else f"{text[:-2]}{text[-1]}"  # COCO-QA's words come apart: "is it red ?"
+    return text + ("." if kind == "judgement" else "?")
 
 
 def _short(answer: str) -> str:

@@ -35,7 +35,7 @@ def in_digits(answer: str) -> str:
 _SEEN = _ARTICLES | {
     "is", "are", "was", "were", "be", "being", "do", "does", "did", "can", "could", "have", "has", "there", "this",
     "that", "these", "those", "it", "its", "image", "picture", "photo", "photograph", "scene", "show", "shown",
-    "visible", "see", "seen", "you", "please", "tell", "me",
+    "visible", "see", "seen", "you", "please", "tell", "me", "any", "some",
 }  # fmt: skip
 """Words that do not change what is asked about an image."""
 _NOT = {"no", "not", "never", "without", "nobody", "nothing", "isn't", "aren't", "doesn't", "don't", "didn't", "wasn't"}
