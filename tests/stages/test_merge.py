@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import random
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mminstruct import schemas
-from mminstruct.stages.merge import Merge
+from mminstruct.stages.merge import ORDERS, OVERFLOWS, PHRASES, Merge
 from tests.stages.doubles import turn
 
 Row = dict[str, Any]
@@ -103,3 +105,169 @@ def test_every_pair_lands_exactly_once_and_the_order_of_rows_changes_no_conversa
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="turns=0"):
         Merge(turns=0).check()
+
+
+CAREFUL: Row = {"turns": 12, "tokens": 1400, "jaccard": 0.8}
+
+
+def chosen(stage: Merge, turns: list[Row], support: dict[str, float] | None = None) -> tuple[list[Row], dict[str, str]]:
+    """Rows, and the reason of each dropped pair."""
+    stage.check()
+    select = [{name: row[name] for name in schemas.SELECT.names if name in row} | {"split": "train"} for row in turns]
+    known = [{"pair_id": row["pair_id"], "support": (support or {}).get(row["pair_id"])} for row in turns]
+    made = stage.load()(
+        select=pa.Table.from_pylist(select, schema=schemas.SELECT),
+        review=pa.Table.from_pylist(turns, schema=schemas.REVIEW),
+        template=pa.table({name: [row[name] for row in known] for name in ("pair_id", "support")}),
+    )
+    assert made.table.schema == schemas.MERGE
+    drops = {drop.id: drop.reason for drop in made.drops}
+    rows = list(made.table.to_pylist())
+    assert sorted([row["pair_id"] for row in rows] + list(drops)) == sorted(row["pair_id"] for row in turns)
+    return rows, drops
+
+
+def short(pair: str, question: str = "What is it?", answer: str = "Cat", **change: Any) -> Row:
+    return turn(pair, question, answer, **{"kind": "short", "origin": "vqa", "phrase": "Short phrase.", **change})
+
+
+def test_of_questions_that_ask_the_same_with_the_same_answer_the_one_with_most_support_stays() -> None:
+    turns = [
+        short("i1+a", "How many dogs are there?", "two"),
+        short("i1+b", "How many dogs do you see in the picture?", "2", kind="number", origin="tallyqa"),
+        short("i1+c", "What is the number of dogs?", "Two. One sits.", kind="explained", origin="vqa_e"),
+        short("i2+d", "How many dogs are there?", "two"),
+    ]
+    support = {"i1+a": 0.4, "i1+b": 0.9, "i1+c": 0.6}
+    assert chosen(Merge(**CAREFUL), turns, support)[1] == {"i1+a": "dup_question", "i1+c": "dup_question"}
+    assert chosen(Merge(**{**CAREFUL, "jaccard": None}), turns, support)[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("support", "weights", "gone"),
+    [
+        ({"i1+a": 0.9, "i1+b": 0.4}, {}, {"i1+b"}),
+        ({"i1+a": 0.9, "i1+b": 0.5}, {}, {"i1+a", "i1+b"}),
+        ({"i1+a": 0.9, "i1+b": 0.5}, {"okvqa": 0.9}, {"i1+b"}),
+        ({"i1+a": 1.0}, {}, {"i1+b"}),  # one whose support is unknown counts as 0.5
+        ({}, {}, {"i1+a", "i1+b"}),
+    ],
+)
+def test_of_contradicting_answers_one_stays_only_with_twice_the_support(
+    support: dict[str, float], weights: dict[str, float], gone: set[str]
+) -> None:
+    turns = [
+        short("i1+a", "Is the cat asleep?", "Yes"),
+        short("i1+b", "Is a cat asleep in this photo?", "No", origin="okvqa"),
+        short("i1+c", "Is the dog asleep?", "No"),
+    ]
+    rows, drops = chosen(Merge(**CAREFUL, weights=weights), turns, support)
+    assert drops == dict.fromkeys(gone, "contradiction")
+    assert "i1+c" in {row["pair_id"] for row in rows}
+
+
+def test_a_choice_contradicts_by_its_text_and_descriptions_never_do() -> None:
+    said = {"kind": "choice_explained", "choices": ["dog", "a cat"], "right": 1}
+    captions = [short(f"i1+{n}", "Describe it.", f"A cat {n}.", kind="caption", phrase=None) for n in range(3)]
+    turns = [short("i1+a", answer="cat"), short("i1+b", answer="B. It has whiskers.", **said), *captions]
+    assert list(chosen(Merge(**CAREFUL), turns)[1].values()) == ["dup_question"]
+    turns[0]["answer"] = "dog"
+    assert chosen(Merge(**CAREFUL), turns)[1] == {"i1+a": "contradiction", "i1+b": "contradiction"}
+
+
+def test_an_image_has_no_more_pairs_of_a_set_than_allowed_and_those_with_most_support_stay() -> None:
+    turns = [short(f"i{image}+{n}", f"Is thing {n} red?") for image in range(2) for n in range(5)]
+    turns += [short("i1+x", "Is it big?", origin="okvqa")]
+    stage = Merge(**CAREFUL, per_origin={"vqa": 2})
+    _, drops = chosen(stage, turns, {row["pair_id"]: int(row["pair_id"][-1]) / 10 for row in turns[:10]})
+    assert drops == {f"i{image}+{n}": "quota_origin" for image in range(2) for n in range(3)}
+
+
+def test_formats_are_spread_so_that_no_two_neighbours_have_the_same() -> None:
+    turns = [short(f"i1+s{n}") for n in range(6)]
+    turns += [short(f"i1+n{n}", kind="number") for n in range(4)]
+    turns += [short("i1+c", kind="caption"), short("i1+p", kind="paragraph")]
+    formats = {row["pair_id"]: row["kind"] for row in turns}
+    for seed in range(20):
+        (talk,) = talks(chosen(Merge(turns=12, seed=seed), turns)[0]).values()
+        assert all(formats[one] != formats[two] for one, two in itertools.pairwise(talk))
+    grouped, by_set = (
+        next(iter(talks(chosen(Merge(turns=12, order=order), turns)[0]).values())) for order in ("grouped", "source")
+    )
+    assert [kind for kind, _ in itertools.groupby(formats[pair] for pair in grouped)] == sorted(set(formats.values()))
+    assert sorted(by_set) == sorted(grouped)
+
+
+def test_what_does_not_fit_begins_another_conversation_or_is_dropped() -> None:
+    turns = [
+        short(f"i1+{n}", "word " * 60, "word " * 37 + "end.") for n in range(5)
+    ]  # 100 words, 140 tokens with phrase
+    rows, drops = chosen(Merge(turns=12, tokens=300), turns)
+    assert sorted(len(pairs) for pairs in talks(rows).values()) == [1, 2, 2]
+    assert drops == {}
+    rows, drops = chosen(Merge(turns=3, overflow="drop"), turns)
+    assert [len(pairs) for pairs in talks(rows).values()] == [3]
+    assert list(drops.values()) == ["over_turns", "over_turns"]
+    assert set(chosen(Merge(turns=3, tokens=139), turns)[1].values()) == {"over_tokens"}
+
+
+@pytest.mark.parametrize(("phrases", "shown"), [("every", 6), ("first", 3), ("never", 0)])
+def test_a_phrase_is_shown_every_time_the_first_time_or_never(phrases: str, shown: int) -> None:
+    turns = [short(f"i1+{n}", phrase=f"Phrase {n % 3}.") for n in range(6)]
+    rows, _ = chosen(Merge(turns=6, phrases=phrases), turns)
+    said = {row["pair_id"]: row["phrase"] for row in turns}
+    assert sum(row["phrased"] for row in rows) == shown
+    assert [row["words"] for row in rows] == [6 if row["phrased"] else 4 for row in rows]
+    first = [said[row["pair_id"]] for row in sorted(rows, key=lambda row: row["place"]) if row["phrased"]]
+    assert phrases != "first" or len(set(first)) == 3
+
+
+MIXTURE = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.sampled_from(["short", "number", "caption", "explained"]), st.sampled_from(["vqa", "vg_qa"]),
+        st.sampled_from(["Is it red?", "Is the cat red?", "How many cats?", "How many cats are there?"]),
+        st.sampled_from(["Yes", "No", "2", "two", "word " * 30]), st.none() | st.floats(0, 1), st.none() | st.integers(0, 1),
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(
+    found=MIXTURE, turns=st.integers(2, 5), overflow=st.sampled_from(OVERFLOWS), order=st.sampled_from(ORDERS),
+    phrases=st.sampled_from(PHRASES), rng=st.randoms(use_true_random=False),
+)  # fmt: skip
+def test_no_pair_is_lost_and_limits_hold_and_the_order_of_rows_changes_nothing(
+    found: list[tuple[Any, ...]], turns: int, overflow: str, order: str, phrases: str, rng: random.Random
+) -> None:
+    rows, support = [], {}
+    for number, (image, kind, origin, question, answer, share, talk) in enumerate(found):
+        pair = f"i{image}+{number}"
+        support[pair] = share
+        dialogue = {"talk": None} if talk is None else {"talk": f"{image}.{talk}", "turn": number}
+        rows.append(short(pair, question, answer, kind=kind, origin=origin, **dialogue))
+    stage = Merge(
+        turns=turns, tokens=60, jaccard=0.8, per_origin={"vqa": 2}, overflow=overflow, order=order, phrases=phrases
+    )
+    made, drops = chosen(stage, rows, support)
+    of = {row["pair_id"]: row for row in rows}
+    assert set(drops.values()) <= {"dup_question", "contradiction", "quota_origin", "over_turns", "over_tokens"}
+    assert overflow == "drop" or not any(of[pair]["talk"] for pair in drops)
+    for talk, pairs in talks(made).items():
+        words = sum(row["words"] for row in made if row["talk_id"] == talk)
+        whole = {of[pair]["talk"] for pair in pairs}
+        assert (len(pairs) <= turns and words * 1.4 <= 60) or (len(whole) == 1 and None not in whole)
+    per_image = Counter(row["image_id"] for row in made if of[row["pair_id"]]["talk"] is None
+                        and of[row["pair_id"]]["origin"] == "vqa")  # fmt: skip
+    assert all(count <= 2 for count in per_image.values())
+    rng.shuffle(rows)
+    again = chosen(stage, rows, support)
+    assert (talks(again[0]), again[1]) == (talks(made), drops)
+
+
+def test_settings_that_cannot_work_are_refused_by_their_keys() -> None:
+    stage = Merge(tokens=0, jaccard=2, margin=0.5, order="up", overflow="cut", phrases="often", weights={"a": 0.0})
+    with pytest.raises(ValueError, match="tokens=0") as error:
+        stage.check()
+    for key in ("jaccard=2", "margin=0.5", "order=up: take mixed", "overflow=cut", "phrases=often", r"weights.a=0.0"):
+        assert key in str(error.value)
