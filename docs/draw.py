@@ -1,34 +1,40 @@
-"""Draws docs/pipeline.svg from the recipe itself. Solid arrows are read part by part, dashed ones whole."""
+"""Draws a recipe's stages from the recipe itself. Solid arrows are read part by part, dashed ones whole.
+
+`python docs/draw.py > docs/pipeline.svg`, `python docs/draw.py coco > docs/coco.svg`
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import typing
 from html import escape
 
-from mminstruct.recipes import MMInstruct
+from mminstruct.recipes import RECIPES
 
 WHAT = {
     "ingest": "SA-1B, DataComp, ...", "caption": "captioner", "fuse": "caption + alt-text",
     "instruct": "seeds in context",
     "embed": "text encoder", "cluster": "k-means", "summarize": "one per cluster", "match": "CLIP + prices",
     "exemplify": "strong LLM", "answer": "exemplars first", "filter": "named rules", "decide": "people",
-    "review": "final texts", "select": "dedup, hold-out", "merge": "dialogues", "export": "conversations",
+    "annotate": "published sets", "template": "format phrases", "review": "final texts", "select": "dedup, hold-out", "merge": "dialogues", "export": "conversations",
 }  # fmt: skip
 WIDTH, HEIGHT, ACROSS, DOWN, ROW = 128, 52, 164, 176, 5
 
 
-def main() -> str:
-    hints = typing.get_type_hints(MMInstruct)
-    stages = {field.name: hints[field.name] for field in dataclasses.fields(MMInstruct)}
+def main(chosen: str = "mm_instruct") -> str:
+    recipe = RECIPES[chosen]
+    hints = typing.get_type_hints(recipe)
+    stages = {field.name: hints[field.name] for field in dataclasses.fields(recipe)}
     places = {}
     for number, name in enumerate(stages):
         row, column = divmod(number, ROW)
         places[name] = (24 + column * ACROSS, 44 + row * DOWN)
     lines = []
     for name, stage in stages.items():
-        for argument, read in stage.reads.items():
-            lines.append(arrow(places[read.of or argument], places[name], read.mode))
+        for argument, read in {**stage.reads, **recipe.wires.get(name, {})}.items():
+            if read is not None:
+                lines.append(arrow(places[read.of or argument], places[name], read.mode))
     boxes = [box(name, *places[name]) for name in stages]
     width, height = 24 + ROW * ACROSS, 44 + ((len(stages) - 1) // ROW) * DOWN + HEIGHT + 40
     return "\n".join(
@@ -67,4 +73,4 @@ def arrow(a: tuple[int, int], b: tuple[int, int], mode: str) -> str:
 
 
 if __name__ == "__main__":
-    print(main(), end="")
+    print(main(*sys.argv[1:]), end="")

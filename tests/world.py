@@ -6,12 +6,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+
+from mminstruct import config
 from mminstruct.holdout import Holdout
 from mminstruct.microworld import shards
 from mminstruct.models.model import Model
 from mminstruct.prompts import Message
 from mminstruct.recipe import stage_types
-from mminstruct.recipes import Bench, MMInstruct
+from mminstruct.recipes import Bench, Coco, MMInstruct
 from mminstruct.stage import content_id
 from mminstruct.stages.judge import Judge
 from mminstruct.stages.pick import Pick
@@ -27,6 +30,22 @@ def draw(folder: Path, images: int = 24) -> Path:
     """DataComp shards of a drawn world, 8 images each."""
     shards.write("datacomp", folder, images, seed=1000, per_shard=8)
     return folder
+
+
+def annotated(folder: Path, images: int = 16) -> Path:
+    """A drawn world in the layout coco: images and annotation sets of ten formats, with planted faults."""
+    shards.write("coco", folder, images, seed=1000)
+    return folder
+
+
+def coco(source: Path | str, *words: str) -> Coco:
+    """The recipe of ``experiment=demo_coco``, with 4 images in a part."""
+    config.register()
+    words = ("experiment=demo_coco", "out=x", f"source={source}", "recipe.ingest.rows=4", *words)
+    with initialize_config_dir(str(config.conf()), version_base="1.3"):
+        _, run = config.build(compose("build", config.opened("build", list(words))))
+    assert isinstance(run.recipe, Coco)
+    return run.recipe
 
 
 def reply(messages: list[Message], seed: int) -> str:

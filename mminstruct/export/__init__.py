@@ -120,7 +120,7 @@ def write(
     check = Check(target)
     exported = Exported(run, check)
     facts = CardFacts(name=Path(to).absolute().name, shares=check.shares, kinds=check.kinds, models=exported.models())
-    facts.about = exported.about()
+    facts.about, facts.annotations = exported.about(), exported.annotations()
     facts.target = target.facts() if target else {}
     facts.funnel = [{"table": s.table, "in": s.rows_in, "kept": s.kept, "dropped": s.dropped} for s in statuses]
     facts.made_from = exported.fingerprint()

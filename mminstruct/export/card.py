@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,7 +45,7 @@ MIXED_LIMITS = (
     "Each source has its own limits: read its card. What models wrote may claim what an image does not show, and "
     "nobody has read every row."
 )
-BIASES = "Texts carry the biases of the models that wrote them, and images those of the collections they come from."
+BIASES = "Texts carry the biases of the people or models that wrote them, and images those of the collections they come from."
 PERSONAL = (
     "Images come from the collections named under sources and may show people; nothing was done here to find or blur "
     "them. Texts were not searched for personal data."
@@ -81,6 +81,8 @@ class CardFacts:
     """Counts by source."""
     target: dict[str, Any] = field(default_factory=dict)
     """How tokens were counted (``proof.Target``); empty if they were not."""
+    annotations: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Annotations by set and licence, where people's annotations were used."""
     funnel: Sequence[dict[str, Any]] = ()
     """Counts of each stage, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
     about: dict[str, Any] = field(default_factory=dict)
@@ -162,7 +164,7 @@ def text(facts: CardFacts) -> str:
         "## Sources and licences", "",
         *shares(facts),
         *licences(facts),
-        "Images keep the licences they came with. Where models wrote the texts, their terms may bind you too.", "",
+        "Images and annotations keep the licences they came with. Where models wrote the texts, their terms may bind you too.", "",
         "## Uses and limits", "", f"{USES} {markdown(facts.limits)} {BIASES} {IMPACT}", "",
         "## People and deletion", "", f"{PERSONAL} {UPKEEP}", "",
     ]  # fmt: skip
@@ -209,9 +211,15 @@ def shares(facts: CardFacts) -> list[str]:
 
 
 def licences(facts: CardFacts) -> list[str]:
-    """Table of rows by source and licence."""
-    found = ((source, name, rows) for source, names in facts.licences.items() for name, rows in sorted(names.items()))
-    return table(("source", "licence", "rows"), found)
+    """Tables of rows by source and licence, and of annotations by set and licence."""
+    lines = table(("source", "licence", "rows"), _by_name(facts.licences))
+    if facts.annotations:
+        lines += table(("annotations of", "licence", "annotations"), _by_name(facts.annotations))
+    return lines
+
+
+def _by_name(found: dict[str, dict[str, int]]) -> Iterator[tuple[str, str, int]]:
+    return ((name, licence, count) for name, some in sorted(found.items()) for licence, count in sorted(some.items()))
 
 
 def mixture(facts: CardFacts) -> list[str]:

@@ -118,6 +118,16 @@ class Exported:
         """The recipe's description of its method (``Recipe.about``)."""
         return dict(self.manifest.get("recipe") or {})
 
+    def annotations(self) -> dict[str, dict[str, int]]:
+        """Annotations by set and licence; empty if the recipe uses none."""
+        run = RunReader(self.store)
+        found: dict[str, dict[str, int]] = {}
+        if "annotate" in run:
+            table = run["annotate"].dataset().to_table(columns=["set", "licence"])
+            for row in table.group_by(["set", "licence"]).aggregate([([], "count_all")]).to_pylist():
+                found.setdefault(row["set"], {})[row["licence"] or "unknown"] = row["count_all"]
+        return found
+
     def models(self) -> dict[str, str]:
         """Models by stage, or by stage and field if the field is not ``model``."""
         found = {}

@@ -25,11 +25,11 @@ from mminstruct.status.trace import trace
 from mminstruct.text.rules import RULES, Context
 from tests.stages.doubles import Scripted
 from tests.text.replies import BUS, FOUND, REFUSALS
-from tests.world import bench, draw, recipe
+from tests.world import annotated, bench, coco, draw, recipe
 
 STAGES = [(kind, field.name) for kind, one in RECIPES.items() for field in dataclasses.fields(one)]
 """Every stage of every recipe, since the recipe decides what a stage reads."""
-READING = [(kind, name) for kind, name in STAGES if name not in ("ingest", "decide", "pick")]
+READING = [(kind, name) for kind, name in STAGES if name not in ("ingest", "annotate", "decide", "pick")]
 TEXTS = {
     name: tagged(kind.writes, "text")[-1]
     for name, kind in stage_types(MMInstruct).items()
@@ -53,11 +53,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def runs(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """A run of each recipe; the benchmark uses the test split of the other run."""
-    judged = Run(url=str(tmp_path_factory.mktemp("laws") / "bench"), recipe=bench(run.url))
-    claim(judged)
-    execute(judged, Local())
-    return {"mm_instruct": run, "bench": judged}
+    """A run of each recipe; the benchmark uses the test split of the first run."""
+    folder = tmp_path_factory.mktemp("laws")
+    found = {"mm_instruct": run}
+    for name, made in (("coco", coco(annotated(folder / "world"))), ("bench", bench(run.url))):
+        found[name] = Run(url=str(folder / name), recipe=made)
+        claim(found[name])
+        execute(found[name], Local())
+    return found
 
 
 def wholes(run: Run, name: str, backwards: bool = False, empty: bool = False) -> dict[str, ds.Dataset]:
@@ -150,7 +153,7 @@ def test_rows_are_the_schemas_and_only_those(runs: dict[str, Run], kind: str, na
 
 
 def test_rows_in_are_rows_kept_and_dropped_in_every_table(runs: dict[str, Run]) -> None:
-    for status in [*table_statuses(runs["mm_instruct"].url), *table_statuses(runs["bench"].url)]:
+    for status in [status for run in runs.values() for status in table_statuses(run.url)]:
         assert status.faults == []
         assert status.rows_in == status.kept + sum(status.dropped.values())
         assert (status.rows_in > 0) == (status.table != "decide"), status.table  # no human decisions in this run
