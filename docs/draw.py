@@ -17,7 +17,8 @@ WHAT = {
     "instruct": "seeds in context",
     "embed": "text encoder", "cluster": "k-means", "summarize": "one per cluster", "match": "CLIP + prices",
     "exemplify": "strong LLM", "answer": "exemplars first", "filter": "named rules", "decide": "people",
-    "annotate": "published sets", "template": "format phrases", "review": "final texts", "select": "dedup, hold-out", "merge": "dialogues", "export": "conversations",
+    "review": "final texts", "select": "dedup, hold-out", "merge": "dialogues", "export": "conversations",
+    "annotate": "published sets", "template": "format phrases",
 }  # fmt: skip
 WIDTH, HEIGHT, ACROSS, DOWN, ROW = 128, 52, 164, 176, 5
 

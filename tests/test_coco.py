@@ -20,7 +20,7 @@ from mminstruct.run import Run, claim, execute
 from mminstruct.stages.template import PHRASES
 from mminstruct.status.tables import table_statuses
 from tests.export.test_llava import upstream
-from tests.world import annotated, coco
+from tests.world import annotated, bench, coco
 
 pytestmark = pytest.mark.slow
 WORDS = ("recipe.ingest.rows=8", "recipe.select.holdout.count=3", "engine=local")
@@ -133,6 +133,16 @@ def test_a_run_without_models_is_opened_traced_and_reported(run: Run, tmp_path: 
     assert PHRASES["caption"] in page
 
 
+def test_a_benchmark_asks_the_held_out_questions(run: Run, tmp_path: Path) -> None:
+    judged = Run(url=str(tmp_path / "bench"), recipe=bench(run.url))
+    claim(judged)
+    execute(judged, Local())
+    asked = rows(judged, "pick")
+    held_out = {row["image_id"] for row in rows(run, "merge") if row["split"] == "test"}
+    assert {row["image"] for row in asked} <= held_out
+    assert rows(judged, "score")
+
+
 def test_one_part_of_images_gives_the_turns_that_they_have_in_the_whole_build(
     run: Run, source: Path, tmp_path: Path
 ) -> None:
@@ -141,8 +151,7 @@ def test_one_part_of_images_gives_the_turns_that_they_have_in_the_whole_build(
     execute(part, Local(), units=1)
     images = {row["image_id"] for row in rows(part, "ingest")}
     assert len(images) == 8
-    turns = [row for row in rows(part, "template")]
-    assert turns == [row for row in rows(run, "template") if row["image_id"] in images] != []
+    assert rows(part, "template") == [row for row in rows(run, "template") if row["image_id"] in images] != []
 
 
 def test_a_build_killed_five_times_ends_in_the_same_bytes(run: Run, source: Path, tmp_path: Path) -> None:

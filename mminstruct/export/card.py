@@ -45,7 +45,9 @@ MIXED_LIMITS = (
     "Each source has its own limits: read its card. What models wrote may claim what an image does not show, and "
     "nobody has read every row."
 )
-BIASES = "Texts carry the biases of the people or models that wrote them, and images those of the collections they come from."
+BIASES = (
+    "Texts carry the biases of their authors, people or models, and images those of the collections they come from."
+)
 PERSONAL = (
     "Images come from the collections named under sources and may show people; nothing was done here to find or blur "
     "them. Texts were not searched for personal data."
@@ -164,7 +166,7 @@ def text(facts: CardFacts) -> str:
         "## Sources and licences", "",
         *shares(facts),
         *licences(facts),
-        "Images and annotations keep the licences they came with. Where models wrote the texts, their terms may bind you too.", "",
+        "Images and annotations keep their licences. Where models wrote the texts, their terms may bind you too.", "",
         "## Uses and limits", "", f"{USES} {markdown(facts.limits)} {BIASES} {IMPACT}", "",
         "## People and deletion", "", f"{PERSONAL} {UPKEEP}", "",
     ]  # fmt: skip
