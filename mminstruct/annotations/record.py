@@ -225,7 +225,7 @@ def majority(record: Mapping[str, Any], ties: str) -> tuple[str, float | None]:
     if not given:
         raise Fault("no_answer", "no `answers`")
     answers = [one.get("answer") if isinstance(one, dict) else one for one in given]
-    if any(type(answer) is not str for answer in answers):
+    if set(map(type, answers)) != {str}:
         raise Fault("bad_record", f"`answers` has {shown(next(one for one in answers if not isinstance(one, str)))}")
     written = Counter(answers)
     counts: dict[str, int] = {}
