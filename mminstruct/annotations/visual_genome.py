@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from mminstruct.annotations.files import SetFile
-from mminstruct.annotations.keys import coco_key
+from mminstruct.annotations.keys import coco_key, vg_key
 from mminstruct.annotations.record import whole
 from mminstruct.unit import note
 
 
-def in_coco(file: SetFile | None) -> dict[int, str]:
-    """Number in Visual Genome -> key in COCO, of the images that are in both; empty without a file.
+def in_coco(file: SetFile | None) -> dict[str, str]:
+    """Key in Visual Genome -> key in COCO, of the images that are in both; empty without a file.
 
     Records that cannot be read, or that give an image two numbers, are counted (``image_data_bad``).
 
@@ -27,4 +27,4 @@ def in_coco(file: SetFile | None) -> dict[int, str]:
         elif coco is not None and found.setdefault(number, coco) != coco:
             note("image_data_bad")
             found[number] = None
-    return {number: coco_key(coco) for number, coco in found.items() if coco is not None}
+    return {vg_key(number): coco_key(coco) for number, coco in found.items() if coco is not None}

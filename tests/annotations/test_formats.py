@@ -229,8 +229,14 @@ def test_any_json_in_visual_genome_is_taken_or_dropped(tmp_path: Path, value: An
     assert len(rows) + len(drops) == COUNT - 1 + many
 
 
-def test_an_image_of_both_collections_has_both_keys(tmp_path: Path) -> None:
-    rows, _ = rows_and_drops(save(tmp_path, "vg_qa", good("vg_qa")))
-    assert {(row["image_key"], row["coco_key"]) for row in rows} == {
-        ("vg:2410408", "coco:61"), ("vg:107990", "coco:30"), ("vg:5", None)
-    }  # fmt: skip
+def test_an_image_of_both_collections_has_both_keys_in_every_format_that_names_it_so(tmp_path: Path) -> None:
+    both = {("vg:2410408", "coco:61"), ("vg:107990", "coco:30"), ("vg:5", None)}
+    named = {
+        "vg_qa": both,
+        "paragraph": both,
+        "tallyqa": {("vg:2410408", "coco:61")},
+        "stvqa": {("vg:2410408", "coco:61")},
+    }
+    for format, wanted in named.items():
+        rows, _ = rows_and_drops(save(tmp_path / format, format, good(format)))
+        assert {(row["image_key"], row["coco_key"]) for row in rows if row["image_key"].startswith("vg:")} == wanted

@@ -127,6 +127,8 @@ _BESIDE: dict[str, dict[str, Callable[[], list[Any]]]] = {
     },
     "vg_qa": {"image_data": _image_data},
     "paragraph": {"image_data": _image_data},
+    "tallyqa": {"image_data": _image_data},
+    "stvqa": {"image_data": _image_data},
 }
 
 
