@@ -21,6 +21,6 @@ class Paragraph(AnnotationFormat):
         def made(record: dict[str, Any]) -> Annotation:
             number = number_of_image(record, "image_id")
             said = text(record, "paragraph", "no_answer", "empty_answer")
-            return Annotation(image=vg_key(number), coco=coco.get(number), kind="paragraph", answer=said)
+            return Annotation(image=vg_key(number), coco=coco.get(vg_key(number)), kind="paragraph", answer=said)
 
         yield from each(self.files["path"].records(("image_id", "paragraph")), made)

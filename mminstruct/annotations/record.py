@@ -224,8 +224,8 @@ def majority(record: Mapping[str, Any], ties: str) -> tuple[str, float | None]:
         raise Fault("bad_record", f"`answers` is {shown(given)}, should be a list")
     if not given:
         raise Fault("no_answer", "no `answers`")
-    answers = [one.get("answer") if isinstance(one, dict) else one for one in given]
-    if any(type(answer) is not str for answer in answers):
+    answers: list[Any] = [one.get("answer") if isinstance(one, dict) else one for one in given]
+    if set(map(type, answers)) != {str}:
         raise Fault("bad_record", f"`answers` has {shown(next(one for one in answers if not isinstance(one, str)))}")
     written = Counter(answers)
     counts: dict[str, int] = {}

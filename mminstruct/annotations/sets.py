@@ -24,7 +24,7 @@ class AnnotationSet:
     questions: str | None = where(None)
     """The file of questions, for vqa."""
     images: str | None = where(None)
-    """Visual Genome's image_data.json, for vg_qa, paragraph, tallyqa and stvqa: which images are also COCO's."""
+    """Visual Genome's image_data.json, for vg_qa, paragraph, tallyqa and stvqa: which of its images are also COCO's."""
     licence: str | None = None
     """Licence of annotations whose file names none."""
     split: str | None = None

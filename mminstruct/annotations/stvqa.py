@@ -18,7 +18,7 @@ from mminstruct.annotations.record import (
     shown,
     text,
 )  # fmt: skip
-from mminstruct.annotations.visual_genome import with_coco
+from mminstruct.annotations.visual_genome import in_coco
 
 _COCO = re.compile(r"(?:^|/)coco-?_?text/(?:[^/]+/)*[^/]+$", re.IGNORECASE)
 _VG = re.compile(r"(?:^|/)(?:visual-?_?genome|vg)/(?:[^/]+/)*([^/]+)$", re.IGNORECASE)
@@ -34,19 +34,25 @@ class StVQA(AnnotationFormat):
     split_field = "set_name"
 
     def read(self) -> Iterator[Annotation | Fault]:
+        coco = in_coco(self.files.get("images"))
+
+        def made(record: dict[str, Any]) -> Annotation:
+            key = _key(name_of_image(record, "file_path"))
+            question = text(record, "question", "no_question")
+            native = own_id(record, "question_id")
+            answer, support = majority(record, native)
+            return Annotation(
+                image=key, coco=coco.get(key), kind="short", question=question, answer=answer, support=support,
+                native=native,
+            )  # fmt: skip
+
         found = self.files["path"].listed("data", ("question", "file_path"))
-        yield from with_coco(each(self.chosen(found), _made, "question_id"), self.files.get("images"))
+        yield from each(self.chosen(found), made, "question_id")
 
 
-def _made(record: dict[str, Any]) -> Annotation:
-    name = name_of_image(record, "file_path")
-    if genome := _VG.search(name):
-        key = image_key(f"VG_100K/{genome[1]}")
-    elif _COCO.search(name):
-        key = image_key(name)
-    else:
-        raise Fault("bad_image_id", f"{shown(name)} is neither in coco-text nor in visual_genome")
-    question = text(record, "question", "no_question")
-    native = own_id(record, "question_id")
-    answer, support = majority(record, native)
-    return Annotation(image=key, kind="short", question=question, answer=answer, support=support, native=native)
+def _key(path: str) -> str:
+    if genome := _VG.search(path):
+        return image_key(f"VG_100K/{genome[1]}")
+    if not _COCO.search(path):
+        raise Fault("bad_image_id", f"{shown(path)} is neither in coco-text nor in visual_genome")
+    return image_key(path)

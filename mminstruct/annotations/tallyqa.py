@@ -17,7 +17,7 @@ from mminstruct.annotations.record import (
     text,
     whole,
 )  # fmt: skip
-from mminstruct.annotations.visual_genome import with_coco
+from mminstruct.annotations.visual_genome import in_coco
 
 
 class TallyQA(AnnotationFormat):
@@ -30,16 +30,18 @@ class TallyQA(AnnotationFormat):
     takes = ("images",)
 
     def read(self) -> Iterator[Annotation | Fault]:
-        found = each(self.files["path"].records(("image", "question", "answer")), _made, "question_id")
-        yield from with_coco(found, self.files.get("images"))
+        coco = in_coco(self.files.get("images"))
 
+        def made(record: dict[str, Any]) -> Annotation:
+            key = image_key(name_of_image(record, "image"))
+            question = text(record, "question", "no_question")
+            if (answer := record.get("answer")) is None:
+                raise Fault("no_answer", "no `answer`")
+            if (count := whole(answer)) is None:
+                raise Fault("bad_count", f"`answer` is {shown(answer)}, should be a whole number from 0")
+            return Annotation(
+                image=key, coco=coco.get(key), kind="number", question=question, answer=str(count),
+                native=own_id(record, "question_id"),
+            )  # fmt: skip
 
-def _made(record: dict[str, Any]) -> Annotation:
-    name = name_of_image(record, "image")
-    question = text(record, "question", "no_question")
-    if (answer := record.get("answer")) is None:
-        raise Fault("no_answer", "no `answer`")
-    if (count := whole(answer)) is None:
-        raise Fault("bad_count", f"`answer` is {shown(answer)}, should be a whole number from 0")
-    native = own_id(record, "question_id")
-    return Annotation(image=image_key(name), kind="number", question=question, answer=str(count), native=native)
+        yield from each(self.files["path"].records(("image", "question", "answer")), made, "question_id")

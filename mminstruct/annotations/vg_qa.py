@@ -38,7 +38,7 @@ class VgQA(AnnotationFormat):
             answer = text(record, "answer", "no_answer", "empty_answer")
             native = own_id(record, "qa_id")
             return Annotation(
-                image=vg_key(number), coco=coco.get(number), kind="short", question=question, answer=answer,
+                image=vg_key(number), coco=coco.get(vg_key(number)), kind="short", question=question, answer=answer,
                 native=native,
             )  # fmt: skip
 

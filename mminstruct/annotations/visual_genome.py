@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from mminstruct.annotations.files import SetFile
 from mminstruct.annotations.keys import coco_key, vg_key
-from mminstruct.annotations.record import Annotation, Fault, whole
+from mminstruct.annotations.record import whole
 from mminstruct.unit import note
 
 
-def in_coco(file: SetFile | None) -> dict[int, str]:
-    """Number in Visual Genome -> key in COCO, of the images that are in both; empty without a file.
+def in_coco(file: SetFile | None) -> dict[str, str]:
+    """Key in Visual Genome -> key in COCO, of the images that are in both; empty without a file.
 
     Records that cannot be read, or that give an image two numbers, are counted (``image_data_bad``).
 
@@ -29,13 +27,4 @@ def in_coco(file: SetFile | None) -> dict[int, str]:
         elif coco is not None and found.setdefault(number, coco) != coco:
             note("image_data_bad")
             found[number] = None
-    return {number: coco_key(coco) for number, coco in found.items() if coco is not None}
-
-
-def with_coco(found: Iterable[Annotation | Fault], file: SetFile | None) -> Iterator[Annotation | Fault]:
-    """Annotations of any images; those of Visual Genome get their key in COCO, where ``file`` has one."""
-    coco = {vg_key(number): key for number, key in in_coco(file).items()}
-    for one in found:
-        if isinstance(one, Annotation):
-            one.coco = coco.get(one.image)
-        yield one
+    return {vg_key(number): coco_key(coco) for number, coco in found.items() if coco is not None}

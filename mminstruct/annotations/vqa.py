@@ -71,13 +71,13 @@ class Vqa(AnnotationFormat):
 
 def _whole(native: str, asked: list[Any], answered: list[Any], licence: str | None) -> Annotation | Fault:
     """The annotation or fault of one question id; *asked* and *answered* are the halves, without the id."""
-    image, question, _, number, *fault = asked
-    theirs, answer, support, place, *their_fault = answered
+    image, question, _, number, reason, found = asked
+    theirs, answer, support, place, their_reason, theirs_found = answered
     where = f"question {number}" if number is not None else f"annotation {place}"
-    if number is not None and fault[0] is not None:
-        return _fault(*fault, where, native)
-    if place is not None and their_fault[0] is not None:
-        return _fault(*their_fault, f"annotation {place}", native)
+    if reason is not None:
+        return _fault(reason, found, where, native)
+    if their_reason is not None:
+        return _fault(their_reason, theirs_found, f"annotation {place}", native)
     if number is None or place is None:
         found = f"question id {native} has {'no annotation' if place is None else 'no question'}"
         return _fault("no_partner", found, where, native)
@@ -139,6 +139,6 @@ def _distinct(table: pa.Table, what: str, reason: str, loose: list[Fault]) -> pa
     ids = table["id"].combine_chunks()
     again = pa.concat_arrays([pa.array([False]), pc.equal(ids[1:], ids[:-1])])
     for row in table.filter(again).to_pylist():
-        fault = (row["reason"], row["found"]) if row["reason"] else (reason, f"{what} id {row['id']} is there twice")
-        loose.append(_fault(*fault, f"{what} {row['number']}", row["id"]))
+        said = row["found"] or f"{what} id {row['id']} is there twice"
+        loose.append(_fault(row["reason"] or reason, said, f"{what} {row['number']}", row["id"]))
     return table.filter(pc.invert(again))

@@ -189,8 +189,8 @@ class Annotate(Stage):
 
 
 _MAY_BE_TOKEN = re.compile(r"[<\[◁]|ASSISTANT")
-_MAY_BE_PRIVATE = re.compile(r"@|[0-9][^0-9]*?[0-9][^0-9]*?[0-9]")
-"""Cheap tests that texts must pass before the full patterns are tried: few annotations do."""
+_MAY_BE_PRIVATE = re.compile(r"@|(?:[0-9][^0-9]*){6}")
+"""Cheap tests before the full patterns: addresses have ``@``, and the shortest telephone number has six digits."""
 _CONTEXT = Context()
 
 
@@ -216,10 +216,9 @@ def _distinct(table: pa.Table, repeated: str) -> tuple[pa.Table, list[Drop]]:
     ids = pc.coalesce(table["native"], table["annotation_id"])
     if pc.count_distinct(ids).as_py() == len(table):
         return table, []
-    counts = pc.value_counts(ids).field
-    often = counts("values").filter(pc.greater(counts("counts"), 1))
-    mask = pc.is_in(ids, value_set=often).combine_chunks() if hasattr(ids, "combine_chunks") else None
-    places = pc.indices_nonzero(mask).to_pylist()
+    counts = pc.value_counts(ids)
+    often = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    places = pc.indices_nonzero(pc.is_in(ids, value_set=often)).to_pylist()
     first: dict[str, tuple[str, int]] = {}
     rows = table.take(places).to_pylist()
     for place, row in zip(places, rows, strict=True):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mminstruct.readers.records import json_lines, parse, records
+from mminstruct.readers.records import json_lines, members, parse, records
 from mminstruct.readers.text import BadRow, Unreadable
 from tests.readers import hostile
 from tests.readers.hostile import expected, written
@@ -125,3 +125,50 @@ def test_an_item_that_is_no_object_or_ambiguous_is_one_bad_row(chunk: int) -> No
 def test_a_long_record_is_read_in_few_steps() -> None:
     data = json.dumps([{"a": "x" * 3_000_000}, {"b": 1}]).encode()
     assert [len(one) for one in records(io.BytesIO(data), "x", chunk=1000)] == [1, 1]  # type: ignore[arg-type]
+
+
+named = st.dictionaries(hostile.texts, hostile.values | st.lists(hostile.values, max_size=4), max_size=4)
+
+
+@quick
+@given(made=named, chunk=st.integers(1, 50), ascii=st.booleans(), lead=st.sampled_from(["", "\n ", "\ufeff"]))
+def test_the_members_of_an_object_are_read_one_by_one(made: dict[str, Any], chunk: int, ascii: bool, lead: str) -> None:
+    found: dict[str, Any] = {}
+    for name, number, value in members(io.BytesIO((lead + written(made, ascii)).encode()), "x.json", Counter(), chunk):
+        if number:
+            assert len(found[name]) == number - 1
+            found[name].append(value)
+        else:
+            found[name] = value
+    assert found == expected(made)
+
+
+@quick
+@given(made=named.filter(bool), cut=st.integers(1, 200), chunk=st.integers(1, 50))
+def test_an_object_that_is_cut_short_is_never_read_in_silence(made: dict[str, Any], cut: int, chunk: int) -> None:
+    data = written(made).encode()
+    with pytest.raises(Unreadable, match=r"x\.json: .* \(line \d+\): (it is nested|broken or cut short)"):
+        list(members(io.BytesIO(data[: max(1, len(data) - cut)]), "x.json", Counter(), chunk))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("", "x is empty"),
+        ("[1]", r"x begins with '\[', should be a JSON object"),
+        ('{"a": 1} 2', "something follows the object"),
+        ('{"a": [1], "a": 2}', "'a' is there twice"),
+        ('{"a": [1,\n{"b" 2}]}', r"x: a 2 \(line 2\): broken or cut short"),
+        ('{"a" 1}', "no name and colon"),
+        ("{1: 2}", "no name and colon"),
+    ],
+)
+def test_an_object_that_is_none_is_refused_with_its_place(written: str, said: str) -> None:
+    with pytest.raises(Unreadable, match=said):
+        list(members(io.BytesIO(written.encode()), "x", Counter(), 5))
+
+
+def test_numbers_that_json_lacks_become_what_the_reader_asks_for() -> None:
+    assert list(members(io.BytesIO(b'{"a": [NaN, -Infinity, 1e999, 1]}'), "x", Counter(), missing="?"))[1:] == [
+        ("a", 1, "?"), ("a", 2, "?"), ("a", 3, "?"), ("a", 4, 1)
+    ]  # fmt: skip
