@@ -19,6 +19,8 @@ from mminstruct.microworld.scene import Scene
 
 Record = Any
 """A dict unless a fault made it something else."""
+NO_IMAGE = "no_image"
+"""Name of what is planted where an annotation's image is missing."""
 _VG = 2_300_000
 """Added to the number of a scene, it is the number of the same image in Visual Genome."""
 _COCOQA_TYPES = {"object": 0, "number": 1, "color": 2, "location": 3}
@@ -31,8 +33,10 @@ class Format:
 
     record: Callable[[Note, int, random.Random], Record]
     """Takes an annotation, its number among those of its set and image from 0, and the source of its noise."""
-    place: Callable[[Record], Any] | None
-    """The record's own id. None: it has none, and is told by its image and its number there."""
+    own_id: Callable[[Record], Any] | None = None
+    """The record's own id; None where the format has none."""
+    counted: tuple[str, ...] = ("record",)
+    """What its files are counted by: records, lines, or two halves that are joined."""
 
 
 def coco_file(scene: Scene) -> str:
@@ -108,10 +112,10 @@ def _vqa_e(note: Note, number: int, rng: random.Random) -> Record:
 
 
 def _tallyqa(note: Note, number: int, rng: random.Random) -> Record:
-    """COCO's images by the name of 2014; one of three is named as Visual Genome names it."""
+    """COCO's images by their names of 2014. Those that are missing have their names in Visual Genome."""
     assert note.question is not None
     scene, simple = note.scene, not note.question.key.startswith("total")
-    vg = scene.index % 3 == 0 and scene.index % 5 != 4
+    vg = note.planted == NO_IMAGE
     return {
         "image": f"VG_100K_2/{vg_id(scene)}.jpg" if vg else f"train2014/COCO_train2014_{coco_file(scene)}",
         "image_id": int(f"9{vg_id(scene)}") if vg else scene.index,
@@ -189,17 +193,18 @@ def _stvqa(note: Note, number: int, rng: random.Random) -> Record:
     }
 
 
+_JOINED = ("question", "annotation")
 FORMATS: dict[str, Format] = {
     "coco_captions": Format(_caption, lambda record: record["id"]),
-    "paragraph": Format(_paragraph, lambda record: record["image_id"]),
-    "vqa": Format(_vqa, lambda record: record["annotation"]["question_id"]),
-    "vqa_e": Format(_vqa_e, None),
-    "okvqa": Format(_okvqa, lambda record: record["annotation"]["question_id"]),
+    "paragraph": Format(_paragraph),
+    "vqa": Format(_vqa, lambda record: record["annotation"]["question_id"], _JOINED),
+    "vqa_e": Format(_vqa_e),
+    "okvqa": Format(_okvqa, lambda record: record["annotation"]["question_id"], _JOINED),
     "tallyqa": Format(_tallyqa, lambda record: record["question_id"]),
-    "vsr": Format(_vsr, None),
+    "vsr": Format(_vsr),
     "aokvqa": Format(_aokvqa, lambda record: record["question_id"]),
     "vg_qa": Format(_vg_qa, lambda record: record["qa"]["qa_id"]),
-    "cocoqa": Format(_cocoqa, None),
+    "cocoqa": Format(_cocoqa, None, ("line",)),
     "stvqa": Format(_stvqa, lambda record: record["question_id"]),
 }
 """By the name of the set."""
