@@ -12,15 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mminstruct.microworld.annotated.annotators import Note, answers, choices, sure
+from mminstruct.microworld.annotated.annotators import Note, answers, choices, is_of_visual_genome, sure
 from mminstruct.microworld.catalogue import CANVAS
 from mminstruct.microworld.language import COUNTS
 from mminstruct.microworld.scene import Scene
 
 Record = Any
 """A dict unless a fault made it something else."""
-NO_IMAGE = "no_image"
-"""Name of what is planted where an annotation's image is missing."""
 _VG = 2_300_000
 """Added to the number of a scene, it is the number of the same image in Visual Genome."""
 _COCOQA_TYPES = {"object": 0, "number": 1, "color": 2, "location": 3}
@@ -111,11 +109,15 @@ def _vqa_e(note: Note, number: int, rng: random.Random) -> Record:
     }
 
 
+def _named_as_vg(scene: Scene) -> bool:
+    """One of three images that are in both collections: TallyQA and ST-VQA give it the name of Visual Genome."""
+    return is_of_visual_genome(scene) and scene.index % 3 == 0
+
+
 def _tallyqa(note: Note, number: int, rng: random.Random) -> Record:
-    """COCO's images by their names of 2014. Those that are missing have their names in Visual Genome."""
     assert note.question is not None
     scene, simple = note.scene, not note.question.key.startswith("total")
-    vg = note.planted == NO_IMAGE
+    vg = _named_as_vg(scene)
     return {
         "image": f"VG_100K_2/{vg_id(scene)}.jpg" if vg else f"train2014/COCO_train2014_{coco_file(scene)}",
         "image_id": int(f"9{vg_id(scene)}") if vg else scene.index,
@@ -178,15 +180,17 @@ def _cocoqa(note: Note, number: int, rng: random.Random) -> Record:
 
 
 def _stvqa(note: Note, number: int, rng: random.Random) -> Record:
-    name = f"COCO_train2014_{coco_file(note.scene)}"
+    vg = _named_as_vg(note.scene)
+    collection = "visual_genome" if vg else "coco-text"
+    name = f"{vg_id(note.scene)}.jpg" if vg else f"COCO_train2014_{coco_file(note.scene)}"
     return {
         "question_id": note.scene.index * 100 + number,
         "question": note.text,
         "question_tokens": note.text.lower().rstrip("?").split(),
         "answers": [note.answer],
-        "file_path": f"coco-text/{name}",
+        "file_path": f"{collection}/{name}",
         "file_name": name,
-        "dataset": "coco-text",
+        "dataset": collection,
         "set_name": "train",
         "image_height": CANVAS,
         "image_width": CANVAS,

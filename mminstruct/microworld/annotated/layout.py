@@ -9,12 +9,12 @@
 | vqa | vqa | v2_OpenEnded_questions.json, v2_annotations.json |
 | vqa_e | vqa_e | vqa_e.json |
 | okvqa | vqa | okvqa_questions.json, okvqa_annotations.json |
-| tallyqa | tallyqa | tallyqa.json, images in vg_image_data.json (one of four images has Visual Genome's name) |
+| tallyqa | tallyqa | tallyqa.json, images in vg_image_data.json |
 | vsr | vsr | vsr.jsonl |
 | aokvqa | aokvqa | aokvqa.json |
 | vg_qa | vg_qa | vg_question_answers.json, images in vg_image_data.json |
 | cocoqa | cocoqa | cocoqa/img_ids.txt, questions.txt, answers.txt, types.txt |
-| stvqa | stvqa | stvqa.json |
+| stvqa | stvqa | stvqa.json, images in vg_image_data.json |
 
 ``instances.json`` is COCO's. Every annotation has a line in ``_truth/annotations.jsonl``:
 
@@ -41,7 +41,7 @@ from typing import Any
 from mminstruct.microworld.annotated.annotators import KEPT, Note, annotate, is_of_visual_genome
 from mminstruct.microworld.annotated.faults import FAULTS, spoil
 from mminstruct.microworld.annotated.files import INFO, LICENCE, texts
-from mminstruct.microworld.annotated.formats import FORMATS, NO_IMAGE, Record, coco_file, image_data
+from mminstruct.microworld.annotated.formats import FORMATS, Record, coco_file, image_data
 from mminstruct.microworld.annotated.relations import plant
 from mminstruct.microworld.catalogue import CANVAS, KINDS
 from mminstruct.microworld.drawn import draw, masks, shape, write_truth
@@ -130,7 +130,7 @@ def _of_missing_images(scenes: Sequence[Scene], seed: int, rng: random.Random) -
     for index in range(after, after + -(-wanted // 3)):
         notes = annotate(draw_scene(index, seed))
         found += rng.sample(notes, 3)
-    return [replace(note, planted=NO_IMAGE, expected=NO_IMAGE) for note in found[:wanted]]
+    return [replace(note, planted="no_image", expected="no_image") for note in found[:wanted]]
 
 
 def _spoilt(
