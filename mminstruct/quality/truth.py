@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mminstruct.microworld.annotated.questions import plain
 from mminstruct.microworld.language import AltText
 from mminstruct.microworld.scene import Scene
 from mminstruct.microworld.shards import scene_from
@@ -75,7 +76,7 @@ class AnnotationTruth:
         """By which its row is found: its own id, else the question and the image, else the description."""
         if self.place is not None:
             return self.set, self.place
-        return (self.set, self.image, self.question) if self.question else (self.set, self.answer)
+        return (self.set, self.image, plain(self.question)) if self.question else (self.set, self.answer)
 
 
 def row_key(row: Mapping[str, object]) -> list[tuple[str, ...]]:
@@ -84,7 +85,9 @@ def row_key(row: Mapping[str, object]) -> list[tuple[str, ...]]:
     if row["question"] is None:
         return [*keys, (str(row["set"]), str(row["answer"]))]
     names = [re.fullmatch(r"coco:(\d+)", str(row[name])) for name in ("image_key", "coco_key")]
-    return keys + [(str(row["set"]), f"{int(found[1]):012d}.jpg", str(row["question"])) for found in names if found]
+    return keys + [
+        (str(row["set"]), f"{int(found[1]):012d}.jpg", plain(str(row["question"]))) for found in names if found
+    ]
 
 
 def read_annotation_truth(folders: Sequence[Path]) -> list[AnnotationTruth]:
