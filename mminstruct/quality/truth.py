@@ -80,7 +80,7 @@ class AnnotationTruth:
 
 
 def row_key(row: Mapping[str, object]) -> list[tuple[str, ...]]:
-    """What ``AnnotationTruth.key`` can be for a row of ``annotate``."""
+    """What ``AnnotationTruth.key`` can be for *row* of ``annotate``."""
     keys = [(str(row["set"]), str(row["place"]))]
     if row["question"] is None:
         return [*keys, (str(row["set"]), str(row["answer"]))]

@@ -70,6 +70,10 @@ class _Edit:
         if "multiple_choice_answer" in self.said:
             _put(self.said, "multiple_choice_answer", value)
 
+    def reword(self) -> None:
+        """Write the question in lower case, so that it is as true as before whichever of two is kept."""
+        self.asked[self.text] = self.asked[self.text].lower().rstrip("?")
+
     def add(self, words: str) -> None:
         self.asked[self.text] = f"{self.asked[self.text].rstrip('.?! ')} {words}"
 
@@ -132,7 +136,7 @@ FAULTS: dict[str, tuple[str, Callable[[_Edit, random.Random], None]]] = {
         "coco_captions paragraph vqa vqa_e okvqa vg_qa cocoqa stvqa",
         lambda edit, rng: edit.answer(rng.choice(("", "  "))),
     ),
-    "dup_question_id": ("vqa okvqa tallyqa aokvqa vg_qa stvqa", lambda edit, rng: edit.add("or not?")),
+    "dup_question_id": ("vqa okvqa tallyqa aokvqa vg_qa stvqa", lambda edit, rng: edit.reword()),
     "dup_annotation": ("coco_captions paragraph vqa vqa_e okvqa vsr cocoqa", lambda edit, rng: None),
     "no_majority": ("vqa vqa_e okvqa", _no_majority),
     "no_partner": ("vqa okvqa", _no_partner),

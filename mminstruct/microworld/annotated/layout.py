@@ -144,7 +144,7 @@ def _spoilt(
         for k in range(_bad(images)):
             name = sets[k % len(sets)]
             base = rng.choice(of[name])
-            known = replace(base.note, planted=fault, expected=fault, true=fault == "dup_annotation")
+            known = replace(base.note, planted=fault, expected=fault, true=fault.startswith("dup_"))
             if fault.startswith("dup_"):  # the same id; each base once, so that one is the other's only double
                 of[name].remove(base)
                 one = _Written(known, base.record, base.own_id, base)
