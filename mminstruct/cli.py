@@ -83,7 +83,7 @@ def main(words: Sequence[str] | None = None) -> int:
     world.add_argument("--seed", type=int, default=1000)
     world.add_argument(
         "--layout", choices=("sa1b", "datacomp", "coco"), default="datacomp",
-        help="how the files are laid out; coco: a folder of images, and annotation sets of ten formats with known faults",
+        help="how files are laid out; coco: a folder of images with annotation sets of ten formats",
     )  # fmt: skip
     world.add_argument("--to", required=True)
     world.add_argument("--start", type=int, default=0, help="index of the first scene")

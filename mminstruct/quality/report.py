@@ -11,7 +11,7 @@ from mminstruct.microworld.families import FAMILIES
 from mminstruct.quality.measure import Measure
 from mminstruct.quality.measures import measured
 from mminstruct.quality.run import JudgedRun, RunTables
-from mminstruct.quality.truth import find_truth, read_truth
+from mminstruct.quality.truth import find_truth, read_annotation_truth, read_truth
 
 TAUGHT = 0
 """Seed of the world that the embedded models were trained on."""
@@ -48,7 +48,7 @@ def report(url: str, truth: Sequence[str] = (), *, models: bool = True) -> Repor
         ValueError: where no image of the run has a known truth.
     """
     folders = [Path(folder) for folder in truth] or find_truth(RunTables(url).sources())
-    run = JudgedRun(url, read_truth(folders), models=models)
+    run = JudgedRun(url, read_truth(folders), models=models, annotations=read_annotation_truth(folders))
     images = run.image_ids()
     judged = [run.truth[key].scene for key in images if key in run.truth]
     if not judged:

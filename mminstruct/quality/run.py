@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mminstruct.models.model import Model
-from mminstruct.quality.truth import Truth
+from mminstruct.quality.truth import AnnotationTruth, Truth
 from mminstruct.store.reader import RunReader
 
 
@@ -68,11 +69,15 @@ class JudgedRun(RunTables):
         url: Folder of the run.
         truth: Of its images, by image_id; other images are left out of every measure.
         models: Whether measures may load the run's models.
+        annotations: Truth of the annotation sets that it was made from.
     """
 
-    def __init__(self, url: str, truth: Truth, *, models: bool = False) -> None:
+    def __init__(
+        self, url: str, truth: Truth, *, models: bool = False, annotations: Sequence[AnnotationTruth] = ()
+    ) -> None:
         super().__init__(url)
         self.truth = truth
+        self.annotations = annotations
         self.models = models
 
     def model(self, table: str) -> Model | None:

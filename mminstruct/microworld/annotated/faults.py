@@ -16,7 +16,7 @@ _IMAGE = {
 _TEXT = {"coco_captions": "caption", "paragraph": "paragraph", "vsr": "caption", "cocoqa": "questions"}
 """The field of the question, or of the description; ``question`` where not named."""
 _ANSWERS = {"vqa_e": "answers", "stvqa": "answers", "tallyqa": "answer", "coco_captions": "caption",
-            "paragraph": "paragraph"}  # fmt: skip
+            "paragraph": "paragraph", "vsr": "label", "aokvqa": "correct_choice_idx", "cocoqa": "answers"}  # fmt: skip
 _TOO_LONG = 4000
 """Words of a text that is too long."""
 _TOKENS = ("<image>", "<|im_end|>", "</s>", "<|endoftext|>", "[/INST]")
@@ -62,9 +62,17 @@ class _Edit:
         elif self.name in ("vqa", "okvqa"):
             del self.said["answers"]
         else:
-            _put(self.said, key, [value] * len(self.said[key]) if key == "answers" and value is not ... else value)
+            _put(
+                self.said,
+                key,
+                [value] * len(self.said[key]) if isinstance(self.said[key], list) and value is not ... else value,
+            )
         if "multiple_choice_answer" in self.said:
             _put(self.said, "multiple_choice_answer", value)
+
+    def reword(self) -> None:
+        """Write the question in lower case, so that it is as true as before whichever of two is kept."""
+        self.asked[self.text] = self.asked[self.text].lower().rstrip("?")
 
     def add(self, words: str) -> None:
         self.asked[self.text] = f"{self.asked[self.text].rstrip('.?! ')} {words}"
@@ -108,11 +116,11 @@ def _bad_choices(edit: _Edit, rng: random.Random) -> None:
     edit.record["correct_choice_idx"] = 0
 
 
-_NO_IMAGE = "paragraph vqa vqa_e okvqa tallyqa vsr aokvqa vg_qa stvqa"
-_ALL = f"coco_captions cocoqa {_NO_IMAGE}"
+_OBJECTS = "paragraph vqa vqa_e okvqa tallyqa vsr aokvqa vg_qa stvqa"
+_ALL = f"coco_captions cocoqa {_OBJECTS}"
 FAULTS: dict[str, tuple[str, Callable[[_Edit, random.Random], None]]] = {
-    "bad_record": (_NO_IMAGE, lambda edit, rng: None),
-    "no_image_id": (_NO_IMAGE, lambda edit, rng: edit.image(...)),
+    "bad_record": (_OBJECTS, lambda edit, rng: None),
+    "no_image_id": (f"{_OBJECTS} cocoqa", lambda edit, rng: edit.image("" if edit.name == "cocoqa" else ...)),
     "bad_image_id": (
         "coco_captions paragraph vqa vqa_e okvqa aokvqa vg_qa cocoqa",
         lambda edit, rng: edit.image(
@@ -120,21 +128,22 @@ FAULTS: dict[str, tuple[str, Callable[[_Edit, random.Random], None]]] = {
         ),
     ),
     "no_question": (
-        "vqa vqa_e okvqa tallyqa vsr aokvqa vg_qa stvqa",
-        lambda edit, rng: _put(edit.asked, edit.text, rng.choice((..., "", "  "))),
+        "vqa vqa_e okvqa tallyqa vsr aokvqa vg_qa cocoqa stvqa",
+        lambda edit, rng: _put(edit.asked, edit.text, "" if edit.name == "cocoqa" else rng.choice((..., "", "  "))),
     ),
-    "no_answer": ("coco_captions paragraph vqa vqa_e okvqa tallyqa vg_qa stvqa", lambda edit, rng: edit.answer(...)),
+    "no_answer": (f"coco_captions {_OBJECTS}", lambda edit, rng: edit.answer(...)),
     "empty_answer": (
-        "coco_captions paragraph vqa vqa_e okvqa vg_qa stvqa", lambda edit, rng: edit.answer(rng.choice(("", "  ")))
+        "coco_captions paragraph vqa vqa_e okvqa vg_qa cocoqa stvqa",
+        lambda edit, rng: edit.answer(rng.choice(("", "  "))),
     ),
-    "dup_question_id": ("vqa okvqa tallyqa aokvqa vg_qa stvqa", lambda edit, rng: edit.add("or not?")),
-    "dup_annotation": (_ALL, lambda edit, rng: None),
+    "dup_question_id": ("vqa okvqa tallyqa aokvqa vg_qa stvqa", lambda edit, rng: edit.reword()),
+    "dup_annotation": ("coco_captions paragraph vqa vqa_e okvqa vsr cocoqa", lambda edit, rng: None),
     "no_majority": ("vqa vqa_e okvqa", _no_majority),
     "no_partner": ("vqa okvqa", _no_partner),
-    "bad_label": ("vsr", _set("label", 2, -1, "maybe", None)),
+    "bad_label": ("vsr", _set("label", 2, -1, "maybe")),
     "bad_count": ("tallyqa", _set("answer", -1, 2.5, "several", True)),
     "bad_choices": ("aokvqa", _bad_choices),
-    "bad_choice_index": ("aokvqa", _set("correct_choice_idx", 4, -1, None, "first")),
+    "bad_choice_index": ("aokvqa", _set("correct_choice_idx", 4, -1, "first")),
     "no_rationale": ("aokvqa", _set("rationales", ..., [], ["", " "])),
     "bad_explanation": ("vqa_e", _set("explanation", ..., [], [" ", 0.9], 0.9)),
     "votes_disagree": ("vsr", _votes_disagree),
@@ -144,7 +153,9 @@ FAULTS: dict[str, tuple[str, Callable[[_Edit, random.Random], None]]] = {
 }  # fmt: skip
 """By name: the sets whose format can have the fault, and what it does to a record.
 
-A record of captions keeps its ids, so that COCO's own reader loads the file in spite of the faults.
+A record of captions keeps its ids, so that COCO's own reader loads the file in spite of the faults. A whole copy is a
+``dup_annotation`` where records have no id of a question; where they have one, two with the same id are a
+``dup_question_id``, whether they are copies or not.
 """
 _SCRAP = ("lost", 7, None, ["lost"])
 """What stands where an object should be."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mminstruct.microworld.annotated.annotators import Note, answers, choices, sure
+from mminstruct.microworld.annotated.annotators import Note, answers, choices, is_of_visual_genome, sure
 from mminstruct.microworld.catalogue import CANVAS
 from mminstruct.microworld.language import COUNTS
 from mminstruct.microworld.scene import Scene
@@ -31,8 +31,10 @@ class Format:
 
     record: Callable[[Note, int, random.Random], Record]
     """Takes an annotation, its number among those of its set and image from 0, and the source of its noise."""
-    place: Callable[[Record], Any] | None
-    """The record's own id. None: it has none, and is told by its image and its number there."""
+    own_id: Callable[[Record], Any] | None = None
+    """The record's own id; None where the format has none."""
+    counted: tuple[str, ...] = ("record",)
+    """What its files are counted by: records, lines, or two halves that are joined."""
 
 
 def coco_file(scene: Scene) -> str:
@@ -107,11 +109,15 @@ def _vqa_e(note: Note, number: int, rng: random.Random) -> Record:
     }
 
 
+def _named_as_vg(scene: Scene) -> bool:
+    """One of three images that are in both collections: TallyQA and ST-VQA give it the name of Visual Genome."""
+    return is_of_visual_genome(scene) and scene.index % 3 == 0
+
+
 def _tallyqa(note: Note, number: int, rng: random.Random) -> Record:
-    """COCO's images by the name of 2014; one of three is named as Visual Genome names it."""
     assert note.question is not None
     scene, simple = note.scene, not note.question.key.startswith("total")
-    vg = scene.index % 3 == 0 and scene.index % 5 != 4
+    vg = _named_as_vg(scene)
     return {
         "image": f"VG_100K_2/{vg_id(scene)}.jpg" if vg else f"train2014/COCO_train2014_{coco_file(scene)}",
         "image_id": int(f"9{vg_id(scene)}") if vg else scene.index,
@@ -174,32 +180,35 @@ def _cocoqa(note: Note, number: int, rng: random.Random) -> Record:
 
 
 def _stvqa(note: Note, number: int, rng: random.Random) -> Record:
-    name = f"COCO_train2014_{coco_file(note.scene)}"
+    vg = _named_as_vg(note.scene)
+    collection = "visual_genome" if vg else "coco-text"
+    name = f"{vg_id(note.scene)}.jpg" if vg else f"COCO_train2014_{coco_file(note.scene)}"
     return {
         "question_id": note.scene.index * 100 + number,
         "question": note.text,
         "question_tokens": note.text.lower().rstrip("?").split(),
         "answers": [note.answer],
-        "file_path": f"coco-text/{name}",
+        "file_path": f"{collection}/{name}",
         "file_name": name,
-        "dataset": "coco-text",
+        "dataset": collection,
         "set_name": "train",
         "image_height": CANVAS,
         "image_width": CANVAS,
     }
 
 
+_JOINED = ("question", "annotation")
 FORMATS: dict[str, Format] = {
     "coco_captions": Format(_caption, lambda record: record["id"]),
-    "paragraph": Format(_paragraph, lambda record: record["image_id"]),
-    "vqa": Format(_vqa, lambda record: record["annotation"]["question_id"]),
-    "vqa_e": Format(_vqa_e, None),
-    "okvqa": Format(_okvqa, lambda record: record["annotation"]["question_id"]),
+    "paragraph": Format(_paragraph),
+    "vqa": Format(_vqa, lambda record: record["annotation"]["question_id"], _JOINED),
+    "vqa_e": Format(_vqa_e),
+    "okvqa": Format(_okvqa, lambda record: record["annotation"]["question_id"], _JOINED),
     "tallyqa": Format(_tallyqa, lambda record: record["question_id"]),
-    "vsr": Format(_vsr, None),
+    "vsr": Format(_vsr),
     "aokvqa": Format(_aokvqa, lambda record: record["question_id"]),
     "vg_qa": Format(_vg_qa, lambda record: record["qa"]["qa_id"]),
-    "cocoqa": Format(_cocoqa, None),
+    "cocoqa": Format(_cocoqa, None, ("line",)),
     "stvqa": Format(_stvqa, lambda record: record["question_id"]),
 }
 """By the name of the set."""

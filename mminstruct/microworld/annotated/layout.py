@@ -9,18 +9,20 @@
 | vqa | vqa | v2_OpenEnded_questions.json, v2_annotations.json |
 | vqa_e | vqa_e | vqa_e.json |
 | okvqa | vqa | okvqa_questions.json, okvqa_annotations.json |
-| tallyqa | tallyqa | tallyqa.json, images in vg_image_data.json (one of four images has Visual Genome's name) |
+| tallyqa | tallyqa | tallyqa.json, images in vg_image_data.json |
 | vsr | vsr | vsr.jsonl |
 | aokvqa | aokvqa | aokvqa.json |
 | vg_qa | vg_qa | vg_question_answers.json, images in vg_image_data.json |
 | cocoqa | cocoqa | cocoqa/img_ids.txt, questions.txt, answers.txt, types.txt |
-| stvqa | stvqa | stvqa.json |
+| stvqa | stvqa | stvqa.json, images in vg_image_data.json |
 
 ``instances.json`` is COCO's. Every annotation has a line in ``_truth/annotations.jsonl``:
 
-- ``set``; ``place``: its native id, or IMAGE/NUMBER where the format has none;
-- ``record``: its number in the set from 0;
-- ``image``: the file name, also of images that are missing; ``true``: whether it is true of the scene;
+- ``set``; ``place``: its own id, null where the format has none;
+- ``where``: its number in the file from 1, ``record 7``; in COCO-QA ``line 7``; in VQA v2 those of its ``question`` and
+  its ``annotation``; of a double, the numbers of both, since either may be dropped;
+- ``image``: the file name, also of images that are missing; ``question`` and ``answer``, before a fault;
+- ``true``: whether it is true of the scene;
 - ``planted``: the name of its fault, ``contradiction``, ``near_equal`` or null;
 - ``group``: that of annotations with near-equal questions, or null;
 - ``expected``: ``kept``, ``one_of_group`` (any one of them is kept), or the reason for which it is dropped.
@@ -103,22 +105,21 @@ def _image(scene: Scene) -> dict[str, Any]:
     return {"id": scene.index, "file_name": coco_file(scene), "width": CANVAS, "height": CANVAS, "license": 1}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Written:
     """An annotation with its record."""
 
     note: Note
     record: Record
-    place: str
+    own_id: str | None
+    double_of: _Written | None = None
 
 
 def _write(note: Note, numbers: Counter[tuple[str, int]], rng: random.Random) -> _Written:
-    key = (note.set, note.scene.index)
-    record = FORMATS[note.set].record(note, numbers[key], rng)
-    place = FORMATS[note.set].place
-    own = f"{note.scene.index}/{numbers[key]}" if place is None else str(place(record))
+    key, format_ = (note.set, note.scene.index), FORMATS[note.set]
+    record = format_.record(note, numbers[key], rng)
     numbers[key] += 1
-    return _Written(note, record, own)
+    return _Written(note, record, None if format_.own_id is None else str(format_.own_id(record)))
 
 
 def _of_missing_images(scenes: Sequence[Scene], seed: int, rng: random.Random) -> list[Note]:
@@ -143,13 +144,14 @@ def _spoilt(
         for k in range(_bad(images)):
             name = sets[k % len(sets)]
             base = rng.choice(of[name])
-            known = replace(base.note, planted=fault, expected=fault, true=fault == "dup_annotation")
+            known = replace(base.note, planted=fault, expected=fault, true=fault.startswith("dup_"))
             if fault.startswith("dup_"):  # the same id; each base once, so that one is the other's only double
                 of[name].remove(base)
-                one = _Written(known, base.record, base.place)
+                one = _Written(known, base.record, base.own_id, base)
             else:
                 one = _write(known, numbers, rng)
-            found.append(replace(one, record=spoil(fault, name, one.record, rng)))
+            one.record = spoil(fault, name, one.record, rng)
+            found.append(one)
     return found
 
 
@@ -159,13 +161,20 @@ def _bad(images: int) -> int:
 
 def _truth(written: Sequence[_Written]) -> list[dict[str, Any]]:
     """A line for each annotation, in the order of the files."""
-    numbers: Counter[str] = Counter()
+    numbers: Counter[tuple[str, str]] = Counter()
+    where: dict[int, list[str]] = {}
+    for one in written:
+        mine = where[id(one)] = []
+        for what in FORMATS[one.note.set].counted:
+            if not isinstance(one.record, dict) or one.record.get(what) is not ...:
+                numbers[one.note.set, what] += 1
+                mine.append(f"{what} {numbers[one.note.set, what]}")
     lines = []
     for one in sorted(written, key=lambda one: list(FORMATS).index(one.note.set)):
-        note = one.note
+        note, double = one.note, one.double_of
         lines.append({
-            "set": note.set, "place": one.place, "record": numbers[note.set], "image": coco_file(note.scene),
-            "true": note.true, "planted": note.planted, "group": note.group, "expected": note.expected,
+            "set": note.set, "place": one.own_id, "where": [*where[id(one)], *(where[id(double)] if double else ())],
+            "image": coco_file(note.scene), "question": note.text or None, "answer": note.answer, "true": note.true,
+            "planted": note.planted, "group": note.group, "expected": note.expected,
         })  # fmt: skip
-        numbers[note.set] += 1
     return lines

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 from mminstruct.microworld.annotated.descriptions import reasons
@@ -64,6 +65,7 @@ def questions(scene: Scene) -> list[Question]:
     return [*found, *_several(scene, facts), *_statements(scene, facts)]
 
 
+@lru_cache(1024)
 def right_answers(scene: Scene) -> dict[str, str]:
     """The true answer to every wording of every question and statement about *scene*, by its plain form."""
     return {plain(wording): asked.answer for asked in questions(scene) for wording in asked.wordings}
@@ -150,16 +152,18 @@ def _thing(scene: Scene, facts: Facts, thing: Mention) -> Iterator[Question]:
         yield asked(f"is {answer}", [f"{be.capitalize()} {the} {those} {wears}{said}?" for the in ("the", this)],
                     answer, _not(answer), "vqa vqa_e")  # fmt: skip
     numbers = [f"How many {plural} are{there} in the picture?" for there in ("", " there")]
-    yield asked("count", [*numbers, f"how many {noun} are in this picture"], COUNTS[count],
+    if plural == f"{noun}s":
+        numbers.append(f"how many {noun} are in this picture")
+    yield asked("count", numbers, COUNTS[count],
                 _others(scene, f"count {kind}", COUNTS[count], COUNTS[1:8]), "tallyqa vqa cocoqa",
                 "number")  # fmt: skip
     article = "an" if noun[0] in "aeiou" else "a"
     missing = _missing(scene, kind)
     of_missing = NOUNS[missing][0]
     one = f"{'an' if of_missing[0] in 'aeiou' else 'a'} {of_missing}"
-    for name, answer, bare in ((f"{article} {noun}", "yes", noun), (one, "no", of_missing)):
-        yield asked(f"there {answer}", (f"Is there {name} in the picture?", f"Is there any {bare} in this picture?"),
-                    answer, _not(answer), "vqa vqa_e")  # fmt: skip
+    for name, answer in ((f"{article} {noun}", "yes"), (one, "no")):
+        wordings = [f"Is there {name} in {here}?" for here in ("the picture", "this image")]
+        yield asked(f"there {answer}", wordings, answer, _not(answer), "vqa vqa_e")
     if thing.action:
         yield asked("action", [f"What {be} {the} {those} doing?" for the in ("the", this)], thing.action,
                     _others(scene, f"action {kind}", thing.action, ACTIONS), "vqa vg_qa aokvqa")  # fmt: skip

@@ -14,7 +14,8 @@ from mminstruct.microworld.annotated.annotators import KEPT, Note, is_of_visual_
 CONTRADICTION, NEAR_EQUAL = "contradiction", "near_equal"
 _COUNTED = ("vqa", "okvqa")
 """Sets with ten answers to a question, so with a support."""
-_UNCOUNTED = ("vg_qa", "cocoqa", "tallyqa", "stvqa")
+_UNCOUNTED = ("vg_qa", "cocoqa", "tallyqa")
+"""Sets with one answer to a question."""
 _SHARE = 0.25
 """Groups of either kind to an image: 100 in 400."""
 

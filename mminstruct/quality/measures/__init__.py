@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mminstruct.quality.measure import Measure
-from mminstruct.quality.measures import answers, captions, instructions
+from mminstruct.quality.measures import annotations, answers, captions, conversations, instructions
 from mminstruct.quality.run import JudgedRun
 
 __all__ = ["MEASURES", "Section", "measured"]
@@ -15,6 +15,11 @@ _ANSWERS = {
     "answer": ("pair_id", "image_id", "instruction_id", "answer"),
     "summarize": ("instruction_id", "instruction"),
 }
+_ANNOTATE = {
+    "annotate": ("annotation_id", "set", "image_key", "coco_key", "question", "answer", "place"),
+    "ingest": ("image_id",),
+}
+_TURN = ("pair_id", "image_id", "kind", "question", "choices", "right", "answer", "phrase", "origin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,27 @@ MEASURES: dict[str, Section] = {
     "filter": Section(answers.filtering, {"filter": ("pair_id",), **_ANSWERS, "fuse": ("image_id", "description")}),
     "whole": Section(answers.whole, {"select": ("pair_id", "image_id", "instruction_id"), **_ANSWERS}),
     "by kind": Section(answers.by_kind, _ANSWERS),
+    "annotate": Section(annotations.annotate, _ANNOTATE),
+    "template": Section(annotations.template, {"template": (*_TURN, "annotation_id"), **_ANNOTATE}),
+    "merge": Section(
+        conversations.merge,
+        {
+            "merge": ("pair_id", "talk_id", "place"),
+            "select": ("pair_id",),
+            "template": (*_TURN, "annotation_id"),
+            **_ANNOTATE,
+        },
+    ),
+    "export": Section(
+        conversations.export,
+        {
+            "export": ("conversations", "turns"),
+            "merge": ("pair_id", "phrased"),
+            "review": ("pair_id", "kind", "question", "phrase", "origin"),
+            "template": ("pair_id", "origin"),
+            "annotate": ("set",),
+        },
+    ),
 }
 """In the order of the report. A stage of another recipe is measured by adding its section here."""
 
