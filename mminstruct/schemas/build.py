@@ -172,21 +172,26 @@ TEMPLATE = table(
 
 
 DECIDE = table(
-    "What people decided about questions and answers, a decision a row.",
+    "What people decided about rows of a run, a decision a row.",
     column("decision_id", pa.string(), "digest of the line in its file, without the time", tag="id"),
-    pair_id("parent"),
-    column("sheet", pa.string(), "the set of rows that was given to one person"),
+    column("pair_id", pa.string(), "of a question and its answer, or of a match", null=True, tag="parent"),
+    column("instruction_id", pa.string(), "of an instruction that was rated", null=True, tag="parent"),
+    column("image_id", pa.string(), "of a caption", null=True, tag="parent"),
+    column("what", pa.string(), "on the sheet: turns, match, instructions, answers or captions"),
+    column("sheet", pa.string(), "digest of the rows that were given to one person"),
+    column("place", pa.int32(), "on the sheet, from 0; a hidden repeat has the same id at another place"),
     column("person", pa.string(), "a short name, never exported"),
-    column("decision", pa.string(), "accept, edit, reject or skip"),
+    column("rank", pa.int8(), "0: annotator, 1: adjudicator"),
+    column("decision", pa.string(), "accept, edit, reject or skip; rate where rows are rated"),
+    column("axis", pa.string(), "what is rated: fits; grounded, new or useful", null=True),
     column("rating", pa.int8(), "1 to 5", null=True),
     column("reason", pa.string(), "of a rejection", null=True),
-    column("question", pa.string(), "as edited", null=True, tag="text"),
-    column("answer", pa.string(), "as edited", null=True, tag="text"),
-    column("choices", pa.list_(pa.string()), "as edited", null=True, tag="text"),
-    column("right", pa.int8(), "as edited", null=True),
-    column("seconds", pa.float32(), "that the person took"),
-    column("at", pa.string(), "UTC, ISO 8601"),
-    column("rank", pa.int8(), "0: annotator, 1: adjudicator"),
+    column("question", pa.string(), "after an edit", null=True, tag="text"),
+    column("answer", pa.string(), "after an edit", null=True, tag="text"),
+    column("choices", pa.list_(pa.string()), "after an edit", null=True, tag="text"),
+    column("right", pa.int8(), "after an edit", null=True),
+    column("seconds", pa.float32(), "that the person took; null: unknown", null=True),
+    column("at", pa.string(), "UTC, ISO 8601; null: unknown", null=True),
     column("shown", pa.string(), "digest of what was on the screen"),
 )
 
@@ -194,8 +199,8 @@ DECIDE = table(
 REVIEW = table(
     "Every question and answer that passed, as it will be exported, with what people decided.",
     *TURN,
-    column("decision", pa.string(), "unseen, accepted or edited"),
-    column("people", pa.int8(), "who decided"),
+    column("decision", pa.string(), "unseen, accepted or edited; disputed where people disagree and it is kept"),
+    column("people", pa.int8(), "how many people decided"),
     column("was", pa.string(), "the answer before an edit", null=True, tag="text"),
 )
 
