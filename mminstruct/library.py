@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from mminstruct import report
 from mminstruct.report.page import picture, render
-from mminstruct.report.samples import encoded, picture_column
 from mminstruct.status.tables import TableStatus, table_statuses
 from mminstruct.status.trace import Trace, family, trace
-from mminstruct.store.reader import RunReader
+from mminstruct.store.reader import RunReader, encoded, picture_column
 
 __all__ = ["OpenRun", "Shown", "open"]
 _LONGEST = 384

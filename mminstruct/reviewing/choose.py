@@ -1,4 +1,4 @@
-"""Who sees which rows, in which order: shared rows, own rows and hidden repeats. All by digests, so it can be repeated."""
+"""Who sees which rows, in which order: shared rows, own rows and hidden repeats, all chosen by digests."""
 
 from __future__ import annotations
 
