@@ -98,10 +98,11 @@ def _below(path: str, place: str) -> bool:
 
 
 def _root(fs: Any, path: str, place: str) -> str:
-    """URL of the folder with the ``sheet.json`` that is nearest to *path*."""
-    if files.info(fs, place) is None:
+    """URL of the folder with the ``sheet.json`` that is nearest above *path*."""
+    there = files.info(fs, place)
+    if there is None:
         raise ValueError(f"{path}: no such file or folder")
-    here = place
+    here = place if there["type"] == "directory" else place.rpartition("/")[0]
     for _ in range(1 + _ABOVE):
         if files.info(fs, f"{here}/{sheet.FILE}") is not None:
             return str(fs.unstrip_protocol(here))

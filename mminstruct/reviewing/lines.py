@@ -13,6 +13,7 @@ from typing import Any
 from mminstruct.readers.records import parse
 from mminstruct.readers.text import BLANK, BadRow, Unreadable, lines
 from mminstruct.reviewing.sheet import Sheet, Sheets
+from mminstruct.reviewing.words import AXES, DECISIONS, REASONS
 from mminstruct.stage import Drop, content_id
 from mminstruct.text import one_line, repair, words
 from mminstruct.text.leaks import broken, special_token
@@ -25,13 +26,8 @@ IDS = {
     "captions": "image_id",
 }  # fmt: skip
 """What is on a sheet -> the column of the ids on it."""
-AXES: dict[str, tuple[str, ...]] = {"match": ("fits",), "instructions": ("grounded", "new", "useful")}
-"""Sheets that are rated -> what each rating is about; rows of other sheets are accepted, edited or rejected."""
-REASONS = (
-    "wrong_answer", "not_in_image", "ambiguous", "bad_question", "bad_choices", "off_domain", "unsafe_or_private",
-)  # fmt: skip
-"""Why a row is rejected."""
-_WORDS = ("accept", "edit", "reject", "skip")
+VOTED = tuple(name for name in IDS if IDS[name] == "pair_id" and name not in AXES)
+"""Sheets whose decisions are about a question and its answer."""
 _EDITED = ("question", "answer", "choices", "right")
 _LONGEST = 86_400.0
 """Seconds: a longer time for one decision is no measurement."""
@@ -130,20 +126,21 @@ def _row(line: Mapping[str, Any], known: Mapping[str, tuple[str, Sheet]], sheets
 
 def _decision(line: Mapping[str, Any], what: str) -> Row:
     """The decision with its reason or the edited texts."""
-    decision, known = line.get("decision"), ("rate", "skip") if what in AXES else _WORDS
+    decision = line.get("decision")
+    known = [one for one in DECISIONS if one == "skip" or (one == "rate") == (what in AXES)]
     if decision not in known:
         raise _Fault("bad_decision", f"decision {decision!r} is none of {', '.join(known)}")
     if decision == "edit":
         return {"decision": decision, **_edit(line)}
     reason = line.get("reason")
-    if decision == "reject" and reason is not None and reason not in REASONS:
+    if decision == "reject" and reason is not None and not (isinstance(reason, str) and reason in REASONS):
         raise _Fault("bad_decision", f"reason {reason!r} is none of {', '.join(REASONS)}")
     return {"decision": decision, "reason": reason if decision == "reject" else None}
 
 
 def _rating(line: Mapping[str, Any], what: str) -> Row:
     axis, rating = line.get("axis"), line.get("rating")
-    if axis not in AXES.get(what, (None,)):
+    if axis not in (list(AXES[what]) if what in AXES else [None]):
         raise _Fault("bad_rating", f"axis {axis!r} does not belong to sheets of {what}")
     if rating is None and line.get("decision") != "rate":
         return {"axis": axis, "rating": None}

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from mminstruct import schemas
-from mminstruct.reviewing.lines import mislettered, unsound
+from mminstruct.reviewing.lines import VOTED, mislettered, unsound
 from mminstruct.reviewing.shown import shown
 from mminstruct.reviewing.votes import DISPUTED, verdict, votes
 from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, whole
@@ -113,7 +113,7 @@ class _Decisions:
     """The pair whose unit counts them, so that they are counted once."""
 
     def __post_init__(self) -> None:
-        usable = pc.field("what").isin(["turns", "answers"])
+        usable = pc.field("what").isin(list(VOTED))
         for row in self.decide.to_table(columns=list(_VOTES), filter=usable).to_pylist():
             self.pairs.setdefault(row["pair_id"], []).append(row)
         if self.pairs and self.passed is not None:
