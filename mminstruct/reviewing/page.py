@@ -20,9 +20,7 @@ from mminstruct.stage import content_id
 _HERE = Path(__file__).parent
 
 
-def render(
-    sheet: Sheet, person: str, what: str, items: Mapping[str, Item], pictures: Mapping[str, str | None]
-) -> str:
+def render(sheet: Sheet, person: str, what: str, items: Mapping[str, Item], pictures: Mapping[str, str | None]) -> str:
     """The page of one person; equal arguments give equal bytes.
 
     Args:
