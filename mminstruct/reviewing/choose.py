@@ -81,7 +81,7 @@ def sheets(plan: Plan, groups: Mapping[str, Sequence[str]], shares: Mapping[str,
     mine: dict[str, list[str]] = {person: [] for person in people}
     parts = [shares[group] for group in groups]
     if not _enough(plan, groups, parts):
-        raise TooFewRows(_too_few(plan, groups, parts))
+        raise TooFewRows(_too_few(plan, groups, shares))
     for ids, (shared, own) in zip(groups.values(), plan.needs(parts), strict=True):
         taken = list(ids[: shared + own * len(people)])
         everyone = set(heapq.nsmallest(shared, taken, key=lambda one: content_id(str(plan.seed), "shared", one)))
@@ -94,16 +94,11 @@ def sheets(plan: Plan, groups: Mapping[str, Sequence[str]], shares: Mapping[str,
     return {person: _repeated(ids, plan, person) for person, ids in mine.items()}
 
 
-def smaller(plan: Plan, groups: Mapping[str, Sequence[str]], shares: Mapping[str, float]) -> Plan:
-    """*plan*, with fewer rows if there are fewer.
-
-    Raises:
-        TooFewRows: there is no row.
-    """
-    fits = _fits(plan, groups, [shares[group] for group in groups])
-    if fits is None:
-        raise TooFewRows("there is no row to choose from: people do not disagree on any row of this run")
-    return fits
+def fitting(plan: Plan, groups: Mapping[str, Sequence[str]], shares: Mapping[str, float]) -> Plan | None:
+    """*plan* with as many rows as there are, at most its own number; None if there are too few for one row."""
+    parts = [shares[group] for group in groups]
+    sizes = (replace(plan, rows=rows) for rows in range(plan.rows, 0, -1))
+    return next((one for one in sizes if _enough(one, groups, parts)), None)
 
 
 Sheets = dict[str, list[str]]
@@ -127,17 +122,12 @@ def _enough(plan: Plan, groups: Mapping[str, Sequence[str]], parts: Sequence[flo
     return all(len(ids) >= wanted for ids, wanted in zip(groups.values(), plan.wanted(parts), strict=True))
 
 
-def _fits(plan: Plan, groups: Mapping[str, Sequence[str]], parts: Sequence[float]) -> Plan | None:
-    """*plan* with as many rows as there are, at most its own number; None if there is no row."""
-    sizes = (replace(plan, rows=rows) for rows in range(plan.rows, 0, -1))
-    return next((one for one in sizes if _enough(one, groups, parts)), None)
-
-
-def _too_few(plan: Plan, groups: Mapping[str, Sequence[str]], parts: Sequence[float]) -> str:
+def _too_few(plan: Plan, groups: Mapping[str, Sequence[str]], shares: Mapping[str, float]) -> str:
+    parts = [shares[group] for group in groups]
     there = ", ".join(f"{len(ids)} of {wanted} rows" + ("" if group == "run" else f" ({group})")
                       for (group, ids), wanted in zip(groups.items(), plan.wanted(parts), strict=True)
                       if len(ids) < wanted)  # fmt: skip
-    fits = _fits(plan, groups, parts)
+    fits = fitting(plan, groups, shares)
     people = f"{len(plan.people)} {'person' if len(plan.people) == 1 else 'people'}"
     advice = f"take --rows {fits.rows} or fewer, or more overlap" if fits else "no sheet can be made"
     return f"too few rows for {plan.rows} on each sheet of {people} at overlap {plan.overlap:g}: {there}; {advice}"

@@ -139,10 +139,11 @@
   // ---- what is displayed
   const ready = new Map();  // decoded pictures of the rows around this one
   function picture(place) {
-    const uri = sheet.pictures[rows[place].picture];
-    if (!uri) return null;
+    const found = sheet.pictures[rows[place].picture];
+    if (!found) return null;
     if (!ready.has(place)) {
-      const image = new Image();
+      const [uri, width, height] = found, image = new Image(width, height);
+      image.style.setProperty("--ratio", width / height);
       image.src = uri;
       image.decode().catch(() => {});
       ready.set(place, image);
@@ -198,7 +199,7 @@
     $("shown").hidden = mode === "edit";
     $("edit").hidden = mode !== "edit";
     $("reasons").hidden = mode !== "reject";
-    $("actions").classList.toggle("off", mode !== "row");
+    document.body.classList.toggle("editing", mode === "edit");
     $("verdict").replaceChildren();
     if (one && mode === "row" && !rates) {
       const why = one.reason ? sheet.reasons[one.reason] : "";

@@ -9,8 +9,9 @@ from pathlib import Path
 import yaml
 
 from mminstruct.files import Files
-from mminstruct.reviewing import choose, page, rows
-from mminstruct.reviewing.disputed import disputed
+from mminstruct.reviewing import choose, page
+from mminstruct.reviewing import disputed as disputes
+from mminstruct.reviewing import rows as source
 from mminstruct.reviewing.pictures import pictures
 from mminstruct.reviewing.sheet import DECISIONS, FILE, Row, Sheet, Sheets, dump, sheet_id
 from mminstruct.reviewing.shown import shown
@@ -26,8 +27,8 @@ class OtherSheets(ValueError):
 
 
 def write(
-    url: str, to: str, people: Sequence[str], *, what: str = "turns", count: int = 300, overlap: float = 0.2,
-    where: Sequence[str] = (), order: str = "chance", against: Sequence[str] = (), seed: int = 0, longest: int = 256,
+    url: str, to: str, people: Sequence[str], *, what: str = "turns", rows: int = 300, overlap: float = 0.2,
+    where: Sequence[str] = (), order: str = "chance", disputed: Sequence[str] = (), seed: int = 0, picture: int = 256,
 ) -> str:  # fmt: skip
     """Write a page for each of *people* into the folder *to*; returns a summary.
 
@@ -35,14 +36,14 @@ def write(
         url: The run.
         to: A new folder, on a disk or at any fsspec URL. The same call again writes the same bytes.
         people: Short names.
-        what: One of ``rows.WHATS``.
-        count: Rows on each sheet, hidden repeats included.
+        what: One of ``source.WHATS``.
+        rows: Rows on each sheet, hidden repeats included.
         overlap: Share of a sheet's rows that all people see.
-        where: ``COLUMN=VALUE``, see ``rows.pool``.
+        where: ``COLUMN=VALUE``, see ``source.pool``.
         order: chance or doubt.
-        against: Files of decisions: only rows on which these disagree, as many as there are up to *count*.
+        disputed: Files of decisions: only rows on which these disagree, as many as there are up to *rows*.
         seed: Another seed chooses other rows.
-        longest: Longest side of a picture, pixels.
+        picture: Longest side of a picture, pixels.
 
     Raises:
         FileNotFoundError: there is no run.
@@ -51,19 +52,20 @@ def write(
         OtherSheets: *to* has other files.
         ValueError: an argument is out of its range.
     """
-    _check(people, longest)
+    _check(people, picture)
     run = RunReader(url)
-    only = disputed(against) if against else None
-    pool = rows.pool(run, what, where=where, order=order, seed=seed, only=only, more=_questions())
-    plan = choose.Plan(people=tuple(people), rows=count, overlap=overlap, seed=seed)
+    only = disputes.disputed(disputed) if disputed else None
+    pool = source.pool(run, what, where=where, order=order, seed=seed, only=only, more=_questions())
+    plan = choose.Plan(people=tuple(people), rows=rows, overlap=overlap, seed=seed)
     if only is not None:
-        plan = choose.smaller(plan, pool.groups, pool.shares)
+        if not any(pool.groups.values()):
+            raise ValueError("--disputed: these files do not disagree on any row that can be shown")
+        plan = choose.fitting(plan, pool.groups, pool.shares) or plan
     chosen = choose.sheets(plan, pool.groups, pool.shares, order == "doubt")
     items = pool.items(sorted({one for ids in chosen.values() for one in ids}))
     origin = {one: group for group, ids in pool.groups.items() for one in ids}
-    images = rows.root(run)
-    source = images if images is not None else pool.table
-    fingerprint = str(source.manifest["fingerprint"])
+    images = source.root(run)
+    fingerprint = str((images if images is not None else pool.table).manifest["fingerprint"])
     sheets = {}
     for person, ids in chosen.items():
         places = tuple(Row(one, _shown(items[one]), origin[one]) for one in ids)
@@ -75,7 +77,7 @@ def write(
     files = Files(to)
     _claim(files, dump(facts))
     wanted = {item.image for item in items.values() if item.image is not None}
-    seen = pictures(images, wanted, longest) if images is not None else {}
+    seen = pictures(images, wanted, picture) if images is not None else {}
     sizes = {}
     for person, sheet in sheets.items():
         data = page.render(sheet, person, what, items, seen).encode()
@@ -84,7 +86,7 @@ def write(
     return _summary(files, facts, sizes, sum(one is None for one in seen.values()))
 
 
-def _shown(item: rows.Item) -> str:
+def _shown(item: source.Item) -> str:
     return shown(item.question, item.choices, item.answer)
 
 
