@@ -71,7 +71,13 @@
 
   // ---- drafts and files
   function changed() { unsaved = true; revision += 1; keep(); }
-  function keep() {
+  let due = false;
+  function keep() {  // once a key, after all its changes
+    if (!due) queueMicrotask(write);
+    due = true;
+  }
+  function write() {
+    due = false;
     try { localStorage.setItem(draft, JSON.stringify({ lines, spent, past, recent, at, unsaved })); stored = true; }
     catch { stored = false; }
   }
@@ -345,6 +351,7 @@
   function button(label, name, onclick, more = {}) {
     const made = element("button", label + " ", { type: "button", ...more });
     made.append(key(name));
+    made.setAttribute("aria-keyshortcuts", name);
     made.addEventListener("click", onclick);
     return made;
   }

@@ -14,6 +14,8 @@ HOSTILE = (
     "</script><script>window.hit = 1</script><img src=x onerror='window.hit = 2'> {{7*7}} ${7*7} &lt;b&gt; <!-- \u2028 ‮"
 )
 """What a question, an answer or a choice may hold."""
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+"""Options of the browser: tests may run as root, and it makes no requests of its own."""
 INGEST = {
     "width": 640, "height": 480, "original_width": 640, "original_height": 480, "format": "JPEG", "frames": 1,
     "phash": 0, "source": "s", "shard": "a.tar", "member": "m.jpg",

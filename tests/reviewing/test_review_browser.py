@@ -15,7 +15,7 @@ from mminstruct.reviewing.write import write
 from tests.reviewing import made
 
 pytestmark = pytest.mark.slow
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+
 CHOICE = {
     "question": "Which fruit?",
     "choices": ["apple", "pear", "fig"],
@@ -30,7 +30,7 @@ NO_PICKER = "delete window.showSaveFilePicker"
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as play:
-        one = play.chromium.launch(executable_path=made.chromium(), args=FLAGS)
+        one = play.chromium.launch(executable_path=made.chromium(), args=made.FLAGS)
         yield one
         one.close()
 
