@@ -81,7 +81,7 @@ def sheets(plan: Plan, groups: Mapping[str, Sequence[str]], shares: Mapping[str,
     mine: dict[str, list[str]] = {person: [] for person in people}
     parts = [shares[group] for group in groups]
     if not _enough(plan, groups, parts):
-        raise TooFewRows(_too_few(plan, groups, parts))
+        raise TooFewRows(_too_few(plan, groups, shares))
     for ids, (shared, own) in zip(groups.values(), plan.needs(parts), strict=True):
         taken = list(ids[: shared + own * len(people)])
         everyone = set(heapq.nsmallest(shared, taken, key=lambda one: content_id(str(plan.seed), "shared", one)))
@@ -92,6 +92,13 @@ def sheets(plan: Plan, groups: Mapping[str, Sequence[str]], shares: Mapping[str,
     if not doubt:
         mine = {person: by_chance(ids, plan.seed, person) for person, ids in mine.items()}
     return {person: _repeated(ids, plan, person) for person, ids in mine.items()}
+
+
+def fitting(plan: Plan, groups: Mapping[str, Sequence[str]], shares: Mapping[str, float]) -> Plan | None:
+    """*plan* with as many rows as there are, at most its own number; None if there are too few for one row."""
+    parts = [shares[group] for group in groups]
+    sizes = (replace(plan, rows=rows) for rows in range(plan.rows, 0, -1))
+    return next((one for one in sizes if _enough(one, groups, parts)), None)
 
 
 Sheets = dict[str, list[str]]
@@ -115,14 +122,14 @@ def _enough(plan: Plan, groups: Mapping[str, Sequence[str]], parts: Sequence[flo
     return all(len(ids) >= wanted for ids, wanted in zip(groups.values(), plan.wanted(parts), strict=True))
 
 
-def _too_few(plan: Plan, groups: Mapping[str, Sequence[str]], parts: Sequence[float]) -> str:
+def _too_few(plan: Plan, groups: Mapping[str, Sequence[str]], shares: Mapping[str, float]) -> str:
+    parts = [shares[group] for group in groups]
     there = ", ".join(f"{len(ids)} of {wanted} rows" + ("" if group == "run" else f" ({group})")
                       for (group, ids), wanted in zip(groups.items(), plan.wanted(parts), strict=True)
                       if len(ids) < wanted)  # fmt: skip
-    smaller = (replace(plan, rows=rows) for rows in range(plan.rows - 1, 0, -1))
-    fits = next((one.rows for one in smaller if _enough(one, groups, parts)), None)
+    fits = fitting(plan, groups, shares)
     people = f"{len(plan.people)} {'person' if len(plan.people) == 1 else 'people'}"
-    advice = f"take --rows {fits} or fewer, or more overlap" if fits else "no sheet can be made"
+    advice = f"take --rows {fits.rows} or fewer, or more overlap" if fits else "no sheet can be made"
     return f"too few rows for {plan.rows} on each sheet of {people} at overlap {plan.overlap:g}: {there}; {advice}"
 
 

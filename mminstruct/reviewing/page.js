@@ -28,15 +28,14 @@
     return spent[at] || 0;
   }
 
-  function decide(decision, more = {}, of = slots[0]) {
-    const key = slot(at, of), was = done(at), before = lines[key] || null;
-    const row = rows[at];
-    lines[key] = {
+  function decide(decision, more = {}, some = [slots[0]]) {
+    const row = rows[at], was = done(at), seconds = Math.round(clock() * 100) / 100, now = new Date().toISOString();
+    past.push([at, some.map((of) => [slot(at, of), line(at, of) || null])]);
+    for (const of of some) lines[slot(at, of)] = {
       sheet: sheet.sheet, person: sheet.person, id: row.id, shown: row.shown, decision,
       rating: null, reason: null, question: null, answer: null, choices: null, right: null,
-      seconds: Math.round(clock() * 100) / 100, at: new Date().toISOString(), page: sheet.page, place: at, axis: of, ...more,
+      seconds, at: now, page: sheet.page, place: at, axis: of, ...more,
     };
-    past.push([at, key, before]);
     if (past.length > 200) past.shift();
     if (!was && done(at)) recent = [...recent.slice(-29), spent[at]];
     changed();
@@ -44,10 +43,10 @@
 
   function undo() {
     if (!past.length) return say("Nothing to undo");
-    const [place, key, before] = past.pop();
-    if (before) lines[key] = before; else delete lines[key];
+    const [place, before] = past.pop();
+    for (const [key, one] of before) if (one) lines[key] = one; else delete lines[key];
     changed();
-    go(place, key.includes(".") ? axes.indexOf(key.slice(key.indexOf(".") + 1)) : 0);
+    go(place, Math.max(0, slots.findIndex((of) => slot(place, of) === before[0][0])));
     say("Undone: row " + (place + 1));
   }
 
@@ -61,18 +60,24 @@
 
   function rate(value) {
     if (value > 5) return;
-    decide("rate", { rating: value }, slots[axis]);
+    decide("rate", { rating: value }, [slots[axis]]);
     if (axis + 1 < slots.length) { axis += 1; draw(); } else if (done(at)) forward("Rated " + value); else { axis = slots.findIndex((of) => !line(at, of)); draw(); }
   }
 
   function skip() {
-    for (const of of slots) if (!rates || !line(at, of)) decide("skip", {}, of);
+    decide("skip", {}, rates ? slots.filter((of) => !line(at, of) || done(at)) : slots);
     forward("Skipped");
   }
 
   // ---- drafts and files
   function changed() { unsaved = true; revision += 1; keep(); }
-  function keep() {
+  let due = false;
+  function keep() {  // once a key, after all its changes
+    if (!due) queueMicrotask(write);
+    due = true;
+  }
+  function write() {
+    due = false;
     try { localStorage.setItem(draft, JSON.stringify({ lines, spent, past, recent, at, unsaved })); stored = true; }
     catch { stored = false; }
   }
@@ -140,10 +145,11 @@
   // ---- what is displayed
   const ready = new Map();  // decoded pictures of the rows around this one
   function picture(place) {
-    const uri = sheet.pictures[rows[place].picture];
-    if (!uri) return null;
+    const found = sheet.pictures[rows[place].picture];
+    if (!found) return null;
     if (!ready.has(place)) {
-      const image = new Image();
+      const [uri, width, height] = found, image = new Image(width, height);
+      image.style.setProperty("--ratio", width / height);
       image.src = uri;
       image.decode().catch(() => {});
       ready.set(place, image);
@@ -168,6 +174,7 @@
     if (rates && of === 0 && open > 0) axis = open;
     mode = "row";
     draw();
+    unzoom();
     $("row").scrollTop = 0;
     if (innerWidth <= 832) scrollTo(0, 0);
     keep();
@@ -198,7 +205,7 @@
     $("shown").hidden = mode === "edit";
     $("edit").hidden = mode !== "edit";
     $("reasons").hidden = mode !== "reject";
-    $("actions").classList.toggle("off", mode !== "row");
+    document.body.classList.toggle("editing", mode === "edit");
     $("verdict").replaceChildren();
     if (one && mode === "row" && !rates) {
       const why = one.reason ? sheet.reasons[one.reason] : "";
@@ -272,8 +279,9 @@
     const choices = row.choices ? values.slice(row.question ? 2 : 1) : null;
     let right = null;
     if (choices) {
-      const letter = /^\(?([A-Za-z])(?![A-Za-z])/.exec(answer);
-      right = letter ? LETTERS.indexOf(letter[1].toUpperCase()) : -1;
+      if (new Set(choices.map((text) => text.toLowerCase())).size < choices.length) return wrong("Two choices are equal.");
+      const letter = /^([A-Z])\b/.exec(answer);
+      right = letter ? LETTERS.indexOf(letter[1]) : -1;
       if (right < 0 || right >= choices.length) return wrong("Begin the answer with the letter of a choice, A to " + LETTERS[choices.length - 1] + ".");
     }
     const same = answer === row.answer && question === row.question && JSON.stringify(choices) === JSON.stringify(row.choices || null);
@@ -343,6 +351,7 @@
   function button(label, name, onclick, more = {}) {
     const made = element("button", label + " ", { type: "button", ...more });
     made.append(key(name));
+    made.setAttribute("aria-keyshortcuts", name);
     made.addEventListener("click", onclick);
     return made;
   }

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from mminstruct.reviewing.pictures import Picture
 from mminstruct.reviewing.rows import Item
 from mminstruct.reviewing.sheet import Sheet
 from mminstruct.reviewing.words import AXES, REASONS, TASKS
@@ -20,13 +21,15 @@ from mminstruct.stage import content_id
 _HERE = Path(__file__).parent
 
 
-def render(sheet: Sheet, person: str, what: str, items: Mapping[str, Item], pictures: Mapping[str, str | None]) -> str:
+def render(
+    sheet: Sheet, person: str, what: str, items: Mapping[str, Item], pictures: Mapping[str, Picture | None]
+) -> str:
     """The page of one person; equal arguments give equal bytes.
 
     Args:
         sheet: Its rows.
         items: What is displayed, by id.
-        pictures: Data URIs by image id.
+        pictures: By image id; None for one that cannot be shown.
     """
     style, script = _code()
     shown: dict[str, int] = {}
@@ -34,10 +37,10 @@ def render(sheet: Sheet, person: str, what: str, items: Mapping[str, Item], pict
     data = {
         "sheet": sheet.sheet, "person": person, "what": what, "page": content_id(style, script),
         "task": TASKS[what], "reasons": REASONS, "axes": AXES.get(what, {}), "rows": rows,
-        "pictures": [pictures.get(image) for image in shown],
+        "pictures": [_picture(pictures.get(image)) for image in shown],
     }  # fmt: skip
     return _template().render(
-        title=f"Review: {person}, {len(rows)} rows", heading=f"Review of {what}", person=person,
+        title=f"Review of {what}: {person}", heading=what.capitalize(), person=person, reasons=len(REASONS),
         style=Markup(style), script=Markup(script), hashes={"style": _hash(style), "script": _hash(script)},
         data=Markup(_inert(data)),
     )  # fmt: skip
@@ -50,6 +53,10 @@ def _row(id_: str, shown: str, item: Item, pictures: dict[str, int]) -> dict[str
         "id": id_, "shown": shown, "question": item.question, "answer": item.answer, "choices": item.choices,
         "right": item.right, "phrase": item.phrase, "picture": place, "before": item.before,
     }  # fmt: skip
+
+
+def _picture(one: Picture | None) -> list[Any] | None:
+    return None if one is None else [one.uri, one.width, one.height]
 
 
 def _code() -> tuple[str, str]:

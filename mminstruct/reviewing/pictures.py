@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +17,17 @@ from mminstruct.store.reader import TableReader, encoded, picture_column
 _QUALITY = 80
 
 
-def pictures(table: TableReader, ids: Iterable[str], longest: int) -> dict[str, str | None]:
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A small JPEG."""
+
+    uri: str
+    width: int
+    """Pixels."""
+    height: int
+
+
+def pictures(table: TableReader, ids: Iterable[str], longest: int) -> dict[str, Picture | None]:
     """Pictures by image id; None for one that cannot be decoded. Reads pixels of the parts with *ids* only.
 
     Args:
@@ -25,7 +36,7 @@ def pictures(table: TableReader, ids: Iterable[str], longest: int) -> dict[str, 
     """
     (key, *_), column = table.tagged("id"), picture_column(table)
     left = set(ids)
-    found: dict[str, str | None] = dict.fromkeys(sorted(left))
+    found: dict[str, Picture | None] = dict.fromkeys(sorted(left))
     for part in table.table.parts().values() if column is not None else ():
         if not left:
             break
@@ -41,11 +52,11 @@ def pictures(table: TableReader, ids: Iterable[str], longest: int) -> dict[str, 
     return found
 
 
-def _small(data: bytes | None, longest: int) -> str | None:
+def _small(data: bytes | None, longest: int) -> Picture | None:
     try:
         small = load(data or b"", longest=longest)
     except BadImage:
         return None
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Picture(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", *small.size)

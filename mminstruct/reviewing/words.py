@@ -18,12 +18,14 @@ TASKS = {
     "turns": "Is the answer right for this picture and this question?",
     "answers": "Is the answer right for this picture and this question?",
     "captions": "Is everything in this description true of the picture?",
-    "match": "Can this be done well with this picture?",
+    "match": "",
     "instructions": "Rate this request about pictures.",
 }
-"""What people are asked, by kind of sheet."""
+"""What people are asked about a row, by kind of sheet; matches have only the question of their axis."""
 AXES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
-    "match": {"fits": ("How well do they fit?", ("not at all", "badly", "partly", "well", "perfectly"))},
+    "match": {
+        "fits": ("How well does this request fit the picture?", ("not at all", "badly", "partly", "well", "perfectly"))
+    },
     "instructions": {
         "grounded": ("Does it need a picture?", ("not at all", "hardly", "partly", "mostly", "entirely")),
         "new": ("Is it unlike common questions?", ("very common", "common", "in between", "unusual", "very unusual")),
