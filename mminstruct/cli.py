@@ -62,6 +62,12 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     review.add_argument("--seed", type=int, default=0, help="another seed chooses other rows")
     review.add_argument("--picture", type=int, default=256, help="longest side of a picture, pixels")
+    agree = commands.add_parser(
+        "agree", help="check files of decisions, and measure how far people agree and how fast they are"
+    )
+    agree.add_argument("run")
+    agree.add_argument("files", nargs="+", metavar="FILE", help="files of decisions, or folders of them")
+    agree.add_argument("--json", action="store_true")
     power = commands.add_parser(
         "bench-power", help="how many questions a benchmark needs, or how precise a number of questions is"
     )
@@ -237,6 +243,14 @@ def _review(given: argparse.Namespace) -> int:
     }
     people = [name.strip() for name in given.people.split(",") if name.strip()]
     say(write.write(given.run, given.to, people, **some))
+    return 0
+
+
+def _agree(given: argparse.Namespace) -> int:
+    from mminstruct.reviewing import agreement, told
+
+    found = agreement.agree(given.run, given.files)
+    say(told.as_json(found) if given.json else told.as_text(found))
     return 0
 
 

@@ -84,6 +84,28 @@ def pool(
     return Pool(table, {"run": chosen}, {"run": 1.0}, lambda some: _texts(run, table, key, some))
 
 
+def texts(run: RunReader, what: str, ids: Sequence[str]) -> dict[str, Item]:
+    """What is displayed now of those *ids* that the run has.
+
+    Raises:
+        MissingTable: as for ``pool``.
+    """
+    table = _table(run, what)
+    return _texts(run, table, table.tagged("id")[0], ids)
+
+
+def column(run: RunReader, what: str, name: str, ids: Sequence[str]) -> dict[str, Any]:
+    """Values of a column by id, for those *ids* that the run has; empty if it has no such column."""
+    try:
+        table = _table(run, what)
+    except MissingTable:
+        return {}
+    key = table.tagged("id")[0]
+    if name not in table.schema.names:
+        return {}
+    return {row[key]: row[name] for row in table.to_arrow([key, name], _among(key, ids)).to_pylist()}
+
+
 def root(run: RunReader) -> TableReader | None:
     """The table with the images; None if the run has none."""
     return next((table for table in run.values() if table.tagged("id") and picture_column(table)), None)
