@@ -199,8 +199,8 @@ DECIDE = table(
 REVIEW = table(
     "Every question and answer that passed, as it will be exported, with what people decided.",
     *TURN,
-    column("decision", pa.string(), "unseen, accepted or edited; disputed where people disagree and it is kept"),
-    column("people", pa.int8(), "how many people decided"),
+    column("decision", pa.string(), "unseen, accepted or edited"),
+    column("people", pa.int8(), "who decided"),
     column("was", pa.string(), "the answer before an edit", null=True, tag="text"),
 )
 
