@@ -367,14 +367,15 @@
     $("ratings").classList.toggle("many", axes.length > 1);
     axes.forEach((of, n) => {
       const [asked, words] = sheet.axes[of], set = element("fieldset"), scale = element("div", undefined, { className: "scale" });
-      set.append(element("legend", asked), scale);
+      const ends = element("p", undefined, { className: "ends" });  // on a phone, where the words do not fit into buttons
+      ends.append(element("span", words[0]), element("span", words[words.length - 1]));
+      set.append(element("legend", asked), scale, ends);
       words.forEach((word, value) => {
         const made = button("", String(value + 1), () => { axis = n; rate(value + 1); });
-        made.append(word);
+        made.append(element("span", word));
         made.ariaLabel = (value + 1) + ", " + word;
         scale.append(made);
       });
-      if (axes.length === 1) scale.id = "scale";
       $("ratings").append(set);
     });
     const help = [
