@@ -245,7 +245,8 @@
   function edit() {
     const row = current(), form = $("edit"), fields = [];
     const field = (name, value) => {
-      const label = element("label", name), box = element("textarea", undefined, { value, rows: 1, spellcheck: true });
+      const tall = value.split("\n").reduce((sum, one) => sum + 1 + Math.floor(one.length / 45), 0);  // where field-sizing is unknown
+      const label = element("label", name), box = element("textarea", undefined, { value, rows: Math.min(tall, 14), spellcheck: true });
       label.append(box);
       fields.push(box);
       return label;
