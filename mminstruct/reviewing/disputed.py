@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mminstruct.files import Files
+import fsspec
+
+from mminstruct.files import info
 from mminstruct.readers.records import json_lines
 from mminstruct.readers.text import Unreadable, good
 
@@ -28,12 +30,11 @@ def disputed(paths: Iterable[str]) -> frozenset[str]:
     return frozenset(id_ for id_, words in said.items() if _differ(set(words.values())))
 
 
-def _lines(path: str) -> Iterable[dict[str, Any]]:
-    folder, _, name = path.rpartition("/")
-    files = Files(folder or ".")
-    if not files.exists(name):
+def _lines(path: str) -> Iterator[dict[str, Any]]:
+    fs, root = fsspec.core.url_to_fs(path)
+    if info(fs, root) is None:
         raise FileNotFoundError(f"{path}: no such file of decisions")
-    with files.fs.open(files.path(name), "rb") as file:
+    with fs.open(root, "rb") as file:
         for number, line in enumerate(good(json_lines(file, path), path), 1):
             if not isinstance(line, dict) or not all(isinstance(line.get(key), str) for key in _NEEDED):
                 raise Unreadable(f"{path}: decision {number} has not the texts {', '.join(_NEEDED)}")

@@ -245,7 +245,8 @@
   function edit() {
     const row = current(), form = $("edit"), fields = [];
     const field = (name, value) => {
-      const label = element("label", name), box = element("textarea", undefined, { value, rows: 1, spellcheck: true });
+      const tall = value.split("\n").reduce((sum, one) => sum + 1 + Math.floor(one.length / 45), 0);  // where field-sizing is unknown
+      const label = element("label", name), box = element("textarea", undefined, { value, rows: Math.min(tall, 14), spellcheck: true });
       label.append(box);
       fields.push(box);
       return label;
@@ -367,14 +368,15 @@
     $("ratings").classList.toggle("many", axes.length > 1);
     axes.forEach((of, n) => {
       const [asked, words] = sheet.axes[of], set = element("fieldset"), scale = element("div", undefined, { className: "scale" });
-      set.append(element("legend", asked), scale);
+      const ends = element("p", undefined, { className: "ends" });  // on a phone, where the words do not fit into buttons
+      ends.append(element("span", words[0]), element("span", words[words.length - 1]));
+      set.append(element("legend", asked), scale, ends);
       words.forEach((word, value) => {
         const made = button("", String(value + 1), () => { axis = n; rate(value + 1); });
-        made.append(word);
+        made.append(element("span", word));
         made.ariaLabel = (value + 1) + ", " + word;
         scale.append(made);
       });
-      if (axes.length === 1) scale.id = "scale";
       $("ratings").append(set);
     });
     const help = [

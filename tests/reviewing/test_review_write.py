@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mminstruct.cli import main
+from mminstruct.files import Files
 from mminstruct.reviewing import sheet
 from mminstruct.reviewing.rows import pool, root
 from mminstruct.reviewing.shown import shown
@@ -249,3 +250,43 @@ def test_a_damaged_file_of_sheets_is_named(built: Built, tmp_path: Path) -> None
         sheet.read(str(tmp_path))
     with pytest.raises(FileNotFoundError, match="mminstruct review RUN --to DIR"):
         sheet.read(str(tmp_path / "none"))
+
+
+def test_the_programs_of_the_docs_write_a_task_and_a_record_for_each_line(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, rows = built
+    page = (Path(__file__).parents[2] / "docs" / "review.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = [
+        {"id": rows[n]["pair_id"], "place": n, "person": "ana", "seconds": 2.5, "decision": word, "answer": answer}
+        for n, (word, answer) in enumerate([("accept", None), ("edit", "A."), ("reject", None)])
+    ]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sheets" / "decisions").mkdir(parents=True)
+    (tmp_path / "sheets" / "decisions" / "ana.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for block in blocks:
+        exec(block.replace("runs/demo", url), {})
+    tasks, records = (json.loads((tmp_path / name).read_text()) for name in ("label_studio.json", "argilla.json"))
+    assert [task["data"]["text"] for task in tasks] == [row["answer"] for row in rows[:3]]
+    results = [[one["value"] for one in task["annotations"][0]["result"]] for task in tasks]
+    assert results == [[{"choices": ["accept"]}], [{"choices": ["edit"]}, {"text": ["A."]}], [{"choices": ["reject"]}]]
+    assert [sorted(record["responses"]) for record in records] == [["decision"], ["answer", "decision"], ["decision"]]
+    assert len({record["id"] for record in records}) == 3
+
+
+@pytest.mark.slow
+def test_a_run_on_s3_is_reviewed_in_a_folder_on_s3(bucket: str, tmp_path: Path) -> None:
+    made.run(f"{bucket}/reviewed", 30)
+    made.run(str(tmp_path / "run"), 30)
+    how: dict[str, Any] = {"rows": 20, "overlap": 0.5}
+    write(str(tmp_path / "run"), str(tmp_path / "to"), ["ana", "bo"], **how)
+    for _ in range(2):
+        said = write(f"{bucket}/reviewed", f"{bucket}/sheets", ["ana", "bo"], **how)
+    assert f"{bucket}/sheets/ana.html: 20 rows" in said
+    there = Files(f"{bucket}/sheets")
+    for name in ("ana.html", "bo.html", sheet.FILE):
+        assert there.read(name) == (tmp_path / "to" / name).read_bytes()
+    with pytest.raises(OtherSheets, match=r"s3://.*/sheets has other sheets"):
+        write(f"{bucket}/reviewed", f"{bucket}/sheets", ["ana"], **how)
+    assert sheet.read(f"{bucket}/sheets") == sheet.read(str(tmp_path / "to"))
