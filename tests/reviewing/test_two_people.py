@@ -24,6 +24,7 @@ from tests.reviewing.people import Line, lay, line
 from tests.stages.doubles import Scripted
 from tests.world import draw, recipe, reply
 
+pytestmark = pytest.mark.slow
 WORDS = [("reject", "reject"), ("edit", "accept"), ("accept", "reject"), ("accept", "accept"), ("skip", "skip")]
 """What ana and bo say about the first rows."""
 EDIT = "Here one can see what a person wrote."
@@ -119,7 +120,8 @@ def test_a_decision_about_an_answer_that_changed_upstream_is_counted_and_the_oth
         made = reply(messages, seed)
         return "Here one can see another answer, and nothing else at all." if made == old else made
 
-    build(tmp_path / "R3", planted["world"], planted["decisions"], script=script)
+    first = str(planted["first"])
+    build(tmp_path / "R3", planted["world"], planted["decisions"], base=first, name="another", script=script)
     run = RunReader(str(tmp_path / "R3"))
     rows = {row["pair_id"]: row for row in run["review"].to_arrow().to_pylist()}
     changed = {id_ for id_, row in rows.items() if row["answer"].startswith("Here one can see another")}
