@@ -41,6 +41,33 @@ def main(words: Sequence[str] | None = None) -> int:
     report.add_argument("run")
     report.add_argument("--to", metavar="FILE", help="the page; by default report.html in the run")
     report.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    review = commands.add_parser("review", help="write a page for each person, on which they decide about rows by keys")
+    review.add_argument("run")
+    review.add_argument("--to", required=True, metavar="DIR", help="a new folder for the pages and sheet.json")
+    review.add_argument("--people", required=True, metavar="NAMES", help="comma-separated short names: ana,bo")
+    review.add_argument(
+        "--what", choices=("turns", "match", "instructions", "answers", "captions"), default="turns",
+        help="rows to review: accept, edit or reject; match and instructions are rated 1 to 5",
+    )  # fmt: skip
+    review.add_argument("--rows", type=int, default=300, help="rows on each page, 5%% of them hidden repeats")
+    review.add_argument("--overlap", type=float, default=0.2, help="share of the rows that all people see, 0 to 1")
+    review.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only such rows; repeatable"
+    )
+    review.add_argument(
+        "--order", choices=("chance", "doubt"), default="chance", help="doubt: most doubtful rows first"
+    )
+    review.add_argument(
+        "--disputed", nargs="+", default=[], metavar="FILE", help="only rows on which these files of decisions disagree"
+    )
+    review.add_argument("--seed", type=int, default=0, help="another seed chooses other rows")
+    review.add_argument("--picture", type=int, default=256, help="longest side of a picture, pixels")
+    agree = commands.add_parser(
+        "agree", help="check files of decisions, and measure how far people agree and how fast they are"
+    )
+    agree.add_argument("run")
+    agree.add_argument("files", nargs="+", metavar="FILE", help="files of decisions, or folders of them")
+    agree.add_argument("--json", action="store_true")
     power = commands.add_parser(
         "bench-power", help="how many questions a benchmark needs, or how precise a number of questions is"
     )
@@ -207,6 +234,26 @@ def _report(given: argparse.Namespace) -> int:
 
     where = report.write(given.run, given.to)
     say(report.as_json(given.run) if given.json else f"{report.as_text(given.run)}\n\n{where}")
+    return 0
+
+
+def _review(given: argparse.Namespace) -> int:
+    from mminstruct.reviewing import write
+
+    some = {
+        name: getattr(given, name)
+        for name in ("what", "rows", "overlap", "where", "order", "disputed", "seed", "picture")
+    }
+    people = [name.strip() for name in given.people.split(",") if name.strip()]
+    say(write.write(given.run, given.to, people, **some))
+    return 0
+
+
+def _agree(given: argparse.Namespace) -> int:
+    from mminstruct.reviewing import agreement, told
+
+    found = agreement.agree(given.run, given.files)
+    say(told.as_json(found) if given.json else told.as_text(found))
     return 0
 
 

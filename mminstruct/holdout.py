@@ -56,10 +56,17 @@ class Choice:
     pairs: dict[str, Pair] = field(default_factory=dict)
     of_image: dict[str, list[str]] = field(default_factory=dict)
     dropped: dict[str, Drop] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
+    """Of several pairs, those with a lower rank stay where only some may; 0 for pairs that are not listed."""
 
-    def add(self, pair_id: str, pair: Pair) -> None:
+    def add(self, pair_id: str, pair: Pair, rank: int = 0) -> None:
         self.pairs[pair_id] = pair
+        if rank:
+            self.ranks[pair_id] = rank
         self.of_image.setdefault(pair.image, []).append(pair_id)
+
+    def rank(self, pair: str) -> int:
+        return self.ranks.get(pair, 0)
 
     def open(self, pair: str) -> bool:
         return pair in self.pairs and pair not in self.dropped

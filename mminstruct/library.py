@@ -7,14 +7,16 @@ run.show(image_id)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mminstruct import report
 from mminstruct.report.page import picture, render
-from mminstruct.report.samples import encoded, picture_column
+from mminstruct.reviewing.write import write
 from mminstruct.status.tables import TableStatus, table_statuses
 from mminstruct.status.trace import Trace, family, trace
-from mminstruct.store.reader import RunReader
+from mminstruct.store.reader import RunReader, encoded, picture_column
 
 __all__ = ["OpenRun", "Shown", "open"]
 _LONGEST = 384
@@ -58,6 +60,19 @@ class OpenRun(RunReader):
             to: The file; by default ``report.html`` in the run's folder.
         """
         return report.write(self.url, to)
+
+    def review(self, to: str, people: Sequence[str], **how: Any) -> str:
+        """Write a page for each of *people*, on which they decide about rows; a summary.
+
+        Args:
+            to: A new folder.
+            people: Short names.
+            **how: As ``mminstruct review`` takes them: what, rows, overlap, where, order, disputed, seed, picture.
+
+        Raises:
+            ValueError: the run has too few rows, the folder has other files, or an argument is out of its range.
+        """
+        return write(self.url, to, people, **how)
 
     def status(self, *, verify: bool = False) -> list[TableStatus]:
         """Units, row counts and faults of every table.

@@ -23,7 +23,20 @@ from mminstruct.status.tables import TableStatus
 from tests.doing_nothing import Small, small
 
 COMMANDS = (
-    *("build", "bench", "plan", "serve", "train", "status", "trace", "report", "bench-power", "lmms", "lmms-task"),
+    *(
+        "build",
+        "bench",
+        "plan",
+        "serve",
+        "train",
+        "status",
+        "trace",
+        "report",
+        "review",
+        "bench-power",
+        "lmms",
+        "lmms-task",
+    ),
     *("export", "mix", "delete", "microworld", "microworld-report"),
 )
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mminstruct.bench.intervals import LEVEL, Array, Estimate, bootstrap, estimate, rate
+from mminstruct.bench.coefficients import kappa
+from mminstruct.bench.intervals import LEVEL, Estimate, bootstrap, estimate, rate
 from mminstruct.bench.verdicts import Decision, Row, Rows, checked, decide, key, sums
 
 _PLACE = {"a": 0, "b": 1, "tie": 2, "conflict": 2}
@@ -67,19 +68,10 @@ def agreement(
 
     verdict_G2 = sums(shared, lambda row: str(row[cluster]), alike).reshape(-1, 2)
     table_GK = sums(both, lambda item: item[0].cluster, cell).reshape(-1, 9)
-    value, low, high = bootstrap(_kappa, table_GK, level, resamples=resamples, seed=seed)
+    value, low, high = bootstrap(kappa, table_GK, level, resamples=resamples, seed=seed)
     return Agreement(
         shared=len(shared),
         verdicts=rate(verdict_G2[:, 0], verdict_G2[:, 1], level),
         decisions=rate(table_GK[:, [0, 4, 8]].sum(1), table_GK.sum(1), level),
         kappa=estimate(value[0], low[0], high[0], len(both)),
     )
-
-
-def _kappa(sums_K: Array) -> Array:
-    """Cohen's kappa of ``(..., 9)`` counts; NaN without counts, or if both judges always give the same outcome."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        table = sums_K.reshape(*sums_K.shape[:-1], 3, 3) / sums_K.sum(-1)[..., None, None]
-        seen = np.trace(table, axis1=-2, axis2=-1)
-        chance = (table.sum(-1) * table.sum(-2)).sum(-1)
-        return np.asarray(np.where(chance < 1 - 1e-12, (seen - chance) / (1 - chance), np.nan))[..., None]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mminstruct.report.page import picture
-from mminstruct.store.reader import RunReader, TableReader
+from mminstruct.store.reader import RunReader, TableReader, encoded, picture_column
 
 _ABOUT = ("domain", "kind", "split")
 """Columns shown beside a row, if a table has them."""
@@ -59,23 +59,6 @@ def samples(run: RunReader, most: int) -> list[Sample]:
     found = [sample for key in chosen for sample in _of_part(run, root, key, -(-most // len(chosen)))][:most]
     _name_parents(run, [made for sample in found for made in sample.made])
     return found
-
-
-def picture_column(table: TableReader) -> str | None:
-    """The column that holds encoded images: bytes, or a struct with bytes (the Image feature of Hugging Face)."""
-    for name in table.tagged("heavy"):
-        kind = table.schema.field(name).type
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            return name
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            return name
-    return None
-
-
-def encoded(value: Any) -> bytes | None:
-    """The encoded image in a cell of a ``picture_column``."""
-    data: bytes | None = value["bytes"] if isinstance(value, dict) else value
-    return data
 
 
 def texts(row: dict[str, Any], columns: Iterable[str]) -> dict[str, str]:

@@ -32,6 +32,9 @@ _BALANCED = {"judgement": ("yes", "no"), "choice": ()}
 """Kind whose answers can be balanced -> first words of its answers that must all occur; empty: those that occur."""
 
 
+_DECISIONS = ("edited", "accepted", "unseen", "disputed")
+
+
 @dataclass(kw_only=True)
 class Select(Stage):
     """Each pair is dropped by the first step that rejects it.
@@ -70,12 +73,17 @@ class Select(Stage):
     """Maximum number of pairs kept per kind; all for kinds that are not listed."""
     per_domain: int | None = None
     """Maximum number of pairs kept per domain; None: all."""
+    prefer: list[str] = field(default_factory=lambda: ["edited", "accepted", "unseen"])
+    """Decisions of people in the order in which pairs stay where only some may: at quotas, in the balance, and of
+    answers that are near each other. Decisions that are not listed come last."""
     holdout: Holdout = field(default_factory=Holdout)
     """Settings of the test split."""
     seed: int = 0
 
     reads = {
-        "review": whole("pair_id", "image_id", "instruction_id", "kind", "domain", "question", "choices", "answer"),
+        "review": whole(
+            "pair_id", "image_id", "instruction_id", "kind", "domain", "question", "choices", "answer", "decision"
+        ),
         "ingest": whole("image_id", "phash"),
     }
     writes = schemas.SELECT
@@ -96,6 +104,8 @@ class Select(Stage):
             faults.append(f"eval_unreadable={self.eval_unreadable}: take {' or '.join(UNREADABLE)}")
         if self.eval_questions is not None and not os.path.isfile(self.eval_questions):
             faults.append(f"eval_questions={self.eval_questions}: no such file")
+        if unknown := sorted(set(self.prefer) - set(_DECISIONS)):
+            faults.append(f"prefer has {', '.join(unknown)}: decisions are {', '.join(_DECISIONS)}")
         if unknown := sorted(set(self.balance) - _BALANCED.keys()):
             faults.append(f"balance has {', '.join(unknown)}: only {' and '.join(_BALANCED)} have answers to balance")
         limits = {"per_instruction": self.per_instruction, "per_image": self.per_image, "per_domain": self.per_domain}
@@ -108,15 +118,16 @@ class Select(Stage):
         def select() -> Iterator[tuple[str, StageOutput]]:
             parts: dict[str, list[str]] = {}
             choice = Choice()
+            ranks = self._ranks()
             for fragment in review.get_fragments():
                 key = os.path.basename(fragment.path).split(".")[0]
                 parts[key] = []
-                names = ("pair_id", "image_id", "instruction_id", "kind", "domain")
-                for pair, image, instruction, kind, domain in _values(fragment, *names):
+                names = ("pair_id", "image_id", "instruction_id", "kind", "domain", "decision")
+                for pair, image, instruction, kind, domain, decision in _values(fragment, *names):
                     if pair in choice.pairs:  # its image is in two shards: the first is kept
                         note("duplicate_pairs")
                         continue
-                    choice.add(pair, Pair(image, instruction, sys.intern(kind), sys.intern(domain)))
+                    choice.add(pair, Pair(image, instruction, sys.intern(kind), sys.intern(domain)), ranks[decision])
                     parts[key].append(pair)
             self._evaluation_images(choice, ingest)
             self._evaluation_questions(choice, review)
@@ -129,6 +140,11 @@ class Select(Stage):
                 yield key, output(self.writes, (choice.dropped.get(i) or choice.row(i, i in test) for i in ids))
 
         return select
+
+    def _ranks(self) -> dict[str, int]:
+        """Rank of each decision; 0 for pairs that nobody saw, which are the most."""
+        order = [*self.prefer, *(word for word in _DECISIONS if word not in self.prefer)]
+        return {word: order.index(word) - order.index("unseen") for word in _DECISIONS}
 
     def _evaluation_images(self, choice: Choice, ingest: ds.Dataset) -> None:
         if self.eval_images is None:
@@ -193,7 +209,7 @@ class Select(Stage):
         for pair, text in _values(review, "pair_id", "answer"):  # only the signatures, 0.5 kB each, are kept
             if pair not in found and choice.open(pair) and len(words(text)) >= self.jaccard_words:
                 found[pair] = signatures([text])[0]
-        pairs = sorted(found)
+        pairs = sorted(found, key=lambda pair: (choice.rank(pair), pair))
         if not pairs:
             return
         uses = Counter(facts.instruction for _, facts in choice.left())
@@ -216,11 +232,15 @@ class Select(Stage):
             if choice.open(pair) and choice.pairs[pair].kind in self.balance:
                 cell = cells.setdefault((choice.pairs[pair].kind, choice.pairs[pair].domain), {})
                 cell.setdefault((words(text) or [""])[0], []).append(pair)
+
+        def preferred(pair: str) -> tuple[int, str]:
+            return choice.rank(pair), self._order("balance", pair)
+
         for (kind, domain), said in sorted(cells.items()):
             closed = _BALANCED[kind] or tuple(sorted(said))
             most = min(len(said.get(word, ())) for word in closed)
             for word in closed:
-                for pair in sorted(set(said.get(word, ())), key=lambda pair: self._order("balance", pair))[most:]:
+                for pair in sorted(set(said.get(word, ())), key=preferred)[most:]:
                     choice.drop(pair, "balance_answer", f"more than {most} {kind}s {domain} say {word}")
 
     def _quotas(self, choice: Choice) -> None:
@@ -228,11 +248,15 @@ class Select(Stage):
             ("image", self.per_image), ("instruction", self.per_instruction), ("kind", self.per_kind),
             ("domain", self.per_domain),
         ]  # fmt: skip
+
+        def preferred(item: tuple[str, Pair]) -> tuple[int, str]:
+            return choice.rank(item[0]), self._order("quota", item[0])
+
         for side, most in quotas:
             if most is None or most == {}:
                 continue
             counts: Counter[str] = Counter()
-            for pair, facts in sorted(choice.left(), key=lambda item: self._order("quota", item[0])):
+            for pair, facts in sorted(choice.left(), key=preferred):
                 name = getattr(facts, side)
                 limit = most.get(name) if isinstance(most, dict) else most
                 counts[name] += 1

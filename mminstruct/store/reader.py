@@ -174,6 +174,23 @@ class TableReader:
         return f"{self.name}: {self.num_rows} rows of {', '.join(self.schema.names)}"
 
 
+def picture_column(table: TableReader) -> str | None:
+    """The column that holds encoded images: bytes, or a struct with bytes (the Image feature of Hugging Face)."""
+    for name in table.tagged("heavy"):
+        kind = table.schema.field(name).type
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            return name
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return name
+    return None
+
+
+def encoded(value: Any) -> bytes | None:
+    """The encoded image in a cell of a ``picture_column``."""
+    data: bytes | None = value["bytes"] if isinstance(value, dict) else value
+    return data
+
+
 def manifests(store: Store) -> dict[str, dict[str, Any]]:
     """Manifests of the run in *store* by table, in the order of its recipe.
 

@@ -57,6 +57,7 @@ def run(
     hashes: dict[str, int] | None = None,
     instructions: dict[str, str] | None = None,
     kinds: dict[Pair, tuple[str, str]] | None = None,
+    decisions: dict[Pair, str] | None = None,
 ) -> dict[str, StageOutput]:
     """Select from pairs by part; answers and hashes differ unless given.
 
@@ -72,7 +73,7 @@ def run(
             kind, domain = (kinds or {}).get(pair, ("instruction", ""))
             rows.append({
                 "pair_id": f"{image}+{text}", "image_id": image, "instruction_id": text, "kind": kind, "domain": domain,
-                "question": (instructions or {}).get(text, f"Do {text}."), "origin": "answer", "decision": "unseen",
+                "question": (instructions or {}).get(text, f"Do {text}."), "origin": "answer", "decision": (decisions or {}).get(pair, "unseen"),
                 "answer": (answers or {}).get(pair, told(pair)), "people": 0,
             })  # fmt: skip
         pq.write_table(pa.Table.from_pylist(rows, schema=schemas.REVIEW), folder / f"{key}.0123abcd.parquet")
@@ -204,6 +205,28 @@ def test_quotas_keep_that_many_and_choose_by_content(tmp_path: Path) -> None:
     assert {row["pair_id"] for row in rows(made)} == {row["pair_id"] for row in rows(again)}
     twice = {"a-0000": [("i1", "t1"), ("i1", "t2"), ("i1", "t3")]}
     assert len(rows(run(tmp_path / "image", Select(**KEEP_ALL, per_image=1), twice))) == 1
+
+
+def test_what_people_kept_stays_first_at_quotas_in_the_balance_and_among_like_answers(tmp_path: Path) -> None:
+    pairs = [(f"i{n}", "t") for n in range(6)]
+    decisions = dict(zip(pairs, ("unseen", "disputed", "accepted", "unseen", "edited", "accepted"), strict=True))
+
+    def left(name: str, stage: Select, **more: Any) -> set[str]:
+        made = run(tmp_path / name, stage, {"a-0000": pairs}, decisions=decisions, **more)
+        return {row["image_id"] for row in rows(made)}
+
+    assert left("quota", Select(**KEEP_ALL, per_instruction=3)) == {"i2", "i4", "i5"}
+    assert left("four", Select(**KEEP_ALL, per_instruction=5)) == {"i0", "i2", "i3", "i4", "i5"}
+    other = Select(**KEEP_ALL, per_instruction=3, prefer=["disputed", "unseen"])
+    assert left("other", other) == {"i0", "i1", "i3"}
+    same = dict.fromkeys(pairs, told("same", 60))
+    assert left("alike", Select(**{**KEEP_ALL, "jaccard": 0.8}), answers=same) == {"i4"}
+    yes = {pair: "No." if pair[0] in ("i0", "i1") else "Yes." for pair in pairs}
+    judged = dict.fromkeys(pairs, ("judgement", ""))
+    assert left("balance", Select(**KEEP_ALL), answers=yes, kinds=judged) >= {"i0", "i1", "i4"}
+    assert "i3" not in left("balanced", Select(**KEEP_ALL), answers=yes, kinds=judged)
+    with pytest.raises(ValueError, match="prefer has liked: decisions are edited"):
+        Select(prefer=["liked"]).check()
 
 
 def test_a_test_row_shares_neither_image_nor_instruction_with_train(tmp_path: Path) -> None:
