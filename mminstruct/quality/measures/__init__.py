@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mminstruct.quality.measure import Measure
-from mminstruct.quality.measures import answers, captions, instructions
+from mminstruct.quality.measures import answers, captions, instructions, ratings
 from mminstruct.quality.run import JudgedRun
 
 __all__ = ["MEASURES", "Section", "measured"]
@@ -64,6 +64,13 @@ MEASURES: dict[str, Section] = {
     ),
     "answer": Section(answers.answer, {**_ANSWERS, "fuse": ("image_id", "description")}),
     "filter": Section(answers.filtering, {"filter": ("pair_id",), **_ANSWERS, "fuse": ("image_id", "description")}),
+    "rate": Section(
+        ratings.rate,
+        {
+            "rate": ("pair_id", "image_correspondence"),
+            "review": ("pair_id", "image_id", "kind", "question", "answer"),
+        },
+    ),
     "whole": Section(answers.whole, {"select": ("pair_id", "image_id", "instruction_id"), **_ANSWERS}),
     "by kind": Section(answers.by_kind, _ANSWERS),
 }
