@@ -62,9 +62,18 @@ class Recipe:
     """For the cards of datasets; each manifest has it, so that an export needs only the run."""
 
     def stages(self) -> dict[str, Stage]:
-        """Stages by table name, in order, each with its inputs in this recipe."""
-        found: dict[str, Stage] = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return {name: stage.wired(self.wires[name]) if name in self.wires else stage for name, stage in found.items()}
+        """Stages by table name, in order, each with its inputs in this recipe. Disabled stages are left out, and no
+        other stage reads their tables.
+        """
+        given: dict[str, Stage] = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        found = {}
+        for name, stage in given.items():
+            if not stage.enabled():
+                continue
+            wired = stage.wired(self.wires[name]) if name in self.wires else stage
+            off = {put for put, (table, _) in inputs(wired).items() if table in given and not given[table].enabled()}
+            found[name] = wired.wired(dict.fromkeys(off)) if off else wired
+        return found
 
     def check(self) -> None:
         """Raise ValueError if stages do not fit together."""

@@ -23,6 +23,7 @@ from mminstruct.stages.judge import Judge
 from mminstruct.stages.match import Match
 from mminstruct.stages.merge import Merge
 from mminstruct.stages.pick import Pick
+from mminstruct.stages.rate import Rate
 from mminstruct.stages.respond import Respond
 from mminstruct.stages.review import Review
 from mminstruct.stages.score import Score
@@ -64,6 +65,7 @@ class MMInstruct(Recipe):
     filter: Filter
     decide: Decide
     review: Review
+    rate: Rate
     select: Select
     merge: Merge
     export: Export

@@ -179,6 +179,10 @@ class Stage:
     core_seconds: ClassVar[float | None] = None
     """Of a stage without a model: seconds of one CPU core for a row; None: not declared."""
 
+    def enabled(self) -> bool:
+        """Whether a recipe runs it."""
+        return True
+
     def fan(self) -> float:
         """Output rows per input row, if none is dropped."""
         return 1.0

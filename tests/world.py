@@ -68,6 +68,7 @@ def recipe(source: Path | str) -> MMInstruct:
         "ingest": {"path": str(source), "rows": 4},
         "instruct": {"seeds": SEEDS},
         "cluster": {"k": 12},
+        "rate": {"enable": True},
         "match": {"sample_images": 8},
         "select": {"holdout": Holdout(count=1, images=1), "jaccard": None},
     }

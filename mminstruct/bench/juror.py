@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from mminstruct.models.model import Model
@@ -28,6 +29,11 @@ GRADE: dict[str, Any] = {
     "required": ["reason", "grade"],
     "additionalProperties": False,
 }
+RATING: dict[str, Any] = {
+    **GRADE,
+    "properties": {"reason": {"type": "string"}, "grade": {"type": "integer", "minimum": 1, "maximum": 5}},
+}
+"""The same with grades from 1 to 5."""
 
 
 @dataclass(kw_only=True)
@@ -71,11 +77,12 @@ _ALONE = re.compile(rf"{_SAID}(?:\s+is\s+(?:significantly\s+)?better[.!]?)?", re
 _LABELLED = re.compile(
     rf"^[\s*_#>-]*(?:final\s+)?verdict[*_]*\s*(?:is|[:=-])[\s*_]*{_SAID}\s*$", re.IGNORECASE | re.MULTILINE
 )
-_GRADED = re.compile(
-    r"^[\s*_#>-]*(?:final\s+)?(?:grade|score|rating)[*_]*\s*(?:is|[:=-])[\s*_\[]*(\d+)(?:\s*/\s*10)?[\s*_\].]*$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_NUMBER = re.compile(r"[\[(*]*(\d+)(?:\s*/\s*10)?[\])*.]*")
+_FRAME = re.compile(r"<(?=/?\s*(?:answer|caption|question|reference)\b)", re.IGNORECASE)
+
+
+def framed(text: str) -> str:
+    """*text* for a place between two tags of a prompt: whatever imitates such a tag is escaped."""
+    return _FRAME.sub("< ", text)
 
 
 def read_verdict(reply: str, finish: str = "stop") -> tuple[str, str | None]:
@@ -88,9 +95,20 @@ def read_verdict(reply: str, finish: str = "stop") -> tuple[str, str | None]:
     return ("unparsed" if said is None else said), reason
 
 
-def read_grade(reply: str, finish: str = "stop") -> tuple[int | None, str | None]:
-    """A grade from 1 to 10 and the reason. The grade is None if the reply holds none, several, or one out of range."""
-    return _read(spoken(reply), finish, "grade", _GRADED, _NUMBER, _grade)
+def read_grade(reply: str, finish: str = "stop", most: int = 10) -> tuple[int | None, str | None]:
+    """A grade from 1 to *most* and the reason. The grade is None if the reply holds none, several, or one out of
+    range.
+    """
+    labelled, alone = _graded(most)
+    return _read(spoken(reply), finish, "grade", labelled, alone, partial(_grade, most))
+
+
+@cache
+def _graded(most: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Patterns of a line that states a grade, and of a reply that is only a grade."""
+    number = rf"(\d+)(?:\s*/\s*{most})?"
+    labelled = rf"^[\s*_#>-]*(?:final\s+)?(?:grade|score|rating)[*_]*\s*(?:is|[:=-])[\s*_\[]*{number}[\s*_\].]*$"
+    return re.compile(labelled, re.IGNORECASE | re.MULTILINE), re.compile(rf"[\[(*]*{number}[\])*.]*")
 
 
 def _read(
@@ -135,10 +153,10 @@ def _word(said: Any) -> str | None:
     return _WORDS[match.group(1).lower()] if match else None
 
 
-def _grade(said: Any) -> int | None:
+def _grade(most: int, said: Any) -> int | None:
     if isinstance(said, str) and said.strip().isascii() and said.strip().isdigit() and len(said.strip()) < 4:
         said = int(said)
-    return said if isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= 10 else None
+    return said if isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= most else None
 
 
 def _reason(entry: dict[str, Any]) -> str | None:

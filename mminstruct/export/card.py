@@ -284,7 +284,7 @@ def _head(facts: CardFacts) -> dict[str, Any]:
                 {"name": "image", "dtype": "image"},
                 {"name": "conversations", "list": turns},
                 *string,
-                {"name": "turns", "list": [{"name": name, "dtype": "string"} for name in TURN]},
+                {"name": "turns", "list": [{"name": name, "dtype": dtype} for name, dtype in TURN.items()]},
             ],
             "splits": [{"name": split, "num_examples": rows} for split, rows in facts.rows.items()],
             "download_size": facts.download,

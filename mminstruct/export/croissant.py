@@ -88,16 +88,17 @@ def text(facts: CardFacts) -> str:
 
 def _field(column: str, meaning: str) -> dict[str, Any]:
     made: dict[str, Any] = {"@type": "cr:Field", "@id": f"rows/{column}", "description": {"en": meaning}}
-    if names := {"conversations": ("from", "value"), "turns": TURN}.get(column):
-        return {**made, "subField": [_part(column, name) for name in names]}
+    if parts := {"conversations": {"from": "string", "value": "string"}, "turns": TURN}.get(column):
+        return {**made, "subField": [_part(column, name, dtype) for name, dtype in parts.items()]}
     source: dict[str, Any] = {"fileSet": {"@id": "parquet"}, "extract": {"column": column}}
     if column == "image":
         return {**made, "dataType": "sc:ImageObject", "source": {**source, "transform": {"jsonPath": "bytes"}}}
     return {**made, "dataType": "sc:Text", "source": source}
 
 
-def _part(column: str, name: str) -> dict[str, Any]:
+def _part(column: str, name: str, dtype: str) -> dict[str, Any]:
     """One field of a column of structs, as a list."""
     source = {"fileSet": {"@id": "parquet"}, "extract": {"column": column}, "transform": {"jsonPath": name}}
-    about = {"@type": "cr:Field", "@id": f"rows/{column}/{name}", "dataType": "sc:Text", "source": source}
+    about = {"@type": "cr:Field", "@id": f"rows/{column}/{name}", "source": source}
+    about["dataType"] = "sc:Text" if dtype == "string" else "sc:Integer"
     return {**about, "isArray": True, "arrayShape": "-1"}

@@ -58,8 +58,10 @@ def provenance(record: dict[str, Any]) -> dict[str, Any]:
     turns = record.get(TURNS)
     if not isinstance(turns, list) or not all(isinstance(one, dict) and one.get("pair_id") for one in turns):
         return told  # in foreign files the key may hold anything
-    return {**told, "questions": [{name: _text(one.get(name)) for name in TURN} for one in turns]}
+    return {**told, "questions": [{name: _value(one.get(name), TURN[name]) for name in TURN} for one in turns]}
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _value(value: Any, dtype: str) -> str | int | None:
+    if dtype == "string":
+        return None if value is None else str(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -48,8 +48,8 @@ class Row:
     source: str | None = None
     """Collection of the images, or of the conversation if there are no images."""
     licence: str | None = None
-    questions: list[dict[str, str | None]] | None = None
-    """For each question, in order: ``pair_id, instruction_id, kind, domain, origin``; None if unknown."""
+    questions: list[dict[str, Any]] | None = None
+    """For each question, in order: the fields of ``stages.export.TURN``; None if unknown."""
 
     def provenance(self) -> dict[str, Any]:
         """Provenance, as keys of a record in any format."""

@@ -1,7 +1,7 @@
 """Judge models that know the truth, some with injected faults, to test a benchmark's statistics.
 
-They are the backend ``oracle``, so they run like any other judge: a prompt (``judge_oracle`` or ``rubric_oracle``,
-which give the facts as JSON), a reply, its parsing. The model's name selects the behaviour:
+They are the backend ``oracle``, so they run like any other judge: a prompt (``judge_oracle``, ``rubric_oracle`` or
+``rate_oracle``, which give the facts as JSON), a reply, its parsing. The model's name selects the behaviour:
 
 - ``oracle``: judges by the truth of the scene. The better answer is the one that is right in every respect; if neither
   or both are, the one with the requested form; then the one with the larger share of true statements;
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mminstruct.microworld.language import facts_of
-from mminstruct.microworld.oracle import judge_answer, statements
+from mminstruct.microworld.oracle import judge_answer, judge_pair, statements
 from mminstruct.microworld.scene import Scene
 from mminstruct.models.model import Model, Reply, Sampling
 from mminstruct.models.transcript import count_usage
@@ -78,6 +78,8 @@ class Chatter:
         except (TypeError, ValueError, KeyError) as error:
             why = f"no scene {error}" if isinstance(error, KeyError) else f"{error}; set its prompt to judge_oracle"
             return Reply("", "error", error=f"the oracle cannot judge: {why}")
+        if "axis" in asked:
+            return self._rating(asked, scene, random.Random(seed))
         if "answer" in asked:
             (right, form, share), problems = _worth(asked["answer"], asked["question"], scene)
             grade = 10 if right else 4 + round(4 * share) if form else 1 + round(2 * share)
@@ -86,6 +88,20 @@ class Chatter:
         truly = "A" if first > second else "B" if first < second else "neither"
         reason = f"first: {one}; second: {two}"
         return _json_reply({"reason": reason, "verdict": self._verdict(truly, asked, random.Random(seed))})
+
+    def _rating(self, asked: dict[str, str], scene: Scene, chance: random.Random) -> Reply:
+        """1 to 5 on one axis. The need of the image is told by whether the answer states a fact about it."""
+        (right, form, share), problems = _worth(asked["answer"], asked["question"], scene)
+        said = statements(asked["answer"], facts_of(scene, place=True), asked["question"]).said
+        truly = {
+            "formatting": 5 if form else 2,
+            "relevance": 5 if form else 2,
+            "visual_dependency": 5 if said else 2,
+            "image_correspondence": 5 if right and judge_pair(asked["question"], scene) else 1 + round(3 * share),
+        }[asked["axis"]]
+        if self.fault == "right" and chance.random() >= self.amount:
+            truly = chance.choice([grade for grade in range(1, 6) if grade != truly])
+        return _json_reply({"reason": problems, "grade": truly})
 
     def _verdict(self, truly: str, asked: dict[str, str], chance: random.Random) -> str:
         if self.fault == "right" and chance.random() >= self.amount:

@@ -205,6 +205,25 @@ REVIEW = table(
 )
 
 
+AXES = {
+    "formatting": "how clear and well formed the texts are",
+    "relevance": "how well the answer answers the question",
+    "visual_dependency": "how much the question needs the image",
+    "image_correspondence": "how well question and answer agree with the image",
+}
+"""Axes on which models rate a question with its answer (FineVision, arXiv 2510.17269)."""
+
+
+RATE = table(
+    "Ratings of every question and answer by models, 1 to 5; null where a reply had none.",
+    pair_id(),
+    image_id(),
+    *(column(axis, pa.int8(), f"{meaning}, 1 to 5", null=True) for axis, meaning in AXES.items()),
+    column("replies", pa.list_(pa.struct([pa.field("axis", pa.string()), pa.field("reply", pa.string())])),
+           "what the raters replied, as it came"),
+)  # fmt: skip
+
+
 SELECT = table(
     "The final choice: no near-duplicates, nothing of the evaluation sets, quotas kept, split assigned.",
     pair_id(),
@@ -240,8 +259,9 @@ EXPORT = table(
     column("instruction_id", pa.string(), "of its only question, else null", null=True, tag="parent"),
     column("source", pa.string(), "name of the collection"),
     column("licence", pa.string(), "of the image", null=True),
-    column("turns", pa.list_(pa.struct([pa.field(name, pa.string()) for name in (
-        "pair_id", "instruction_id", "kind", "domain", "origin")])), "one for each question, in order"),
+    column("turns", pa.list_(pa.struct([
+        *(pa.field(name, pa.string()) for name in ("pair_id", "instruction_id", "kind", "domain", "origin")),
+        *(pa.field(axis, pa.int8()) for axis in AXES)])), "one for each question, in order, with its ratings"),
 )  # fmt: skip
 
 
@@ -268,6 +288,7 @@ BUILD: dict[str, pa.Schema] = {
     "filter": FILTER,
     "decide": DECIDE,
     "review": REVIEW,
+    "rate": RATE,
     "select": SELECT,
     "merge": MERGE,
     "export": EXPORT,

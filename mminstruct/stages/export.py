@@ -9,11 +9,13 @@ from typing import Any
 import pyarrow as pa
 
 from mminstruct import schemas
+from mminstruct.schemas import AXES
 from mminstruct.stage import Stage, StageOutput, Transform, part
 from mminstruct.text.question import asked
 
-TURN = tuple(field.name for field in schemas.EXPORT.field("turns").type.value_type)
-"""Fields that a row has for each of its questions."""
+TURN = {field.name: str(field.type) for field in schemas.EXPORT.field("turns").type.value_type}
+"""Fields that a row has for each of its questions, and their types."""
+_OF_PAIR = [name for name in TURN if name not in AXES]
 _STRING = {"dtype": "string", "_type": "Value"}
 FEATURES: dict[str, Any] = {
     "pair_id": _STRING,
@@ -24,7 +26,7 @@ FEATURES: dict[str, Any] = {
     "instruction_id": _STRING,
     "source": _STRING,
     "licence": _STRING,
-    "turns": [dict.fromkeys(TURN, _STRING)],
+    "turns": [{name: {"dtype": dtype, "_type": "Value"} for name, dtype in TURN.items()}],
 }
 """The columns of ``schemas.EXPORT`` as ``datasets.Features.to_dict`` writes them."""
 SCHEMA = schemas.stored(schemas.EXPORT).with_metadata(
@@ -39,16 +41,21 @@ class Export(Stage):
 
     reads = {
         "merge": part("talk_id", "pair_id", "place", "split", "phrased"),
-        "review": part("image_id", "question", "choices", "phrase", "answer", *TURN),
+        "review": part(
+            "image_id", "question", "choices", "phrase", "answer", *(name for name in TURN if name not in AXES)
+        ),
         "ingest": part("image_id", "image", "source", "licence"),
+        "rate": part("pair_id", *AXES),
     }
     writes = schemas.EXPORT
     row_key = ("talk_id", "pair_id")
     core_seconds = 0.003  # measured on the demo, 192 pairs
 
     def load(self) -> Transform:
-        def export(merge: pa.Table, review: pa.Table, ingest: pa.Table) -> StageOutput:
+        def export(merge: pa.Table, review: pa.Table, ingest: pa.Table, rate: pa.Table | None = None) -> StageOutput:
             texts = {row["pair_id"]: row for row in review.to_pylist()}
+            for row in () if rate is None else rate.to_pylist():
+                texts[row["pair_id"]] |= row
             place_of = {key: place for place, key in enumerate(ingest["image_id"].to_pylist())}
             rows = []
             for talk_id, turns in _talks(merge).items():
@@ -66,7 +73,7 @@ class Export(Stage):
                         "instruction_id": said[0]["instruction_id"] if len(said) == 1 else None,
                         "source": image["source"],
                         "licence": image["licence"],
-                        "turns": [{name: row[name] for name in TURN} for row in said],
+                        "turns": [{name: row.get(name) for name in TURN} for row in said],
                     }
                 )
             return StageOutput(pa.Table.from_pylist(rows, schema=SCHEMA), [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from mminstruct import schemas
-from mminstruct.bench.juror import GRADE, VERDICT, Juror, read_grade, read_verdict
+from mminstruct.bench.juror import GRADE, VERDICT, Juror, framed, read_grade, read_verdict
 from mminstruct.models.model import Reply, with_image
 from mminstruct.prompts import Message, render
 from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, part, seed
@@ -20,7 +19,6 @@ from mminstruct.text.leaks import broken
 Row = dict[str, Any]
 One = tuple[str, str | None, int | None]
 """What is judged: contestants a and b, and their order; only a for a grade."""
-_FRAME = re.compile(r"<(?=/?\s*(?:answer|caption|question|reference)\b)", re.IGNORECASE)
 
 
 @dataclass(kw_only=True)
@@ -119,18 +117,14 @@ def _ask(
 ) -> list[Message]:
     """The messages to the judge. Text that imitates a tag of the prompt is escaped."""
     saw = _saw(juror, question)
-    facts = {name: question[name] and _text(question[name]) for name in ("question", "reference")}
-    facts |= {"image_id": question["image_id"], "caption": _text(question["caption"]) if "caption" in saw else None}
+    facts = {name: question[name] and framed(question[name]) for name in ("question", "reference")}
+    facts |= {"image_id": question["image_id"], "caption": framed(question["caption"]) if "caption" in saw else None}
     if b is None:
-        messages = render(juror.rubric, answer=_text(answers[a]), **facts)
+        messages = render(juror.rubric, answer=framed(answers[a]), **facts)
     else:
         first, second = (answers[a], answers[b]) if order == 0 else (answers[b], answers[a])
-        messages = render(juror.prompt, first=_text(first), second=_text(second), **facts)
+        messages = render(juror.prompt, first=framed(first), second=framed(second), **facts)
     return with_image(messages, question["image"]) if "image" in saw else messages
-
-
-def _text(text: str) -> str:
-    return _FRAME.sub("< ", text)
 
 
 def _saw(juror: Juror, question: Row) -> str:

@@ -20,6 +20,7 @@ from mminstruct import schemas
 from mminstruct.holdout import Choice, Holdout, Pair, hold_out
 from mminstruct.readers.evaluation import UNREADABLE, hashes, pictures
 from mminstruct.readers.text import read
+from mminstruct.schemas import AXES
 from mminstruct.stage import Stage, StageOutput, Transform, content_id, files, output, whole
 from mminstruct.text.duplicates import near_hashes, near_signatures, signatures
 from mminstruct.text.question import asked
@@ -39,8 +40,8 @@ _DECISIONS = ("edited", "accepted", "unseen", "disputed")
 class Select(Stage):
     """Each pair is dropped by the first step that rejects it.
 
-    Steps in order: evaluation data, near-duplicate images, near-duplicate answers, balance, quotas, hold-out. A row
-    keeps the part key that it has in ``review`` and that its image has in ``ingest``.
+    Steps in order: evaluation data, low ratings, near-duplicate images, near-duplicate answers, balance, quotas,
+    hold-out. A row keeps the part key that it has in ``review`` and that its image has in ``ingest``.
     """
 
     phash_bits: int | None = 4
@@ -63,6 +64,8 @@ class Select(Stage):
     eval_ngram: int = 8
     """Length of a word sequence that a pair's texts may not share with an evaluation question; all words of a shorter
     question."""
+    min_rating: dict[str, int] = field(default_factory=dict)
+    """Minimum rating by axis of ``rate``, 1 to 5; lower ones are dropped, and pairs without a rating as ``unrated``."""
     balance: list[str] = field(default_factory=lambda: ["judgement"])
     """Kinds (judgement, choice) whose answers are kept equally often in each domain: 50 % Yes, 50 % No."""
     per_instruction: int | None = None
@@ -85,6 +88,7 @@ class Select(Stage):
             "pair_id", "image_id", "instruction_id", "kind", "domain", "question", "choices", "answer", "decision"
         ),
         "ingest": whole("image_id", "phash"),
+        "rate": whole("pair_id", *AXES),
     }
     writes = schemas.SELECT
     row_key = "pair_id"
@@ -108,13 +112,17 @@ class Select(Stage):
             faults.append(f"prefer has {', '.join(unknown)}: decisions are {', '.join(_DECISIONS)}")
         if unknown := sorted(set(self.balance) - _BALANCED.keys()):
             faults.append(f"balance has {', '.join(unknown)}: only {' and '.join(_BALANCED)} have answers to balance")
+        if unknown := sorted(set(self.min_rating) - AXES.keys()):
+            faults.append(f"min_rating has {', '.join(unknown)}: take any of {', '.join(AXES)}")
+        if self.min_rating and "rate" not in self.reads:
+            faults.append("min_rating needs ratings: set recipe.rate.enable=true, or leave it empty")
         limits = {"per_instruction": self.per_instruction, "per_image": self.per_image, "per_domain": self.per_domain}
         limits |= {f"per_kind.{kind}": most for kind, most in self.per_kind.items()}
         faults += [f"{name}={most}: take 0 or more" for name, most in limits.items() if most is not None and most < 0]
         if faults := faults + self.holdout.faults():
             raise ValueError("\n".join(faults))
 
-    def load(self, *, review: ds.Dataset, ingest: ds.Dataset) -> Transform:
+    def load(self, *, review: ds.Dataset, ingest: ds.Dataset, rate: ds.Dataset | None = None) -> Transform:
         def select() -> Iterator[tuple[str, StageOutput]]:
             parts: dict[str, list[str]] = {}
             choice = Choice()
@@ -131,6 +139,8 @@ class Select(Stage):
                     parts[key].append(pair)
             self._evaluation_images(choice, ingest)
             self._evaluation_questions(choice, review)
+            if rate is not None:
+                self._ratings(choice, rate)
             self._near_images(choice, ingest)
             self._near_answers(choice, review)
             self._balance(choice, review)
@@ -191,6 +201,12 @@ class Select(Stage):
                 by_words[instruction] = shared(asked(question, choices))
             if told := by_words[instruction] or shared(answer):
                 choice.drop(pair, "eval_question", told)
+
+    def _ratings(self, choice: Choice, rate: ds.Dataset) -> None:
+        for axis, least in sorted(self.min_rating.items()):
+            for pair, rating in _values(rate, "pair_id", axis):
+                if rating is None or rating < least:
+                    choice.drop(pair, "unrated" if rating is None else "low_rating", f"{axis} {rating}, not {least}")
 
     def _near_images(self, choice: Choice, ingest: ds.Dataset) -> None:
         if self.phash_bits is None:

@@ -132,3 +132,14 @@ def test_a_benchmark_finds_what_was_planted_in_its_judges(drawn: Path, tmp_path:
     right = said["right=0.8"]["truth"]["verdicts"]
     assert right["low"] < 0.8 < right["high"]
     assert abs(right["value"] - 0.8) < 0.08
+
+
+def test_the_oracle_rates_an_answer_with_a_false_statement_below_a_right_one(drawn: Path) -> None:
+    def rating(right: bool, model: Model) -> list[int]:
+        image, text, said = question(drawn, right)
+        replies = ask(model, range(200), image_id=image, question=text, answer=said, axis="image_correspondence")
+        return [json.loads(reply.text)["grade"] for reply in replies]
+
+    assert set(rating(True, judge(drawn))) == {5}
+    assert max(rating(False, judge(drawn))) < 5
+    assert 0.7 < Counter(rating(True, judge(drawn, "oracle:right=0.8")))[5] / 200 < 0.9

@@ -362,3 +362,23 @@ def test_the_model_of_a_measure_is_the_one_that_made_the_table(perfect: PerfectR
     assert run.model("match") == Model(name="micro:clip")
     assert run.model("answer") is None
     assert JudgedRun(url, perfect.known).model("match") is None
+
+
+def test_the_calibration_of_ratings_is_the_share_of_right_pairs_at_each_of_them(
+    perfect: PerfectRun, tmp_path: Path
+) -> None:
+    run = copy.deepcopy(perfect)
+    bank = {row["instruction_id"]: row["instruction"] for row in run.rows["summarize"]}
+    for number, row in enumerate(run.rows["answer"]):
+        wrong = number % 4 == 0
+        answer = "Twelve purple elephants play chess on the moon." if wrong else row["answer"]
+        ids = {name: row[name] for name in ("pair_id", "image_id", "instruction_id")}
+        texts = {"kind": "instruction", "question": bank[row["instruction_id"]], "answer": answer}
+        run.rows["review"].append(ids | texts)
+        rating = None if number % 10 == 9 else 1 if wrong else 5
+        run.rows["rate"].append(
+            {"pair_id": row["pair_id"], "image_id": row["image_id"], "image_correspondence": rating}
+        )
+    found = {measure.name: measure.value for measure in MEASURES["rate"].measure(judged_run(run, tmp_path))}
+    assert found.pop("pairs with a rating of image_correspondence") == pytest.approx(0.9, abs=0.01)
+    assert found == {"right pairs of those rated 1": 0.0, "right pairs of those rated 5": 1.0}

@@ -10,7 +10,7 @@ from mminstruct.stages.export import Export
 from tests.stages.doubles import turn
 
 
-def run(talks: list[tuple[str, list[str], str]]) -> Any:
+def run(talks: list[tuple[str, list[str], str]], **tables: pa.Table) -> Any:
     """Export conversations about two images, each given as (talk, pairs as image+instruction, split)."""
     merge = [
         {
@@ -42,6 +42,7 @@ def run(talks: list[tuple[str, list[str], str]]) -> Any:
         merge=pa.Table.from_pylist(merge, schema=schemas.MERGE),
         review=pa.Table.from_pylist(review, schema=schemas.REVIEW),
         ingest=ingest,
+        **tables,
     )
 
 
@@ -62,6 +63,7 @@ def test_a_row_is_a_whole_conversation_with_its_image() -> None:
         "licence": "CC BY 4.0",
         "turns": [
             {"pair_id": "i1+t1", "instruction_id": "t1", "kind": "instruction", "domain": "", "origin": "answer"}
+            | dict.fromkeys(schemas.AXES)
         ],
     }
     second, third = made.table.to_pylist()[1:]
@@ -90,3 +92,14 @@ def test_the_table_is_of_the_schema_and_carries_the_features_of_hugging_face() -
 
 def test_a_part_of_which_nothing_was_selected_is_empty() -> None:
     assert run([]).table.num_rows == 0
+
+
+def test_each_question_of_a_dialogue_has_its_own_ratings() -> None:
+    rated = [
+        {"pair_id": pair, "image_id": "i1", "relevance": n, "replies": []}
+        for n, pair in enumerate(("i1+t1", "i1+t3"), 4)
+    ]
+    rate = pa.Table.from_pylist(rated, schema=schemas.RATE).select(["pair_id", *schemas.AXES])
+    (row,) = run([("talk", ["i1+t3", "i1+t1"], "train")], rate=rate).table.to_pylist()
+    assert [turn["relevance"] for turn in row["turns"]] == [5, 4]
+    assert row["turns"][0]["formatting"] is None

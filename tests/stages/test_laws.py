@@ -33,7 +33,7 @@ READING = [(kind, name) for kind, name in STAGES if name not in ("ingest", "anno
 TEXTS = {
     name: tagged(kind.writes, "text")[-1]
     for name, kind in stage_types(MMInstruct).items()
-    if any("prompt" in field.metadata for field in dataclasses.fields(kind))
+    if any("prompt" in field.metadata for field in dataclasses.fields(kind)) and tagged(kind.writes, "text")
 }
 """Stages that keep a model's text, and the column that has it."""
 FINISHES = ("error", "filtered", "length")
@@ -194,7 +194,10 @@ def test_final_images_and_instructions_come_from_inputs(run: Run) -> None:
 
 def test_every_stage_that_has_a_prompt_is_under_the_law_of_replies(runs: dict[str, Run]) -> None:
     asking = {name for one in runs.values() for name, stage in one.stages.items() if hasattr(stage, "prompt")}
-    assert asking == TEXTS.keys() | {"respond"}  # which keeps every answer for the judge, however bad
+    assert asking == TEXTS.keys() | {
+        "respond",
+        "rate",
+    }  # which keep every reply, however bad, for the judge and as null
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -58,11 +58,13 @@ def run(
     instructions: dict[str, str] | None = None,
     kinds: dict[Pair, tuple[str, str]] | None = None,
     decisions: dict[Pair, str] | None = None,
+    ratings: dict[Pair, int | None] | None = None,
 ) -> dict[str, StageOutput]:
     """Select from pairs by part; answers and hashes differ unless given.
 
     Args:
         kinds: Kind and domain of a pair, if they are not MM-Instruct's.
+        ratings: Relevance of the pairs as models rate it; None: the recipe has no ratings.
     """
     folder.mkdir()
     stage.check()
@@ -90,8 +92,20 @@ def run(
                 }
             )
         ),
+        **rated(ratings),
     )
     return dict(transform())
+
+
+def rated(ratings: dict[Pair, int | None] | None) -> dict[str, ds.Dataset]:
+    """The table ``rate``, where there is one."""
+    if ratings is None:
+        return {}
+    rows = [
+        {"pair_id": "+".join(pair), "image_id": pair[0], "relevance": rating, "replies": []}
+        for pair, rating in ratings.items()
+    ]
+    return {"rate": ds.dataset(pa.Table.from_pylist(rows, schema=schemas.RATE))}
 
 
 def reasons(made: dict[str, StageOutput]) -> dict[str, str]:
@@ -403,3 +417,18 @@ def test_nothing_to_select_from_is_no_fault(tmp_path: Path) -> None:
 def test_settings_that_cannot_work_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         Select(**fields).check()
+
+
+def test_a_pair_below_the_minimum_rating_or_without_one_is_dropped(tmp_path: Path) -> None:
+    pairs = [("i1", "t1"), ("i2", "t1"), ("i3", "t1"), ("i4", "t1")]
+    ratings = dict(zip(pairs, (5, 3, 2, None), strict=True))
+    made = run(tmp_path / "run", Select(**KEEP_ALL, min_rating={"relevance": 3}), {"a": pairs}, ratings=ratings)
+    assert reasons(made) == {"i3+t1": "low_rating", "i4+t1": "unrated"}
+    assert not reasons(run(tmp_path / "all", Select(**KEEP_ALL), {"a": pairs}, ratings=ratings))
+
+
+def test_a_minimum_rating_without_ratings_or_on_an_unknown_axis_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"min_rating needs ratings: set recipe\.rate\.enable=true"):
+        Select(min_rating={"relevance": 3}).wired({"rate": None}).check()
+    with pytest.raises(ValueError, match="min_rating has beauty: take any of formatting, relevance"):
+        Select(min_rating={"beauty": 3}).check()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mminstruct.quality.measure import Measure
-from mminstruct.quality.measures import annotations, answers, captions, conversations, instructions
+from mminstruct.quality.measures import annotations, answers, captions, conversations, instructions, ratings
 from mminstruct.quality.run import JudgedRun
 
 __all__ = ["MEASURES", "Section", "measured"]
@@ -69,6 +69,13 @@ MEASURES: dict[str, Section] = {
     ),
     "answer": Section(answers.answer, {**_ANSWERS, "fuse": ("image_id", "description")}),
     "filter": Section(answers.filtering, {"filter": ("pair_id",), **_ANSWERS, "fuse": ("image_id", "description")}),
+    "rate": Section(
+        ratings.rate,
+        {
+            "rate": ("pair_id", "image_correspondence"),
+            "review": ("pair_id", "image_id", "kind", "question", "answer"),
+        },
+    ),
     "whole": Section(answers.whole, {"select": ("pair_id", "image_id", "instruction_id"), **_ANSWERS}),
     "by kind": Section(answers.by_kind, _ANSWERS),
     "annotate": Section(annotations.annotate, _ANNOTATE),
