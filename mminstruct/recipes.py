@@ -101,6 +101,7 @@ class Coco(Recipe):
     filter: Filter
     decide: Decide
     review: Review
+    rate: Rate
     select: Select
     merge: Merge
     export: Export
