@@ -7,18 +7,19 @@ import pyarrow as pa
 from mminstruct.schemas.columns import column
 
 
-def image_id(tag: str = "parent") -> pa.Field:
-    return column("image_id", pa.string(), "first 16 hex digits of SHA-256 of the image's original bytes", tag=tag)
+def image_id(tag: str = "parent", null: bool = False) -> pa.Field:
+    meaning = "first 16 hex digits of SHA-256 of the image's original bytes"
+    return column("image_id", pa.string(), meaning, tag=tag, null=null)
 
 
-def instruction_id(tag: str = "parent") -> pa.Field:
+def instruction_id(tag: str = "parent", null: bool = False) -> pa.Field:
     meaning = "first 16 hex digits of SHA-256 of the normalised instruction"
-    return column("instruction_id", pa.string(), meaning, tag=tag)
+    return column("instruction_id", pa.string(), meaning, tag=tag, null=null)
 
 
-def pair_id(tag: str = "id") -> pa.Field:
+def pair_id(tag: str = "id", null: bool = False) -> pa.Field:
     meaning = "first 16 hex digits of SHA-256 of image_id and instruction_id, of an annotation also of its id"
-    return column("pair_id", pa.string(), meaning, tag=tag)
+    return column("pair_id", pa.string(), meaning, tag=tag, null=null)
 
 
 def question_id(tag: str = "parent") -> pa.Field:
