@@ -45,7 +45,7 @@ def _annotations(count: int, rng: random.Random) -> Iterator[dict[str, Any]]:
         answers = [most if rng.random() < 0.7 else rng.choice(_WORDS) for _ in range(10)]
         yield {
             "question_type": "what is", "multiple_choice_answer": most, "answer_type": "other",
-            "answers": [{"answer": one, "answer_confidence": "yes", "answer_id": n + 1} for n, one in enumerate(answers)],
+            "answers": [{"answer": one, "answer_confidence": "yes", "answer_id": n} for n, one in enumerate(answers)],
             "image_id": number * 7919 % 580_000, "question_id": 1000 + number,
         }  # fmt: skip
 
