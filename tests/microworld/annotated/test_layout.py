@@ -153,32 +153,14 @@ def test_what_is_expected_of_a_group_follows_from_its_answers_and_their_support(
             assert two["true"] or expected[1] != "kept"
 
 
+EMPTY = {"is", "are", "was", "do", "does", "there", "this", "that", "these", "the", "a", "an", "in", "it", "picture",
+         "image", "than", "how", "what", "where"}  # fmt: skip
+
+
 def content(question: str) -> set[str]:
     """The words that say what is asked, in the singular."""
-    empty = [
-        "is",
-        "are",
-        "was",
-        "do",
-        "does",
-        "there",
-        "this",
-        "that",
-        "these",
-        "the",
-        "a",
-        "an",
-        "in",
-        "it",
-        "picture",
-        "image",
-        "than",
-        "how",
-        "what",
-        "where",
-    ]
-    words = (word if word[-2:] in ("us", "ss") else word.rstrip("s") for word in plain(question).split())
-    return {word for word in words if word not in empty}
+    words = [word for word in plain(question).split() if word not in EMPTY]
+    return {word if word[-2:] in ("us", "ss") else word.rstrip("s") for word in words}
 
 
 def test_questions_are_alike_only_where_that_was_planted(written: tuple[Files, Lines]) -> None:
