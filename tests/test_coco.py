@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 import subprocess
@@ -77,7 +78,7 @@ def build(out: Path, source: Path, *words: str, start: tuple[str, ...] = ("-m", 
 
 def test_every_table_is_there_and_its_sums_close(run: Run) -> None:
     found = {status.table: status for status in table_statuses(run.url)}
-    assert list(found) == list(Coco.__dataclass_fields__)
+    assert list(found) == [field.name for field in dataclasses.fields(Coco)]
     assert all(status.rows_in == status.kept + sum(status.dropped.values()) for status in found.values())
     assert found["template"].rows_in == found["annotate"].rows
     assert set(found["template"].dropped) == {"no_image"}  # as planted
@@ -94,8 +95,8 @@ def test_conversations_mix_formats_within_their_limits_and_none_is_in_two_splits
     assert all(sum(row["words"] for row in talk) * 1.4 <= 1400 for talk in talks.values())
     mixed = [[kinds[row["pair_id"]] for row in talk] for talk in talks.values()]
     mixed = [talk for talk in mixed if len(set(talk)) > 1]
-    apart = sum(all(one != two for one, two in itertools.pairwise(talk)) for talk in mixed)
-    assert apart >= 0.95 * len(mixed) > 0
+    assert len(mixed) > len(talks) / 2
+    assert all(one != two for talk in mixed for one, two in itertools.pairwise(talk))
     splits = {(row["image_id"], row["split"]) for row in rows(run, "merge")}
     assert len(splits) == len({image for image, _ in splits})
     assert Counter(split for _, split in splits)["test"] == 3
@@ -139,7 +140,7 @@ def test_a_benchmark_asks_the_held_out_questions(run: Run, tmp_path: Path) -> No
     execute(judged, Local())
     asked = rows(judged, "pick")
     held_out = {row["image_id"] for row in rows(run, "merge") if row["split"] == "test"}
-    assert {row["image"] for row in asked} <= held_out
+    assert {row["image_id"] for row in asked} == held_out
     assert rows(judged, "score")
 
 
@@ -149,7 +150,7 @@ def test_one_part_of_images_gives_the_turns_that_they_have_in_the_whole_build(
     part = Run(url=str(tmp_path / "part"), recipe=coco(source, *WORDS))
     claim(part)
     execute(part, Local(), units=1)
-    images = {row["image_id"] for row in rows(part, "ingest")}
+    images = {row["image_id"] for row in rows(part, "template")}
     assert len(images) == 8
     assert rows(part, "template") == [row for row in rows(run, "template") if row["image_id"] in images] != []
 

@@ -61,6 +61,9 @@ ELSEWHERE = {
     "Select.prefer": "stages/test_select.py::"
     "test_what_people_kept_stays_first_at_quotas_in_the_balance_and_among_like_answers",
     "Select.balance": "stages/test_select.py::test_of_judgements_as_many_yes_as_no_stay_in_each_domain",
+    "Merge.overflow": "stages/test_merge.py::test_what_does_not_fit_begins_another_conversation_or_is_dropped",
+    "Merge.order": "stages/test_merge.py::test_formats_are_spread_so_that_no_two_neighbours_have_the_same",
+    "Merge.phrases": "stages/test_merge.py::test_a_phrase_is_shown_every_time_the_first_time_or_never",
     "Holdout.by": "stages/test_select.py::test_whole_domains_kinds_or_images_are_held_out",
     "Pick.turns": "stages/test_pick.py::test_any_turn_of_a_run_s_dialogues_and_any_split_may_be_asked",
     "Pick.split": "stages/test_pick.py::test_any_turn_of_a_run_s_dialogues_and_any_split_may_be_asked",

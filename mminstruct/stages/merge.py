@@ -61,8 +61,8 @@ class Merge(Stage):
     per_origin: dict[str, int] = field(default_factory=dict)
     """By annotation set, the maximum number of pairs per image; all for sets that are not listed."""
     order: str = "mixed"
-    """mixed: by digest, formats evenly spread and, where possible, no two neighbours of one format. grouped: by format.
-    source: by annotation set."""
+    """mixed: by digest, formats evenly spread and no two neighbours of one format; pairs of a format of which
+    there are too many are a conversation of their own. grouped: by format. source: by annotation set."""
     phrases: str = "every"
     """Where the format phrase is shown: with ``every`` question, only with the ``first`` one of a conversation that has
     this phrase, or ``never``."""
@@ -163,7 +163,8 @@ class Merge(Stage):
                 yield Drop(dialogue[0]["pair_id"], "over_tokens", f"{tokens} tokens in one question and answer")
                 continue
             length = tokens + sum(row["tokens"] for row in talk)
-            if talk and (len(talk) + len(dialogue) > self.turns or (self.tokens is not None and length > self.tokens)):
+            over = len(talk) + len(dialogue) > self.turns or (self.tokens is not None and length > self.tokens)
+            if talk and (over or self._only_one_left(talk, dialogue)):
                 full = full or self.overflow == "drop"
                 if not full:
                     yield talk
@@ -176,6 +177,12 @@ class Merge(Stage):
                 talk += dialogue
         if talk:
             yield talk
+
+    def _only_one_left(self, talk: list[Row], dialogue: list[Row]) -> bool:
+        """Whether all that is left has one format and *talk* has several, so that two neighbours would be alike."""
+        if self.order != "mixed" or self.overflow != "split" or talk[-1]["kind"] != dialogue[0]["kind"]:
+            return False
+        return len({row["kind"] for row in talk}) > 1
 
     def _ordered(self, pairs: list[Row]) -> list[list[Row]]:
         """The dialogues of an image in the order in which they are asked; a pair that is not of one is alone."""

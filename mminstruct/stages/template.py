@@ -124,9 +124,9 @@ class Template(Stage):
 
     def _turn(self, row: Row, image_id: str) -> Row:
         kind, choices, right = row["kind"], row["choices"], row["right"]
-        phrase = self.phrases[kind] or None
+        phrase: str | None = self.phrases[kind]
         if row["question"] is None:
-            question, phrase = phrase, None
+            question, phrase = self.phrases[kind], None
         else:
             question = _asking(row["question"], kind)
         answer = one_line(row["answer"])
@@ -142,7 +142,7 @@ class Template(Stage):
         return {
             "pair_id": content_id(image_id, instruction, row["annotation_id"]), "image_id": image_id,
             "instruction_id": instruction, "kind": kind, "domain": "", "question": question, "choices": choices,
-            "right": right, "answer": answer, "phrase": phrase, "template": row["place"], "origin": row["set"],
+            "right": right, "answer": answer, "phrase": phrase or None, "template": row["place"], "origin": row["set"],
             "annotation_id": row["annotation_id"], "support": row["support"],
         }  # fmt: skip
 

@@ -198,6 +198,12 @@ def test_formats_are_spread_so_that_no_two_neighbours_have_the_same() -> None:
     assert sorted(by_set) == sorted(grouped)
 
 
+def test_a_format_of_which_there_is_too_much_fills_a_conversation_of_its_own_at_the_end() -> None:
+    turns = [short(f"i1+s{n}") for n in range(9)] + [short(f"i1+n{n}", kind="number") for n in range(2)]
+    rows, _ = chosen(Merge(turns=12), turns)
+    assert sorted(["".join(pair[3] for pair in pairs) for pairs in talks(rows).values()]) == ["snsns", "ssssss"]
+
+
 def test_what_does_not_fit_begins_another_conversation_or_is_dropped() -> None:
     turns = [
         short(f"i1+{n}", "word " * 60, "word " * 37 + "end.") for n in range(5)
