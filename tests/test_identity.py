@@ -67,12 +67,12 @@ NO_PATHS = ["Ingest.layout", "Ingest.name", "Train.out"]
 
 
 def fields() -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Every text field: its name, metadata and docstring."""
+    """Every field that may hold a text: its name, metadata and docstring."""
     for kind in KINDS.values():
         hints = typing.get_type_hints(kind)
         said = {name: text for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base) for name, text in meanings(base).items()}  # fmt: skip
         for item in dataclasses.fields(kind):
-            if "str" in str(hints[item.name]):
+            if hints[item.name] is Any or "str" in str(hints[item.name]):
                 yield f"{kind.__qualname__}.{item.name}", dict(item.metadata), said.get(item.name, "")
 
 

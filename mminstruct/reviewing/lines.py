@@ -8,7 +8,7 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from mminstruct.readers.records import parse
 from mminstruct.readers.text import BLANK, BadRow, Unreadable, lines
@@ -153,7 +153,8 @@ def _rating(line: Mapping[str, Any], what: str) -> Row:
 
 def _edit(line: Mapping[str, Any]) -> Row:
     """The texts as they stand after the edit."""
-    question, answer, choices = (line.get(name) for name in _EDITED[:3])
+    told: tuple[Any, ...] = tuple(line.get(name) for name in _EDITED[:3])
+    question, answer, choices = told
     texts = [question, answer, *(choices if isinstance(choices, list) else [])]
     if not all(isinstance(one, str) for one in texts) or not isinstance(choices, list | None):
         raise _Fault("edit_unsound", "question, answer and choices must be texts")
@@ -198,7 +199,7 @@ def _text(value: Any) -> str:
     return value.strip()[:200] if isinstance(value, str) else ""
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -34,7 +34,6 @@ class Decide(Stage):
         paths = self.path if isinstance(self.path, list | tuple) else [self.path or ""]
         if not all(isinstance(path, str) for path in paths):
             raise ValueError(f"path={self.path}: take a folder, a file, or a list of these")
-        self._found()
 
     def shards(self) -> dict[str, dict[str, Any]]:
         """Unit key -> facts that show whether a file or its ``sheet.json`` changed.
@@ -73,4 +72,4 @@ class Decide(Stage):
         try:
             return find(paths) if paths else Found({}, {})
         except ValueError as error:
-            raise ValueError(f"path={self.path}: {error}") from error
+            raise ValueError(f"recipe.decide.path={error}") from error  # the message begins with the path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -92,10 +93,15 @@ class Encoder:
         out = np.zeros((len(bags), self.width), np.float32)
         for row, bag in zip(out, bags, strict=True):
             for word in bag or [""]:
-                start = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
-                row += np.random.default_rng(start).standard_normal(self.width).astype(np.float32)
+                row += _direction(word, self.width)
             row /= np.linalg.norm(row)
         return out
+
+
+@functools.cache
+def _direction(word: str, width: int) -> np.ndarray:
+    start = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
+    return np.random.default_rng(start).standard_normal(width).astype(np.float32)
 
 
 @dataclass(kw_only=True)

@@ -80,13 +80,18 @@ def test_a_file_that_changed_is_refused_and_a_touched_one_is_not(tmp_path: Path)
         built(tmp_path / "run", str(here))
 
 
-@pytest.mark.parametrize(("path", "said"), [
-    (3, "take a folder, a file, or a list"), ([None], "take a folder"), ("none", "no such file or folder"),
-    (["."], "no sheet.json is beside it"),
-])  # fmt: skip
-def test_a_path_without_decisions_is_refused_by_its_key(path: object, said: str, tmp_path: Path,
-                                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+@pytest.mark.parametrize("path", [3, [None]])
+def test_a_path_that_is_none_is_refused_by_its_key(path: object) -> None:
+    with pytest.raises(RecipeError, match=r"recipe\.decide\.path=.*: take a folder, a file, or a list"):
+        check(alone(path=path))
+
+
+@pytest.mark.parametrize(("path", "said"), [("none", "no such file or folder"), (["."], "no sheet.json is beside it")])
+def test_a_path_without_decisions_stops_a_build_before_it_begins(
+    path: object, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b" / "c")
-    with pytest.raises(RecipeError, match=rf"recipe\.decide\.path=.*{re.escape(said)}"):
-        check(alone(path=path))
+    with pytest.raises(ValueError, match=rf"^recipe\.decide\.path=.*: {re.escape(said)}"):
+        claim(Run(url=str(tmp_path / "run"), recipe=alone(path=path)))
+    assert not (tmp_path / "run" / "decide").exists()
