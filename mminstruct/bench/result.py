@@ -10,10 +10,13 @@ from statistics import median
 from typing import Any
 
 from mminstruct.bench.agreement import agreement
+from mminstruct.bench.rounds import SHARES, rounds
 from mminstruct.bench.statistics import scores, summarize
 from mminstruct.store.reader import RunReader
 
 _UNEVEN = 1.5
+MEASURES = {"form": "form kept", "collapse": "collapsed"}
+"""Names of measures of ``bench.rounds`` for readers, where they differ."""
 
 
 class BenchRun:
@@ -101,6 +104,9 @@ def result(run: str) -> dict[str, Any]:
             {"judges": [one, two]} | asdict(agreement(tables.verdicts(one), tables.verdicts(two), **how))
             for one, two in combinations([name for name in tables.judges if judges[name]["pairs"]], 2)
         ],
+        "rounds": asdict(
+            rounds(tables.answers, tables.questions, {name: tables.grades(name) for name in judges}, how["level"])
+        ),
     }
     found["warnings"] = _warnings(found)
     return dict(_plain(found))
@@ -205,6 +211,7 @@ def as_text(found: dict[str, Any]) -> str:
         if judge["grades"]:
             rows = [[one["contestant"], _estimate(one["mean"], "{:.2f}"), one["unparsed"]] for one in judge["grades"]]
             lines += _columns(["grade of", "mean, 1 to 10", "unparsed"], rows)
+    lines += _rounds(found["rounds"])
     for both in found["agreement"]:
         names = " and ".join(both["judges"])
         lines += [
@@ -212,6 +219,35 @@ def as_text(found: dict[str, Any]) -> str:
             f"{names} agree on {_estimate(both['verdicts'])} of verdicts; kappa {_estimate(both['kappa'], '{:.2f}')}",
         ]
     return "\n".join([*lines, "", *(f"Note: {line}" for line in found["warnings"])]).rstrip()
+
+
+def _rounds(found: dict[str, Any]) -> list[str]:
+    changes, differences = rounds_rows(found)
+    lines = ["", *_columns(["contestant", "after", "measure", "n", "alone", "after it", "change"], changes)]
+    if differences:
+        lines += ["", *_columns(["change of", "after", "measure", "n", "difference of changes"], differences)]
+    return lines if changes else []
+
+
+def rounds_rows(found: dict[str, Any]) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Rows of the tables of changes and of differences, from the result's ``rounds``."""
+    changes = [
+        [one["contestant"], one["history"], MEASURES.get(name, name), each["change"]["n"],
+         *(shown(name, each[what], signed=what == "change") for what in ("fresh", "after", "change"))]
+        for one in found["changes"] for name, each in one["measures"].items()
+    ]  # fmt: skip
+    differences = [
+        [f"{one['a']} - {one['b']}", one["history"], MEASURES.get(name, name), each["n"],
+         shown(name, each, signed=True)]
+        for one in found["differences"] for name, each in one["measures"].items()
+    ]  # fmt: skip
+    return changes, differences
+
+
+def shown(measure: str, estimate: dict[str, Any], *, signed: bool) -> str:
+    """An ``Estimate`` of a measure of ``bench.rounds``: shares in percent, others with one or two decimals."""
+    form = ".0%" if measure in SHARES else ".1f" if measure == "words" else ".2f"
+    return _estimate(estimate, f"{{:{'+' if signed else ''}{form}}}")
 
 
 def _pairs(pairs: dict[str, Any]) -> list[str]:

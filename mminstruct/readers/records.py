@@ -19,6 +19,7 @@ DEPTH = 100
 _DIGITS = 4000
 """An integer with more digits stays text: Python refuses to convert more than 4300 (CVE-2020-10735)."""
 _GAP = re.compile(r"[\s,]*")
+_OPENED = re.compile(r'\{\s*(?:\Z|"(?:[^"\\]|\\.)*"\s*:\s*\{)')
 
 
 class _Json:
@@ -137,13 +138,15 @@ def json_lines(file: Any, what: str, seen: Counter[str] | None = None) -> Iterat
 
 
 def records(
-    file: Any, what: str, seen: Counter[str] | None = None, chunk: int = 1 << 20
+    file: Any, what: str, seen: Counter[str] | None = None, chunk: int = 1 << 20, key: str | None = None
 ) -> Iterator[dict[str, Any] | BadRow]:
     """The objects of a JSON list or of JSON lines, a few at a time in memory; a file that begins with ``[`` is a list.
 
     Args:
         file: binary and seekable; read from its beginning.
         chunk: characters of a list that are read at a time.
+        key: Name of the field for an object's key in a file that is one object of objects, as MM-Vet's is. Such a file
+            is held in memory. None: the file has no such form.
 
     Raises:
         Unreadable: a list is broken or cut, in no known encoding, or followed by more text; the message has the number
@@ -151,6 +154,11 @@ def records(
     """
     file.seek(0)
     listed = _listed(file)
+    file.seek(0)
+    if key and not listed and _keyed(file, what):
+        file.seek(0)
+        yield from _named(parse(decode(file.read(), what, seen), what, seen), key)
+        return
     file.seek(0)
     for number, one in enumerate(_items(file, what, seen, chunk) if listed else json_lines(file, what, seen)):
         if isinstance(one, dict | BadRow):
@@ -167,6 +175,32 @@ def _listed(file: Any) -> bool:
         if data:
             return bool(data[:1] == b"[")
     return False
+
+
+def _keyed(file: Any, what: str) -> bool:
+    """Whether the first line that is not blank begins one object of objects, not a record of JSON lines.
+
+    Most values of such an object are objects; those of a record are not. An object that goes on in the next line is no
+    record: its first line is a brace, or goes on with a key and a second brace.
+    """
+    for line in lines(file, what, Counter()):
+        text = "" if isinstance(line, BadRow) else line[1].strip(BLANK)
+        if text:
+            try:
+                value = parse(text, what, Counter())
+            except Unreadable:
+                return _OPENED.match(text) is not None
+            held = list(value.values()) if isinstance(value, dict) else []
+            return 2 * sum(isinstance(one, dict) for one in held) > len(held)
+    return False
+
+
+def _named(found: dict[str, Any], key: str) -> Iterator[dict[str, Any] | BadRow]:
+    for number, (name, one) in enumerate(found.items(), 1):
+        if isinstance(one, dict):
+            yield {key: name, **one}
+        else:
+            yield BadRow(number, f"its value at {name[:80]!r} is a JSON {type(one).__name__}, should be an object")
 
 
 def _items(file: Any, what: str, seen: Counter[str] | None, chunk: int) -> Iterator[Any]:
