@@ -118,12 +118,13 @@ def _contestants(tables: BenchRun) -> dict[str, dict[str, Any]]:
     for name in sorted({row["contestant"] for row in tables.answers}):
         rows = [row for row in tables.answers if row["contestant"] == name]
         said = [row for row in rows if row["answer"] is not None]
-        who = config.get(name, config.get(name.rpartition("@")[0], {}))
+        who = config.get(name.partition("@")[0], {})
+        history = name.partition("@")[2]
         tokens = [row["tokens"] for row in said if row["tokens"] is not None]
         found[name] = {
             "model": who.get("name") or None,
             "revision": who.get("revision"),
-            "given": who.get("answers"),
+            "given": (who.get("after") or {}).get(history) if history else who.get("answers"),
             "answers": len(said),
             "faults": dict(sorted(Counter(row["fault"] for row in rows if row["fault"]).items())),
             "words": median([row["words"] for row in said]) if said else None,
@@ -156,7 +157,7 @@ def _warnings(found: dict[str, Any]) -> list[str]:
             told.append(f"{name}: {one['unended']} of {one['answers']} given answers end in the middle of a sentence")
         if one["truncated"]:
             told.append(f"{name}: {one['truncated']} of {one['answers']} answers were cut at the common token limit")
-    lengths = {name: one["words"] for name, one in found["contestants"].items() if one["words"]}
+    lengths = {name: one["words"] for name, one in found["contestants"].items() if one["words"] and "@" not in name}
     if lengths and max(lengths.values()) > _UNEVEN * min(lengths.values()) and any(
         one["given"] for one in found["contestants"].values()
     ):  # fmt: skip
@@ -223,9 +224,9 @@ def as_text(found: dict[str, Any]) -> str:
 
 def _rounds(found: dict[str, Any]) -> list[str]:
     changes, differences = rounds_rows(found)
-    lines = ["", *_columns(["contestant", "after", "measure", "n", "alone", "after it", "change"], changes)]
+    lines = ["", *_columns(["contestant", "history", "measure", "n", "alone", "after it", "change"], changes)]
     if differences:
-        lines += ["", *_columns(["change of", "after", "measure", "n", "difference of changes"], differences)]
+        lines += ["", *_columns(["change of", "history", "measure", "n", "difference of changes"], differences)]
     return lines if changes else []
 
 

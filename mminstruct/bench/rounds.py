@@ -73,10 +73,12 @@ def rounds(
         level: Confidence level of the intervals.
     """
     values: dict[str, Values] = {}
+    forms = {name: asked_form(question["question"], question["kind"]) for name, question in questions.items()}
     for row in answers:
         if row["answer"] is not None:
-            question = questions[row["question_id"]]
-            values.setdefault(row["contestant"], {})[row["question_id"]] = _measured(question, row["answer"])
+            name = row["question_id"]
+            measured = _measured(forms[name], row["answer"], questions[name]["reference"])
+            values.setdefault(row["contestant"], {})[name] = measured
     for judge, graded in grades.items():
         for row in graded:
             if row["score"] is not None:
@@ -105,13 +107,12 @@ def rounds(
     return Rounds(changes, differences)
 
 
-def _measured(question: Row, answer: str) -> dict[str, float]:
-    form = asked_form(question["question"], question["kind"])
+def _measured(form: str, answer: str, reference: str | None) -> dict[str, float]:
     found = {
         "words": len(words(answer)),
         "form": kept(form, answer),
         "collapse": collapsed(form, answer),
-        "accuracy": right(form, answer, question["reference"]),
+        "accuracy": right(form, answer, reference),
     }
     return {name: float(value) for name, value in found.items() if value is not None}
 

@@ -81,20 +81,24 @@ def _rounds(found: dict[str, Any]) -> dict[str, Any] | None:
     if not found["changes"]:
         return None
     changes, differences = rounds_rows(found)
-    bars = [
-        (f"{one['contestant']}@{one['history']}, {MEASURES.get(name, name)}", each["change"])
-        for one in found["changes"] for name, each in one["measures"].items() if name in SHARES
-    ]  # fmt: skip
-    more = [
-        (f"{one['a']} - {one['b']}, {one['history']}, {MEASURES.get(name, name)}", each)
-        for one in found["differences"] for name, each in one["measures"].items() if name in SHARES
-    ]  # fmt: skip
-    return {
-        "changes": changes,
-        "differences": differences,
-        "bars": drawing.whiskers(bars, "Changes after earlier turns", low=-1, high=1, zero=0, show="{:+.0%}".format),
-        "more": drawing.whiskers(more, "Differences of changes", low=-2, high=2, zero=0, show="{:+.0%}".format),
-    }
+    charts = []
+    for name in SHARES:
+        bars = [
+            (f"{one['contestant']}@{one['history']}", one["measures"][name]["change"])
+            for one in found["changes"] if name in one["measures"]
+        ]  # fmt: skip
+        more = [
+            (f"{one['a']} - {one['b']}, {one['history']}", one["measures"][name])
+            for one in found["differences"] if name in one["measures"]
+        ]  # fmt: skip
+        if bars:
+            title = MEASURES.get(name, name)
+            drawn = [
+                drawing.whiskers(rows, f"{what}: {title}", low=-most, high=most, zero=0, show="{:+.0%}".format)
+                for what, rows, most in (("Changes", bars, 1), ("Differences of changes", more, 2)) if rows
+            ]  # fmt: skip
+            charts.append((title, drawn))
+    return {"changes": changes, "differences": differences, "charts": charts}
 
 
 def _outcomes(one: dict[str, Any]) -> tuple[list[drawing.Segment], str]:
