@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from mminstruct.bench.forms import asked_form, collapsed, kept, right
-from mminstruct.bench.intervals import LEVEL, Estimate, mean, rate
+from mminstruct.bench.intervals import LEVEL, Estimate, difference, mean, rate
 from mminstruct.bench.verdicts import Row, sums
 from mminstruct.text import words
 
@@ -16,6 +16,8 @@ SHARES = ("form", "collapse", "accuracy")
 three words, of answers that agree with their reference. The other measures are means: ``words``, ``grade:JUDGE``."""
 Values = dict[str, dict[str, float]]
 """Measures of one contestant's answers, by question."""
+Pair = tuple[Values, Values]
+"""After a history, and without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +86,26 @@ def rounds(
             if row["score"] is not None:
                 values[row["contestant"]][row["question_id"]][f"grade:{judge}"] = row["score"]
     clusters = {name: question["image_id"] or name for name, question in questions.items()}
-    fallen: dict[str, dict[str, Values]] = {}
+    changed: dict[str, dict[str, Pair]] = {}
     changes, differences = [], []
     for label in sorted(name for name in values if "@" in name):
         contestant, _, history = label.partition("@")
-        fresh, after = values.get(contestant, {}), values[label]
-        if both := sorted(fresh.keys() & after.keys()):
-            change = fallen.setdefault(history, {})[contestant] = _minus(after, fresh)
-            measures = {
-                name: Effect(*(
-                    _estimate({q: one[q] for q in change if name in change[q]}, name, clusters, times, level)
-                    for one, times in ((fresh, 0), (after, 0), (change, 1))
-                ))
-                for name in _names(change)
-            }  # fmt: skip
+        pair = values[label], values.get(contestant, {})
+        if both := _both(*pair):
+            changed.setdefault(history, {})[contestant] = pair
+            measures = {}
+            for name in _names(both):
+                after, fresh, change = (
+                    _estimate(name, pair, signs, both, clusters, level) for signs in ((1, 0), (0, 1), (1, -1))
+                )
+                measures[name] = Effect(fresh, after, change)
             changes.append(Change(contestant, history, len(both), measures))
-    for history, by_name in sorted(fallen.items()):
-        for a, b in combinations(sorted(by_name), 2):
-            if more := _minus(by_name[a], by_name[b]):
-                measured = {name: _estimate(more, name, clusters, 2, level) for name in _names(more)}
-                differences.append(Difference(a, b, history, len(more), measured))
+    for history, pairs in sorted(changed.items()):
+        for a, b in combinations(sorted(pairs), 2):
+            four = (*pairs[a], *pairs[b])
+            if both := _both(*four):
+                found = {name: _estimate(name, four, (1, -1, -1, 1), both, clusters, level) for name in _names(both)}
+                differences.append(Difference(a, b, history, len(both), found))
     return Rounds(changes, differences)
 
 
@@ -117,29 +119,31 @@ def _measured(form: str, answer: str, reference: str | None) -> dict[str, float]
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _minus(those: Values, others: Values) -> Values:
-    """Differences of the measures that both have, by question."""
-    return {
-        question: {name: mine[name] - others[question][name] for name in mine if name in others[question]}
-        for question, mine in those.items()
-        if question in others
-    }
+def _both(*those: Values) -> dict[str, set[str]]:
+    """Measures that all of *those* have, by question that all of them have."""
+    shared = [question for question in those[0] if all(question in values for values in those)]
+    return {question: set.intersection(*(set(values[question]) for values in those)) for question in sorted(shared)}
 
 
-def _names(values: Values) -> list[str]:
-    """Measures that any question has, in the order in which they are shown."""
-    found = {name for measures in values.values() for name in measures}
+def _names(both: Mapping[str, set[str]]) -> list[str]:
+    """Measures of any question, in the order in which they are shown."""
+    found = set().union(*both.values())
     return [name for name in ("words", *SHARES) if name in found] + sorted(found - {"words", *SHARES})
 
 
-def _estimate(values: Values, name: str, clusters: Mapping[str, str], signs: int, level: float) -> Estimate:
-    """The mean of a measure; *signs* is 0 for a level, 1 for a change, 2 for a difference of changes.
+def _estimate(
+    name: str, those: Sequence[Values], signs: tuple[int, ...], both: Mapping[str, set[str]],
+    clusters: Mapping[str, str], level: float,
+) -> Estimate:  # fmt: skip
+    """The mean of a measure's sum over *those*, each with its sign (0: left out), for questions where all have it."""
+    there = [question for question, names in both.items() if name in names]
+    most = signs.count(1)
 
-    A share has Wilson's interval. Its changes, between -1 and 1, and their differences, between -2 and 2, have it after
-    they are mapped to 0 to 1, like the bias of a judge: an interval has a width even if no answer changed.
-    """
-    there = [(question, measures[name]) for question, measures in values.items() if name in measures]
-    low, width = (-signs, max(1, 2 * signs)) if name in SHARES else (0, 1)
-    total = sums(there, lambda one: clusters[one[0]], lambda one: ((one[1] - low) / width, 1.0)).reshape(-1, 2)
-    interval = rate if name in SHARES else mean
-    return interval(total[:, 0], total[:, 1], level).scaled(width, low)
+    def parts(question: str) -> tuple[float, ...]:
+        total = sum(sign * values[question][name] for sign, values in zip(signs, those, strict=True) if sign)
+        return max(total, 0) / most, max(-total, 0) / most, 1.0
+
+    up_G, down_G, n_G = sums(there, clusters.__getitem__, parts).reshape(-1, 3).T
+    if name not in SHARES:
+        return mean(up_G - down_G, n_G, level).scaled(most, 0)
+    return (difference(up_G, down_G, n_G, level) if -1 in signs else rate(up_G, n_G, level)).scaled(most, 0)
