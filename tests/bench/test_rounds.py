@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mminstruct import schemas
 from mminstruct.bench.contestant import Contestant
+from mminstruct.bench.intervals import difference
 from mminstruct.bench.result import as_text, result
 from mminstruct.bench.rounds import Rounds, rounds
 from mminstruct.prompts import Message
@@ -182,3 +185,18 @@ def test_the_result_does_not_depend_on_the_order_of_rows(planted: Path) -> None:
     questions = {row["question_id"]: row for row in tables["pick"]}
     back = {name: questions[name] for name in reversed(questions)}
     assert rounds(tables["respond"], questions, {}) == rounds(tables["respond"][::-1], back, {})
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=12))
+def test_a_difference_lies_in_its_interval_and_turns_its_sign_with_its_sides(
+    counts: list[tuple[int, int, int]],
+) -> None:
+    up_G, down_G, same_G = np.array(counts, float).T
+    one = difference(up_G, down_G, up_G + down_G + same_G)
+    two = difference(down_G, up_G, up_G + down_G + same_G)
+    if one.value is None or one.low is None or one.high is None or two.low is None:
+        assert (up_G + down_G + same_G > 0).sum() < 2
+        return
+    assert -1 <= one.low <= one.value <= one.high <= 1
+    assert one.high - one.low > 0.01
+    assert two.low == pytest.approx(-one.high)
