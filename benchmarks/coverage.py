@@ -1,11 +1,11 @@
 """Measures the coverage of 95% confidence intervals over simulated benchmarks, for docs/bench.md.
 
-    python benchmarks/coverage.py [--benchmarks 1000] [--only rates|clusters|others|power]
+    python benchmarks/coverage.py [--benchmarks 1000] [--only rates|clusters|others|power|rounds]
 
 Each benchmark is sampled from known probabilities. `rates` compares the package's interval (Wilson) with six others on
 the same samples; `clusters` samples questions that share an instruction; `others` covers ranking, kappa, bias, length
-slope and rubric means; `power` covers the stated power. benchmarks/judges.py tests the whole benchmark command with
-judges that have known faults.
+slope and rubric means; `power` covers the stated power; `rounds` covers changes after earlier turns.
+benchmarks/judges.py tests the whole benchmark command with judges that have known faults.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy import special
 
 from mminstruct.bench import power
 from mminstruct.bench.intervals import Array, rate, t_quantile
+from mminstruct.bench.rounds import rounds
 from mminstruct.bench.statistics import scores, summarize
 
 LEVEL = 0.95
@@ -255,12 +256,44 @@ def powers(benchmarks: int, draws: np.random.Generator) -> None:
             print(f"  ties {ties:.1f} n={n:<4} difference {difference:.3f}: {found:.1f}%")
 
 
+def changes(benchmarks: int, draws: np.random.Generator) -> None:
+    """Open questions, three an image; after a history, contestants a and b answer in one word with chances *falls*."""
+    print("\ncollapse after a history, three questions an image: coverage in %")
+    long, short = "There is a quiet street with two parked cars.", "Calm."
+    for falls in ((0.6, 0.0), (0.6, 0.3), (0.05, 0.02)):
+        for n in (30, 99, 240):
+            questions = {
+                str(q): {"question": "Why?", "kind": "", "reference": None, "image_id": str(q // 3)} for q in range(n)
+            }
+            hits = np.zeros((benchmarks, 3))
+            for place in range(benchmarks):
+                image_AI, alone_AQ = draws.random((2, n // 3)), draws.random((2, n))
+                shared_AQ = draws.random((2, n)) < 0.5  # a question falls with its image half of the time
+                chance_AQ = np.where(shared_AQ, np.repeat(image_AI, 3, axis=1), alone_AQ)
+                answers = [
+                    {"question_id": q, "contestant": f"{who}{after}",
+                     "answer": short if after and chance < fall else long}
+                    for who, chance_Q, fall in zip("ab", chance_AQ, falls, strict=True)
+                    for after in ("", "@x") for q, chance in zip(questions, chance_Q, strict=True)
+                ]  # fmt: skip
+                found = rounds(answers, questions, {})
+                measured = [one.measures["collapse"].change for one in found.changes]
+                measured.append(found.differences[0].measures["collapse"])
+                for number, truth in enumerate((*falls, falls[0] - falls[1])):
+                    low, high = measured[number].low, measured[number].high
+                    assert low is not None
+                    assert high is not None
+                    hits[place, number] = low - 1e-9 <= truth <= high + 1e-9
+            a, b, both = 100 * hits.mean(0)
+            print(f"  falls {falls[0]} and {falls[1]}, n={n:<4} changes {a:.1f} and {b:.1f}, difference {both:.1f}")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--benchmarks", type=int, default=1000)
-    parser.add_argument("--only", choices=("rates", "clusters", "others", "power"))
+    parser.add_argument("--only", choices=("rates", "clusters", "others", "power", "rounds"))
     given = parser.parse_args()
-    steps = {"rates": rates, "clusters": clusters, "power": powers, "others": others}
+    steps = {"rates": rates, "clusters": clusters, "power": powers, "others": others, "rounds": changes}
     for name, step in steps.items():
         if given.only in (None, name):
             step(given.benchmarks, np.random.default_rng(20240629))

@@ -117,9 +117,7 @@ class Bench(Recipe):
     score: Score
 
     def check(self) -> None:
-        asked = {name: one.answers is None for name, one in sorted(self.respond.contestants.items())}
-        turns = {name: self.respond.rounds if fresh else [0] for name, fresh in asked.items()}
-        who = [f"{name}@{count}" if count else name for name, counts in turns.items() for count in counts]
+        who = self.respond.names(dialogues=self.pick.turns == "all")
         for key, given, known in (
             ("judge.baseline", self.judge.baseline, who), ("score.truth", self.score.truth, sorted(self.judge.judges))
         ):  # fmt: skip

@@ -155,6 +155,7 @@ CASES = [
     Case("Base.llm", weights, other_weights, lambda path: identity(Train(base=_base(llm=path)))),
     Case("Base.vision", weights, other_weights, lambda path: identity(Train(base=_base(vision=path)))),
     Case("Contestant.answers", questions, lambda p: questions(p, "Who?"), lambda path: identity(Contestant(answers=path))),
+    Case("Contestant.after", questions, lambda p: questions(p, "Who?"), lambda path: identity(Contestant(answers=path, after={"phrase": path}))["after"]),
     Case("Model.options", truth, lambda p: lines(p / "_truth" / "scenes.jsonl", {"image_id": "2"}),
          lambda path: identity(Model(name="oracle", backend="oracle", options={"truth": [path], "batch_size": 3}))),
     Case("Ingest.path", pictures, lambda p: pictures(p, "blue"), lambda path: (identity(Ingest(path=path, name="x")), shards(Ingest(path=path, name="x")))),

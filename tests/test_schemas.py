@@ -47,7 +47,9 @@ def test_an_id_has_one_type_and_one_meaning_in_all_tables(column: str) -> None:
     assert {(field.type, field.metadata[b"meaning"]) for field in fields} == {
         (fields[0].type, fields[0].metadata[b"meaning"])
     }
-    nullable = {name for name, schema in schemas.TABLES.items() if column in schema.names and schema.field(column).nullable}
+    nullable = {
+        name for name, schema in schemas.TABLES.items() if column in schema.names and schema.field(column).nullable
+    }
     assert nullable == {"decide"}  # people decide about a pair, an instruction or an image
 
 

@@ -67,6 +67,8 @@ ELSEWHERE = {
     "Holdout.by": "stages/test_select.py::test_whole_domains_kinds_or_images_are_held_out",
     "Pick.turns": "stages/test_pick.py::test_any_turn_of_a_run_s_dialogues_and_any_split_may_be_asked",
     "Pick.split": "stages/test_pick.py::test_any_turn_of_a_run_s_dialogues_and_any_split_may_be_asked",
+    "Respond.shuffle": "stages/test_respond.py::"
+    "test_turns_are_shuffled_for_each_question_and_not_by_the_order_of_questions_or_the_contestant",
     "Judge.both_orders": "stages/test_judge.py::test_a_baseline_leaves_out_the_comparisons_without_it",
     "Judge.baseline": "stages/test_judge.py::test_a_baseline_leaves_out_the_comparisons_without_it",
     "Juror.asks": "stages/test_judge.py::test_each_answer_is_graded_by_itself_and_the_grade_is_not_a_verdict",

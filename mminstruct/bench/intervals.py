@@ -81,6 +81,44 @@ def rate(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
     return Estimate(value, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
+def difference(up_G: Array, down_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
+    """``sum(up) / sum(bottom) - sum(down) / sum(bottom)``: how much more observations went up than down, -1 to 1.
+
+    The two shares' distances from the ends of their ``rate`` intervals are combined like standard errors, with the
+    shares' correlation over clusters (Newcombe 1998; Zou and Donner 2008). Student's interval is too narrow if few
+    observations changed, and empty if none did.
+
+    Args:
+        up_G: Sum of each cluster's observations above 0, each at most 1.
+        down_G: Sum of the absolute values of those below 0.
+        bottom_G: Number of observations in each cluster, those that are 0 included; empty clusters are ignored.
+        level: Confidence level.
+    """
+    there = bottom_G > 0
+    top_2G, bottom_G = np.array([up_G, down_G])[:, there], bottom_G[there]
+    up, down = (rate(top_G, bottom_G, level) for top_G in top_2G)
+    if up.value is None or down.value is None:
+        return up
+    value = up.value - down.value
+    if up.low is None or up.high is None or down.low is None or down.high is None:
+        return Estimate(value, None, None, up.n)
+    residual_2G = top_2G - np.outer([up.value, down.value], bottom_G)
+    length_2 = np.sqrt((residual_2G**2).sum(1))
+    shared, varies_2 = 0.0, length_2 > 1e-9
+    if varies_2.all():
+        shared = float(residual_2G[0] @ residual_2G[1] / length_2.prod())
+    # a share that is 0 in all clusters has no error that could be added to the other's
+    one, two = (1.0, 1.0) if varies_2.all() or not varies_2.any() else varies_2.astype(float)
+
+    def half(first: float, second: float) -> float:
+        first, second = one * first, two * second
+        return math.sqrt(max(0.0, first**2 + second**2 - 2 * shared * first * second))
+
+    low = value - half(up.value - up.low, down.high - down.value)
+    high = value + half(up.high - up.value, down.value - down.low)
+    return Estimate(value, max(-1.0, low), min(1.0, high), up.n)
+
+
 def mean(top_G: Array, bottom_G: Array, level: float = LEVEL) -> Estimate:
     """A mean of unbounded observations in clusters, with a cluster-robust Student interval."""
     there = bottom_G > 0

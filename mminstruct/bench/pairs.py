@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +28,8 @@ class Question:
     kind: str = ""
     caption: str | None = None
     reference: str | None = None
+    earlier: tuple[str, ...] = ()
+    """Questions before it in its dialogue, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Seen:
 
 
 TURNS = ("first", "all", "last")
-"""Which questions of a dialogue are asked."""
+"""Which questions of a dialogue are asked; with all, each has the ones before it as ``earlier``."""
 SPLITS = ("test", "train", "any")
 
 
@@ -86,10 +90,17 @@ class RunSet:
         asking = [row["pair_id"] for row in rows if wanted.get(self.turns, bool)(row)]
         columns = ["pair_id", "image_id", "instruction_id", "kind", "question", "choices", "phrase", "answer"]
         texts = {row["pair_id"]: row for row in self._rows("review", columns, ("pair_id", asking))}
+        shown = {pair: asked(row["question"], row["choices"], row["phrase"]) for pair, row in texts.items()}
+        before: dict[str, tuple[str, ...]] = {}
+        if self.turns == "all":
+            for _, talk in groupby(sorted(rows, key=itemgetter("talk_id", "place")), itemgetter("talk_id")):
+                pairs = [row["pair_id"] for row in talk]
+                said = [shown[pair] for pair in pairs]
+                before |= {pair: tuple(said[:place]) for place, pair in enumerate(pairs)}
         return [
             Question(
-                row["pair_id"], asked(row["question"], row["choices"], row["phrase"]), row["instruction_id"],
-                row["image_id"], kind=row["kind"], reference=row["answer"],
+                row["pair_id"], shown[row["pair_id"]], row["instruction_id"], row["image_id"], kind=row["kind"],
+                reference=row["answer"], earlier=before.get(row["pair_id"], ()),
             )
             for row in map(texts.__getitem__, asking)
         ]  # fmt: skip

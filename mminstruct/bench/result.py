@@ -10,10 +10,13 @@ from statistics import median
 from typing import Any
 
 from mminstruct.bench.agreement import agreement
+from mminstruct.bench.rounds import SHARES, rounds
 from mminstruct.bench.statistics import scores, summarize
 from mminstruct.store.reader import RunReader
 
 _UNEVEN = 1.5
+MEASURES = {"form": "form kept", "collapse": "collapsed"}
+"""Names of measures of ``bench.rounds`` for readers, where they differ."""
 
 
 class BenchRun:
@@ -101,6 +104,9 @@ def result(run: str) -> dict[str, Any]:
             {"judges": [one, two]} | asdict(agreement(tables.verdicts(one), tables.verdicts(two), **how))
             for one, two in combinations([name for name in tables.judges if judges[name]["pairs"]], 2)
         ],
+        "rounds": asdict(
+            rounds(tables.answers, tables.questions, {name: tables.grades(name) for name in judges}, how["level"])
+        ),
     }
     found["warnings"] = _warnings(found)
     return dict(_plain(found))
@@ -112,12 +118,13 @@ def _contestants(tables: BenchRun) -> dict[str, dict[str, Any]]:
     for name in sorted({row["contestant"] for row in tables.answers}):
         rows = [row for row in tables.answers if row["contestant"] == name]
         said = [row for row in rows if row["answer"] is not None]
-        who = config.get(name, config.get(name.rpartition("@")[0], {}))
+        who = config.get(name.partition("@")[0], {})
+        history = name.partition("@")[2]
         tokens = [row["tokens"] for row in said if row["tokens"] is not None]
         found[name] = {
             "model": who.get("name") or None,
             "revision": who.get("revision"),
-            "given": who.get("answers"),
+            "given": (who.get("after") or {}).get(history) if history else who.get("answers"),
             "answers": len(said),
             "faults": dict(sorted(Counter(row["fault"] for row in rows if row["fault"]).items())),
             "words": median([row["words"] for row in said]) if said else None,
@@ -150,7 +157,7 @@ def _warnings(found: dict[str, Any]) -> list[str]:
             told.append(f"{name}: {one['unended']} of {one['answers']} given answers end in the middle of a sentence")
         if one["truncated"]:
             told.append(f"{name}: {one['truncated']} of {one['answers']} answers were cut at the common token limit")
-    lengths = {name: one["words"] for name, one in found["contestants"].items() if one["words"]}
+    lengths = {name: one["words"] for name, one in found["contestants"].items() if one["words"] and "@" not in name}
     if lengths and max(lengths.values()) > _UNEVEN * min(lengths.values()) and any(
         one["given"] for one in found["contestants"].values()
     ):  # fmt: skip
@@ -205,6 +212,7 @@ def as_text(found: dict[str, Any]) -> str:
         if judge["grades"]:
             rows = [[one["contestant"], _estimate(one["mean"], "{:.2f}"), one["unparsed"]] for one in judge["grades"]]
             lines += _columns(["grade of", "mean, 1 to 10", "unparsed"], rows)
+    lines += _rounds(found["rounds"])
     for both in found["agreement"]:
         names = " and ".join(both["judges"])
         lines += [
@@ -212,6 +220,35 @@ def as_text(found: dict[str, Any]) -> str:
             f"{names} agree on {_estimate(both['verdicts'])} of verdicts; kappa {_estimate(both['kappa'], '{:.2f}')}",
         ]
     return "\n".join([*lines, "", *(f"Note: {line}" for line in found["warnings"])]).rstrip()
+
+
+def _rounds(found: dict[str, Any]) -> list[str]:
+    changes, differences = rounds_rows(found)
+    lines = ["", *_columns(["contestant", "history", "measure", "n", "alone", "after it", "change"], changes)]
+    if differences:
+        lines += ["", *_columns(["change of", "history", "measure", "n", "difference of changes"], differences)]
+    return lines if changes else []
+
+
+def rounds_rows(found: dict[str, Any]) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Rows of the tables of changes and of differences, from the result's ``rounds``."""
+    changes = [
+        [one["contestant"], one["history"], MEASURES.get(name, name), each["change"]["n"],
+         *(shown(name, each[what], signed=what == "change") for what in ("fresh", "after", "change"))]
+        for one in found["changes"] for name, each in one["measures"].items()
+    ]  # fmt: skip
+    differences = [
+        [f"{one['a']} - {one['b']}", one["history"], MEASURES.get(name, name), each["n"],
+         shown(name, each, signed=True)]
+        for one in found["differences"] for name, each in one["measures"].items()
+    ]  # fmt: skip
+    return changes, differences
+
+
+def shown(measure: str, estimate: dict[str, Any], *, signed: bool) -> str:
+    """An ``Estimate`` of a measure of ``bench.rounds``: shares in percent, others with one or two decimals."""
+    form = ".0%" if measure in SHARES else ".1f" if measure == "words" else ".2f"
+    return _estimate(estimate, f"{{:{'+' if signed else ''}{form}}}")
 
 
 def _pairs(pairs: dict[str, Any]) -> list[str]:

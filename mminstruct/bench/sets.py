@@ -1,10 +1,12 @@
 """Questions and answers as input: a run's held-out pairs, files of questions, files of existing answers.
 
-Rows are joined by id, never by line. Files are JSON lines or one JSON list, whatever their suffix:
+Rows are joined by id, never by line. Files are JSON lines, one JSON list or one JSON object of objects, whatever their
+suffix:
 
 - MM-Instruct's questions (``question_id, image, text, caption, category``) and answers (``question_id, text,
   model_id``), which are JSON lines named ``.json``;
 - LLaVA-Bench (``question_id, image, category, text``), with its captions in a separate file;
+- MM-Vet (``{id: {imagename, question, answer, capability}}``), whose list of capabilities becomes the kind;
 - LLaVA's training format, as ``mminstruct export --format llava`` writes it for the split ``test``.
 """
 
@@ -119,18 +121,21 @@ def _made(path: str, name: str) -> TableReader | None:
 
 
 def records(path: str, seen: Counter[str] | None = None) -> Iterator[dict[str, Any] | BadRow]:
-    """Objects of a file of JSON lines or of one JSON list; a ``BadRow`` in place of each invalid one.
+    """Objects of a file of JSON lines, of one JSON list, or of one JSON object of objects, whose keys are their
+    ``question_id``; a ``BadRow`` in place of each invalid one.
 
     Raises:
         ValueError: the file holds no object, or a broken list.
     """
     found = False
     with fsspec.open(path, "rb") as file:
-        for entry in outside.records(file, path, seen):
+        for entry in outside.records(file, path, seen, key="question_id"):
             found = found or isinstance(entry, dict)
             yield entry
     if not found:
-        raise ValueError(f"{path} holds no JSON objects: it should be JSON lines, or a JSON list")
+        raise ValueError(
+            f"{path} holds no JSON objects: it should be JSON lines, a JSON list, or a JSON object of objects"
+        )
 
 
 def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
@@ -141,7 +146,7 @@ def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
         return Drop(where, "no_id", "it has no question_id")
     name = repair(str(name))
     asked, reference = entry.get("text") or entry.get("question"), entry.get("reference") or entry.get("answer")
-    image = entry.get("image") or entry.get("image_id")
+    image = entry.get("image") or entry.get("image_id") or entry.get("imagename")
     try:
         if not asked and any(key in entry for key in conversation.LISTS):
             talk = conversation.read({**entry, "image": image})
@@ -153,7 +158,10 @@ def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
         return Drop(name, error.reason, repair(str(error)))
     if len(images) > 1:
         return Drop(name, "several_images", f"{len(images)} images: a question has one")
-    texts = {"question": asked, "caption": entry.get("caption"), "kind": entry.get("category"), "reference": reference}
+    kind = entry.get("category") or entry.get("capability")
+    if isinstance(kind, list) and all(isinstance(one, str) for one in kind):
+        kind = ", ".join(sorted(kind))
+    texts = {"question": asked, "caption": entry.get("caption"), "kind": kind, "reference": reference}
     for what, given in texts.items():
         if given and not isinstance(given, str):
             return Drop(name, "malformed", f"its {what} is no text")
@@ -191,15 +199,18 @@ class Given:
     tokens: int | None = None
 
 
-def answers(path: str, model_id: str | None) -> dict[str, Given]:
+def answers(path: str, model_id: str | None, history: str | None = None) -> dict[str, Given]:
     """Existing answers by question_id, from a file, another benchmark, or a build (by pair_id).
+
+    Args:
+        history: Of another benchmark, only the answers after this history; *model_id* is then the name without it.
 
     Raises:
         ValueError: several models and no *model_id*, two answers to one question, or no answers.
     """
     found: dict[str, Given] = {}
     models: set[str] = set()
-    for who, question, given in _answers(path):
+    for who, question, given in _answers(path, history):
         if model_id is not None and who != model_id:
             models.add(who)
             continue
@@ -209,18 +220,21 @@ def answers(path: str, model_id: str | None) -> dict[str, Given]:
             raise ValueError(f"{path} has two answers to question {question}{said}")
     if not found:
         there = f"; it has answers of {', '.join(sorted(models))}" if models else ""
-        raise ValueError(f"{path} has no answers{f' of {model_id}' if model_id else ''}{there}")
+        after = f" after {history}" if history else ""
+        raise ValueError(f"{path} has no answers{f' of {model_id}' if model_id else ''}{after}{there}")
     if len(models) > 1 and model_id is None:
         raise ValueError(f"{path} has answers of {', '.join(sorted(models))}: set model_id to one of them")
     return found
 
 
-def _answers(path: str) -> Iterator[tuple[str, str, Given]]:
+def _answers(path: str, history: str | None) -> Iterator[tuple[str, str, Given]]:
     table = _made(path, "respond")
     if table is not None:
         for row in table.to_arrow().to_pylist():
-            if row["answer"] is not None:
-                yield row["contestant"], row["question_id"], Given(row["answer"], row["finish"], row["tokens"])
+            name, _, after = row["contestant"].partition("@")
+            if row["answer"] is not None and history in (None, after):
+                who = name if history else row["contestant"]
+                yield who, row["question_id"], Given(row["answer"], row["finish"], row["tokens"])
         return
     if (table := _made(path, "review")) is not None:
         for batch in table.dataset().to_batches(columns=["pair_id", "answer"]):
@@ -248,3 +262,12 @@ def answers_digest(path: str) -> str:
     if (info(fs, root) or {}).get("type") != "file":
         raise FileNotFoundError(f"{path}: no such file, and no folder of a benchmark or a build with answers in it")
     return str(content.look(path))
+
+
+def digests(paths: dict[str, str]) -> dict[str, str] | None:
+    """``answers_digest`` of each of *paths*, by its name; None if there are none.
+
+    Raises:
+        FileNotFoundError: there are no answers at one of *paths*.
+    """
+    return {name: answers_digest(path) for name, path in sorted(paths.items())} or None

@@ -35,7 +35,7 @@ from mminstruct.export.row import TURNS, Image, Row, check_turns
 from mminstruct.export.table import Exported
 from mminstruct.readers import text
 from mminstruct.readers.conversation import InvalidRow
-from mminstruct.readers.records import parse
+from mminstruct.readers.values import parse
 
 
 @dataclass(kw_only=True)

@@ -17,7 +17,7 @@ from mminstruct.export.records import provenance
 from mminstruct.export.row import Image, Row
 from mminstruct.export.shards import shards
 from mminstruct.readers import conversation, text
-from mminstruct.readers.records import parse
+from mminstruct.readers.values import parse
 
 FILES = "{split}-*.tar"
 USE = 'webdataset: `wds.WebDataset("train-{000000..000009}.tar").decode("pil")`, with the number of the last shard'

@@ -1,139 +1,20 @@
-"""JSON from outside, as values, lines and records: all values can be written again, each error names its place."""
+"""JSON from outside as lines, records and members, a few at a time in memory; each error names its place."""
 
 from __future__ import annotations
 
 import codecs
 import io
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, cast
 
-from mminstruct.errors import InputError
-from mminstruct.readers.text import BLANK, LINE_BYTES, BadRow, Raw, Unreadable, count, decode, lines, repaired, wide
+from mminstruct.readers.text import BLANK, LINE_BYTES, BadRow, Raw, Unreadable, decode, lines, wide
+from mminstruct.readers.values import DEPTH, Ambiguous, JsonReader, parse
 
-DEPTH = 100
-"""How deep JSON may be nested; json and pyarrow fail to write deeper values."""
-_DIGITS = 4300
-"""An integer with more digits stays text: Python refuses to convert it (CVE-2020-10735)."""
 _GAP = re.compile(r"[\s,]*")
-
-
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _DIGITS else digits
-
-
-class _Json:
-    """A decoder whose values can be written again: no NaN, duplicate keys, lone surrogates or deep nesting."""
-
-    def __init__(self, seen: Counter[str] | None, missing: Any = None) -> None:
-        self._seen, self._missing = seen, missing
-        self._found: Counter[str] = Counter()  # of the current value
-        self._twice: str | None = None
-        hooks: dict[str, Any] = {
-            "object_pairs_hook": self._object,
-            "parse_float": self._float,
-            "parse_constant": self._none,
-        }
-        self._scan = json.JSONDecoder(**hooks).raw_decode
-        self._scan_any = json.JSONDecoder(**hooks, parse_int=_integer).raw_decode
-
-    def value(self, text: str, place: int = 0) -> tuple[Any, int]:
-        """The value that begins at *place*, and the offset of its end.
-
-        Raises:
-            json.JSONDecodeError: there is no value, or *text* ends before it does.
-            Ambiguous: a key is there twice, or the nesting is too deep; it ends at ``end``.
-            RecursionError: the nesting is too deep to be parsed.
-        """
-        self._twice = None
-        self._found.clear()
-        try:
-            value, end = self._scan(text, place)
-        except json.JSONDecodeError:
-            raise
-        except ValueError:  # an integer that Python refuses; a function for every integer takes a fifth longer
-            self._twice = None
-            self._found.clear()
-            value, end = self._scan_any(text, place)
-        if self._twice is not None:
-            raise Ambiguous(f"the field {self._twice[:80]!r} is there twice", end)
-        if text.count("[", place, end) + text.count("{", place, end) > DEPTH and _depth(value) > DEPTH:
-            raise Ambiguous(f"it is nested deeper than {DEPTH}", end)
-        if text.find("\\ud", place, end) >= 0 or text.find("\\uD", place, end) >= 0:
-            value = self._paired(value)
-        for name, times in self._found.items():
-            count(self._seen, name, times)
-        return value, end
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs) and self._twice is None:
-            self._twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        return found
-
-    def _float(self, digits: str) -> Any:
-        value = float(digits)
-        return value if math.isfinite(value) else self._none(digits)
-
-    def _none(self, _: str) -> Any:
-        """NaN and infinities, which JSON lacks; Python and pandas write them for missing values."""
-        self._found["json_not_finite"] += 1
-        return self._missing
-
-    def _paired(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return repaired(value, self._found)
-        if isinstance(value, list):
-            return [self._paired(item) for item in value]
-        if isinstance(value, dict):
-            return {repaired(key, self._found): self._paired(item) for key, item in value.items()}
-        return value
-
-
-class Ambiguous(InputError):
-    """JSON that parses, but has a key twice or is nested too deep."""
-
-    def __init__(self, said: str, end: int) -> None:
-        super().__init__(said)
-        self.end = end
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level:
-        level = [
-            item
-            for one in level
-            for item in (one if isinstance(one, list) else one.values() if isinstance(one, dict) else ())
-        ]
-        depth += 1
-    return depth
-
-
-def parse(text: str, what: str, seen: Counter[str] | None = None, missing: Any = None) -> Any:
-    """The JSON value in *text*.
-
-    NaN and infinities become *missing* and are counted (``json_not_finite``), lone surrogates are removed and counted
-    (``text_surrogates``), integers of more than 4300 digits stay text.
-
-    Raises:
-        Unreadable: it is no JSON, has a key twice, or is nested deeper than ``DEPTH``.
-    """
-    text = text.strip(BLANK)
-    try:
-        value, end = _Json(seen, missing).value(text)
-        if end < len(text):
-            raise Unreadable(f"{what} is no JSON: something follows it, {text[end : end + 40]!r}")
-    except RecursionError:
-        raise Unreadable(f"{what} is no JSON: it is nested deeper than {DEPTH}") from None
-    except json.JSONDecodeError as error:
-        raise Unreadable(f"{what} is no JSON: {error}") from None
-    except Ambiguous as error:
-        raise Unreadable(f"{what} is no JSON to rely on: {error}") from None
-    return value
+_OPENED = re.compile(r'\{\s*(?:\Z|"(?:[^"\\]|\\.)*"\s*:\s*\{)')
 
 
 def json_lines(file: Any, what: str, seen: Counter[str] | None = None, missing: Any = None) -> Iterator[Any]:
@@ -149,7 +30,13 @@ def json_lines(file: Any, what: str, seen: Counter[str] | None = None, missing: 
 
 
 def records(
-    file: Any, what: str, seen: Counter[str] | None = None, chunk: int = 1 << 20, *, missing: Any = None
+    file: Any,
+    what: str,
+    seen: Counter[str] | None = None,
+    chunk: int = 1 << 20,
+    *,
+    missing: Any = None,
+    key: str | None = None,
 ) -> Iterator[dict[str, Any] | BadRow]:
     """The objects of a JSON list or of JSON lines, a few at a time in memory; a file that begins with ``[`` is a list.
 
@@ -157,6 +44,8 @@ def records(
         file: binary and seekable; read from its beginning.
         chunk: characters of a list that are read at a time.
         missing: what NaN and infinities become.
+        key: Name of the field for an object's key in a file that is one object of objects, as MM-Vet's is. None: the
+            file has no such form.
 
     Raises:
         Unreadable: a list is broken or cut, in no known encoding, or followed by more text; the message has the number
@@ -164,6 +53,10 @@ def records(
     """
     file.seek(0)
     listed = _listed(file)
+    file.seek(0)
+    if key and not listed and _keyed(file, what):
+        yield from _named(members(file, what, seen, chunk, missing=missing), key)
+        return
     file.seek(0)
     found = _items(_Cursor(file, what, seen, chunk, missing)) if listed else json_lines(file, what, seen, missing)
     for number, one in enumerate(found):
@@ -181,6 +74,39 @@ def _listed(file: Any) -> bool:
         if data:
             return bool(data[:1] == b"[")
     return False
+
+
+def _keyed(file: Any, what: str) -> bool:
+    """Whether the first line that is not blank begins one object of objects, not a record of JSON lines.
+
+    Most values of such an object are objects; those of a record are not. An object that goes on in the next line is no
+    record: its first line is a brace, or goes on with a key and a second brace.
+    """
+    for line in lines(file, what, Counter()):
+        text = "" if isinstance(line, BadRow) else line[1].strip(BLANK)
+        if text:
+            try:
+                value = parse(text, what, Counter())
+            except Unreadable:
+                return _OPENED.match(text) is not None
+            held = list(value.values()) if isinstance(value, dict) else []
+            return 2 * sum(isinstance(one, dict) for one in held) > len(held)
+    return False
+
+
+def _named(found: Iterator[tuple[str, int, Any]], key: str) -> Iterator[dict[str, Any] | BadRow]:
+    """The values of an object as records; *key* is the field with their names."""
+    number = 0
+    for name, item, one in found:
+        if item:  # of a list, which is no record
+            continue
+        number += 1
+        if isinstance(one, dict):
+            yield {key: name, **one}
+        elif isinstance(one, BadRow):
+            yield one
+        else:
+            yield BadRow(number, f"its value at {name[:80]!r} is a JSON {type(one).__name__}, should be an object")
 
 
 def members(
@@ -241,7 +167,7 @@ class _Cursor:
 
     def __init__(self, file: Any, what: str, seen: Counter[str] | None, chunk: int, missing: Any) -> None:
         self._what, self._chunk = what, chunk
-        self._decoder, self._pieces = _Json(seen, missing), _pieces(file, what, seen)
+        self._decoder, self._pieces = JsonReader(seen, missing), _pieces(file, what, seen)
         self._text, self._place, self._line = "", 0, 1
 
     def _more(self) -> bool:

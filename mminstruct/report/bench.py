@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
-from mminstruct.bench.result import BenchRun, result
+from mminstruct.bench.result import MEASURES, BenchRun, result, rounds_rows
+from mminstruct.bench.rounds import SHARES
 from mminstruct.bench.verdicts import decide, grouped
 from mminstruct.report import drawing
 from mminstruct.report.page import picture, render
@@ -32,6 +33,7 @@ def page(url: str, standard: list[dict[str, Any]]) -> str:
         level=scored.get("level", 0.95),
         cluster="instruction" if scored.get("cluster") == "instruction_id" else "question",
         judges=[_judge(name, judge) for name, judge in found["judges"].items()],
+        rounds=_rounds(found["rounds"]),
         samples=_samples(url, tables),
         standard=standard,
     )
@@ -72,6 +74,31 @@ def _judge(name: str, judge: dict[str, Any]) -> dict[str, Any]:
             ranks, "Bradley-Terry strengths", low=-most, high=most, zero=0, show="{:+.2f}".format
         )
     return drawn
+
+
+def _rounds(found: dict[str, Any]) -> dict[str, Any] | None:
+    """Tables and charts of the effect of earlier turns; None without answers after a history."""
+    if not found["changes"]:
+        return None
+    changes, differences = rounds_rows(found)
+    charts = []
+    for name in SHARES:
+        bars = [
+            (f"{one['contestant']}@{one['history']}", one["measures"][name]["change"])
+            for one in found["changes"] if name in one["measures"]
+        ]  # fmt: skip
+        more = [
+            (f"{one['a']} - {one['b']}, {one['history']}", one["measures"][name])
+            for one in found["differences"] if name in one["measures"]
+        ]  # fmt: skip
+        if bars:
+            title = MEASURES.get(name, name)
+            drawn = [
+                drawing.whiskers(rows, f"{what}: {title}", low=-most, high=most, zero=0, show="{:+.0%}".format)
+                for what, rows, most in (("Changes", bars, 1), ("Differences of changes", more, 2)) if rows
+            ]  # fmt: skip
+            charts.append((title, drawn))
+    return {"changes": changes, "differences": differences, "charts": charts}
 
 
 def _outcomes(one: dict[str, Any]) -> tuple[list[drawing.Segment], str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
-from mminstruct.readers.records import parse
 from mminstruct.readers.text import BLANK, BadRow, Unreadable, lines
+from mminstruct.readers.values import parse
 from mminstruct.reviewing.sheet import Sheet, Sheets
 from mminstruct.reviewing.words import AXES, DECISIONS, REASONS
 from mminstruct.stage import Drop, content_id

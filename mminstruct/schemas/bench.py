@@ -23,13 +23,16 @@ PICK = table(
     ),
     column("caption", pa.string(), "what is in the image, for judges that cannot see it", null=True, tag="text"),
     column("reference", pa.string(), "an answer that came with the question", null=True, tag="text"),
+    column(
+        "earlier", pa.string(), "questions before it in its dialogue, a JSON list; null: none", null=True, tag="text"
+    ),
 )
 
 
 RESPOND = table(
     "Every contestant's answer to every question.",
     question_id(),
-    column("contestant", pa.string(), "its name; NAME@K where K turns in other formats came before"),
+    column("contestant", pa.string(), "its name; NAME@HISTORY if earlier turns came before (or their number)"),
     column(
         "answer", pa.string(), "as replied or given; null where fault says why there is none", null=True, tag="text"
     ),

@@ -177,7 +177,7 @@ DECIDE = table(
     pair_id("parent", null=True),
     instruction_id(null=True),
     image_id(null=True),
-    column("what", pa.string(), "turns, answers or match (with a pair_id), instructions or captions: what the sheet has"),
+    column("what", pa.string(), "on the sheet: turns, match, instructions, answers or captions"),
     column("sheet", pa.string(), "digest of the rows that were given to one person"),
     column("place", pa.int32(), "on the sheet, from 0; a hidden repeat has the same id at another place"),
     column("person", pa.string(), "a short name, never exported"),

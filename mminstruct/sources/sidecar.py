@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mminstruct.readers.container import BadImage
-from mminstruct.readers.records import parse
 from mminstruct.readers.text import Unreadable, decode
+from mminstruct.readers.values import parse
 from mminstruct.sources.sample import Sample
 from mminstruct.text import repair
 from mminstruct.unit import note

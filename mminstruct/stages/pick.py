@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,7 +38,8 @@ class Pick(Stage):
     captions: str | None = where(None)
     """File of captions by image, used if the questions have none; for example LLaVA-Bench's contexts."""
     turns: str = "first"
-    """Which questions of each dialogue of a run: first, last or all."""
+    """Which questions of each dialogue of a run: first, last or all. With all, ``Respond`` asks each of them alone, and
+    again after the ones before it."""
     split: str = "test"
     """Which split of a run: test, train or any. Only test is checked against the run's own train split."""
     questions: int | None = None
@@ -182,6 +184,7 @@ class Pick(Stage):
                     "image": known.image if known else None,
                     "caption": one.caption,
                     "reference": one.reference,
+                    "earlier": json.dumps(one.earlier, ensure_ascii=False) if one.earlier else None,
                 }
             )
         return rows

@@ -13,6 +13,8 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.bench import sets
 from mminstruct.bench.contestant import Contestant
+from mminstruct.bench.histories import DIALOGUE, filled, label, ordered
+from mminstruct.bench.histories import faults as history_faults
 from mminstruct.models.model import Chat, Reply, with_image
 from mminstruct.prompts import Message, render
 from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, part, prompt, seed
@@ -22,6 +24,8 @@ from mminstruct.text.reply import spoken
 from mminstruct.text.thoughts import thoughts_left
 
 Row = dict[str, Any]
+Before = Callable[[Row], list[str] | None]
+"""Turns before a question, given its row."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SIGN = 3
 """Maximum words of a sign in an image. "Access denied" may be the text of a sign, not a server's error."""
@@ -45,9 +49,7 @@ class Respond(Stage):
     max_tokens: int = 512
     """Maximum answer length, in tokens of the model that answers."""
     rounds: list[int] = field(default_factory=lambda: [0])
-    """Number of earlier turns before each question. Comparing 0 with 3 measures the effect of a conversation on the
-    answers, as in COCO-is-all (arXiv 2401.08968, section 3.2), where LLaVA-1.5 lost a fifth of its MM-Vet score.
-    The paper does not publish its protocol: the turns are ours."""
+    """Number of earlier turns before each question, the first ones of ``earlier``; 0: none."""
     earlier: list[str] = field(
         default_factory=lambda: [
             "Is this photo taken outdoors? Answer with yes or no.",
@@ -57,19 +59,41 @@ class Respond(Stage):
             "Describe this image in one short sentence.",
         ]
     )
-    """Questions of the earlier turns, in order, each in a different answer format."""
+    """Questions of the earlier turns that ``rounds`` counts, in order, each in a different answer format."""
+    histories: dict[str, list[str]] = field(default_factory=dict)
+    """Earlier turns by name: each question is also asked after each of these conversations, as NAME@HISTORY. An empty
+    list stands for the turns of that name in ``mminstruct.bench.histories``: phrase, yesno, letter, number, paragraph,
+    open_phrase, mixed. The turns are ours: COCO-is-all (arXiv 2401.08968), which raised the question of what a
+    conversation does to the answers, does not publish its own."""
+    shuffle: bool = True
+    """Whether the turns of a history have an order of their own for each question, the same for all contestants. The
+    order of open_phrase, and of ``earlier``, never changes."""
     seed: int = 0
 
-    reads = {"pick": part("question_id", "image", "question")}
+    reads = {"pick": part("question_id", "image", "question", "earlier")}
     writes = schemas.RESPOND
     row_key = "question_id"
     call_tokens = Tokens(input=60, output=200)  # assumed; published answers have 950 bytes
 
+    def __post_init__(self) -> None:
+        self.histories = filled(self.histories)
+
+    def names(self, dialogues: bool = False) -> list[str]:
+        """Contestants with their histories, as the table names them.
+
+        Args:
+            dialogues: Whether questions have earlier turns of their own.
+        """
+        asked = [str(count) if count else "" for count in self.rounds] + list(self.histories)
+        asked += [DIALOGUE] if dialogues else []
+        turns = {name: ["", *one.after] if one.answers else asked for name, one in sorted(self.contestants.items())}
+        return [label(name, history) for name, histories in turns.items() for history in histories]
+
     def fan(self) -> float:
-        return sum(1 if one.answers else len(self.rounds) for one in self.contestants.values())
+        return len(self.names())
 
     def asks(self) -> float:
-        return sum(rounds + 1 for rounds in self.rounds)
+        return sum(rounds + 1 for rounds in self.rounds) + sum(len(turns) + 1 for turns in self.histories.values())
 
     def check(self) -> None:
         faults = [f"contestants.{name}: {said}" for name, one in self.contestants.items() for said in one.faults()]
@@ -85,25 +109,32 @@ class Respond(Stage):
             faults.append(f"rounds={self.rounds}: take one or more different numbers of earlier turns, from 0")
         elif max(self.rounds) > len(self.earlier):
             faults.append(f"rounds={self.rounds}, but earlier has only {len(self.earlier)} questions")
+        elif self.histories and 0 not in self.rounds:
+            faults.append(f"rounds={self.rounds}: histories are compared with answers without one, so add 0")
+        faults += history_faults(self.histories)
         if faults:
             raise ValueError("\n".join(faults))
 
     def load(self) -> Transform:
-        asking: dict[str, Callable[[list[Row]], list[Row]]] = {}
+        asking: dict[str, Callable[[list[Row]], list[Row | None]]] = {}
         for name, one in sorted(self.contestants.items()):
             if one.answers is not None:
                 asking[name] = _Given(name, sets.answers(one.answers, one.model_id))
+                for history, path in sorted(one.after.items()):
+                    who = label(name, history)
+                    asking[who] = _Given(who, sets.answers(path, one.model_id, history))
             else:
                 chat = replace(one, max_tokens=self.max_tokens).chat()
-                for rounds in self.rounds:
-                    asking[f"{name}@{rounds}" if rounds else name] = self._asker(name, chat, rounds)
+                for history, before in self._before().items():
+                    asking[label(name, history)] = self._asker(chat, f"{name}@{history or 0}", before)
 
         def respond(pick: pa.Table) -> StageOutput:
-            questions = pick.select(["question_id", "image", "question"]).to_pylist()
+            questions = pick.select(["question_id", "image", "question", "earlier"]).to_pylist()
             answers = {name: ask(questions) for name, ask in asking.items()}
             rows: list[Row | Drop] = []
             for place, question in enumerate(questions):
-                mine = [{"contestant": name, **those[place]} for name, those in answers.items()]
+                found = {name: those[place] for name, those in answers.items()}
+                mine = [{"contestant": name, **row} for name, row in found.items() if row is not None]
                 if all(row["answer"] is None for row in mine):
                     faults = sorted({f"{row['contestant']}: {row['fault']}" for row in mine})
                     rows.append(Drop(question["question_id"], "no_answer", ", ".join(faults)))
@@ -113,31 +144,54 @@ class Respond(Stage):
 
         return respond
 
-    def _asker(self, name: str, chat: Chat, rounds: int) -> Callable[[list[Row]], list[Row]]:
-        def ask(questions: list[Row]) -> list[Row]:
-            shown = [question for question in questions if question["image"] is not None]
+    def _before(self) -> dict[str, Before]:
+        """By history, the turns before a question; None if it is not asked after this history."""
+
+        def counted(count: int) -> Before:
+            return lambda question: self.earlier[:count]
+
+        def named(name: str, turns: list[str]) -> Before:
+            return lambda question: ordered(name, turns, question["question_id"], self.shuffle, self.seed)
+
+        return {
+            **{str(count) if count else "": counted(count) for count in self.rounds},
+            **{name: named(name, turns) for name, turns in self.histories.items()},
+            DIALOGUE: lambda question: json.loads(question["earlier"]) if question["earlier"] else None,
+        }
+
+    def _asker(self, chat: Chat, who: str, before: Before) -> Callable[[list[Row]], list[Row | None]]:
+        def ask(questions: list[Row]) -> list[Row | None]:
+            turns = {question["question_id"]: before(question) for question in questions}
+            shown = [one for one in questions if one["image"] is not None and turns[one["question_id"]] is not None]
+            texts = [[*(turns[one["question_id"]] or ()), one["question"]] for one in shown]
             talks: list[list[Message]] = [[] for _ in shown]
+            last: list[Reply] = [Reply("", "error")] * len(shown)
             broken: dict[int, Reply] = {}
-            replies: list[Reply] = []
-            for turn in range(rounds + 1):
-                for talk, question in zip(talks, shown, strict=True):
-                    asked = render(self.prompt, question=self.earlier[turn] if turn < rounds else question["question"])
-                    talk += asked[-1:] if talk else with_image(asked, question["image"])
-                # each number of rounds repeats all turns, so that its result does not depend on the other numbers
+            for turn in range(max(map(len, texts), default=0)):
+                now = [place for place, asked in enumerate(texts) if turn < len(asked)]
+                for place in now:
+                    asked = render(self.prompt, question=texts[place][turn])
+                    talks[place] += asked[-1:] if turn else with_image(asked, shown[place]["image"])
+                # each history repeats all turns, so that its result does not depend on the other histories
+                ids = [shown[place]["question_id"] for place in now]
                 replies = chat.chat(
-                    talks,
-                    seeds=[seed(self.seed, "respond", q["question_id"], f"{name}@{rounds}", str(turn)) for q in shown],
+                    [talks[place] for place in now],
+                    seeds=[seed(self.seed, "respond", question, who, str(turn)) for question in ids],
                 )
-                for place, (talk, reply) in enumerate(zip(talks, replies, strict=True)):
+                for place, reply in zip(now, replies, strict=True):
+                    last[place] = reply
                     if reply.finish not in _ENDED:
                         broken.setdefault(place, reply)
-                    if turn < rounds:
-                        talk.append({"role": "assistant", "content": spoken(reply.text)})
-            answered = iter(
-                _row(broken.get(place, reply), talk, question["question"])
-                for place, (reply, talk, question) in enumerate(zip(replies, talks, shown, strict=True))
-            )
-            return [_fault("no_image") if question["image"] is None else next(answered) for question in questions]
+                    if turn < len(texts[place]) - 1:
+                        talks[place].append({"role": "assistant", "content": spoken(reply.text)})
+            answered = {
+                question["question_id"]: _row(broken.get(place, reply), talk, question["question"])
+                for place, (reply, talk, question) in enumerate(zip(last, talks, shown, strict=True))
+            }
+            return [
+                None if turns[one["question_id"]] is None else answered.get(one["question_id"]) or _fault("no_image")
+                for one in questions
+            ]
 
         return ask
 
@@ -149,8 +203,8 @@ class _Given:
     name: str
     answers: dict[str, sets.Given]
 
-    def __call__(self, questions: list[Row]) -> list[Row]:
-        rows = []
+    def __call__(self, questions: list[Row]) -> list[Row | None]:
+        rows: list[Row | None] = []
         for question in questions:
             given = self.answers.get(question["question_id"])
             rows.append(

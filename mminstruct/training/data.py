@@ -22,7 +22,7 @@ from PIL import Image
 
 from mminstruct.files import info
 from mminstruct.models.transcript import Unanswerable, picture
-from mminstruct.readers import conversation, records, text
+from mminstruct.readers import conversation, records, text, values
 from mminstruct.text import repair
 from mminstruct.training.config import Training
 from mminstruct.training.template import IGNORED, IMAGE, ROLES, encode, question
@@ -123,7 +123,7 @@ def _beside(fs: Any, near: str) -> Any:
     if there is None or there["size"] >= 2**20:
         return None
     try:
-        return records.parse(text.decode(fs.cat_file(near), near), near)
+        return values.parse(text.decode(fs.cat_file(near), near), near)
     except text.Unreadable as error:
         return {"unreadable": str(error)}
 

@@ -122,3 +122,57 @@ def test_questions_in_cp1252_and_with_odd_separators_are_asked_as_written(tmp_pa
     assert isinstance(bad, Drop)
     assert (bad.id, bad.reason) == ("entry 4", "not_json")
     assert str(bad.detail).startswith("line 4: it is no JSON")
+
+
+MMVET = {
+    "v1_0": {"imagename": "0.jpg", "imagesource": "x", "question": "What is x?", "answer": "-1<AND>5", "capability": ["ocr", "math"]},
+    "v1_1": {"imagename": "1.jpg", "question": "Which room is wider?", "answer": "the left<OR>left", "capability": ["spat"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["one line", "lines of keys", "indented"])
+def test_mm_vet_is_read_in_any_layout_and_its_capabilities_are_the_kind(tmp_path: Path, form: str) -> None:
+    lines_ = ",\n".join(f'"{name}": {json.dumps(entry)}' for name, entry in MMVET.items())
+    text = {"one line": json.dumps(MMVET), "lines of keys": f"{{{lines_}}}\n", "indented": json.dumps(MMVET, indent=4)}
+    (tmp_path / "mm-vet.json").write_text("\ufeff" * (form == "indented") + text[form], encoding="utf-8")
+    zero, one = FileSet(str(tmp_path / "mm-vet.json"), images(tmp_path / "images", 2), None).questions()
+    assert isinstance(zero, Question)
+    assert (zero.question_id, zero.image, zero.kind) == ("v1_0", "0.jpg", "math, ocr")
+    assert (zero.question, zero.reference) == ("What is x?", "-1<AND>5")
+    assert isinstance(one, Question)
+    assert (one.question_id, one.kind) == ("v1_1", "spat")
+
+
+def test_entries_of_mm_vet_that_are_no_questions_leave_by_name(tmp_path: Path) -> None:
+    good = MMVET["v1_0"]
+    bad = {
+        "a": "a text", "b": None, "c": good | {"question": ""}, "d": good | {"capability": ["ocr", 3]},
+        "e": good | {"imagename": "none.jpg"}, "f": good | {"imagename": 3}, "g": good | {"answer": ["x"]}, "": good,
+    }  # fmt: skip
+    path = tmp_path / "mm-vet.json"
+    path.write_text(json.dumps({"v1_0": good, "v1_1": good, **{f"k{n}": good for n in range(8)}, **bad}))
+    found = list(FileSet(str(path), images(tmp_path / "images", 1), None).questions())
+    assert len(found) == 18
+    drops = [(one.id, one.reason) for one in found if isinstance(one, Drop)]
+    assert drops == [
+        ("entry 11", "not_json"), ("entry 12", "not_json"), ("c", "no_question"), ("d", "malformed"),
+        ("e", "nothing_to_see"), ("f", "nothing_to_see"), ("g", "malformed"), ("entry 18", "no_id"),
+    ]  # fmt: skip
+    said = next(one.detail for one in found if isinstance(one, Drop))
+    assert said == "line 11: its value at 'a' is a JSON str, should be an object"
+    for broken, match in [
+        (json.dumps(MMVET, indent=1)[:-9], "is no JSON"),
+        ('{"a": {"question": "?"},\n"a": {"question": "!"}}', "the field 'a' is there twice"),
+        (json.dumps(MMVET, indent=1) + "[]", "something follows it"),
+    ]:
+        path.write_text(broken)
+        with pytest.raises(ValueError, match=match):
+            list(FileSet(str(path), None, None).questions())
+
+
+def test_json_lines_whose_records_hold_objects_stay_json_lines(tmp_path: Path) -> None:
+    folder = images(tmp_path / "images", 2)
+    rows = [{"image": {"path": f"{n}.jpg"}, "id": n, "text": "Why?", "meta": {"n": n}} for n in range(2)]
+    found = list(FileSet(lines(tmp_path / "q.jsonl", [*rows, '{"torn": {']), folder, None).questions())
+    assert [one.question_id for one in found if isinstance(one, Question)] == ["0", "1"]
+    assert [(one.id, one.reason) for one in found if isinstance(one, Drop)] == [("entry 3", "not_json")]

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mminstruct.readers.records import json_lines, members, parse, records
+from mminstruct.readers.records import json_lines, members, records
 from mminstruct.readers.text import BadRow, Unreadable
+from mminstruct.readers.values import parse
 from tests.readers import hostile
 from tests.readers.hostile import expected, written
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from mminstruct import report
+import pytest
+
+from mminstruct import report, schemas
 from mminstruct.report import bench
 from tests.report import runs
 from tests.report.reading import read
@@ -55,6 +58,56 @@ def test_questions_without_images_and_benchmarks_without_verdicts_have_pages(tmp
     assert said.tags["img"] == 0
     runs.bench(str(tmp_path / "empty"), {})
     assert "No verdicts on pairs yet." in read(bench.page(str(tmp_path / "empty"), [])).text
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_changes_after_earlier_turns_are_on_the_page_in_the_json_and_on_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
+) -> None:
+    """Also of a run of an earlier version, whose questions had no earlier turns of their own."""
+    long = "There is a quiet street with two parked cars."
+    said = {"new": [long] * 20, "new@3": [long] * 20, "old": [long] * 20, "old@3": ["Calm."] * 10 + [long] * 10}
+    questions = [
+        {"question_id": f"q{n}", "image_id": f"i{n}", "instruction_id": f"t{n}", "question": "Why?", "kind": "advice"}
+        for n in range(20)
+    ]
+    answers = [
+        {"question_id": f"q{n}", "contestant": who, "answer": text, "finish": "stop", "words": len(text.split()), "ends": True}
+        for who, texts in said.items() for n, text in enumerate(texts)
+    ]  # fmt: skip
+    if old:
+        schema = schemas.PICK.remove(schemas.PICK.get_field_index("earlier"))
+        monkeypatch.setitem(schemas.TABLES, "pick", schema)
+    runs.put(str(tmp_path), "pick", questions, order=0)
+    monkeypatch.undo()
+    runs.put(
+        str(tmp_path),
+        "respond",
+        answers,
+        order=1,
+        config={"contestants": {"old": {"answers": "f", "after": {"3": "g"}}}},
+    )
+    found = json.loads(report.as_json(str(tmp_path)))
+    assert {name: one["given"] for name, one in found["contestants"].items() if one["given"]} == {
+        "old": "f",
+        "old@3": "g",
+    }
+    assert not any("length limit" in line for line in found["warnings"])
+    fall = found["rounds"]["changes"][1]
+    assert (fall["contestant"], fall["history"], fall["questions"]) == ("old", "3", 20)
+    assert fall["measures"]["collapse"]["change"]["value"] == 0.5
+    (difference,) = found["rounds"]["differences"]
+    claim = difference["measures"]["collapse"]
+    assert (difference["a"], difference["b"], claim["value"]) == ("new", "old", -0.5)
+    assert claim["high"] < 0
+    page = read(bench.page(str(tmp_path), []))
+    shown = f"-50% [{claim['low']:+.0%}, {claim['high']:+.0%}]"
+    assert page.text.count(shown) == 2  # in the chart and in the table
+    assert f"new - old, 3: {shown}, n = 20" in page.titles
+    assert shown in report.as_text(str(tmp_path))
+    runs.bench(str(tmp_path / "fresh"), EVERY)
+    assert json.loads(report.as_json(str(tmp_path / "fresh")))["rounds"] == {"changes": [], "differences": []}
+    assert "After earlier turns" not in read(bench.page(str(tmp_path / "fresh"), [])).text
 
 
 def test_the_terminal_tells_the_same_numbers(tmp_path: Path) -> None:

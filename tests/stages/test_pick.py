@@ -188,7 +188,11 @@ def test_any_turn_of_a_run_s_dialogues_and_any_split_may_be_asked(tmp_path: Path
     assert {row["kind"] for row in rows} == {"description"} or len({row["kind"] for row in rows}) == 1
     rows, _ = run(folder, turns="all", split="any")
     assert len(rows) == 12
+    before = {row["question"]: row["earlier"] for row in rows if row["kind"] != "short" or row["earlier"]}
+    assert json.loads(before.pop("And then? Say.") or "[]")[0].startswith("Task number ")
+    assert set(before.values()) == {None}
     rows, drops = run(folder, split="train")
+    assert {row["earlier"] for row in rows} == {None}
     assert [row["reference"] for row in rows] == ["Answer 3.", "Answer 4.", "Answer 5."]
     assert drops == {}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,30 @@ import pytest
 
 from mminstruct import schemas
 from mminstruct.bench.contestant import Contestant
+from mminstruct.bench.histories import HISTORIES
 from mminstruct.models.model import Reply
 from mminstruct.prompts import Message
 from mminstruct.stage import StageOutput
 from mminstruct.stages.respond import Respond, ends
+from mminstruct.store.receipt import Receipt
+from mminstruct.store.tables import Store
 from tests.bench.pictures import lines, picture
 from tests.stages.doubles import Player, image_of, prompt_text, said
 
 
-def run(contestants: dict[str, Contestant], count: int = 3, blind: tuple[int, ...] = (), **fields: Any) -> StageOutput:
+def run(
+    contestants: dict[str, Contestant], count: int = 3, blind: tuple[int, ...] = (), order: tuple[int, ...] = (),
+    before: dict[int, str] | None = None, **fields: Any,
+) -> StageOutput:  # fmt: skip
+    """The output for questions 0 to *count*, or those of *order*; *before* has their column ``earlier``."""
     stage = Respond(contestants=contestants, prompt=prompt_text("respond"), **fields)
     stage.check()
     rows = [
         {"question_id": f"q{n}", "image": None if n in blind else picture(n), "question": f"What is {n}?"}
-        for n in range(count)
+        | {"earlier": (before or {}).get(n)}
+        for n in order or range(count)
     ]
-    schema = pa.schema([schemas.PICK.field(name) for name in ("question_id", "image", "question")])
+    schema = pa.schema([schemas.PICK.field(name) for name in stage.reads["pick"].columns])
     return stage.load()(pick=pa.Table.from_pylist(rows, schema=schema))
 
 
@@ -135,6 +144,81 @@ def test_earlier_turns_come_first_with_the_contestants_own_replies_and_one_image
     assert last[-1]["content"] == "What is 0?"
 
 
+def earlier(made: StageOutput, contestant: str) -> dict[str, list[str]]:
+    """The questions before each question, by its id."""
+    rows = [row for row in made.table.to_pylist() if row["contestant"] == contestant]
+    return {row["question_id"]: [asked for asked, _ in json.loads(row["earlier"] or "[]")] for row in rows}
+
+
+def test_each_named_history_comes_before_each_question_and_an_empty_one_has_our_turns() -> None:
+    mine = ["What is left?", "What is right?"]
+    made = run({"a": Player(), "b": Player()}, histories={"phrase": [], "open_phrase": [], "mine": mine}, shuffle=False)
+    names = [name + after for name in "ab" for after in ("", "@mine", "@open_phrase", "@phrase")]
+    assert sorted({row["contestant"] for row in made.table.to_pylist()}) == names
+    for name, turns in (HISTORIES | {"mine": tuple(mine)}).items():
+        if f"a@{name}" in names:
+            assert earlier(made, f"b@{name}") == {f"q{n}": list(turns) for n in range(3)}
+    assert earlier(made, "a") == {f"q{n}": [] for n in range(3)}
+
+
+def test_turns_are_shuffled_for_each_question_and_not_by_the_order_of_questions_or_the_contestant() -> None:
+    histories: dict[str, list[str]] = {"mixed": [], "open_phrase": []}
+    made = run({"a": Player(), "b": Player()}, count=40, histories=histories)
+    orders = earlier(made, "a@mixed")
+    assert orders == earlier(made, "b@mixed")
+    assert {tuple(sorted(turns)) for turns in orders.values()} == {tuple(sorted(HISTORIES["mixed"]))}
+    assert {turns[-1] for turns in orders.values()} == set(HISTORIES["mixed"])  # each format is the last one for some
+    assert {tuple(turns) for turns in earlier(made, "a@open_phrase").values()} == {HISTORIES["open_phrase"]}
+    few = run({"a": Player()}, order=(7, 3, 30), histories=histories)
+    assert earlier(few, "a@mixed") == {f"q{n}": orders[f"q{n}"] for n in (7, 3, 30)}
+    there = {(row["question_id"], row["contestant"]): row for row in made.table.to_pylist()}
+    assert all(row == there[row["question_id"], row["contestant"]] for row in few.table.to_pylist())
+    fixed = run({"a": Player()}, count=5, histories=histories, shuffle=False)
+    assert {tuple(turns) for turns in earlier(fixed, "a@mixed").values()} == {HISTORIES["mixed"]}
+    assert earlier(run({"a": Player()}, count=40, histories=histories, seed=1), "a@mixed") != orders
+
+
+def test_a_question_of_a_dialogue_is_asked_alone_and_again_after_its_own_earlier_turns() -> None:
+    def talk(messages: list[Message], seed: int) -> str:
+        return f"reply {sum(message['role'] == 'user' for message in messages)}"
+
+    player = Player(script=talk)
+    made = run({"a": player}, before={1: '["What is 0?"]', 2: '["What is 0?", "What is 1?"]'})
+    rows = {(row["question_id"], row["contestant"]): row for row in made.table.to_pylist()}
+    assert list(rows) == [
+        ("q0", "a"), ("q1", "a"), ("q1", "a@dialogue"), ("q2", "a"), ("q2", "a@dialogue"),
+    ]  # fmt: skip
+    assert [rows[key]["answer"] for key in rows] == ["reply 1", "reply 1", "reply 2", "reply 1", "reply 3"]
+    said = json.loads(rows["q2", "a@dialogue"]["earlier"])
+    assert said == [["What is 0?", "reply 1"], ["What is 1?", "reply 2"]]
+    assert image_of(player.chatter.asked[-1][0]) == picture(2)
+    blind = run({"a": Player(), "b": Player()}, count=2, blind=(0,), before={0: '["Why?"]'})
+    assert [drop.id for drop in blind.drops] == ["q0"]
+
+
+def test_given_answers_may_have_histories_too(tmp_path: Path) -> None:
+    def answers(name: str, text: str) -> str:
+        return lines(tmp_path / f"{name}.json", [{"question_id": f"q{n}", "text": f"{text} {n}."} for n in range(3)])
+
+    given = Contestant(
+        answers=answers("fresh", "Alone"), after={"phrase": answers("phrase", "Calm"), "3": answers("3", "Three")}
+    )
+    made = run({"given": given, "z": Player()}, histories={"phrase": []})
+    rows = {(row["question_id"], row["contestant"]): row["answer"] for row in made.table.to_pylist()}
+    assert [rows["q1", f"given{after}"] for after in ("", "@3", "@phrase")] == ["Alone 1.", "Three 1.", "Calm 1."]
+    assert ("q1", "z@phrase") in rows
+    Store(str(tmp_path / "bench")).create(b'{"order": 1}', "respond", "manifest.json")
+    table = Store(str(tmp_path / "bench")).table("respond")
+    part = table.put("p", made.table)
+    table.commit(Receipt(key="p", parts=[part], rows_in=3, kept=3, dropped={}))
+    found = Contestant(answers=str(tmp_path / "bench"), model_id="given", after={"phrase": str(tmp_path / "bench")})
+    again = run({"again": found})
+    said = {(row["question_id"], row["contestant"]): row["answer"] for row in again.table.to_pylist()}
+    assert (said["q1", "again"], said["q1", "again@phrase"]) == ("Alone 1.", "Calm 1.")
+    with pytest.raises(ValueError, match="bench has no answers of given after mixed"):
+        run({"a": replace(found, after={"mixed": str(tmp_path / "bench")})})
+
+
 def test_an_earlier_turn_that_failed_is_the_fault_of_the_answer() -> None:
     def talk(messages: list[Message], seed: int) -> Reply | str:
         return Reply("", "error", error="boom") if len(messages) == 1 else "fine"
@@ -170,9 +254,25 @@ def test_contestants_that_cannot_take_part_are_refused_by_name() -> None:
         ({"a@2": Player()}, "a@2: a name may only contain"),
         ({"a": Contestant()}, r"contestants\.a: give its name"),
         ({"a": Contestant(name="m", answers="f")}, r"contestants\.a: give its name"),
+        (
+            {"a": Contestant(name="m", after={"phrase": "f"})},
+            r"contestants\.a: after holds existing answers: give answers",
+        ),
+        ({"a": Contestant(answers="f", after={"a b": "f"})}, r"contestants\.a: after\.a b: the name of a history"),
+        ({"a": Contestant(answers="f", after={"fresh": "f"})}, r"contestants\.a: after\.fresh: the name of a history"),
     ]:
         with pytest.raises(ValueError, match=match):
             run(contestants)  # type: ignore[arg-type]
     for rounds in ([], [0, 0], [-1], [3]):
         with pytest.raises(ValueError, match="rounds"):
             run({"a": Player()}, rounds=rounds, earlier=["x", "y"])
+    for histories, match in [
+        ({"3": ["Why?"]}, r"histories\.3: a name begins with a letter"),
+        ({"fresh": ["Why?"]}, r"histories\.fresh: a name .* is not fresh or dialogue"),
+        ({"mine": []}, r"histories\.mine: give its turns, a list of questions; only phrase, yesno"),
+        ({"mine": [" "]}, r"histories\.mine: give its turns"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            run({"a": Player()}, histories=histories)
+    with pytest.raises(ValueError, match=r"rounds=\[1\]: histories are compared with answers without one, so add 0"):
+        run({"a": Player()}, histories={"phrase": []}, rounds=[1])
