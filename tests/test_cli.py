@@ -24,7 +24,7 @@ from tests.doing_nothing import Small, small
 
 COMMANDS = (
     *("build", "bench", "plan", "serve", "train", "status", "trace", "report", "bench-power", "lmms", "lmms-task"),
-    *("export", "mix", "delete", "microworld", "microworld-report"),
+    *("export", "mix", "delete", "microworld", "microworld-report", "diversity"),
 )
 
 

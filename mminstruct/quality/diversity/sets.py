@@ -32,6 +32,8 @@ FORMS = (
 """What can be compared, for people."""
 _TEXT = ("instruction", "question", "text")
 """Fields that may hold the text; the first that is there counts."""
+_NULLS = ("", "~", "null", "Null", "NULL")
+"""How YAML 1.1 writes a kind of task without instructions."""
 _OBJECT_BYTES = 64 << 20
 """The largest JSON object of objects, which is parsed as a whole. MM-Vet's has 218 objects."""
 
@@ -64,7 +66,10 @@ def bank(run: RunTables) -> TextSet:
     """
     for name, column in (("summarize", "instruction"), ("review", "question")):
         if name in run.schemas:
-            return _distinct(run.url, f"table {name}", (row[column] for row in run.rows(name, column)))
+            batches = run.reader[name].dataset().to_batches(columns=[column])
+            return _distinct(
+                run.url, f"table {name}", (text for batch in batches for text in batch[column].to_pylist())
+            )
     raise ValueError(f"{run.url} has no instructions yet: neither its table summarize nor its table review has a row")
 
 
@@ -169,10 +174,10 @@ def _seeds(path: str) -> Iterator[str]:
         kinds = yaml.load(text, yaml.BaseLoader)  # every scalar stays the text that it is
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(kinds, dict) or not all(some == "" or isinstance(some, list) for some in kinds.values()):
+    if not isinstance(kinds, dict) or not all(isinstance(some, list) or some in _NULLS for some in kinds.values()):
         raise ValueError(f"{path} is no list of instructions: write 'kind of task: [instruction, ...]'")
     for some in kinds.values():
-        yield from map(_text, some)
+        yield from map(_text, some if isinstance(some, list) else ())
 
 
 def _lines(path: str) -> Iterator[str]:
