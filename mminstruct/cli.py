@@ -79,6 +79,15 @@ def main(words: Sequence[str] | None = None) -> int:
     power.add_argument("--per-instruction", type=float, default=1, help="number of questions that share an instruction")
     power.add_argument("--icc", type=float, default=0, help="intraclass correlation of these questions, 0 to 1")
     power.add_argument("--power", type=float, default=0.8, help="probability of detecting the difference")
+    diversity = commands.add_parser(
+        "diversity", help="compare how varied a run's instructions are with files of instructions and other runs"
+    )
+    diversity.add_argument("run")
+    diversity.add_argument("--against", nargs="+", required=True, metavar="FILE", help="questions (docs/checks.md)")
+    diversity.add_argument("--n", type=int, default=100, help="texts compared at a time, the same for each set")
+    diversity.add_argument("--embedder", metavar="NAME", help="model of texts; by default the run's own; or none")
+    diversity.add_argument("--seed", type=int, default=0)
+    diversity.add_argument("--json", action="store_true")
     lmms = commands.add_parser(
         "lmms", help="run lmms-eval's standard benchmarks on a served model and store the results in a run"
     )
@@ -262,6 +271,15 @@ def _bench_power(given: argparse.Namespace) -> int:
 
     effect = power.design_effect(given.per_instruction, given.icc)
     say(power.as_text(given.questions, given.half_width, given.difference, given.ties, effect, given.power))
+    return 0
+
+
+def _diversity(given: argparse.Namespace) -> int:
+    from mminstruct.quality.diversity import table
+    from mminstruct.quality.diversity.compare import compare
+
+    found = compare(given.run, given.against, n=given.n, embedder=given.embedder, run_seed=given.seed)
+    say(table.as_json(found) if given.json else table.as_text(found))
     return 0
 
 

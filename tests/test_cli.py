@@ -23,21 +23,8 @@ from mminstruct.status.tables import TableStatus
 from tests.doing_nothing import Small, small
 
 COMMANDS = (
-    *(
-        "build",
-        "bench",
-        "plan",
-        "serve",
-        "train",
-        "status",
-        "trace",
-        "report",
-        "review",
-        "bench-power",
-        "lmms",
-        "lmms-task",
-    ),
-    *("export", "mix", "delete", "microworld", "microworld-report"),
+    *("build", "bench", "plan", "serve", "train", "status", "trace", "report", "review", "agree", "bench-power"),
+    *("lmms", "lmms-task", "export", "mix", "delete", "microworld", "microworld-report", "diversity"),
 )
 
 

@@ -66,7 +66,7 @@ class FileSet:
         captions = _captions(self.captions) if self.captions else {}
         seen: set[str] = set()
         for place, entry in enumerate(records(self.path), 1):
-            one = _question(entry, f"entry {place}")
+            one = question(entry, f"entry {place}")
             if isinstance(one, Question) and one.question_id in seen:
                 one = Drop(one.question_id, "duplicate_id", "an earlier entry has it")
             if isinstance(one, Question):
@@ -138,7 +138,8 @@ def records(path: str, seen: Counter[str] | None = None) -> Iterator[dict[str, A
         )
 
 
-def _question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
+def question(entry: dict[str, Any] | BadRow, where: str) -> Question | Drop:
+    """The question in *entry*, or the reason why there is none; *where* names an entry without an id."""
     if isinstance(entry, BadRow):
         return Drop(where, "not_json", repair(f"line {entry.line}: {entry.said}"))
     name = entry.get("question_id", entry.get("id"))

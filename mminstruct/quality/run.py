@@ -56,6 +56,16 @@ class RunTables:
         places = [facts.get("paths", facts["config"]).get("path") for facts in self.manifests.values()]
         return [str(path) for path in places if path]
 
+    def model(self, table: str) -> Model | None:
+        """The model that *table* was made with; None where the run names none."""
+        from omegaconf import OmegaConf
+
+        facts = self.reader.store.config()
+        if facts is None:
+            return None
+        fields = OmegaConf.select(OmegaConf.create(facts["config"]), f"recipe.{table}.model")
+        return None if fields is None else Model(**OmegaConf.to_container(fields, resolve=True))  # type: ignore[arg-type]
+
     def image_ids(self, only: frozenset[str] | None = None) -> list[str]:
         """Images of the run: those of the first table that has an ``image_id``."""
         first = next((name for name, schema in self.schemas.items() if "image_id" in schema.names), None)
@@ -82,13 +92,7 @@ class JudgedRun(RunTables):
 
     def model(self, table: str) -> Model | None:
         """The model that *table* was made with; None where models are not to be loaded, or the run names none."""
-        from omegaconf import OmegaConf
-
-        facts = self.reader.store.config() if self.models else None
-        if facts is None:
-            return None
-        fields = OmegaConf.select(OmegaConf.create(facts["config"]), f"recipe.{table}.model")
-        return None if fields is None else Model(**OmegaConf.to_container(fields, resolve=True))  # type: ignore[arg-type]
+        return super().model(table) if self.models else None
 
     @cached_property
     def captions(self) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""How varied the instructions of a run are, beside those of other sets."""
