@@ -89,7 +89,7 @@ class SetFile:
         last = None
         for last in records(file, self.what, missing=math.nan):
             yield last
-        if last is None and not _text(file):
+        if last is None and not _listed(file):
             raise Unreadable(f"{self.what} is empty: download it again")
         if isinstance(last, BadRow) and not _finished(file):
             raise Unreadable(f"{self.what} line {last.line}: broken or cut short: {last.said}")
@@ -153,9 +153,10 @@ class SetFile:
                 yield line[1].rstrip("\r\n")
 
 
-def _text(file: Any) -> bool:
+def _listed(file: Any) -> bool:
+    """Whether a file without records is an empty list, and not blank."""
     file.seek(0)
-    return any(piece.strip() for piece in iter(lambda: file.read(1 << 20), b""))
+    return any(b"[" in piece for piece in iter(lambda: file.read(1 << 20), b""))
 
 
 def _finished(file: Any) -> bool:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from mminstruct.annotations.files import Numbered, SetFile
@@ -244,6 +245,7 @@ def majority(record: Mapping[str, Any], ties: str) -> tuple[str, float | None]:
     return max(ways, key=lambda answer: (written[answer], answer)), most / len(answers)
 
 
+@lru_cache(1 << 17)
 def _form(answer: str) -> str:
     """The form in which answers are compared; ``a`` and ``?``, of which nothing would be left, stay."""
     return normal(answer) or answer.strip().lower()

@@ -16,9 +16,13 @@ from mminstruct.readers.text import BLANK, LINE_BYTES, BadRow, Raw, Unreadable, 
 
 DEPTH = 100
 """How deep JSON may be nested; json and pyarrow fail to write deeper values."""
-_DIGITS = 4000
-"""An integer with more digits stays text: Python refuses to convert more than 4300 (CVE-2020-10735)."""
+_DIGITS = 4300
+"""An integer with more digits stays text: Python refuses to convert it (CVE-2020-10735)."""
 _GAP = re.compile(r"[\s,]*")
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _DIGITS else digits
 
 
 class _Json:
@@ -28,12 +32,13 @@ class _Json:
         self._seen, self._missing = seen, missing
         self._found: Counter[str] = Counter()  # of the current value
         self._twice: str | None = None
-        self._scan = json.JSONDecoder(
-            object_pairs_hook=self._object,
-            parse_float=self._float,
-            parse_int=lambda digits: int(digits) if len(digits) <= _DIGITS else digits,
-            parse_constant=self._none,
-        ).raw_decode
+        hooks: dict[str, Any] = {
+            "object_pairs_hook": self._object,
+            "parse_float": self._float,
+            "parse_constant": self._none,
+        }
+        self._scan = json.JSONDecoder(**hooks).raw_decode
+        self._scan_any = json.JSONDecoder(**hooks, parse_int=_integer).raw_decode
 
     def value(self, text: str, place: int = 0) -> tuple[Any, int]:
         """The value that begins at *place*, and the offset of its end.
@@ -45,7 +50,14 @@ class _Json:
         """
         self._twice = None
         self._found.clear()
-        value, end = self._scan(text, place)
+        try:
+            value, end = self._scan(text, place)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # an integer that Python refuses; a function for every integer takes a fifth longer
+            self._twice = None
+            self._found.clear()
+            value, end = self._scan_any(text, place)
         if self._twice is not None:
             raise Ambiguous(f"the field {self._twice[:80]!r} is there twice", end)
         if text.count("[", place, end) + text.count("{", place, end) > DEPTH and _depth(value) > DEPTH:
@@ -105,7 +117,7 @@ def parse(text: str, what: str, seen: Counter[str] | None = None, missing: Any =
     """The JSON value in *text*.
 
     NaN and infinities become *missing* and are counted (``json_not_finite``), lone surrogates are removed and counted
-    (``text_surrogates``), integers of more than 4000 digits stay text.
+    (``text_surrogates``), integers of more than 4300 digits stay text.
 
     Raises:
         Unreadable: it is no JSON, has a key twice, or is nested deeper than ``DEPTH``.

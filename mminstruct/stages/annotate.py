@@ -178,10 +178,11 @@ class Annotate(Stage):
 
     def _check(self, question: str, others: list[str]) -> None:
         """Raise Fault if a text is too long, holds a token of a model, or names a person's address or number."""
-        for text, limit in ((question, self.question_length), *((text, self.answer_length) for text in others)):
-            if len(text) > limit:
-                raise Fault("too_long", f"{len(text)} characters, at most {limit}: {shown(text)}")
         whole = "\n".join((question, *others))
+        if len(whole) > min(self.question_length, self.answer_length):
+            for text, limit in ((question, self.question_length), *((text, self.answer_length) for text in others)):
+                if len(text) > limit:
+                    raise Fault("too_long", f"{len(text)} characters, at most {limit}: {shown(text)}")
         if _MAY_BE_TOKEN.search(whole) and (token := special_token(whole)):
             raise Fault("special_token", token)
         if _MAY_BE_PRIVATE.search(whole) and (private := pii(whole, _CONTEXT)):

@@ -6,7 +6,6 @@ An answer loses upper case, articles and punctuation; number words become digits
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 _ARTICLES = {"a", "an", "the"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -36,7 +35,6 @@ def _without(word: str) -> set[str]:
 _WORDS |= {form: word for word in _CONTRACTIONS.split() for form in _without(word)}
 
 
-@lru_cache(1 << 17)
 def normal(answer: str) -> str:
     """*answer* in the form in which answers are compared; empty if it has only articles and punctuation.
 
