@@ -31,6 +31,7 @@ class PerfectRun:
     known: dict[str, ImageTruth]
     rows: dict[str, list[Row]] = field(default_factory=dict)
     drops: dict[str, list[Drop]] = field(default_factory=dict)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rng = random.Random(0)
@@ -68,6 +69,7 @@ class PerfectRun:
         store = Store(str(folder))
         for order, (name, rows) in enumerate(self.rows.items()):
             config = {"ingest": {"path": str(self.source)}, "filter": {"rules": list(RULES)}}.get(name, {})
+            config = self.configs.get(name, config)
             store.write(json.dumps({"config": config, "order": order}).encode(), name, "manifest.json")
             table, drops = store.table(name), self.drops.get(name, [])
             part = table.put("part-0000", _table(rows, schemas.TABLES.get(name)))

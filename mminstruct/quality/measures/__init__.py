@@ -20,6 +20,8 @@ _ANNOTATE = {
     "ingest": ("image_id",),
 }
 _TURN = ("pair_id", "image_id", "kind", "question", "choices", "right", "answer", "phrase", "origin")
+_TEMPLATE = {"template": (*_TURN, "annotation_id"), **_ANNOTATE}
+"""First in the sections of conversations: a recipe without this table has no annotations to compare them with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +74,17 @@ MEASURES: dict[str, Section] = {
     "whole": Section(answers.whole, {"select": ("pair_id", "image_id", "instruction_id"), **_ANSWERS}),
     "by kind": Section(answers.by_kind, _ANSWERS),
     "annotate": Section(annotations.annotate, _ANNOTATE),
-    "template": Section(annotations.template, {"template": (*_TURN, "annotation_id"), **_ANNOTATE}),
+    "template": Section(annotations.template, _TEMPLATE),
     "merge": Section(
-        conversations.merge,
-        {
-            "merge": ("pair_id", "talk_id", "place"),
-            "select": ("pair_id",),
-            "template": (*_TURN, "annotation_id"),
-            **_ANNOTATE,
-        },
+        conversations.merge, {**_TEMPLATE, "merge": ("pair_id", "talk_id", "place"), "select": ("pair_id",)}
     ),
     "export": Section(
         conversations.export,
         {
+            **_TEMPLATE,
             "export": ("conversations", "turns"),
             "merge": ("pair_id", "phrased"),
             "review": ("pair_id", "kind", "question", "phrase", "origin"),
-            "template": ("pair_id", "origin"),
-            "annotate": ("set",),
         },
     ),
 }

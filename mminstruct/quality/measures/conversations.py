@@ -78,7 +78,7 @@ def export(run: JudgedRun) -> list[Measure]:
         for text, pair in zip(asked, (turn["pair_id"] for turn in row["turns"]), strict=True):
             turn = turns[pair]
             phrase = phrases.get(turn["kind"])
-            due = phrase is not None and (turn["phrase"] is None or phrased[pair])
+            due = phrase is not None and (turn["phrase"] is None or phrased.get(pair, True))
             good = (
                 turn["kind"] == _KINDS.get(turn["origin"], turn["kind"])
                 and phrase in (turn["phrase"], turn["question"])
