@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mminstruct.reviewing.page import SCRIPT
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -28,7 +30,7 @@ def test_conf_and_weights_travel_in_the_wheel(installed: Path) -> None:
     ours = {f"conf/{path.relative_to(ROOT / 'conf')}" for path in (ROOT / "conf").rglob("*.*")}
     assert ours <= there
     assert {"py.typed", "report/row.html", "report/build.html"} <= there
-    assert {f"reviewing/{name}" for name in ("page.html", "page.css", "page.js", "questions.yaml")} <= there
+    assert {f"reviewing/{name}" for name in ("page.html", "page.css", *SCRIPT, "questions.yaml")} <= there
     assert {f"microworld/weights/{name}/model.safetensors" for name in ("llm", "captioner", "embedder")} <= there
     assert sorted(path.name for path in installed.iterdir() if path.suffix != ".dist-info") == ["mminstruct"]  # no lab
 

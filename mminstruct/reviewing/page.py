@@ -18,6 +18,7 @@ from mminstruct.reviewing.sheet import Sheet
 from mminstruct.reviewing.words import AXES, REASONS, TASKS
 from mminstruct.stage import content_id
 
+SCRIPT = ("decisions.js", "display.js", "keys.js")
 _HERE = Path(__file__).parent
 
 
@@ -60,8 +61,9 @@ def _picture(one: Picture | None) -> list[Any] | None:
 
 
 def _code() -> tuple[str, str]:
-    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return style, script
+    """Style and script; the files of the script share one scope, in this order."""
+    style, *parts = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", *SCRIPT))
+    return f"\n{style}", '\n"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
 
 
 def _template() -> jinja2.Template:
