@@ -137,16 +137,17 @@ def members(
         if name in names:
             raise Unreadable(f"{cursor.at('member')}: {name[:80]!r} is there twice")
         names.add(name)
+        called = " ".join(name.split())[:80]
         cursor.skip()
         if cursor.peek() != "[":
-            yield name, 0, cursor.value(name[:80])
+            yield name, 0, cursor.value(called)
             continue
         cursor.skip()
         yield name, 0, []
         number = 0
         while cursor.peek() != "]":
             number += 1
-            yield name, number, cursor.value(f"{name[:80]} {number}")
+            yield name, number, cursor.value(f"{called} {number}")
         cursor.skip()
     cursor.close("member", "object")
 
@@ -172,9 +173,9 @@ class _Cursor:
 
     def _more(self) -> bool:
         """Read as much again as there is, so that the time for a long record stays linear."""
-        new = self._pieces.read(max(self._chunk, len(self._text) - self._place))
-        self._line += self._text.count("\n", 0, self._place)
-        self._text, self._place = self._text[self._place :] + new, 0
+        if new := self._pieces.read(max(self._chunk, len(self._text) - self._place)):
+            self._line += self._text.count("\n", 0, self._place)
+            self._text, self._place = self._text[self._place :] + new, 0
         return bool(new)
 
     @property
@@ -216,7 +217,7 @@ class _Cursor:
                 if self._more():
                     continue
                 raise Unreadable(f"{self.at(where)}: broken or cut short: {error.msg}") from None
-            if end == len(self._text) and self._more():  # a number, which may have more digits
+            if len(self._text) - end <= 2 and self._more():  # a number, which may go on: digits, `.`, `e` or `e+`
                 continue
             self._place = end
             return one

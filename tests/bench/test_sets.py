@@ -161,9 +161,9 @@ def test_entries_of_mm_vet_that_are_no_questions_leave_by_name(tmp_path: Path) -
     said = next(one.detail for one in found if isinstance(one, Drop))
     assert said == "line 11: its value at 'a' is a JSON str, should be an object"
     for broken, match in [
-        (json.dumps(MMVET, indent=1)[:-9], "is no JSON"),
-        ('{"a": {"question": "?"},\n"a": {"question": "!"}}', "the field 'a' is there twice"),
-        (json.dumps(MMVET, indent=1) + "[]", "something follows it"),
+        (json.dumps(MMVET, indent=1)[:-9], "broken or cut short"),
+        ('{"a": {"question": "?"},\n"a": {"question": "!"}}', "'a' is there twice"),
+        (json.dumps(MMVET, indent=1) + "[]", "something follows the object"),
     ]:
         path.write_text(broken)
         with pytest.raises(ValueError, match=match):
