@@ -19,6 +19,8 @@ DEPTH = 100
 _DIGITS = 4300
 """An integer with more digits stays text: Python refuses to convert it (CVE-2020-10735)."""
 _GAP = re.compile(r"[\s,]*")
+_OPEN = re.compile(r"[0-9.eE+-]*\Z")
+"""What follows a number that goes on in the next piece: of ``1.5``, cut after the point, only ``1`` is a number."""
 
 
 def _integer(digits: str) -> int | str:
@@ -211,16 +213,17 @@ def members(
         if name in names:
             raise Unreadable(f"{cursor.at('member')}: {name[:80]!r} is there twice")
         names.add(name)
+        said = " ".join(name[:80].split())
         cursor.skip()
         if cursor.peek() != "[":
-            yield name, 0, cursor.value(name[:80])
+            yield name, 0, cursor.value(said)
             continue
         cursor.skip()
         yield name, 0, []
         number = 0
         while cursor.peek() != "]":
             number += 1
-            yield name, number, cursor.value(f"{name[:80]} {number}")
+            yield name, number, cursor.value(f"{said} {number}")
         cursor.skip()
     cursor.close("member", "object")
 
@@ -290,7 +293,7 @@ class _Cursor:
                 if self._more():
                     continue
                 raise Unreadable(f"{self.at(where)}: broken or cut short: {error.msg}") from None
-            if end == len(self._text) and self._more():  # a number, which may have more digits
+            if _OPEN.match(self._text, end) and self._more():  # a number, of which a part may be missing
                 continue
             self._place = end
             return one
