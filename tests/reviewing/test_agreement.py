@@ -108,6 +108,24 @@ def made_rows(url: str) -> list[Any]:
     ]
 
 
+def test_an_adjudicator_settles_disputes_and_is_not_compared_with_annotators(
+    run: str, turns: Path, tmp_path: Path
+) -> None:
+    files = [str(turns / f"{person}.jsonl") for person in WRONG]
+    write(run, str(tmp_path), ["cy"], disputed=files, rows=200)
+    of = sheet.read(str(tmp_path))
+    here = lay(tmp_path, of, {"cy": [line(of, "cy", n) for n in range(len(of.sheets["cy"].rows))]})
+    (before,), (after,) = (agree(run, paths, resamples=20).results for paths in ([str(turns)], [str(turns), str(here)]))
+    assert before.came_to["disputed"] == len({one.id for one in of.sheets["cy"].rows}) > 20
+    assert "disputed" not in after.came_to
+    assert after.came_to["accepted"] == before.came_to["accepted"] + before.came_to["disputed"]
+    assert (after.agreement[0].alpha, after.agreement[0].kappa) == (
+        before.agreement[0].alpha,
+        before.agreement[0].kappa,
+    )
+    assert [person.name for person in after.agreement[0].people] == ["ana", "bo", "cy"]
+
+
 def test_ratings_of_matches_tell_matched_from_random_and_follow_similarity(run: str, tmp_path: Path) -> None:
     write(run, str(tmp_path), ["ana", "bo"], what="match", rows=120, overlap=1.0)
     of = sheet.read(str(tmp_path))

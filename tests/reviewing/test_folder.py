@@ -48,8 +48,14 @@ def test_another_sheet_beside_it_is_another_unit_and_other_bytes_are_noticed(tmp
     (here / "ana.jsonl").write_bytes((here / "ana.jsonl").read_bytes().replace(b"accept", b"reject"))
     os.utime(here / "ana.jsonl", ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
     after = find([str(here)]).decisions
+    digests = {one.digest for one in after.values()}
     assert [before[key].facts == after[key].facts for key in after] == [False, True]
     assert next(iter(before.values())).digest is None  # it is unknown which bytes were read
+    (tmp_path / FILE).write_bytes(dump(sheets({"ana": [row("p1")], "bo": [row("p1")]}, rank=1)))
+    adjudicated = find([str(here)]).decisions
+    assert adjudicated.keys() == after.keys()
+    assert {one.digest for one in adjudicated.values()}.isdisjoint(digests)
+    assert [one.read()[0]["rank"] for one in adjudicated.values()] == [1, 1]
     (tmp_path / FILE).write_bytes(dump(sheets({"ana": [row("p1", "Who?")], "bo": [row("p1", "Who?")]})))
     assert not find([str(here)]).decisions.keys() & before.keys()
 
