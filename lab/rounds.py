@@ -282,7 +282,7 @@ def ask(models: Mapping[str, Path], asked: Sequence[Row]) -> list[Row]:
     Raises:
         ValueError: a question has no answer.
     """
-    contestants = {name: Contestant(name=str(folder)) for name, folder in models.items()}
+    contestants = {name: Contestant(name=str(folder), options={"batch_size": 48}) for name, folder in models.items()}
     stage = Respond(contestants=contestants, prompt="## user\n{{ question }}", max_tokens=120, histories=HISTORIES)
     stage.check()
     columns = {name: [one[name] for one in asked] for name in ("question_id", "image", "question", "earlier")}
