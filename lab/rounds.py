@@ -36,7 +36,7 @@ from mminstruct.microworld.scene import Scene, draw_scene
 from mminstruct.models.model import Model
 from mminstruct.models.transcript import source
 from mminstruct.readers.conversation import IMAGE
-from mminstruct.stage import content_id
+from mminstruct.stage import StageOutput, content_id
 from mminstruct.stages.respond import Respond
 from mminstruct.training import data, llava
 from mminstruct.training.template import encode
@@ -114,9 +114,9 @@ def main(words: Sequence[str] | None = None) -> int:
     sizes = batches(sets, given.tokens)
     models, trained = {}, {}
     for name, some in sets.items():
-        words = [f"data.images={built[name].absolute()}", f"train.optim.batch={sizes[name]}",
-                 f"train.max_length={_LENGTH}", *overrides]  # fmt: skip
-        models[name] = gain.train(work / name, BASE, some.path, given.steps, words)
+        how = [f"data.images={built[name].absolute()}", f"train.optim.batch={sizes[name]}",
+               f"train.max_length={_LENGTH}", *overrides]  # fmt: skip
+        models[name] = gain.train(work / name, BASE, some.path, given.steps, how)
         trained[name] = {"conversations": some.conversations, "learned": some.tokens, "batch": sizes[name],
                          **learned(models[name].parent)}  # fmt: skip
     asked = exam(work / "exam", given.scenes)
@@ -286,7 +286,9 @@ def ask(models: Mapping[str, Path], asked: Sequence[Row]) -> list[Row]:
     stage = Respond(contestants=contestants, prompt="## user\n{{ question }}", max_tokens=120, histories=HISTORIES)
     stage.check()
     columns = {name: [one[name] for one in asked] for name in ("question_id", "image", "question", "earlier")}
-    answers: list[Row] = stage.load()(pick=pa.table(columns)).table.to_pylist()
+    made = stage.load()(pick=pa.table(columns))
+    assert isinstance(made, StageOutput)
+    answers: list[Row] = made.table.to_pylist()
     failed = [row for row in answers if row["answer"] is None]
     if failed or len(answers) != len(asked) * len(models) * (1 + len(HISTORIES)):
         raise ValueError(f"only {len(answers) - len(failed)} answers; the first failure: {failed[:1]}")
