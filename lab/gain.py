@@ -94,11 +94,11 @@ def write(folder: Path, built: Path, scenes: int) -> Path:
         scene, rng = draw_scene(index, _TRAINED), random.Random(f"gain {index}")
         image = f"coco/images/{index:012d}.jpg"
         said = caption(scene, rng, rng.choice(("short", "long")))
-        captions.append(_row(f"caption-{index}", image, [(rng.choice(_DESCRIBE), said)]))
+        captions.append(conversation(f"caption-{index}", image, [(rng.choice(_DESCRIBE), said)]))
         short = short_questions(scene)
         some = rng.sample(short, min(_QUESTIONS, len(short)))
         some[0] = (f"{some[0][0]}\n{SHORT}", some[0][1])  # once per conversation, as in LLaVA-1.5's mix
-        questions.append(_row(f"vqa-{index}", image, some))
+        questions.append(conversation(f"vqa-{index}", image, some))
     rows = json.loads((built / "train.json").read_text(encoding="utf-8"))
     link = folder / "built"  # images must lie below the folder of the data
     link.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def write(folder: Path, built: Path, scenes: int) -> Path:
     return folder
 
 
-def _row(name: str, image: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
+def conversation(name: str, image: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
     turns = [{"from": who, "value": text} for pair in pairs for who, text in zip(("human", "gpt"), pair, strict=True)]
     turns[0]["value"] = f"<image>\n{turns[0]['value']}"
     return {"id": name, "image": image, "conversations": turns}
