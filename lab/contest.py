@@ -35,7 +35,7 @@ def write(folder: str | Path, questions: int, contestants: Mapping[str, float], 
             the nouns, colours and numbers are changed, to imitate a model with poor vision.
         seed: Of scenes and answers.
     """
-    folder = shards.write_coco(folder, range(questions), seed)
+    folder = shards.write("coco", folder, questions, seed)
     answers: dict[str, list[dict[str, object]]] = {name: [] for name in contestants}
     asked = []
     for number, line in enumerate((folder / "_truth" / "scenes.jsonl").read_text(encoding="utf-8").splitlines()):

@@ -84,13 +84,18 @@ class RunSet:
 
     def _merged(self) -> list[Question]:
         where = None if self.split == "any" else ("split", [self.split])
-        rows = self._rows("merge", ["pair_id", "talk_id", "place"], where)
+        names = ["pair_id", "talk_id", "place", "phrased"]  # earlier versions always showed the phrase
+        rows = self._rows("merge", [name for name in names if name in self.run["merge"].schema.names], where)
+        bare = {row["pair_id"] for row in rows if not row.get("phrased", True)}
         last = {row["talk_id"]: row["place"] for row in sorted(rows, key=lambda row: int(row["place"]))}
         wanted = {"first": lambda row: row["place"] == 0, "last": lambda row: row["place"] == last[row["talk_id"]]}
         asking = [row["pair_id"] for row in rows if wanted.get(self.turns, bool)(row)]
         columns = ["pair_id", "image_id", "instruction_id", "kind", "question", "choices", "phrase", "answer"]
         texts = {row["pair_id"]: row for row in self._rows("review", columns, ("pair_id", asking))}
-        shown = {pair: asked(row["question"], row["choices"], row["phrase"]) for pair, row in texts.items()}
+        shown = {
+            pair: asked(row["question"], row["choices"], None if pair in bare else row["phrase"])
+            for pair, row in texts.items()
+        }
         before: dict[str, tuple[str, ...]] = {}
         if self.turns == "all":
             for _, talk in groupby(sorted(rows, key=itemgetter("talk_id", "place")), itemgetter("talk_id")):

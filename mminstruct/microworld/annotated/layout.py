@@ -74,7 +74,7 @@ def write_coco(
     kinds = [{"id": k, "name": name, "supercategory": KINDS[name].category} for k, name in enumerate(names, 1)]
     instances = {"info": INFO, "licenses": [LICENCE], "images": [_image(scene) for scene in scenes],
                  "annotations": things, "categories": kinds}  # fmt: skip
-    files, truth = annotations(scenes, seed)
+    files, truth = annotation_files(scenes, seed)
     for name, text in {"instances.json": json.dumps(instances), **files}.items():
         path = folder / "annotations" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def write_coco(
     return folder
 
 
-def annotations(scenes: Sequence[Scene], seed: int) -> tuple[dict[str, str], list[dict[str, Any]]]:
+def annotation_files(scenes: Sequence[Scene], seed: int) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """The files of all sets about *scenes*, by name below ``annotations/``; and their lines of truth."""
     rng = random.Random(f"mminstruct annotations {seed}/{scenes[0].index}/{len(scenes)}")
     sound = plant([note for scene in scenes for note in annotate(scene)], len(scenes), rng)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -227,7 +227,7 @@ def _not(answer: str) -> tuple[str, ...]:
     return ("no" if answer == "yes" else "yes", *_UNSURE)
 
 
-def _others(scene: Scene, what: str, answer: str, of: Sequence[str] | dict[str, object]) -> tuple[str, ...]:
+def _others(scene: Scene, what: str, answer: str, of: Iterable[str]) -> tuple[str, ...]:
     """All of *of* but *answer*, in an order that depends on the scene."""
     rest = [value for value in of if value != answer]
     return tuple(random.Random(f"mminstruct false {what} {scene.seed}/{scene.index}").sample(rest, len(rest)))

@@ -15,7 +15,6 @@ from mminstruct.bench.sets import question, records
 from mminstruct.files import info
 from mminstruct.quality.run import RunTables
 from mminstruct.readers import conversation, table
-from mminstruct.readers.records import parse
 from mminstruct.readers.text import BLANK, BadRow, decode, lines
 from mminstruct.stage import instruction_id
 from mminstruct.text import repair
@@ -34,8 +33,6 @@ _TEXT = ("instruction", "question", "text")
 """Fields that may hold the text; the first that is there counts."""
 _NULLS = ("", "~", "null", "Null", "NULL")
 """How YAML 1.1 writes a kind of task without instructions."""
-_OBJECT_BYTES = 64 << 20
-"""The largest JSON object of objects, which is parsed as a whole. MM-Vet's has 218 objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ def read(path: str) -> TextSet:
     if lower.endswith(TABLES):
         form, texts = "table", _rows(fs, place)
     elif lower.endswith(JSON):
-        form, texts = _json(path)
+        form, texts = "JSON records", map(_entry, records(path, Counter()))
     elif lower.endswith(YAML):
         form, texts = "seeds", _seeds(path)
     elif lower.endswith(".txt"):
@@ -145,26 +142,6 @@ def _rows(fs: Any, path: str) -> Iterator[str]:
         if isinstance(row, dict) and not any(name in row for name in _TEXT):
             raise ValueError(f"{path} has columns {', '.join(map(repr, row))}; rename the one to be read: {_TEXT[0]}")
         yield _entry(row)
-
-
-def _json(path: str) -> tuple[str, Iterator[str]]:
-    """Records; or the values of one object of objects, which MM-Vet has by question id."""
-    whole = None if path.lower().endswith(".jsonl") else _object(path)
-    if whole is not None:
-        return "JSON object", map(_entry, whole)
-    return "JSON records", map(_entry, records(path, Counter()))
-
-
-def _object(path: str) -> list[dict[str, Any]] | None:
-    """The values of the one object of objects that the file holds; None if it holds anything else."""
-    with fsspec.open(path, "rb") as file:
-        data = file.read(_OBJECT_BYTES + 1)
-    try:
-        value = parse(decode(data, path, Counter()), path, Counter()) if len(data) <= _OBJECT_BYTES else None
-    except ValueError:  # JSON lines; or broken, and then the reader of records names the place
-        return None
-    values = list(value.values()) if isinstance(value, dict) else []
-    return values if values and all(isinstance(one, dict) for one in values) else None
 
 
 def _seeds(path: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mminstruct.quality.measure import Measure
-from mminstruct.quality.measures import annotations, answers, captions, conversations, instructions, ratings
+from mminstruct.quality.measures import annotated, answers, captions, conversations, instructions, ratings
 from mminstruct.quality.run import JudgedRun
 
 __all__ = ["MEASURES", "Section", "measured"]
@@ -80,8 +80,8 @@ MEASURES: dict[str, Section] = {
     ),
     "whole": Section(answers.whole, {"select": ("pair_id", "image_id", "instruction_id"), **_ANSWERS}),
     "by kind": Section(answers.by_kind, _ANSWERS),
-    "annotate": Section(annotations.annotate, _ANNOTATE),
-    "template": Section(annotations.template, _TEMPLATE),
+    "annotate": Section(annotated.annotate, _ANNOTATE),
+    "template": Section(annotated.template, _TEMPLATE),
     "merge": Section(
         conversations.merge, {**_TEMPLATE, "merge": ("pair_id", "talk_id", "place"), "select": ("pair_id",)}
     ),
@@ -101,7 +101,7 @@ MEASURES: dict[str, Section] = {
 def measured(run: JudgedRun) -> tuple[list[Measure], list[str]]:
     """All measures of *run*; and what of it could not be measured: its other tables, and sections that lack columns."""
     found: list[Measure] = []
-    known = {section.table for section in MEASURES.values()}
+    known = {*MEASURES, *(section.table for section in MEASURES.values())}
     unmeasured = [name for name in run.schemas if name not in known]
     for title, section in MEASURES.items():
         if section.table not in run.schemas:

@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import pairwise
 
 from mminstruct.quality.measure import Measure, share
-from mminstruct.quality.measures.annotations import counted, known
+from mminstruct.quality.measures.annotated import counted, known
 from mminstruct.quality.run import JudgedRun
 from mminstruct.quality.truth import AnnotationTruth
 

@@ -12,7 +12,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from mminstruct.microworld.annotated.faults import FAULTS
-from mminstruct.microworld.annotated.layout import annotations
+from mminstruct.microworld.annotated.layout import annotation_files
 from mminstruct.microworld.annotated.questions import is_true, plain
 from mminstruct.microworld.scene import draw_scene
 
@@ -42,7 +42,7 @@ LISTS = {"captions": "annotations", "questions": "questions", "annotations": "an
 
 @pytest.fixture(scope="module")
 def written() -> tuple[Files, Lines]:
-    return annotations([draw_scene(index, SEED) for index in range(IMAGES)], SEED)
+    return annotation_files([draw_scene(index, SEED) for index in range(IMAGES)], SEED)
 
 
 def records(files: Files, name: str) -> list[Any]:
@@ -116,7 +116,7 @@ def test_faults_and_relations_are_planted_in_proportion(written: tuple[Files, Li
 
 @pytest.mark.parametrize("images", [1, 12])
 def test_a_small_world_has_some_of_each_fault(images: int) -> None:
-    _, truth = annotations([draw_scene(index, 5) for index in range(40, 40 + images)], 5)
+    _, truth = annotation_files([draw_scene(index, 5) for index in range(40, 40 + images)], 5)
     assert {*FAULTS, "no_image"} - {line["planted"] for line in truth} <= (set() if images == 12 else {*FAULTS})
     assert sum(line["planted"] is None for line in truth) > 3 * len(FAULTS) * images / 12
 
@@ -223,4 +223,4 @@ def test_pycocotools_loads_the_captions_in_spite_of_their_faults(written: tuple[
 
 
 def test_the_same_scenes_give_the_same_files(written: tuple[Files, Lines]) -> None:
-    assert annotations([draw_scene(index, SEED) for index in range(IMAGES)], SEED) == written
+    assert annotation_files([draw_scene(index, SEED) for index in range(IMAGES)], SEED) == written
