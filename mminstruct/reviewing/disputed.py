@@ -26,7 +26,7 @@ def disputed(paths: Iterable[str]) -> frozenset[str]:
     for path in paths:
         for line in _lines(path):
             if line["decision"] in ("accept", "edit", "reject"):
-                said.setdefault(line["id"], {})[line["person"]] = _word(line)
+                said.setdefault(line["id"], {}).setdefault(line["person"], _word(line))  # not a hidden repeat
     return frozenset(id_ for id_, words in said.items() if _differ(set(words.values())))
 
 

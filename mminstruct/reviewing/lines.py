@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
+from mminstruct.errors import InputError
 from mminstruct.readers.text import BLANK, BadRow, Unreadable, lines
 from mminstruct.readers.values import parse
 from mminstruct.reviewing.sheet import Sheet, Sheets
@@ -35,7 +36,7 @@ _SHORT = 3
 """Words of an answer that may be the text of a sign ("Access denied") and no server's error message."""
 
 
-class _Fault(Exception):
+class _Fault(InputError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
         self.drop = reason, repair(one_line(detail))[:200]

@@ -172,11 +172,11 @@ TEMPLATE = table(
 
 
 DECIDE = table(
-    "What people decided about rows of a run, a decision a row.",
+    "What people decided, a decision a row: about a pair, an instruction, or the caption of an image.",
     column("decision_id", pa.string(), "digest of the line in its file, without the time", tag="id"),
-    pair_id("parent", null=True),
-    instruction_id(null=True),
-    image_id(null=True),
+    pair_id("parent").with_nullable(True),  # a decision is about one of the three
+    instruction_id("parent").with_nullable(True),
+    image_id("parent").with_nullable(True),
     column("what", pa.string(), "on the sheet: turns, match, instructions, answers or captions"),
     column("sheet", pa.string(), "digest of the rows that were given to one person"),
     column("place", pa.int32(), "on the sheet, from 0; a hidden repeat has the same id at another place"),

@@ -7,19 +7,18 @@ import pyarrow as pa
 from mminstruct.schemas.columns import column
 
 
-def image_id(tag: str = "parent", null: bool = False) -> pa.Field:
-    meaning = "first 16 hex digits of SHA-256 of the image's original bytes"
-    return column("image_id", pa.string(), meaning, tag=tag, null=null)
+def image_id(tag: str = "parent") -> pa.Field:
+    return column("image_id", pa.string(), "first 16 hex digits of SHA-256 of the image's original bytes", tag=tag)
 
 
-def instruction_id(tag: str = "parent", null: bool = False) -> pa.Field:
+def instruction_id(tag: str = "parent") -> pa.Field:
     meaning = "first 16 hex digits of SHA-256 of the normalised instruction"
-    return column("instruction_id", pa.string(), meaning, tag=tag, null=null)
+    return column("instruction_id", pa.string(), meaning, tag=tag)
 
 
-def pair_id(tag: str = "id", null: bool = False) -> pa.Field:
+def pair_id(tag: str = "id") -> pa.Field:
     meaning = "first 16 hex digits of SHA-256 of image_id and instruction_id, of an annotation also of its id"
-    return column("pair_id", pa.string(), meaning, tag=tag, null=null)
+    return column("pair_id", pa.string(), meaning, tag=tag)
 
 
 def question_id(tag: str = "parent") -> pa.Field:
