@@ -65,6 +65,7 @@ def test_a_grouped_export_is_cut_where_the_kind_changes(built: dict[str, Path], 
     assert len({one["id"] for one in some}) == 4
 
 
+@pytest.mark.slow
 def test_the_larger_set_is_cut_by_whole_conversations_whatever_their_order(
     built: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_larger_set_is_cut_by_whole_conversations_whatever_their_order(
     assert again["merged"].path.read_bytes() == sets["merged"].path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_dialogue_longer_than_the_context_is_refused(built: dict[str, Path], tmp_path: Path) -> None:
     long = [("What is it?", "dog " * 300), ("And now?", "cat " * 300), ("Still?", "yes " * 600)]
     (tmp_path / "train.json").write_text(json.dumps([gain.conversation("long", "images/000000000000.jpg", long)]))
