@@ -4,6 +4,7 @@ Error:
       ConfigurationError (ValueError)    a recipe, key or name that cannot work, found before anything runs
         RecipeError                      a recipe whose stages do not fit together
         DriftError                       the run's folder was made by another recipe
+        TooFewRows, OtherSheets          sheets for reviewers that cannot be written
       InputError (ValueError)            outside data that cannot be read
         Unreadable, ShardError           a file or shard
         BadImage, InvalidRow             one image, one conversation

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from mminstruct.errors import ConfigurationError
 from mminstruct.stage import content_id
 
 REPEATS = 0.05
 """Share of a sheet's places that repeat a row of the same sheet, to measure how far a person agrees with themselves."""
 
 
-class TooFewRows(ValueError):
+class TooFewRows(ConfigurationError):
     """The run has fewer rows than the sheets need; the message gives the number of rows that is possible."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from mminstruct.errors import ConfigurationError
 from mminstruct.files import Files
 from mminstruct.reviewing import choose, page
 from mminstruct.reviewing import disputed as disputes
@@ -22,7 +23,7 @@ MOST = 20_000_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 
-class OtherSheets(ValueError):
+class OtherSheets(ConfigurationError):
     """The folder has other files; the message says which and what to do."""
 
 
