@@ -58,6 +58,8 @@ class Choice:
     dropped: dict[str, Drop] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
     """Of several pairs, those with a lower rank stay where only some may; 0 for pairs that are not listed."""
+    ratings: dict[str, float] = field(default_factory=dict)
+    """Mean ratings by models; of pairs with the same rank, those with a higher rating stay."""
 
     def add(self, pair_id: str, pair: Pair, rank: int = 0) -> None:
         self.pairs[pair_id] = pair
@@ -65,8 +67,9 @@ class Choice:
             self.ranks[pair_id] = rank
         self.of_image.setdefault(pair.image, []).append(pair_id)
 
-    def rank(self, pair: str) -> int:
-        return self.ranks.get(pair, 0)
+    def rank(self, pair: str) -> tuple[int, float]:
+        """Sorts pairs by how they are preferred, the best first; pairs without a rating follow those with one."""
+        return self.ranks.get(pair, 0), -self.ratings.get(pair, 0.0)
 
     def open(self, pair: str) -> bool:
         return pair in self.pairs and pair not in self.dropped

@@ -85,6 +85,8 @@ class CardFacts:
     """How tokens were counted (``proof.Target``); empty if they were not."""
     annotations: dict[str, dict[str, int]] = field(default_factory=dict)
     """Annotations by set and licence, where people's annotations were used."""
+    people: dict[str, int] = field(default_factory=dict)
+    """Questions of the rows that people accepted or edited, and ``all`` of them; empty if no decision was given."""
     funnel: Sequence[dict[str, Any]] = ()
     """Counts of each stage, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
     about: dict[str, Any] = field(default_factory=dict)
@@ -160,6 +162,8 @@ def text(facts: CardFacts) -> str:
             ("step", "in", "kept", "dropped"),
             ((step["table"], step["in"], step["kept"], reasons(step["dropped"])) for step in facts.funnel),
         )
+    if facts.people:
+        lines += ["## Review by people", "", reviewed(facts), ""]
     if facts.models:
         lines += ["## Models that wrote it", "", *table(("stage", "model"), facts.models.items())]
     lines += [
@@ -181,6 +185,15 @@ def _method(facts: CardFacts) -> str:
     if title and number:
         named = f"[{named}](https://arxiv.org/abs/{number.group(1)})"
     return f" after the method of {named}" if title else ""
+
+
+def reviewed(facts: CardFacts) -> str:
+    """How many questions people looked at; no names."""
+    accepted, edited, every = (f"{facts.people[name]:,}" for name in ("accepted", "edited", "all"))
+    return (
+        f"Of the {every} questions with their answers, people accepted {accepted} as they were and edited {edited}. "
+        "What all who saw it rejected is not in this set."
+    )
 
 
 def kinds(facts: CardFacts) -> list[str]:

@@ -44,6 +44,8 @@ class Exported:
         """Counts of deleted rows, by reason."""
         self.cut: Counter[str] = Counter()
         """Counts of questions deleted from remaining rows, by reason."""
+        self._decided = _decided(run)
+        self._people = Counter[str]()
         self._questions = 0
         """Questions of remaining rows, before the deletion of some."""
 
@@ -57,6 +59,8 @@ class Exported:
     def rows(self, split: str) -> Iterator[Row]:
         for row in self.kept(split, self.left_out, self.cut):
             self._questions += len(row.questions or ())
+            if self._decided is not None:
+                self._people.update(self._decided.get(one["pair_id"], "unseen") for one in row.questions or ())
             yield self.check(row)
 
     def kept(self, split: str, left_out: Counter[str], cut: Counter[str], *, pixels: bool = True) -> Iterator[Row]:
@@ -109,6 +113,8 @@ class Exported:
         written, left = sum(facts.rows.values()), sum(self.left_out.values())
         if there != written + left:
             raise ExportError(f"the table has {there} rows: {written} were written and {left} left out as deleted")
+        if self._decided is not None:
+            facts.people = {name: self._people[name] for name in ("accepted", "edited")} | {"all": self._people.total()}
         if left:
             _step(facts, "delete", written, self.left_out)
         if self.cut:
@@ -152,6 +158,15 @@ def _step(facts: CardFacts, name: str, kept: int, dropped: Counter[str]) -> None
         *facts.funnel,
         {"table": name, "in": kept + sum(dropped.values()), "kept": kept, "dropped": dict(dropped)},
     ]
+
+
+def _decided(run: RunReader) -> dict[str, str] | None:
+    """What people decided, by pair, where they accepted or edited it; None if the run has no decisions."""
+    if "decide" not in run or not run["decide"].num_rows:
+        return None
+    seen = pc.field("decision").isin(["accepted", "edited"])
+    found = run["review"].to_arrow(["pair_id", "decision"], seen)
+    return dict(zip(found["pair_id"].to_pylist(), found["decision"].to_pylist(), strict=True))
 
 
 def _models(where: str, config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

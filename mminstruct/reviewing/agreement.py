@@ -12,7 +12,7 @@ import numpy as np
 
 from mminstruct.bench.coefficients import NOMINAL, ORDINAL, alpha, coincidences, kappa
 from mminstruct.bench.intervals import Array, Estimate, bootstrap, estimate, rate
-from mminstruct.reviewing import ratings
+from mminstruct.reviewing import rated, ratings
 from mminstruct.reviewing.folder import find
 from mminstruct.reviewing.lines import Row
 from mminstruct.reviewing.ratings import Ratings
@@ -24,6 +24,8 @@ from mminstruct.stage import Drop
 from mminstruct.store.reader import MissingTable, RunReader
 
 _WORDS = {"accept": 0, "edit": 1, "reject": 2}
+_KEPT = {"accepted": True, "edited": True, "rejected": False}
+"""What votes come to -> whether people keep the row."""
 _LEVELS = {value: value - 1 for value in range(1, 6)}
 
 
@@ -96,6 +98,8 @@ class Result:
     speed: Speed
     agreement: list[Agreement]
     ratings: Ratings | None = None
+    models: dict[str, Estimate] = field(default_factory=dict)
+    """Of turns, where the run has the table ``rate``: how well ratings by models tell kept rows from rejected ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +158,17 @@ def _result(run: RunReader, what: str, rows: list[Row], origins: Mapping[str, st
     there = [row for row in rows if origins[row["id"]] == "run"]
     notes: Counter[str] = Counter()
     kept: Counter[str] = Counter()
+    wanted: dict[str, bool] = {}
     by_axis: dict[str | None, list[list[Row]]] = {}
     for some in _grouped(rows, lambda row: (row["id"], row["shown"], row["axis"] or "")).values():
         ballots, found = votes(some)
         notes += found
         by_axis.setdefault(some[0]["axis"], []).append([row for row in ballots if row["decision"] != "skip"])
         if what not in AXES:
-            kept[verdict(ballots).decision] += 1
+            word = verdict(ballots).decision
+            kept[word] += 1
+            if word in _KEPT and now.get(some[0]["id"]) == some[0]["shown"]:  # models rated the text of the run
+                wanted[some[0]["id"]] = _KEPT[word]
     once = list(_latest(rows, "sheet", "place", "axis").values())
     told = [row for row in once if row["decision"] != "skip"]
     good = kept["accepted"] + kept["edited"]
@@ -174,6 +182,7 @@ def _result(run: RunReader, what: str, rows: list[Row], origins: Mapping[str, st
         speed=_speed(once, None if what in AXES else good),
         agreement=[_agreement(axis, by_axis.get(axis, []), once, resamples) for axis in axes],
         ratings=ratings.measured(run, what, by_axis, origins, items, resamples) if what in AXES else None,
+        models=rated.against_people(run, wanted, resamples) if what == "turns" else {},
     )  # fmt: skip
 
 

@@ -47,6 +47,10 @@ def _result(one: Result) -> Iterable[str]:
         yield f"  speed: median {speed.seconds:.1f} s a decision, {speed.rows_a_minute:.0f} rows a minute{kept}{edited}"
     if one.ratings is not None:
         yield from _ratings(one.ratings)
+    if one.models:
+        yield "  ratings by models, AUC of rows accepted or edited against rejected"
+    for axis, value in one.models.items():
+        yield f"    {axis}: {_number(value)} over {value.n} rows"
 
 
 def _agreement(one: Agreement) -> Iterable[str]:

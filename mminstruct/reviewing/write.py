@@ -56,7 +56,7 @@ def write(
     _check(people, picture)
     run = RunReader(url)
     only = disputes.disputed(disputed) if disputed else None
-    pool = source.pool(run, what, where=where, order=order, seed=seed, only=only, more=_questions())
+    pool = source.pool(run, what, where=where, order=order, seed=seed, only=only, more=questions())
     plan = choose.Plan(people=tuple(people), rows=rows, overlap=overlap, seed=seed)
     if only is not None:
         if not any(pool.groups.values()):
@@ -103,7 +103,7 @@ def _check(people: Sequence[str], longest: int) -> None:
         raise ValueError(f"--picture {longest}: take 64 to 1024 pixels")
 
 
-def _questions() -> list[str]:
+def questions() -> list[str]:
     """Questions in the manner of visual question answering, which are mixed into sheets of instructions."""
     text = (Path(__file__).with_name("questions.yaml")).read_text(encoding="utf-8")
     return [str(one) for one in yaml.safe_load(text)]

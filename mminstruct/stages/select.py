@@ -78,7 +78,8 @@ class Select(Stage):
     """Maximum number of pairs kept per domain; None: all."""
     prefer: list[str] = field(default_factory=lambda: ["edited", "accepted", "unseen"])
     """Decisions of people in the order in which pairs stay where only some may: at quotas, in the balance, and of
-    answers that are near each other. Decisions that are not listed come last."""
+    answers that are near each other. Decisions that are not listed come last. Of pairs with the same decision, those
+    with the higher mean rating by models stay, where the recipe has ``rate``."""
     holdout: Holdout = field(default_factory=Holdout)
     """Settings of the test split."""
     seed: int = 0
@@ -203,10 +204,17 @@ class Select(Stage):
                 choice.drop(pair, "eval_question", told)
 
     def _ratings(self, choice: Choice, rate: ds.Dataset) -> None:
-        for axis, least in sorted(self.min_rating.items()):
-            for pair, rating in _values(rate, "pair_id", axis):
-                if rating is None or rating < least:
-                    choice.drop(pair, "unrated" if rating is None else "low_rating", f"{axis} {rating}, not {least}")
+        for pair, *given in _values(rate, "pair_id", *AXES):
+            if not choice.open(pair):
+                continue
+            ratings = dict(zip(AXES, given, strict=True))
+            known = [rating for rating in given if rating is not None]
+            if known:
+                choice.ratings[pair] = sum(known) / len(known)
+            for axis, least in sorted(self.min_rating.items()):
+                if (rating := ratings[axis]) is None or rating < least:
+                    reason = "unrated" if rating is None else "low_rating"
+                    choice.drop(pair, reason, f"{axis} {rating}, not {least}")
 
     def _near_images(self, choice: Choice, ingest: ds.Dataset) -> None:
         if self.phash_bits is None:
@@ -249,7 +257,7 @@ class Select(Stage):
                 cell = cells.setdefault((choice.pairs[pair].kind, choice.pairs[pair].domain), {})
                 cell.setdefault((words(text) or [""])[0], []).append(pair)
 
-        def preferred(pair: str) -> tuple[int, str]:
+        def preferred(pair: str) -> tuple[tuple[int, float], str]:
             return choice.rank(pair), self._order("balance", pair)
 
         for (kind, domain), said in sorted(cells.items()):
@@ -265,7 +273,7 @@ class Select(Stage):
             ("domain", self.per_domain),
         ]  # fmt: skip
 
-        def preferred(item: tuple[str, Pair]) -> tuple[int, str]:
+        def preferred(item: tuple[str, Pair]) -> tuple[tuple[int, float], str]:
             return choice.rank(item[0]), self._order("quota", item[0])
 
         for side, most in quotas:

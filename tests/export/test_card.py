@@ -76,3 +76,10 @@ def test_a_reader_sees_the_text_as_it_was(text: str) -> None:
 def test_ordinary_names_are_written_as_they_are() -> None:
     assert card.markdown("CC BY-SA 4.0") == "CC BY-SA 4.0"
     assert card.markdown("my_set_of_2024") == "my_set_of_2024"
+
+
+def test_the_card_says_how_many_questions_people_accepted_and_edited_where_anybody_decided() -> None:
+    none = CardFacts(name="x", rows={"train": 9})
+    assert "people accepted" not in card.text(none)
+    seen = CardFacts(name="x", rows={"train": 9}, people={"accepted": 5, "edited": 2, "all": 1234})
+    assert "Of the 1,234 questions with their answers, people accepted 5 as they were and edited 2." in card.text(seen)

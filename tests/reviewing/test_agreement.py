@@ -17,6 +17,7 @@ from mminstruct.reviewing.sheet import Sheets
 from mminstruct.reviewing.told import as_text
 from mminstruct.reviewing.words import AXES
 from mminstruct.reviewing.write import write
+from tests.report import runs
 from tests.reviewing import made
 from tests.reviewing.people import Line, lay, line, text
 
@@ -176,6 +177,69 @@ def test_ratings_of_instructions_are_set_against_what_was_mixed_in(run: str, tmp
     assert found.agreement[0].alpha.value is None  # one person
     assert found.speed.rows_a_minute == pytest.approx(60 / (3 * 2.5))
     assert found.other_run == 0
+
+
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run with planted ratings: one axis follows the truth with noise, one is constant, one is by chance."""
+    url = str(tmp_path_factory.mktemp("rated") / "run")
+    rows = made.run(url, turns=240)
+    given = []
+    for row in rows:
+        dice = random.Random(f"rating {row['pair_id']}")
+        right = random.Random(f"truth {row['pair_id']}").random() < RIGHT
+        follows = dice.choice((4, 5) if right != (dice.random() < 0.1) else (1, 2))
+        ids = {"pair_id": row["pair_id"], "image_id": row["image_id"], "replies": []}
+        given.append(ids | {"relevance": follows, "formatting": 3, "visual_dependency": dice.randint(1, 5)})
+    given[0]["relevance"] = None
+    runs.put(url, "rate", given, order=8)
+    return url
+
+
+def test_ratings_by_models_are_set_against_what_people_kept(
+    rated: str, turns: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (found,) = agree(rated, [str(turns)], resamples=300).results
+    settled = found.came_to["accepted"] + found.came_to["rejected"]
+    assert found.models.keys() == {"relevance", "formatting", "visual_dependency", "mean"}
+    assert found.models["formatting"].value == 0.5
+    assert found.models["visual_dependency"].low < 0.5 < found.models["visual_dependency"].high
+    relevance = found.models["relevance"]
+    # People who agree err in 0.1 x 0.2 / (0.1 x 0.2 + 0.9 x 0.8) = 3 % of rows, and the rating in 10 %.
+    assert relevance.low < 0.87 < relevance.high
+    assert relevance.low > 0.75
+    first = next(iter(made_rows(rated))).id
+    assert relevance.n == found.models["mean"].n == settled - (first in settled_ids(turns))
+    assert found.models["formatting"].n == settled
+    assert 0.5 < found.models["mean"].value < relevance.value
+    assert main(["agree", rated, str(turns)]) == 0
+    assert "ratings by models, AUC of rows accepted or edited against rejected" in capsys.readouterr().out
+
+
+def settled_ids(turns: Path) -> set[str]:
+    """Rows on which both planted people say the same; a later repeat of a row does not count."""
+    of = sheet.read(str(turns.parent))
+    words: dict[str, list[str]] = {}
+    for person in WRONG:
+        seen: dict[str, str] = {}
+        for one in judged(of, person):
+            seen.setdefault(one["id"], one["decision"])
+        for id_, word in seen.items():
+            words.setdefault(id_, []).append(word)
+    return {id_ for id_, said in words.items() if len(set(said)) == 1}
+
+
+def test_ratings_of_texts_that_people_did_not_see_do_not_count(
+    rated: str, run: str, turns: Path, tmp_path: Path
+) -> None:
+    assert agree(run, [str(turns)], resamples=20).results[0].models == {}
+    other = str(tmp_path / "other")
+    rows = made.run(other, turns=240, special=[{"answer": "Another."}] * 240)
+    given = [{"pair_id": row["pair_id"], "image_id": row["image_id"], "relevance": 5, "replies": []} for row in rows]
+    runs.put(other, "rate", given, order=8)
+    (found,) = agree(other, [str(turns)], resamples=20).results
+    assert found.changed_since == 400
+    assert found.models == {}
 
 
 def test_the_command_names_bad_lines_and_writes_nothing(

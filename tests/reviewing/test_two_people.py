@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from mminstruct.engine.local import Local
+from mminstruct.export import write as export
 from mminstruct.prompts import Message
 from mminstruct.recipe import check
 from mminstruct.reviewing import sheet
@@ -97,6 +99,23 @@ def test_what_people_reject_is_gone_what_they_edit_is_exported_and_the_first_run
     notes = {status.table: status.notes for status in statuses}
     assert notes["review"] == {"votes": 38, "repeated": 2}
     assert "review: 1 x review_rejected" in as_text(statuses)
+
+
+def test_the_card_of_the_export_counts_decisions_and_names_nobody(planted: dict[str, Any], tmp_path: Path) -> None:
+    export(str(planted["second"]), "llava", tmp_path / "second")
+    facts = json.loads((tmp_path / "second" / "export.json").read_text(encoding="utf-8"))
+    run = RunReader(str(planted["second"]))
+    chosen = set(run["select"].to_arrow(["pair_id"])["pair_id"].to_pylist())
+    decided = Counter(row["decision"] for row in run["review"].to_arrow(["pair_id", "decision"]).to_pylist()
+                      if row["pair_id"] in chosen)  # fmt: skip
+    assert decided["edited"] == 1
+    assert decided["accepted"] > 1
+    assert facts["people"] == {"accepted": decided["accepted"], "edited": 1, "all": len(chosen)}
+    page = (tmp_path / "second" / "README.md").read_text(encoding="utf-8")
+    assert f"people accepted {decided['accepted']} as they were and edited 1." in page
+    assert not {"ana", "bo"} & set(page.split())
+    export(str(planted["first"]), "llava", tmp_path / "first")
+    assert "people" not in json.loads((tmp_path / "first" / "export.json").read_text(encoding="utf-8"))
 
 
 def test_the_trace_of_a_pair_shows_who_said_what_and_a_second_build_does_nothing(planted: dict[str, Any]) -> None:

@@ -427,6 +427,23 @@ def test_a_pair_below_the_minimum_rating_or_without_one_is_dropped(tmp_path: Pat
     assert not reasons(run(tmp_path / "all", Select(**KEEP_ALL), {"a": pairs}, ratings=ratings))
 
 
+def test_of_pairs_with_the_same_decision_those_with_the_higher_mean_rating_stay_first_at_quotas(tmp_path: Path) -> None:
+    pairs = [(f"i{n}", "t") for n in range(6)]
+    ratings = dict(zip(pairs, (5, 4, None, 2, 1, 3), strict=True))
+    accepted = {pairs[4]: "accepted"}
+
+    def left(name: str, most: int, **more: Any) -> set[str]:
+        made = run(tmp_path / name, Select(**KEEP_ALL, per_instruction=most), {"a": pairs}, **more)
+        return {row["image_id"] for row in rows(made)}
+
+    assert left("rated", 3, ratings=ratings) == {"i0", "i1", "i5"}
+    assert left("both", 3, ratings=ratings, decisions=accepted) == {"i4", "i0", "i1"}
+    assert left("unrated", 5, ratings=ratings) == {"i0", "i1", "i3", "i4", "i5"}
+    same = dict.fromkeys(pairs, told("same", 60))
+    made = run(tmp_path / "alike", Select(**{**KEEP_ALL, "jaccard": 0.8}), {"a": pairs}, ratings=ratings, answers=same)
+    assert [row["image_id"] for row in rows(made)] == ["i0"]
+
+
 def test_a_minimum_rating_without_ratings_or_on_an_unknown_axis_is_refused() -> None:
     with pytest.raises(ValueError, match=r"min_rating needs ratings: set recipe\.rate\.enable=true"):
         Select(min_rating={"relevance": 3}).wired({"rate": None}).check()
