@@ -20,11 +20,11 @@ from mminstruct.recipes import Coco
 from mminstruct.run import Run, claim, execute
 from mminstruct.stages.template import PHRASES
 from mminstruct.status.tables import table_statuses
+from tests.conftest import COCO as WORDS
 from tests.export.test_llava import upstream
-from tests.world import annotated, bench, coco
+from tests.world import bench, coco
 
 pytestmark = pytest.mark.slow
-WORDS = ("recipe.ingest.rows=8", "recipe.select.holdout.count=3", "engine=local")
 KILLED = """
 import os, signal, sys
 left, sync = int(sys.argv.pop(1)), os.fsync
@@ -41,17 +41,14 @@ sys.exit(main())
 """The command, which kills itself as soon as it has written a given number of files."""
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return annotated(tmp_path_factory.mktemp("coco") / "world", images=32)
+@pytest.fixture
+def source(coco_source: Path) -> Path:
+    return coco_source
 
 
-@pytest.fixture(scope="module")
-def run(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    made = Run(url=str(tmp_path_factory.mktemp("coco") / "run"), recipe=coco(source, *WORDS))
-    claim(made)
-    execute(made, Local())
-    return made
+@pytest.fixture
+def run(coco_run: Run) -> Run:
+    return coco_run
 
 
 def rows(run: Run, table: str) -> list[dict[str, Any]]:
