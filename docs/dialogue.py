@@ -17,9 +17,10 @@ from tests.reviewing.made import FLAGS, chromium
 
 PAGE = """<meta charset="utf-8"><style>
 body {{ margin: 0; padding: 24px; width: 1152px; font: 16px/1.4 sans-serif; color: #17252a; background: #fff }}
-main {{ display: flex; gap: 28px }} img {{ width: 400px; border-radius: 8px; align-self: flex-start }}
+main {{ display: flex; gap: 28px }} img {{ flex: none; width: 400px; border-radius: 8px; align-self: flex-start }}
 div {{ display: grid; grid-template-columns: 6.6em 1fr; column-gap: 14px; padding: 4px 0 }}
-p {{ margin: 0 }} small {{ color: #5f6f7a; text-align: right; padding-top: 2px }} b {{ color: #1f5f5d; font-weight: 600 }}
+p {{ margin: 0 }}
+small {{ color: #5f6f7a; text-align: right; padding-top: 2px }} b {{ color: #1f5f5d; font-weight: 600 }}
 i {{ color: #7a8790 }}
 </style><main><img src="data:image;base64,{picture}"><section>{turns}</section></main>"""
 
