@@ -13,11 +13,12 @@ from html import escape
 from mminstruct.recipes import RECIPES
 
 WHAT = {
-    "ingest": "SA-1B, DataComp, ...", "caption": "captioner", "fuse": "caption + alt-text",
+    "ingest": "images of any source", "caption": "captioner", "fuse": "caption + alt-text",
     "instruct": "seeds in context",
     "embed": "text encoder", "cluster": "k-means", "summarize": "one per cluster", "match": "CLIP + prices",
     "exemplify": "strong LLM", "answer": "exemplars first", "filter": "named rules", "decide": "people",
-    "review": "final texts", "select": "dedup, hold-out", "merge": "dialogues", "export": "conversations",
+    "review": "final texts", "rate": "optional: scores",
+    "select": "dedup, hold-out", "merge": "dialogues", "export": "conversations",
     "annotate": "published sets", "template": "format phrases",
 }  # fmt: skip
 WIDTH, HEIGHT, ACROSS, DOWN, ROW = 128, 52, 164, 176, 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mminstruct import schemas
+from mminstruct.annotations import FORMATS
 from mminstruct.recipe import Method, Recipe
 from mminstruct.stage import part
 from mminstruct.stages.annotate import Annotate
@@ -31,6 +32,8 @@ from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
 from mminstruct.stages.template import Template
 
+COCO_SETS = (*FORMATS, "okvqa")
+"""Annotation sets that conf/recipe/coco.yaml limits, whether a run has them or not."""
 _TURN = tuple(field.name for field in schemas.TURN)
 
 
@@ -105,6 +108,18 @@ class Coco(Recipe):
     select: Select
     merge: Merge
     export: Export
+
+    def check(self) -> None:
+        known = {*self.annotate.sets, *COCO_SETS}
+        faults = [
+            f"merge.{name}.{given}: no annotation set has this name; recipe.annotate.sets has "
+            + (", ".join(self.annotate.sets) or "none")
+            for name in ("per_origin", "weights")
+            for given in getattr(self.merge, name)
+            if given not in known
+        ]
+        if faults:
+            raise ValueError("\n".join(faults))
 
 
 @dataclass(kw_only=True)

@@ -184,7 +184,7 @@ class Stage:
         return True
 
     def fan(self) -> float:
-        """Output rows per input row, if none is dropped."""
+        """Output rows per input row, if none is dropped; for a source, its rows for each image."""
         return 1.0
 
     def asks(self) -> float:

@@ -4,9 +4,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from mminstruct.run import Run
 
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")  # no deadline, since the machine may be busy
@@ -73,3 +77,27 @@ def demo(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "run"
     mminstruct("build", *SMALL, f"out={folder}", f"source={world}")
     return folder
+
+
+COCO = ("recipe.ingest.rows=8", "recipe.select.holdout.count=3", "engine=local")
+
+
+@pytest.fixture(scope="session")
+def coco_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """32 drawn images and annotation sets of ten formats, with planted faults."""
+    from tests.world import annotated
+
+    return annotated(tmp_path_factory.mktemp("coco") / "world", images=32)
+
+
+@pytest.fixture(scope="session")
+def coco_run(coco_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of the recipe coco; tests only read it."""
+    from mminstruct.engine.local import Local
+    from mminstruct.run import Run, claim, execute
+    from tests.world import coco
+
+    made = Run(url=str(tmp_path_factory.mktemp("coco") / "run"), recipe=coco(coco_source, *COCO))
+    claim(made)
+    execute(made, Local())
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import shutil
 import subprocess
@@ -16,15 +15,14 @@ import pytest
 import mminstruct
 from mminstruct import export, report
 from mminstruct.engine.local import Local
-from mminstruct.recipes import Coco
 from mminstruct.run import Run, claim, execute
 from mminstruct.stages.template import PHRASES
 from mminstruct.status.tables import table_statuses
+from tests.conftest import COCO as WORDS
 from tests.export.test_llava import upstream
-from tests.world import annotated, bench, coco
+from tests.world import bench, coco
 
 pytestmark = pytest.mark.slow
-WORDS = ("recipe.ingest.rows=8", "recipe.select.holdout.count=3", "engine=local")
 KILLED = """
 import os, signal, sys
 left, sync = int(sys.argv.pop(1)), os.fsync
@@ -41,17 +39,14 @@ sys.exit(main())
 """The command, which kills itself as soon as it has written a given number of files."""
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return annotated(tmp_path_factory.mktemp("coco") / "world", images=32)
+@pytest.fixture
+def source(coco_source: Path) -> Path:
+    return coco_source
 
 
-@pytest.fixture(scope="module")
-def run(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    made = Run(url=str(tmp_path_factory.mktemp("coco") / "run"), recipe=coco(source, *WORDS))
-    claim(made)
-    execute(made, Local())
-    return made
+@pytest.fixture
+def run(coco_run: Run) -> Run:
+    return coco_run
 
 
 def rows(run: Run, table: str) -> list[dict[str, Any]]:
@@ -78,7 +73,7 @@ def build(out: Path, source: Path, *words: str, start: tuple[str, ...] = ("-m", 
 
 def test_every_table_is_there_and_its_sums_close(run: Run) -> None:
     found = {status.table: status for status in table_statuses(run.url)}
-    assert list(found) == [field.name for field in dataclasses.fields(Coco)]
+    assert list(found) == list(run.stages)
     assert all(status.rows_in == status.kept + sum(status.dropped.values()) for status in found.values())
     assert found["template"].rows_in == found["annotate"].rows
     assert set(found["template"].dropped) == {"no_image"}  # as planted

@@ -1,4 +1,4 @@
-"""The notebooks run on the tables of a demo run, and have no output in git."""
+"""The notebooks run on the tables of small runs, and have no output in git."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ def test_a_notebook_carries_no_output(path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_on_the_demos_tables(path: Path, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMINSTRUCT_RUN", str(demo))
+def test_a_notebook_runs_on_the_tables_of_its_recipe(
+    path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "demo_coco" in path.read_text(encoding="utf-8"):
+        folder = request.getfixturevalue("coco_run").url
+    else:
+        folder = str(request.getfixturevalue("demo"))
+    monkeypatch.setenv("MMINSTRUCT_RUN", folder)
     book = nbformat.read(path, as_version=4)
     NotebookClient(book, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
     outputs = [output.get("data", {}) for cell in book.cells for output in cell.get("outputs", [])]

@@ -92,7 +92,7 @@ class SetFile:
         if last is None and not _listed(file):
             raise Unreadable(f"{self.what} is empty: download it again")
         if isinstance(last, BadRow) and not _finished(file):
-            raise Unreadable(f"{self.what} line {last.line}: broken or cut short: {last.said}")
+            raise Unreadable(f"{self.what} line {last.line}: broken or cut short: {last.said}; download it again")
 
     def listed(self, name: str, fields: tuple[str, ...]) -> Iterator[Numbered]:
         """The records of the list *name* in the object that the file is; fills ``others``.
@@ -137,7 +137,7 @@ class SetFile:
             there = ", ".join(name[:40] for name in list(sample)[:9]) or "no fields"
             raise Unreadable(
                 f"{self.what} is no file of this format: none of its {count} records {f'in {of} ' if of else ''}has"
-                f" `{min(absent)}`; the first has {there}"
+                f" `{min(absent)}`; the first has {there}; give the set's own file, or the file's own `format`"
             )
 
     def lines(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from mminstruct.annotations.files import Numbered, SetFile
 from mminstruct.errors import InputError
-from mminstruct.readers.text import BadRow
+from mminstruct.readers.text import BadRow, Unreadable
 from mminstruct.stage import content_id
 from mminstruct.text.vqa import normal
 from mminstruct.unit import note
@@ -103,13 +103,23 @@ class AnnotationFormat(ABC):
         """
 
     def chosen(self, found: Iterable[Numbered]) -> Iterator[Numbered]:
-        """The records of the split, all if none is named; those of other splits are counted (``other_split``)."""
+        """The records of the split, all if none is named; those of other splits are counted (``other_split``).
+
+        Raises:
+            Unreadable: all records are of other splits.
+        """
+        others, chosen = set[str](), False
         for number, record in found:
-            other = self.split and self.split_field and isinstance(record, dict)
-            if other and isinstance(record, dict) and record.get(str(self.split_field)) != self.split:
+            named = record.get(self.split_field) if self.split_field and isinstance(record, dict) else self.split
+            if self.split and named != self.split:
                 note("other_split")
+                others.add(shown(named))
             else:
+                chosen = chosen or isinstance(record, dict)
                 yield number, record
+        if others and not chosen:
+            some = ", ".join(sorted(others)[:5])
+            raise Unreadable(f"no record has {self.split_field} {self.split!r}, only {some}: give another `split`")
 
 
 def each(

@@ -76,7 +76,9 @@ class AnnotationSet:
             try:
                 listing = list_path(url)
             except ValueError as error:
-                raise ValueError(f"{role}{str(error).removeprefix('path')}") from None
+                said = str(error).removeprefix("path").partition(": give")[0]
+                wanted = f"the folder that holds {', '.join(members)}" if members and role == "path" else "one file"
+                raise ValueError(f"{role}{said}: give {wanted}") from None
             if members and role == "path":
                 if missing := [name for name in members if name not in listing.files]:
                     raise ValueError(

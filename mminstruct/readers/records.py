@@ -216,7 +216,8 @@ class _Cursor:
                     raise Unreadable(f"{self.at(where)}: broken, or longer than {LINE_BYTES} characters") from None
                 if self._more():
                     continue
-                raise Unreadable(f"{self.at(where)}: broken or cut short: {error.msg}") from None
+                said = error.msg.removesuffix(" starting at")
+                raise Unreadable(f"{self.at(where)}: broken or cut short: {said}; copy or download it again") from None
             if len(self._text) - end <= 2 and self._more():  # a number, which may go on: digits, `.`, `e` or `e+`
                 continue
             self._place = end

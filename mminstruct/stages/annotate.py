@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mminstruct import schemas
+from mminstruct.annotations import FORMATS
 from mminstruct.annotations.record import DESCRIPTIONS, Annotation, Fault, shown
 from mminstruct.annotations.sets import AnnotationSet, digest_of, facts_of
 from mminstruct.sources.listing import Listing
@@ -53,6 +54,10 @@ class Annotate(Stage):
     row_key: ClassVar[str] = "annotation_id"
     core_seconds = 0.0001
 
+    def fan(self) -> float:
+        # assumed: 4 for each set, as in the microworld; COCO has 5 captions for each image, other sets 1 to 16
+        return 4.0 * (len(self.sets) or len(FORMATS))
+
     def __post_init__(self) -> None:
         self._listed: dict[str, dict[str, Listing]] | None = None
 
@@ -75,7 +80,7 @@ class Annotate(Stage):
         """Name of a set -> facts that show whether its files changed.
 
         Raises:
-            ValueError: a file is missing. The message names every set that lacks one.
+            ValueError: there is no set, or a file is missing. The message names every set that lacks one.
         """
         self._listed = self._list()
         return {name: facts_of(listings) for name, listings in self._listed.items()}
@@ -92,12 +97,17 @@ class Annotate(Stage):
         return {"files": files, "shards": len(listed), "read": files, "passed": {}}
 
     def _list(self) -> dict[str, dict[str, Listing]]:
+        if not self.sets:
+            raise ValueError(
+                "recipe.annotate.sets is empty: name the annotation sets, for example"
+                " recipe.annotate.sets.captions='{format: coco_captions, path: captions_train2017.json}'"
+            )
         found, faults = {}, []
         for name, one in self.sets.items():
             try:
                 found[name] = one.listings()
             except ValueError as error:
-                faults.append(f"sets.{name}: {error}")
+                faults.append(f"recipe.annotate.sets.{name}: {error}")
         if faults:
             raise ValueError("\n".join(faults))
         return found

@@ -111,14 +111,18 @@ class Template(Stage):
             table = table.sort_by([(_IMAGE.name, "ascending"), ("annotation_id", "ascending")])
             part_N = images.part_I[table[_IMAGE.name].to_numpy()]
             drops.sort(key=lambda drop: drop.id)
+            if drops and not len(table) and {drop.reason for drop in drops} == {"no_image"}:
+                there = ", ".join(sorted(images.named)[:3]) or "no images at all"
+                raise ValueError(
+                    f"none of {len(drops)} annotations has its image ({drops[0].detail}; table ingest has {there}):"
+                    " give recipe.ingest.path the images of the annotation sets, under their original names"
+                )
             for number, key in enumerate(images.parts):
                 start, end = np.searchsorted(part_N, [number, number + 1])
                 rows = table.slice(start, end - start).to_pylist()
                 made = output(self.writes, (self._turn(row, images.ids[row[_IMAGE.name]]) for row in rows))
                 yield key, StageOutput(made.table, drops)
                 drops = []
-            if drops:
-                raise ValueError("there are annotations but no images: table ingest has no part")
 
         return template
 

@@ -85,7 +85,7 @@ def estimate(
 
     Args:
         rates: conf/rates.yaml. Its optional ``tokens``, ``asked`` and ``seconds`` replace a stage's ``call_tokens``,
-            ``asks()`` and ``core_seconds``, by table name.
+            ``asks()`` and ``core_seconds``, by table name; ``rows`` replaces a source's ``fan()``.
         runs: Folders of earlier runs; the first that executed a stage with the same models is used.
 
     Raises:
@@ -103,10 +103,13 @@ def estimate(
         for name in group:
             stage = stages[name]
             first = next((table for table, _ in inputs(stage).values()), None)
-            rows = float(images) if first is None else made[first]
+            per, of = _per_image(name, stage, rates) if first is None else (1.0, "")
+            rows = images * per if first is None else made[first]
             seen = next((one for url in runs if (one := _measured(url, name, recipe)) and _same(stage, one)), None)
             costs[name] = _cost(name, stage, rows, pool, engine, rates, seen)
-            out, most = rows * _growth(stage, seen), stage.most()
+            if per != 1:
+                costs[name].how += f"\n    {per:g} rows for each image ({of})"
+            out, most = rows * _growth(stage, seen, 1.0 if first is None else stage.fan()), stage.most()
             made[name] = out if most is None else min(out, most)
     return Estimate(
         images=images,
@@ -158,10 +161,18 @@ def _same(stage: Stage, seen: _Measured) -> bool:
     )
 
 
-def _growth(stage: Stage, seen: _Measured | None) -> float:
-    """Output rows per input row: as measured if the whole configuration is the same, else without drops."""
+def _per_image(name: str, stage: Stage, rates: Mapping[str, Any]) -> tuple[float, str]:
+    """Rows that a source has for each image, and where the number is from."""
+    given = rates.get("rows", {}).get(name)
+    if given is not None:
+        return float(given), "rates.yaml: rows"
+    return stage.fan(), f"{type(stage).__name__}.fan(), assumed; set rows.{name} in rates.yaml"
+
+
+def _growth(stage: Stage, seen: _Measured | None, fan: float) -> float:
+    """Output rows per input row: as measured if the whole configuration is the same, else *fan*, without drops."""
     same = seen is not None and seen.manifest["config"] == identity(stage)
-    return seen.per_row("rows") if seen is not None and same else stage.fan()
+    return seen.per_row("rows") if seen is not None and same else fan
 
 
 def _cost(

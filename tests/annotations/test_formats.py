@@ -169,6 +169,8 @@ def test_a_split_is_chosen_by_the_records_own_field(tmp_path: Path) -> None:
             record[own] = "val"
         rows, drops = rows_and_drops(save(tmp_path / format, format, lists, split="val"))
         assert (len(rows), drops) == (10, [])
+        with pytest.raises(InputError, match=rf"no record has {own} 'vall', only '\w+', 'val': give another `split`"):
+            rows_and_drops(save(tmp_path / format, format, lists, split="vall"))
 
 
 def test_licences_are_the_annotations_own_else_the_sets_and_a_photographs_is_named_so(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mminstruct import schemas
+from mminstruct.recipes import COCO_SETS
 from mminstruct.stages.merge import ORDERS, OVERFLOWS, PHRASES, Merge
 from tests.stages.doubles import turn
+from tests.world import coco
 
 Row = dict[str, Any]
 
@@ -277,3 +279,12 @@ def test_settings_that_cannot_work_are_refused_by_their_keys() -> None:
         stage.check()
     for key in ("jaccard=2", "margin=0.5", "order=up: take mixed", "overflow=cut", "phrases=often", r"weights.a=0.0"):
         assert key in str(error.value)
+
+
+def test_limits_of_a_set_that_nobody_knows_are_refused() -> None:
+    made = coco("x")
+    assert set(made.merge.per_origin) == set(COCO_SETS)
+    made.check()
+    made.merge.per_origin["vqqa"] = 3
+    with pytest.raises(ValueError, match=r"merge\.per_origin\.vqqa: no annotation set .* has coco_captions, paragraph"):
+        made.check()

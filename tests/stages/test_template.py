@@ -146,9 +146,17 @@ def test_an_annotation_without_an_image_or_with_two_is_dropped(tmp_path: Path) -
     assert made["e-0000"] == []
 
 
+def test_images_of_another_collection_are_an_error_that_names_both(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"none of 2 annotations .*no image is coco:10; table ingest has coco:9, .*ingest\.path"
+    ):
+        templated(tmp_path, {"s": [annotation(id_, image_key="coco:10") for id_ in "12"]})
+
+
 def test_annotations_without_any_image_are_an_error_that_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no images: table ingest has no part"):
-        templated(tmp_path, {"s": [annotation("1")]}, {})
+    for number, images in enumerate(({}, {"c-0000": []})):
+        with pytest.raises(ValueError, match=r"none of 1 annotations .* table ingest has no images at all"):
+            templated(tmp_path / str(number), {"s": [annotation("1")]}, images)
 
 
 def test_a_template_that_cannot_work_is_refused_with_its_key() -> None:
@@ -178,6 +186,7 @@ ANNOTATIONS = st.lists(
 def test_every_annotation_is_kept_or_dropped_and_the_order_of_records_and_sets_changes_nothing(
     found: list[Row], rng: random.Random, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    found = [*found, {"image_key": "stem:boat"}]  # one has its image, or all are refused
     rows = [annotation(f"{number:02d}", **row) for number, row in enumerate(found)]
     made, drops = templated(tmp_path_factory.mktemp("one"), {"s": rows[:9], "t": rows[9:]})
     kept = [row for some in made.values() for row in some]

@@ -311,3 +311,18 @@ def test_a_stage_with_several_models_costs_the_sum_of_them() -> None:
         calls * (tokens.input / (989 * 0.4 * 1e3 / 2) + tokens.output / 10)
     )
     assert costs["judge"].rows == 10 * (2 + 2 + 1)
+
+
+def test_a_source_of_annotations_has_several_rows_for_each_image_and_says_where_the_number_is_from() -> None:
+    recipe = world.coco("images")
+    bill = estimate(recipe, EngineConfig(), 1000, conf_files.rates())
+    costs = {cost.table: cost for segment in bill.segments for group in segment for cost in group}
+    assert set(costs) == set(recipe.stages())
+    assert [costs[name].rows for name in ("ingest", "annotate", "template", "merge")] == [1000, 44000, 44000, 44000]
+    assert costs["annotate"].how.endswith(
+        "44 rows for each image (Annotate.fan(), assumed; set rows.annotate in rates.yaml)"
+    )
+    given = estimate(recipe, EngineConfig(), 1000, {**conf_files.rates(), "rows": {"annotate": 7}})
+    costs = {cost.table: cost for segment in given.segments for group in segment for cost in group}
+    assert costs["template"].rows == 7000
+    assert costs["annotate"].how.endswith("7 rows for each image (rates.yaml: rows)")
