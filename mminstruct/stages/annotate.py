@@ -116,6 +116,7 @@ class Annotate(Stage):
             drops += repeated
             table = _placed(table).select(schemas.ANNOTATE.names).cast(schemas.ANNOTATE)
             said = [Drop(drop.id, drop.reason, repair(f"{key}, {drop.detail}")) for drop in drops]
+            said.sort(key=lambda drop: (drop.id, drop.reason, str(drop.detail)))  # formats read in any order
             for start in range(0, max(1, len(table)), self.rows):
                 part = table.slice(start, self.rows)
                 yield Rows(len(part) + len(said), StageOutput(part, said))

@@ -20,6 +20,7 @@ from sklearn.datasets import load_sample_images
 from mminstruct.annotations import FORMATS
 from mminstruct.annotations.keys import image_key
 from mminstruct.annotations.sets import AnnotationSet
+from mminstruct.annotations.vqa import Vqa
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe, RecipeError, check
 from mminstruct.run import DriftError, FailedUnits, Run, claim, execute
@@ -134,6 +135,18 @@ def test_the_order_of_records_and_of_sets_changes_no_byte(tmp_path: Path) -> Non
     assert len(first) == 10 * 5  # 30 rows in parts of 7
     reasons = [Counter(drop["reason"] for drop in rows(tmp_path / name, "_dropped")) for name in "ab"]
     assert reasons[0] == reasons[1] == Counter(fault.reason for fault in PLANTED)
+
+
+def test_the_order_in_which_a_format_finds_records_changes_neither_rows_nor_drops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Annotate(sets={"vqa": save(tmp_path, "vqa", all_planted()["vqa"])})
+    (made,) = stage.load()("vqa")
+    read = Vqa.read
+    monkeypatch.setattr(Vqa, "read", lambda self: reversed(list(read(self))))
+    (again,) = stage.load()("vqa")
+    assert (made.output.table, made.output.drops) == (again.output.table, again.output.drops)  # type: ignore[union-attr]
+    assert len(made.output.drops) == sum(fault.format == "vqa" for fault in PLANTED)  # type: ignore[union-attr]
 
 
 def test_no_sets_are_no_units_and_the_sums_close(tmp_path: Path) -> None:
