@@ -50,7 +50,7 @@ def _made(record: dict[str, Any]) -> Annotation:
     given = record.get("rationales")
     if given is not None and not isinstance(given, list):
         raise Fault("bad_record", f"`rationales` is {shown(given)}, should be a list")
-    rationales = [one for one in given or () if isinstance(one, str) and one.strip()]
+    rationales = [one for one in given or () if isinstance(one, str) and any(map(str.isalnum, one))]
     if not rationales:
         raise Fault("no_rationale", f"`rationales` is {shown(given)}")
     return Annotation(

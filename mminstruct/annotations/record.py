@@ -256,7 +256,4 @@ def majority(record: Mapping[str, Any], ties: str) -> tuple[str, float | None]:
     return max(ways, key=lambda answer: (written[answer], answer)), most / len(answers)
 
 
-@lru_cache(1 << 17)
-def _form(answer: str) -> str:
-    """The form in which answers are compared; ``a`` and ``?``, of which nothing would be left, stay."""
-    return normal(answer) or answer.strip().lower()
+_form = lru_cache(1 << 17)(normal)

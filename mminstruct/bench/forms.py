@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mminstruct.text import words
+from mminstruct.text.question import in_digits
 
 OPEN, SHORT, LETTER, YESNO, NUMBER = FORMS = ("open", "short", "letter", "yesno", "number")
 """Forms: at least ``LONG`` words; at most ``BRIEF`` words; the letter of an option; yes or no; a number."""
@@ -26,8 +27,6 @@ _WORDINGS = (
 """Wordings that ask for a form; the first that matches applies. An explanation is open even after a letter."""
 _KINDS = {"short": SHORT, "number": NUMBER, "judgement": YESNO, "choice": LETTER}
 """Forms of the kinds of question in a run; all other kinds are open."""
-_COUNTS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_DIGITS = {word: str(number) for number, word in enumerate(_COUNTS)}
 _ARTICLES = {"a", "an", "the"}
 _LETTER = re.compile(r"[\W_]*([A-Za-z])(?:[\W_]*\Z|(?<=[A-Z])[.):])")
 _YESNO = re.compile(r"[\W_]*(yes|no)\b", re.IGNORECASE)
@@ -85,9 +84,10 @@ def _right(form: str, answer: str, reference: str) -> bool | None:
 
 
 def plain(text: str) -> str:
-    """*text* in lower case, without articles and punctuation, with numbers up to ten as digits.
+    """*text* in lower case, without articles and punctuation, with numbers up to twelve as digits.
 
-    This is the VQA evaluation's normalisation (Antol et al. 2015) without its list of contractions.
+    Unlike ``text.vqa.normal``, the VQA evaluation's own normalisation, it removes all marks: answers of models have
+    quotes, colons and asterisks. It keeps ``1,000`` and has no list of contractions.
     """
     tokens = re.findall(r"\d+(?:[.,]\d+)*|[^\W_]+(?:['’][^\W_]+)*", text.casefold())
-    return " ".join(_DIGITS.get(token, token) for token in tokens if token not in _ARTICLES)
+    return " ".join(in_digits(token) for token in tokens if token not in _ARTICLES)

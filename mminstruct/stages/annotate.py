@@ -126,6 +126,7 @@ class Annotate(Stage):
             drops += repeated
             table = _placed(table).select(schemas.ANNOTATE.names).cast(schemas.ANNOTATE)
             said = [Drop(drop.id, drop.reason, repair(f"{key}, {drop.detail}")) for drop in drops]
+            said.sort(key=lambda drop: (drop.id, drop.reason, str(drop.detail)))  # formats read in any order
             for start in range(0, max(1, len(table)), self.rows):
                 part = table.slice(start, self.rows)
                 yield Rows(len(part) + len(said), StageOutput(part, said))
@@ -167,7 +168,7 @@ class Annotate(Stage):
         if one.support is not None and one.support < self.agreement:
             raise Fault("no_majority", f"{one.support:.0%} of the annotators say {shown(one.answer)}")
         question = None if one.kind in DESCRIPTIONS else _clean(one.question or "")
-        if question == "":
+        if question is not None and not _LETTER.search(question):
             raise Fault("no_question", f"the question is {shown(one.question)}")
         if not (answer := _clean(one.answer)):
             raise Fault("empty_answer", f"the answer is {shown(one.answer)}")
@@ -175,6 +176,8 @@ class Annotate(Stage):
         if choices is not None and (not all(choices) or len({choice.casefold() for choice in choices}) < len(choices)):
             raise Fault("bad_choices", f"two are equal or one is blank in {shown(one.choices)}")
         rationale = None if one.rationale is None else _clean(one.rationale)
+        if rationale is not None and not _LETTER.search(rationale):
+            raise Fault("no_rationale", f"the rationale is {shown(one.rationale)}")
         others = [answer, *(choices or ()), *([rationale] if rationale else ())]
         self._check(question or "", others)
         licence = one.licence or chosen.licence
@@ -199,6 +202,8 @@ class Annotate(Stage):
             raise Fault("private", private)
 
 
+_LETTER = re.compile(r"[^\W_]")
+"""A letter or digit: without one, a question asks nothing and a rationale explains nothing."""
 _MAY_BE_TOKEN = re.compile(r"[<\[◁]|ASSISTANT")
 _MAY_BE_PRIVATE = re.compile(r"@|(?:[0-9][^0-9]*){6}")
 """Cheap tests before the full patterns: addresses have ``@``, and the shortest telephone number has six digits."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -19,6 +19,8 @@ from mminstruct.text.question import Question, asked
 from mminstruct.text.vqa import normal
 
 Row = dict[str, Any]
+Word = tuple[str, str]
+"""What a question wants, and one of its words."""
 
 ORDERS = ("mixed", "grouped", "source")
 OVERFLOWS = ("split", "drop")
@@ -239,23 +241,29 @@ def _words(row: Row, phrased: bool) -> int:
 
 def _alike(pairs: list[Row], jaccard: float) -> list[list[Row]]:
     """Groups of pairs that ask the same as the first of their group, in the order of *pairs*."""
-    heads: dict[str, list[tuple[Question, list[Row]]]] = {}
+    groups: list[tuple[Question, list[Row]]] = []
+    with_word, under = defaultdict[Word, list[int]](list), defaultdict[Word, list[int]](list)
     for row in pairs:
         question = Question.of(row["question"])
-        groups = heads.setdefault(question.head, [])
-        mine = next((group for first, group in groups if first.near(question, jaccard)), None)
-        if mine is None:
-            groups.append((question, [row]))
-        else:
-            mine.append(row)
-    return [group for groups in heads.values() for _, group in groups]
+        keys = [(question.head, word) for word in sorted(set(question.content)) or [""]]
+        rarest = min(keys, key=lambda key: len(with_word[key]))
+        # of two that ask the same, one has all words of the other: so it has the rarest one, too
+        there = sorted({*with_word[rarest], *(place for key in keys for place in under[key])})
+        mine = next((place for place in there if groups[place][0].near(question, jaccard)), len(groups))
+        if mine == len(groups):
+            groups.append((question, []))
+            under[rarest].append(mine)
+            for key in keys:
+                with_word[key].append(mine)
+        groups[mine][1].append(row)
+    return [group for _, group in groups]
 
 
 def _bare(row: Row) -> str:
     """The answer for comparison: of a choice its text, of an explained answer its first sentence."""
     if row["choices"] and row["right"] is not None:
         return normal(row["choices"][row["right"]])
-    return normal(row["answer"].partition(". ")[0])
+    return normal(row["answer"].partition(". ")[0] if row["kind"] == "explained" else row["answer"])
 
 
 def _against(row: Row, other: Row) -> str:

@@ -41,7 +41,7 @@ ANSWERS = {
 _TERSE = ("short", "number", "judgement", "explained")
 """Kinds whose answer is a word or phrase: no final stop, and a number in digits."""
 _ENDS = tuple(".!?…\"'”’)]。！？")
-_ABBREVIATION = re.compile(r"(?:\.\w+|\b(?:\w|st|mt|dr|mr|mrs|ms|jr|sr|no|etc|vs))\.$", re.IGNORECASE)
+_ABBREVIATION = re.compile(r"\b(?:[^\W\d_]|st|mt|dr|mr|mrs|ms|jr|sr|etc|vs)\.$", re.IGNORECASE)
 """Words whose last dot belongs to them: U.S., p.m., St."""
 NO_IMAGE, AMBIGUOUS = -1, -2
 _IMAGE = pa.field("image", pa.int32())
@@ -170,7 +170,7 @@ class _Images:
                         self.ids.append(image_id)
                         parts.append(len(self.parts))
                     same = named.setdefault(image_key(f"{source}/{member}"), [])
-                    if seen[image_id] not in same:
+                    if len(same) < 2 and seen[image_id] not in same:  # two are enough to be ambiguous
                         same.append(seen[image_id])
             self.parts.append(key)
         self.part_I = np.array(parts, np.int32)
@@ -195,7 +195,7 @@ def _drops(batch: pa.RecordBatch, image_N: np.ndarray, known_N: np.ndarray, imag
             yield Drop(row["annotation_id"], "no_image", f"{row['set']}: no image is {key}{also}")
         elif image == AMBIGUOUS:
             key = key if key in images.named else row["coco_key"]
-            two = " and ".join(sorted(images.ids[number] for number in images.named[key])[:2])
+            two = " and ".join(sorted(images.ids[number] for number in images.named[key]))
             yield Drop(row["annotation_id"], "image_ambiguous", f"{row['set']}: {key} is both {two}")
         else:
             yield Drop(row["annotation_id"], "unknown_kind", f"{row['set']}: {row['kind']} has no phrase")

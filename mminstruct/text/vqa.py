@@ -36,7 +36,7 @@ _WORDS |= {form: word for word in _CONTRACTIONS.split() for form in _without(wor
 
 
 def normal(answer: str) -> str:
-    """*answer* in the form in which answers are compared; empty if it has only articles and punctuation.
+    """*answer* in the form in which answers are compared; in lower case only, if it is all articles and punctuation.
 
     A mark next to a space is removed, any other becomes a space: ``black-white`` is ``black white``. Where the answer
     has a comma between digits, all marks are removed: ``1,000`` is ``1000``.
@@ -49,4 +49,4 @@ def normal(answer: str) -> str:
             beside = thousands or f"{mark} " in text or f" {mark}" in text
             found = found.replace(mark, "" if beside else " ")
     words = (_WORDS.get(word, word) for word in _STOP.sub("", found).lower().split())
-    return " ".join(word for word in words if word not in _ARTICLES)
+    return " ".join(word for word in words if word not in _ARTICLES) or text.lower()

@@ -61,6 +61,7 @@ def test_only_an_open_question_can_have_a_collapsed_answer() -> None:
         ("short", "The Red Bus!", "red bus", True),
         ("short", "It is red", "red", False),
         ("number", "Three", "3", True),
+        ("number", "Twelve", "12", True),
         ("number", "3.5", "3", False),
         ("letter", "(B)", "B. red", True),
         ("letter", "C", "B", False),

@@ -11,8 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mminstruct import schemas
+<<<<<<< HEAD
 from mminstruct.recipes import COCO_SETS
 from mminstruct.stages.merge import ORDERS, OVERFLOWS, PHRASES, Merge
+=======
+from mminstruct.stages.merge import ORDERS, OVERFLOWS, PHRASES, Merge, _alike
+from mminstruct.text.question import Question
+>>>>>>> eyes14
 from tests.stages.doubles import turn
 from tests.world import coco
 
@@ -175,6 +180,40 @@ def test_a_choice_contradicts_by_its_text_and_descriptions_never_do() -> None:
     assert list(chosen(Merge(**CAREFUL), turns)[1].values()) == ["dup_question"]
     turns[0]["answer"] = "dog"
     assert chosen(Merge(**CAREFUL), turns)[1] == {"i1+a": "contradiction", "i1+b": "contradiction"}
+
+
+@pytest.mark.parametrize(("one", "other"), [("St. Louis", "St. Paul"), ("Dr. Pepper", "Dr. Thunder"), ("A", "The")])
+def test_answers_that_begin_alike_are_not_the_same(one: str, other: str) -> None:
+    turns = [short("i1+a", "What does it say?", one), short("i1+b", "What does this say?", other)]
+    assert set(chosen(Merge(**CAREFUL), turns)[1].values()) == {"contradiction"}
+
+
+WORDS = st.lists(st.sampled_from(["cat", "dog", "red", "tall", "not", "on", "two", "park"]), max_size=7).map(" ".join)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.sampled_from(["Is", "What colour is", "Where is"]), WORDS), max_size=25), st.floats(0.3, 1)
+)
+def test_questions_join_the_first_one_before_them_that_asks_the_same(
+    found: list[tuple[str, str]], share: float
+) -> None:
+    rows = [short(f"i1+{number}", f"{head} {rest}?") for number, (head, rest) in enumerate(found)]
+    groups: list[list[Row]] = []
+    for row in rows:
+        near = [
+            some for some in groups if Question.of(some[0]["question"]).near(Question.of(row["question"]), share)
+        ]  # fmt: skip
+        near[0].append(row) if near else groups.append([row])
+    assert _alike(rows, share) == groups
+
+
+def test_an_image_with_very_many_questions_needs_few_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared, near = [], Question.near
+    monkeypatch.setattr(Question, "near", lambda *some: compared.append(1) or near(*some))
+    rows = [short(f"i1+{number}", f"What is the number {number} of the {number % 7}?") for number in range(5000)]
+    assert len(_alike(rows, 0.8)) == 5000
+    assert len(compared) < 50_000  # 12,500,000 if each were compared with all others
 
 
 def test_an_image_has_no_more_pairs_of_a_set_than_allowed_and_those_with_most_support_stay() -> None:
