@@ -137,11 +137,11 @@ def test_the_order_of_records_and_of_sets_changes_no_byte(tmp_path: Path) -> Non
     assert reasons[0] == reasons[1] == Counter(fault.reason for fault in PLANTED)
 
 
-<<<<<<< HEAD
 def test_a_recipe_without_sets_is_refused_with_the_key() -> None:
     with pytest.raises(ValueError, match=r"recipe\.annotate\.sets is empty: name the annotation sets"):
         Annotate().shards()
-=======
+
+
 def test_the_order_in_which_a_format_finds_records_changes_neither_rows_nor_drops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,13 +152,6 @@ def test_the_order_in_which_a_format_finds_records_changes_neither_rows_nor_drop
     (again,) = stage.load()("vqa")
     assert (made.output.table, made.output.drops) == (again.output.table, again.output.drops)  # type: ignore[union-attr]
     assert len(made.output.drops) == sum(fault.format == "vqa" for fault in PLANTED)  # type: ignore[union-attr]
-
-
-def test_no_sets_are_no_units_and_the_sums_close(tmp_path: Path) -> None:
-    built(tmp_path, Alone(annotate=Annotate()))
-    (stands,) = table_statuses(str(tmp_path), verify=True)
-    assert (stands.units, stands.rows_in, stands.kept, stands.state, stands.faults) == (0, 0, 0, "complete", [])
->>>>>>> eyes14
 
 
 def test_a_changed_file_of_any_role_is_noticed_and_a_moved_or_touched_one_is_not(tmp_path: Path) -> None:

@@ -11,13 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mminstruct import schemas
-<<<<<<< HEAD
 from mminstruct.recipes import COCO_SETS
-from mminstruct.stages.merge import ORDERS, OVERFLOWS, PHRASES, Merge
-=======
 from mminstruct.stages.merge import ORDERS, OVERFLOWS, PHRASES, Merge, _alike
 from mminstruct.text.question import Question
->>>>>>> eyes14
 from tests.stages.doubles import turn
 from tests.world import coco
 
