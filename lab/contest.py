@@ -56,7 +56,7 @@ def write(folder: str | Path, questions: int, contestants: Mapping[str, float], 
             }
         )
         for name, share in contestants.items():
-            said = _answer(family, text, scene, chance, right=chance.random() < share)
+            said = answer(family, text, scene, chance, right=chance.random() < share)
             said += chance.choice(("", "", *more))
             answers[name].append({"question_id": number, "text": said, "model_id": name})
     (folder / "answers").mkdir(exist_ok=True)
@@ -66,7 +66,7 @@ def write(folder: str | Path, questions: int, contestants: Mapping[str, float], 
     return folder
 
 
-def _answer(family: Family, text: str, scene: Scene, chance: random.Random, *, right: bool) -> str:
+def answer(family: Family, text: str, scene: Scene, chance: random.Random, *, right: bool) -> str:
     """An answer in one of the family's styles; false unless *right*, or unless none of a few tries is false."""
     truth = facts_of(scene, place=True)
     if not right:
