@@ -7,7 +7,7 @@ Error:
         TooFewRows, OtherSheets          sheets for reviewers that cannot be written
       InputError (ValueError)            outside data that cannot be read
         Unreadable, ShardError           a file or shard
-        BadImage, InvalidRow             one image, one conversation
+        BadImage, InvalidRow, Fault      one image, one conversation, one annotation
       StorageError (OSError)             the run's folder
         Damaged                          a file is not what was written
         Unreachable                      the file system does not answer

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from mminstruct.annotations.files import Numbered, SetFile
+from mminstruct.errors import InputError
 from mminstruct.readers.text import BadRow, Unreadable
 from mminstruct.stage import content_id
 from mminstruct.text.vqa import normal
@@ -30,7 +31,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 _MOST = 10**18
 
 
-class Fault(Exception):
+class Fault(InputError):
     """A record that cannot be used.
 
     Args:

@@ -36,7 +36,8 @@ def facts(url: str) -> dict[str, Any]:
     stages = []
     for status in statuses:
         receipts = store.table(status.table).receipts().values()
-        stages.append(asdict(status) | {"calls": sum(receipt.calls for receipt in receipts)})
+        calls = sum(receipt.calls for receipt in receipts)
+        stages.append(asdict(status) | {"calls": calls, "state": status.state})
     found = {
         "run": url,
         "about": _about(store),
@@ -170,7 +171,8 @@ def _stage(stage: dict[str, Any]) -> tuple[str, Sequence[drawing.Segment], str]:
         drawing.Segment(count, "dropped", f"{count:,} × {reason}")
         for reason, count in Counter(stage["dropped"]).most_common()
     ]
-    note = f"{stage['kept'] / rows_in:.1%} of {rows_in:,}" if rows_in else "nothing yet"
+    nothing = "no rows" if stage["state"] == "complete" else "nothing yet"
+    note = f"{stage['kept'] / rows_in:.1%} of {rows_in:,}" if rows_in else nothing
     return stage["table"], segments, note if dropped or not rows_in else f"all {rows_in:,}"
 
 

@@ -32,18 +32,21 @@ class Segment:
 def stacked(rows: Sequence[tuple[str, Sequence[Segment], str]], title: str) -> Markup:
     """Horizontal bars of equal length; one (label, segments, note to the right) per row.
 
-    Segments above zero have a minimum width, so that one failed row in a million is visible.
+    Segments above zero have a minimum width, so that one failed row in a million is visible; the longest one of the row
+    gives way to them.
     """
     span = WIDTH - _LABEL - 150
     pieces = []
     for place, (label, segments, note) in enumerate(rows):
-        y, x, whole = place * _ROW, float(_LABEL), sum(segment.value for segment in segments)
+        y, x, shown = place * _ROW, float(_LABEL), [segment for segment in segments if segment.value > 0]
+        whole = sum(segment.value for segment in shown)
+        widths = [max(1.5, span * segment.value / whole) for segment in shown]
+        if widths:
+            widths[widths.index(max(widths))] -= sum(widths) - span
         pieces.append(_label(label, y))
-        for segment in segments:
-            if segment.value > 0:
-                width = max(1.5, span * segment.value / whole)
-                pieces.append(_box(x, y + 4, width, _ROW - 8, segment.style, segment.title))
-                x += width
+        for segment, width in zip(shown, widths, strict=True):
+            pieces.append(_box(x, y + 4, width, _ROW - 8, segment.style, segment.title))
+            x += width
         pieces.append(_text(_LABEL + span + 10, y + 17, note, "note"))
     return _svg(pieces, len(rows) * _ROW, title)
 

@@ -32,6 +32,14 @@ def test_segments_are_in_proportion_touch_and_one_of_a_million_is_seen() -> None
     assert boxes(drawing.stacked([("nothing", [Segment(0, "kept", "")], "")], "")) == []
 
 
+def test_many_small_segments_make_a_bar_no_longer_than_the_others() -> None:
+    rare = [Segment(1, "dropped", "") for _ in range(30)]
+    found = boxes(
+        drawing.stacked([("a", [Segment(1000, "kept", ""), *rare], ""), ("b", [Segment(1, "kept", "")], "")], "")
+    )
+    assert found[-2][1] + found[-2][2] == pytest.approx(found[-1][1] + found[-1][2], abs=0.5)
+
+
 def test_a_bar_goes_from_the_middle_to_its_value_and_is_grey_while_nothing_is_sure() -> None:
     rows = [
         ("won", share(0.75, 0.6, 0.9)),
