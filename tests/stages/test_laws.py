@@ -56,7 +56,9 @@ def runs(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """A run of each recipe; the benchmark uses the test split of the first run."""
     folder = tmp_path_factory.mktemp("laws")
     found = {"mm_instruct": run}
-    for name, made in (("coco", coco(annotated(folder / "world"))), ("bench", bench(run.url))):
+    dialogues = coco(annotated(folder / "world"))
+    dialogues.rate = recipe("").rate  # enabled, with a scripted model
+    for name, made in (("coco", dialogues), ("bench", bench(run.url))):
         found[name] = Run(url=str(folder / name), recipe=made)
         claim(found[name])
         execute(found[name], Local())
