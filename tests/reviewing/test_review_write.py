@@ -201,7 +201,8 @@ def test_an_adjudicator_gets_the_rows_on_which_others_disagree(built: Built, tmp
     of = people.sheets({"ana": places, "bo": places})
     ana, bo = ([people.line(of, who, n, **both[k]) for n, both in enumerate(said)] for k, who in enumerate(of.sheets))
     older = [line | {"at": "2026-11-25T09:00:00.000Z"} for line in bo[:-1]] + [bo[-1] | {"decision": "accept"}]
-    bo[-1]["at"] = "2026-11-27T09:00:00.000Z"  # the older file has another word for the last row
+    older[1]["decision"] = "reject"  # taken back since
+    bo[-1]["at"] = "2026-11-27T09:00:00.000Z"  # the older file has another word for the last row too
     here = people.lay(tmp_path, of, {"ana": people.text(ana) + b"{}\n", "bo": bo, "bo older": older})
     wanted = {rows[n]["pair_id"] for n in (0, 2, 6)}
     files = [str(here / f"{name}.jsonl") for name in ("ana", "bo", "bo older")]

@@ -169,7 +169,7 @@ def test_decisions_about_pairs_that_the_run_lacks_are_counted_once_and_ratings_d
 
 
 def test_the_pairs_that_passed_are_read_from_any_number_of_parts() -> None:
-    parts = [[PAIR["pair_id"]], [], [OTHER["pair_id"], "0"]]
+    parts = [[PAIR["pair_id"], "0"], [], [OTHER["pair_id"]]]
     passed = [ds.dataset(pa.table({"pair_id": pa.array(ids, pa.string())})) for ids in parts]
     rows = [vote(PAIR, "ana", "accept"), vote(turn("i9+t9"), "ana", "reject"), vote(OTHER, "bo", "accept")]
     decide = ds.dataset(pa.Table.from_pylist(rows, schema=schemas.DECIDE))
