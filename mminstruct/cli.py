@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "--order", choices=("chance", "doubt"), default="chance", help="doubt: most doubtful rows first"
     )
     review.add_argument(
-        "--disputed", nargs="+", default=[], metavar="FILE", help="only rows on which these files of decisions disagree"
+        "--disputed", nargs="+", default=[], metavar="FILE", help="only rows on which these decisions disagree"
     )
     review.add_argument("--seed", type=int, default=0, help="another seed chooses other rows")
     review.add_argument("--picture", type=int, default=256, help="longest side of a picture, pixels")

@@ -17,6 +17,7 @@ let since = performance.now();
 const slot = (place, of) => of === null ? String(place) : place + "." + of;
 const line = (place, of = slots[0]) => lines[slot(place, of)];
 const done = (place) => slots.every((of) => line(place, of));
+const told = (place, some = slots) => some.reduce((sum, of) => sum + (Number((line(place, of) || {}).seconds) || 0), 0);
 const count = () => rows.reduce((sum, _, place) => sum + done(place), 0);
 const ordered = () => rows.flatMap((_, place) => slots.map((of) => line(place, of)).filter(Boolean));
 
@@ -28,7 +29,9 @@ function clock() {  // seconds on this row so far, while the page was visible
 }
 
 function decide(decision, more = {}, some = [slots[0]]) {
-  const row = rows[at], was = done(at), seconds = Math.round(clock() * 100) / 100, now = new Date().toISOString();
+  const row = rows[at], was = done(at), now = new Date().toISOString();
+  const rest = clock() - told(at, slots.filter((of) => !some.includes(of)));  // the lines of a row share its time
+  const seconds = Math.round(100 * Math.max(0, rest) / some.length) / 100;
   past.push([at, some.map((of) => [slot(at, of), line(at, of) || null])]);
   for (const of of some) lines[slot(at, of)] = {
     sheet: sheet.sheet, person: sheet.person, id: row.id, shown: row.shown, decision,
@@ -131,7 +134,7 @@ async function restore(given) {
     const key = slot(one.place, of), mine = lines[key];
     if (mine && mine.at >= one.at) { same += 1; return; }
     lines[key] = one;
-    spent[one.place] = Math.max(spent[one.place] || 0, Number(one.seconds) || 0);
+    spent[one.place] = Math.max(spent[one.place] || 0, told(one.place));
     taken += 1;
   });
   if (taken) { past = []; changed(); }

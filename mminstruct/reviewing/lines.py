@@ -120,8 +120,8 @@ def _row(line: Mapping[str, Any], known: Mapping[str, tuple[str, Sheet]], sheets
     return {
         "decision_id": content_id(json.dumps(plain, sort_keys=True, ensure_ascii=False)), IDS[sheets.what]: id_,
         "sheet": sheet, "what": sheets.what, "person": person, "place": place, "shown": shown, "rank": sheets.rank,
-        **_rating(line, sheets.what), **_decision(line, sheets.what), "seconds": _seconds(line.get("seconds")),
-        "at": _time(line.get("at")),
+        **dict.fromkeys(("reason", *_EDITED)), **_rating(line, sheets.what), **_decision(line, sheets.what),
+        "seconds": _seconds(line.get("seconds")), "at": _time(line.get("at")),
     }  # fmt: skip
 
 

@@ -91,7 +91,8 @@ def texts(run: RunReader, what: str, ids: Sequence[str]) -> dict[str, Item]:
         MissingTable: as for ``pool``.
     """
     table = _table(run, what)
-    return _texts(run, table, table.tagged("id")[0], ids)
+    key = table.tagged("id")[0]
+    return _bank(table, key, ids) if what == "instructions" else _texts(run, table, key, ids)
 
 
 def column(run: RunReader, what: str, name: str, ids: Sequence[str]) -> dict[str, Any]:
@@ -234,7 +235,6 @@ def _instructions(
     seeds = next((one for one in told if one), None)
     if not seeds:
         raise ValueError(f"{run.url}: no table records seed instructions, which are mixed into these sheets")
-    text = table.tagged("text")[0]
     by_id = {name: {instruction_id(one): one for one in some} for name, some in (("seed", seeds), ("vqa", more))}
     groups = {"run": by_chance(ids, seed, "rows")}
     taken = set(ids)
@@ -243,11 +243,17 @@ def _instructions(
         taken |= set(some)
 
     def read(some: Sequence[str]) -> dict[str, Item]:
-        own = table.to_arrow([key, text], pc.field(key).isin(pa.array(some, pa.string())))
-        bank = dict(zip(own[key].to_pylist(), own[text].to_pylist(), strict=True))
-        return {one: Item(question=({**by_id["vqa"], **by_id["seed"]} | bank)[one]) for one in some}
+        others = {id_: Item(question=one) for id_, one in (by_id["vqa"] | by_id["seed"]).items()}
+        known = others | _bank(table, key, some)
+        return {one: known[one] for one in some}
 
     return Pool(table, groups, {"run": 0.5, "seed": 0.25, "vqa": 0.25}, read)
+
+
+def _bank(table: TableReader, key: str, ids: Sequence[str]) -> dict[str, Item]:
+    """What is displayed of the instructions *ids* of a bank."""
+    text = table.tagged("text")[0]
+    return {row[key]: Item(question=row[text]) for row in table.to_arrow([key, text], _among(key, ids)).to_pylist()}
 
 
 def _texts(run: RunReader, table: TableReader, key: str, ids: Sequence[str]) -> dict[str, Item]:

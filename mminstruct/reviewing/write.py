@@ -42,7 +42,7 @@ def write(
         overlap: Share of a sheet's rows that all people see.
         where: ``COLUMN=VALUE``, see ``source.pool``.
         order: chance or doubt.
-        disputed: Files of decisions: only rows on which these disagree, as many as there are up to *rows*.
+        disputed: Files or folders of decisions: only rows on which these disagree, as many as there are up to *rows*.
         seed: Another seed chooses other rows.
         picture: Longest side of a picture, pixels.
 
@@ -55,8 +55,13 @@ def write(
     """
     _check(people, picture)
     run = RunReader(url)
+<<<<<<< HEAD
     only = disputes.disputed(disputed) if disputed else None
     pool = source.pool(run, what, where=where, order=order, seed=seed, only=only, more=questions())
+=======
+    only, bad = _disputed(disputed)
+    pool = source.pool(run, what, where=where, order=order, seed=seed, only=only, more=_questions())
+>>>>>>> eyes15
     plan = choose.Plan(people=tuple(people), rows=rows, overlap=overlap, seed=seed)
     if only is not None:
         if not any(pool.groups.values()):
@@ -84,7 +89,15 @@ def write(
         data = page.render(sheet, person, what, items, seen).encode()
         files.write(data, f"{person}.html")
         sizes[person] = len(data)
-    return _summary(files, facts, sizes, sum(one is None for one in seen.values()))
+    return _summary(files, facts, sizes, sum(one is None for one in seen.values()), bad)
+
+
+def _disputed(paths: Sequence[str]) -> tuple[frozenset[str] | None, int]:
+    """As ``disputed.disputed``; None without files."""
+    try:
+        return disputes.disputed(paths) if paths else (None, 0)
+    except ValueError as error:
+        raise ValueError(f"--disputed {error}") from error  # the message begins with the path
 
 
 def _shown(item: source.Item) -> str:
@@ -120,7 +133,7 @@ def _claim(files: Files, facts: bytes) -> None:
         files.write(facts, FILE)
 
 
-def _summary(files: Files, facts: Sheets, sizes: dict[str, int], missing: int) -> str:
+def _summary(files: Files, facts: Sheets, sizes: dict[str, int], missing: int, bad: int) -> str:
     lines = []
     for person, size in sizes.items():
         ids = [row.id for row in facts.sheets[person].rows]
@@ -131,5 +144,7 @@ def _summary(files: Files, facts: Sheets, sizes: dict[str, int], missing: int) -
         )
     if missing:
         lines.append(f"{missing} pictures cannot be decoded: their rows say so")
+    if bad:
+        lines.append(f"Lines of --disputed that are no decisions, left out: {bad} (`mminstruct agree` says why)")
     lines.append(f"Put the files that people send back into {files.show(DECISIONS)}/")
     return "\n".join(lines)

@@ -117,10 +117,13 @@ class _Decisions:
         for row in self.decide.to_table(columns=list(_VOTES), filter=usable).to_pylist():
             self.pairs.setdefault(row["pair_id"], []).append(row)
         if self.pairs and self.passed is not None:
-            ids = self.passed.to_table(columns=["pair_id"])["pair_id"]
-            here = set(ids.filter(pc.is_in(ids, value_set=pa.array(list(self.pairs), pa.string()))).to_pylist())
-            self.strangers = sum(len(rows) for pair, rows in self.pairs.items() if pair not in here)
-            self.counted_with = pc.min(ids).as_py()
+            gone, decided = dict(self.pairs), pa.array(list(self.pairs), pa.string())
+            for batch in self.passed.to_batches(columns=["pair_id"]):  # there may be ten million pairs
+                ids = batch["pair_id"]
+                for pair in ids.filter(pc.is_in(ids, value_set=decided)).to_pylist():
+                    gone.pop(pair, None)
+                self.counted_with = min(filter(None, (self.counted_with, pc.min(ids).as_py())), default=None)
+            self.strangers = sum(map(len, gone.values()))
 
 
 def _turn(row: dict[str, Any], questions: dict[str, str]) -> dict[str, Any]:

@@ -334,7 +334,13 @@ def test_ratings_go_through_every_axis_and_on_to_the_next_row(sheets: Path, open
         ("rate", 1, "grounded", 1), ("skip", None, "new", 1), ("skip", None, "useful", 1),
     ]  # fmt: skip
     assert three.place() == 3
-    three.press("u")
+    for _ in range(3):
+        three.page.wait_for_timeout(500)
+        three.press("2")
+    seconds = [line["seconds"] for line in three.saved()]
+    assert min(seconds[-3:]) >= 0.4
+    assert sum(seconds) <= three.page.evaluate("performance.now()") / 1000 + 0.1  # no time counts for two axes
+    three.press("u", "u", "u", "u")
     assert three.place() == 2
     assert len(three.saved()) == 4
 

@@ -9,7 +9,7 @@ import pytest
 from mminstruct import schemas
 from mminstruct.reviewing.shown import shown
 from mminstruct.stage import Drop, Read, StageOutput, part
-from mminstruct.stages.review import Review
+from mminstruct.stages.review import Review, _Decisions
 from mminstruct.unit import UNIT, Unit
 from tests.stages.doubles import turn
 
@@ -166,6 +166,15 @@ def test_decisions_about_pairs_that_the_run_lacks_are_counted_once_and_ratings_d
     assert notes == {"other_run": 2}
     assert [row["decision"] for row in rows.values()] == ["unseen", "unseen"]
     assert not drops
+
+
+def test_the_pairs_that_passed_are_read_from_any_number_of_parts() -> None:
+    parts = [[PAIR["pair_id"], "0"], [], [OTHER["pair_id"]]]
+    passed = [ds.dataset(pa.table({"pair_id": pa.array(ids, pa.string())})) for ids in parts]
+    rows = [vote(PAIR, "ana", "accept"), vote(turn("i9+t9"), "ana", "reject"), vote(OTHER, "bo", "accept")]
+    decide = ds.dataset(pa.Table.from_pylist(rows, schema=schemas.DECIDE))
+    about = _Decisions(decide, ds.dataset(passed))
+    assert (about.strangers, about.counted_with) == (1, "0")
 
 
 @pytest.mark.parametrize("change", [
