@@ -55,13 +55,8 @@ def write(
     """
     _check(people, picture)
     run = RunReader(url)
-<<<<<<< HEAD
-    only = disputes.disputed(disputed) if disputed else None
-    pool = source.pool(run, what, where=where, order=order, seed=seed, only=only, more=questions())
-=======
     only, bad = _disputed(disputed)
-    pool = source.pool(run, what, where=where, order=order, seed=seed, only=only, more=_questions())
->>>>>>> eyes15
+    pool = source.pool(run, what, where=where, order=order, seed=seed, only=only, more=questions())
     plan = choose.Plan(people=tuple(people), rows=rows, overlap=overlap, seed=seed)
     if only is not None:
         if not any(pool.groups.values()):
