@@ -215,6 +215,8 @@ def _match(
         mixed = (ids[one][image], ids[other][text])
         if mixed not in there:
             random.setdefault(pair_id(*mixed), (one, other))
+    for real in table.to_arrow([key], _among(key, list(random)))[key].to_pylist():  # matched, but not in *pairs*
+        del random[real]
 
     def read(some: Sequence[str]) -> dict[str, Item]:
         mixed = {one: random[one] for one in some if one in random}

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,23 @@ def test_instructions_of_the_run_seeds_and_common_questions_are_mixed(built: Bui
     assert sum(counts) == 38
     assert abs(counts[0] - 19) <= 1
     assert all(row["picture"] is None for row in made.data(tmp_path / "ana.html")["rows"])
+
+
+def test_no_random_pair_is_one_that_where_left_out(tmp_path: Path) -> None:
+    url = str(tmp_path / "run")
+    made.run(url, 8)
+    images, texts = ([runs.digest(f"{word} {n}") for n in range(8)] for word in ("image", "q"))
+    matched = {(images[n], texts[(n + more) % 8]): more for n in range(8) for more in range(4)}
+    rows = [
+        {"pair_id": pair_id(*both), "image_id": both[0], "instruction_id": both[1], "similarity": 0.5, "probability": more}
+        for both, more in matched.items()
+    ]  # fmt: skip
+    shutil.rmtree(Path(url) / "match")
+    runs.put(url, "match", rows, order=3)
+    found = pool(RunReader(url), "match", where=["probability=0.0"])
+    assert len(found.groups["run"]) == 8
+    assert found.groups["random"]
+    assert not {pair_id(*one) for one in matched} & set(found.groups["random"])
 
 
 @pytest.mark.parametrize("what", ["turns", "match", "instructions"])
