@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from string import ascii_uppercase
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from mminstruct.stage import Drop, Read, Rows, Stage, StageOutput, Transform, co
 from mminstruct.text import one_line, repair
 from mminstruct.text.leaks import special_token
 from mminstruct.text.rules import Context, pii
+from mminstruct.text.vqa import normal
 
 _BATCH = 20_000
 _SCHEMA = pa.schema(
@@ -173,7 +175,12 @@ class Annotate(Stage):
         if not (answer := _clean(one.answer)):
             raise Fault("empty_answer", f"the answer is {shown(one.answer)}")
         choices = None if one.choices is None else [_clean(choice) for choice in one.choices]
-        if choices is not None and (not all(choices) or len({choice.casefold() for choice in choices}) < len(choices)):
+        if choices and all(
+            choice.startswith(f"{letter}. ") for choice, letter in zip(choices, ascii_uppercase, strict=False)
+        ):
+            choices = [choice[3:].strip() for choice in choices]  # text.question.asked shows the letters
+            answer = answer if one.right is None else choices[one.right]
+        if choices is not None and (not all(choices) or len({normal(choice) for choice in choices}) < len(choices)):
             raise Fault("bad_choices", f"two are equal or one is blank in {shown(one.choices)}")
         rationale = None if one.rationale is None else _clean(one.rationale)
         if rationale is not None and not _LETTER.search(rationale):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from mminstruct import schemas
 from mminstruct.stage import Drop, Stage, StageOutput, Transform, content_id, output, part
 from mminstruct.text import words
-from mminstruct.text.question import Question, asked
+from mminstruct.text.question import Question, asked, first_sentence
 from mminstruct.text.vqa import normal
 
 Row = dict[str, Any]
@@ -125,9 +125,15 @@ class Merge(Stage):
 
     def _chosen(self, pairs: list[Row]) -> tuple[list[Row], list[Drop]]:
         """The pairs of an image that are kept, and the drops of the others; a written dialogue is kept."""
-        free = [row for row in pairs if row["talk"] is None]
-        free.sort(key=lambda row: (-row["support"], self._digest([row])))
         drops: dict[str, Drop] = {}
+        for row in pairs:
+            row["tokens"] = tokens = math.ceil(_TOKENS * _words(row, self.phrases != "never"))
+            if self.tokens is not None and tokens > self.tokens and row["talk"] is None:
+                drops[row["pair_id"]] = Drop(
+                    row["pair_id"], "over_tokens", f"{tokens} tokens in one question and answer"
+                )
+        free = [row for row in pairs if row["talk"] is None and row["pair_id"] not in drops]
+        free.sort(key=lambda row: (-row["support"], self._digest([row])))
         if self.jaccard is not None:
             for same in _alike([row for row in free if row["kind"] not in _OPEN], self.jaccard):
                 drops |= {drop.id: drop for drop in self._agreed(same)}
@@ -155,16 +161,10 @@ class Merge(Stage):
 
     def _talks(self, pairs: list[Row]) -> Iterator[list[Row] | Drop]:
         """Conversations about one image, and drops of pairs for which there is no room."""
-        for row in pairs:
-            row["tokens"] = math.ceil(_TOKENS * _words(row, self.phrases != "never"))
         talk: list[Row] = []
         full = False
         for dialogue in self._ordered(pairs):
-            tokens = sum(row["tokens"] for row in dialogue)
-            if self.tokens is not None and tokens > self.tokens and dialogue[0]["talk"] is None:
-                yield Drop(dialogue[0]["pair_id"], "over_tokens", f"{tokens} tokens in one question and answer")
-                continue
-            length = tokens + sum(row["tokens"] for row in talk)
+            length = sum(row["tokens"] for row in (*talk, *dialogue))
             over = len(talk) + len(dialogue) > self.turns or (self.tokens is not None and length > self.tokens)
             if talk and (over or self._only_one_left(talk, dialogue)):
                 full = full or self.overflow == "drop"
@@ -263,7 +263,7 @@ def _bare(row: Row) -> str:
     """The answer for comparison: of a choice its text, of an explained answer its first sentence."""
     if row["choices"] and row["right"] is not None:
         return normal(row["choices"][row["right"]])
-    return normal(row["answer"].partition(". ")[0] if row["kind"] == "explained" else row["answer"])
+    return normal(first_sentence(row["answer"]) if row["kind"] == "explained" else row["answer"])
 
 
 def _against(row: Row, other: Row) -> str:

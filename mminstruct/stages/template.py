@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from mminstruct.annotations.keys import image_key
 from mminstruct.prompts import blanks, fill
 from mminstruct.stage import Drop, Stage, StageOutput, Transform, content_id, instruction_id, output, whole
 from mminstruct.text import one_line
-from mminstruct.text.question import asked, in_digits
+from mminstruct.text.question import asked, in_digits, is_abbreviated
 
 Row = dict[str, Any]
 
@@ -41,8 +40,6 @@ ANSWERS = {
 _TERSE = ("short", "number", "judgement", "explained")
 """Kinds whose answer is a word or phrase: no final stop, and a number in digits."""
 _ENDS = tuple(".!?…\"'”’)]。！？")
-_ABBREVIATION = re.compile(r"\b(?:[^\W\d_]|st|mt|dr|mr|mrs|ms|jr|sr|etc|vs)\.$", re.IGNORECASE)
-"""Words whose last dot belongs to them: U.S., p.m., St."""
 NO_IMAGE, AMBIGUOUS = -1, -2
 _IMAGE = pa.field("image", pa.int32())
 """Column of the images' numbers, which are in the order of parts."""
@@ -211,7 +208,7 @@ def _asking(text: str, kind: str) -> str:
 def _short(answer: str) -> str:
     """A word or phrase: a number in digits, no final stop but that of an abbreviation."""
     answer = in_digits(answer)
-    return answer[:-1] if answer.endswith(".") and not _ABBREVIATION.search(answer) else answer
+    return answer[:-1] if answer.endswith(".") and not is_abbreviated(answer) else answer
 
 
 def _capital(text: str) -> str:

@@ -27,6 +27,22 @@ _DIGITS = {word: str(number) for number, word in enumerate(_COUNTS)}
 _ARTICLES = {"a", "an", "the"}
 
 
+_ABBREVIATION = re.compile(r"\b(?:[^\W\d_]|st|mt|dr|mr|mrs|ms|jr|sr|etc|vs)\.$", re.IGNORECASE)
+
+
+def is_abbreviated(text: str) -> bool:
+    """Whether the final dot belongs to the last word: U.S., p.m., St."""
+    return _ABBREVIATION.search(text) is not None
+
+
+def first_sentence(text: str) -> str:
+    """*text* up to the first ``". "`` that does not belong to an abbreviation."""
+    for stop in re.finditer(r"\.(?= )", text):
+        if not is_abbreviated(text[: stop.end()]):
+            return text[: stop.start()]
+    return text
+
+
 def in_digits(answer: str) -> str:
     """*answer* in digits if it is the word of a number up to twelve, as in COCO-QA; otherwise unchanged."""
     return _DIGITS.get(answer.strip().casefold().rstrip("."), answer)
@@ -39,6 +55,7 @@ _SEEN = _ARTICLES | {
 }  # fmt: skip
 """Words that do not change what is asked about an image."""
 _NOT = {"no", "not", "never", "without", "nobody", "nothing", "isn't", "aren't", "doesn't", "don't", "didn't", "wasn't"}
+_PLACED = ("in", "on", "at")
 _HEADS = (
     ("how many", r"(?:what|which) (?:is )?(?:number|amount|count) of|how many"),
     ("how much", r"how much"),
@@ -76,7 +93,9 @@ class Question:
                 break
         content = (_singular(_DIGITS.get(word, word)) for word in rest.split() if word not in _SEEN)
         kept = tuple("not" if word in _NOT else word for word in content)
-        return cls(head, kept[:-1] if kept[-1:] in (("in",), ("on",), ("at",)) else kept)
+        if kept and kept[-1] in _PLACED and (head == "where" or not rest.endswith(f" {kept[-1]}")):
+            kept = kept[:-1]  # of "in the picture"
+        return cls(head, kept)
 
     def near(self, other: Question, jaccard: float) -> bool:
         """Whether both ask the same.

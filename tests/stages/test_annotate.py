@@ -154,6 +154,14 @@ def test_the_order_in_which_a_format_finds_records_changes_neither_rows_nor_drop
     assert len(made.output.drops) == sum(fault.format == "vqa" for fault in PLANTED)  # type: ignore[union-attr]
 
 
+def test_letters_before_choices_are_left_out_since_the_question_shows_them(tmp_path: Path) -> None:
+    lists = good("aokvqa")
+    lists["records"][0] |= {"choices": ["A. rain", "B. sport", "C. trade", "D. war"], "correct_choice_idx": 2}
+    (made,) = Annotate(sets={"aokvqa": save(tmp_path, "aokvqa", lists)}).load()("aokvqa")
+    found = [row for row in made.output.table.to_pylist() if "sport" in row["choices"][1]]  # type: ignore[union-attr]
+    assert [(row["choices"], row["answer"]) for row in found] == [(["rain", "sport", "trade", "war"], "trade")]
+
+
 def test_a_changed_file_of_any_role_is_noticed_and_a_moved_or_touched_one_is_not(tmp_path: Path) -> None:
     def stage(folder: Path) -> Annotate:
         return Annotate(sets={"vqa": AnnotationSet(format="vqa", path=str(folder / "vqa/annotations.json"),

@@ -254,6 +254,13 @@ def test_what_does_not_fit_begins_another_conversation_or_is_dropped() -> None:
     assert set(chosen(Merge(turns=3, tokens=139), turns)[1].values()) == {"over_tokens"}
 
 
+def test_a_pair_that_is_too_long_takes_no_place_of_its_set() -> None:
+    pairs = [short("i1+long", "How?", "word " * 300), short("i1+fits", "Why?", "So.")]
+    rows, drops = chosen(Merge(turns=12, tokens=100, per_origin={"vqa": 1}), pairs, {"i1+long": 1.0, "i1+fits": 0.4})
+    assert [row["pair_id"] for row in rows] == ["i1+fits"]
+    assert drops == {"i1+long": "over_tokens"}
+
+
 @pytest.mark.parametrize(("phrases", "shown"), [("every", 6), ("first", 3), ("never", 0)])
 def test_a_phrase_is_shown_every_time_the_first_time_or_never(phrases: str, shown: int) -> None:
     turns = [short(f"i1+{n}", phrase=f"Phrase {n % 3}.") for n in range(6)]

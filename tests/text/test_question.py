@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mminstruct.text.question import Question, asked, in_digits
+from mminstruct.text.question import Question, asked, first_sentence, in_digits
 
 
 def near(one: str, other: str) -> bool:
@@ -81,3 +81,25 @@ def test_only_a_whole_number_word_becomes_digits() -> None:
         "none",
         "12",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("Yes. There is a cat.", "Yes"),
+        ("St. Louis. The arch.", "St. Louis"),
+        ("3.5 metres. Look.", "3.5 metres"),
+        ("No", "No"),
+    ],
+)
+def test_a_sentence_does_not_end_at_an_abbreviation(text: str, sentence: str) -> None:
+    assert first_sentence(text) == sentence
+
+
+def test_a_final_preposition_tells_questions_apart_but_not_where() -> None:
+    def near(one: str, other: str) -> bool:
+        return Question.of(one).near(Question.of(other), 0.8)
+
+    assert not near("What is the dog sitting on?", "What is the dog sitting in?")
+    assert not near("What is the cat on?", "What is the cat?")
+    assert near("Where is the cat at?", "Where is the cat?")
