@@ -90,7 +90,7 @@ def test_what_people_reject_is_gone_what_they_edit_is_exported_and_the_first_run
     exported = {row["pair_id"]: row for row in run["export"].to_arrow(["pair_id", "conversations"]).to_pylist()}
     assert not exported.keys() & {rejected, disputed}
     assert exported[edited]["conversations"][1]["value"] == EDIT
-    assert {event.table for event in planted["fresh"]} == {"decide", "review", "select", "merge", "export"}
+    assert {event.table for event in planted["fresh"]} == {"decide", "review", "rate", "select", "merge", "export"}
     assert bytes_of(planted["first"]) == planted["before"]
     statuses = table_statuses(str(planted["second"]), verify=True)
     assert all_faults(statuses) == []
