@@ -122,6 +122,11 @@ function download(text, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
+function sound(one) {  // a line that this page can show; files may be edited by hand
+  if (one.decision !== "edit") return Object.hasOwn(WORDS, one.decision) && (one.decision === "skip" || rates === (one.decision === "rate"));
+  const choices = one.choices || [];
+  return !rates && Array.isArray(choices) && [one.question, one.answer, ...choices].every((text) => typeof text === "string");
+}
 async function restore(given) {
   const found = (await given.text()).replace(/^\ufeff/, "").split("\n").filter((one) => one.trim());
   let taken = 0, same = 0;
@@ -130,7 +135,7 @@ async function restore(given) {
     let one = null;
     try { one = JSON.parse(text); } catch { /* counted below */ }
     const row = one && rows[one.place], of = one && (one.axis ?? null);
-    if (!one || one.sheet !== sheet.sheet || !row || row.id !== one.id || row.shown !== one.shown || !slots.includes(of)) return bad.push(number + 1);
+    if (!one || one.sheet !== sheet.sheet || !row || row.id !== one.id || row.shown !== one.shown || !slots.includes(of) || !sound(one)) return bad.push(number + 1);
     const key = slot(one.place, of), mine = lines[key];
     if (mine && mine.at >= one.at) { same += 1; return; }
     lines[key] = one;

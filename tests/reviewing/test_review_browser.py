@@ -263,12 +263,16 @@ def test_a_saved_file_is_taken_back_on_another_machine_by_button_and_by_drop(
     first.press("a", "r", "3", "e", "!", "Enter", " ")
     lines = first.saved()
     file = tmp_path / "ana.jsonl"
-    file.write_text("\ufeff" + "\r\n".join(json.dumps(line) for line in lines) + '\r\n{"cut', encoding="utf-8")
+    changes = ({"decision": "no"}, {"decision": "rate"}, {"answer": None}, {"choices": "abc"}, {"choices": 3})
+    unsound = [lines[2] | {"at": "2999"} | change for change in changes]
+    file.write_text(
+        "\ufeff" + "\r\n".join(json.dumps(line) for line in lines + unsound) + '\r\n{"cut', encoding="utf-8"
+    )
     second = opened(sheets / "special" / "ana.html")
     second.press("a")  # later than that of the file
     second.page.locator("#file").set_input_files(file)
     second.page.wait_for_function("document.getElementById('said').textContent.includes('taken')")
-    assert "3 decisions taken, 1 were here already; 1 lines are not of this sheet (first: line 5)" in second.text(
+    assert "3 decisions taken, 1 were here already; 6 lines are not of this sheet (first: line 5)" in second.text(
         "#said"
     )
     assert second.place() == 5
