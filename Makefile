@@ -37,6 +37,7 @@ lint: $(TESTED)  ## run ruff, mypy and the import contracts
 docs: $(READY)  ## generate the pages that come from the code
 	$(BIN)/python -m mminstruct.schemas > docs/tables.md
 	$(BIN)/python docs/draw.py > docs/pipeline.svg
+	$(BIN)/python docs/draw.py coco > docs/coco.svg
 	$(BIN)/python docs/configuration.py > docs/configuration.md
 
 site: $(READY)  ## build the documentation website in build/site
