@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import sys
 from pathlib import Path
 
 import pyarrow.compute as pc
-from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from mminstruct.readers.image import load
 from mminstruct.store.reader import RunReader
 from tests.reviewing.made import FLAGS, chromium
 
@@ -45,8 +44,7 @@ def main(url: str, to: Path) -> None:
         browser = play.chromium.launch(executable_path=chromium(), args=FLAGS)
         view = browser.new_page(viewport={"width": 1200, "height": 400})
         view.set_content(page)
-        drawn = Image.open(io.BytesIO(view.screenshot(full_page=True)), formats=["PNG"])
-        drawn.convert("RGB").quantize(256).save(to, optimize=True)
+        load(view.screenshot(full_page=True)).quantize(256).save(to, optimize=True)
         browser.close()
 
 

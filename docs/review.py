@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from mminstruct.readers.image import load
 from mminstruct.reviewing.write import write
 from tests.reviewing.made import FLAGS, chromium
 
@@ -32,8 +31,7 @@ def main(run: str, to: Path) -> None:
                 page.wait_for_timeout(PAUSE if key == "a" else 0)
                 page.keyboard.press(key)
             page.wait_for_timeout(300)
-            drawn = Image.open(io.BytesIO(page.screenshot()), formats=["PNG"])
-            drawn.convert("RGB").quantize(256).save(to / f"review-{name}.png", optimize=True)
+            load(page.screenshot()).quantize(256).save(to / f"review-{name}.png", optimize=True)
         browser.close()
 
 

@@ -165,6 +165,9 @@ CASES = [
 ]  # fmt: skip
 ELSEWHERE = {
     "Decide.path": "tests/stages/test_decide.py",
+    "AnnotationSet.path": "tests/stages/test_annotate.py",
+    "AnnotationSet.questions": "tests/stages/test_annotate.py",
+    "AnnotationSet.images": "tests/stages/test_annotate.py",
     "Pick.trained": "test_a_benchmark_knows_the_runs_it_was_trained_on_by_their_tables",
     "Data.path": "tests/training/test_prepare.py",
     "Data.images": "tests/training/test_prepare.py",

@@ -56,6 +56,8 @@ ELSEWHERE = {
     "Fuse.on_leak": "stages/test_fuse.py::test_a_failed_fusion_leaves_where_the_configuration_says_so",
     "Filter.rules": "stages/test_filter.py::test_a_rule_that_is_not_named_is_not_asked",
     "Filter.languages": "stages/test_filter.py::test_limits_reach_the_rules",
+    "Rate.enable": "stages/test_rate.py::test_a_disabled_stage_is_in_no_run_and_nothing_reads_it",
+    "Rate.axes": "stages/test_rate.py::test_each_axis_is_asked_once_per_pair_and_only_two_of_them_with_the_image",
     "Review.disputed": "stages/test_review.py::test_a_disputed_pair_is_dropped_kept_or_left_to_the_first",
     "Review.require": "stages/test_review.py::test_pairs_that_nobody_saw_leave_where_that_is_required",
     "Select.prefer": "stages/test_select.py::"

@@ -26,7 +26,7 @@ class AnnotationSet:
     images: str | None = where(None)
     """Visual Genome's image_data.json, for vg_qa, paragraph, tallyqa and stvqa: which of its images are also COCO's."""
     licence: str | None = None
-    """Licence of annotations whose file names none."""
+    """Licence of annotations that name none themselves."""
     split: str | None = None
     """Only records of this split, for aokvqa (train, val, test) and stvqa; null: all."""
 

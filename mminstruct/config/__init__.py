@@ -161,6 +161,8 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
     names = [item.name for item in dataclasses.fields(kind) if item.name not in ("models", "out")]
     given = {name: _plain(config[name]) for name in names if not OmegaConf.is_missing(config, name)}
     made = kind(out=config.out, **given)
+    if kind is Bench and not isinstance(made.recipe, RECIPES["bench"]):
+        raise ConfigurationError("bench runs the recipe bench: leave out recipe= and the experiments of build")
     rule = made.fail_on_error
     if not isinstance(rule, bool | int | float) or rule < 0:
         raise ConfigurationError(f"fail_on_error={rule}: take true, false, a share below 1, or a number of units")
@@ -319,6 +321,7 @@ def _experiments(file: str, words: list[str]) -> list[str]:
             contextlib.suppress(HydraException, OmegaConfBaseException),
         ):
             search = ",".join(f"file://{Path(place).absolute()}" for place in more)
-            compose(file, [f"hydra.searchpath=[{search}]", f"experiment={name}"])
-            found.append(name)
+            made = compose(file, [f"hydra.searchpath=[{search}]", f"experiment={name}"])
+            if file != "bench" or OmegaConf.get_type(made.recipe) is RECIPES["bench"]:
+                found.append(name)
     return found

@@ -431,7 +431,7 @@ def test_every_shipped_experiment_and_set_of_models_composes(mine: Path) -> None
 @pytest.mark.parametrize(
     ("command", "words", "said"),
     [
-        ("build", [], "experiment=dmeo is not for build: there is none of that name; there is demo, ours"),
+        ("build", [], "experiment=dmeo is not for build: there is none of that name; there is demo, demo_coco, ours"),
         ("bench", ["source=x"], "experiment=dmeo is not for bench: there is none of that name; there is oracle"),
         ("train", ["data.path=x"], "experiment=dmeo is not for train: there is none of that name; there is gain"),
     ],
@@ -445,6 +445,11 @@ def test_an_experiment_that_is_not_there_is_refused_with_those_of_the_command(
     told = capfd.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+def test_a_benchmark_of_another_recipe_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "experiment=demo_coco", "out=run", "source=x"]) == 2
+    assert "bench runs the recipe bench" in capfd.readouterr().err
 
 
 def test_an_experiment_of_ones_own_does_what_it_says(say: Words, mine: Path) -> None:

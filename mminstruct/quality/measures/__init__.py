@@ -101,7 +101,8 @@ MEASURES: dict[str, Section] = {
 def measured(run: JudgedRun) -> tuple[list[Measure], list[str]]:
     """All measures of *run*; and what of it could not be measured: its other tables, and sections that lack columns."""
     found: list[Measure] = []
-    known = {*MEASURES, *(section.table for section in MEASURES.values())}
+    of_run = {title: section.table for title, section in MEASURES.items() if section.table in run.schemas}
+    known = {*of_run, *of_run.values()}
     unmeasured = [name for name in run.schemas if name not in known]
     for title, section in MEASURES.items():
         if section.table not in run.schemas:
