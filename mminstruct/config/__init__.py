@@ -161,8 +161,6 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
     names = [item.name for item in dataclasses.fields(kind) if item.name not in ("models", "out")]
     given = {name: _plain(config[name]) for name in names if not OmegaConf.is_missing(config, name)}
     made = kind(out=config.out, **given)
-    if kind is Bench and not isinstance(made.recipe, RECIPES["bench"]):
-        raise ConfigurationError("bench runs the recipe bench: leave out recipe= and the experiments of build")
     rule = made.fail_on_error
     if not isinstance(rule, bool | int | float) or rule < 0:
         raise ConfigurationError(f"fail_on_error={rule}: take true, false, a share below 1, or a number of units")

@@ -449,7 +449,9 @@ def test_an_experiment_that_is_not_there_is_refused_with_those_of_the_command(
 
 def test_a_benchmark_of_another_recipe_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "experiment=demo_coco", "out=run", "source=x"]) == 2
-    assert "bench runs the recipe bench" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "experiment=demo_coco is not for bench" in said
+    assert said.endswith("there is oracle\n")
 
 
 def test_an_experiment_of_ones_own_does_what_it_says(say: Words, mine: Path) -> None:
