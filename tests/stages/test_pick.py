@@ -61,7 +61,7 @@ def a_run(folder: Path, test: int = 3, train: int = 3, *, old: bool = False, by:
             "select": {"split": split},
             "export": {"conversations": turns, "split": split},
             "review": {"question": text, "answer": f"Answer {seed}.", "kind": ("long", "short", "caption")[seed % 3]},
-            "merge": {"talk_id": ids["pair_id"], "place": 0, "split": split},
+            "merge": {"talk_id": ids["pair_id"], "place": 0, "split": split, "phrased": True},
         }
         for name in tables:
             tables[name].append(ids | rows[name])
@@ -70,7 +70,7 @@ def a_run(folder: Path, test: int = 3, train: int = 3, *, old: bool = False, by:
             tables["review"].append(
                 more | {"question": "And then?", "answer": "More.", "kind": "short", "phrase": "Say."}
             )
-            tables["merge"].append(more | {"talk_id": ids["pair_id"], "place": 1, "split": split})
+            tables["merge"].append(more | {"talk_id": ids["pair_id"], "place": 1, "split": split, "phrased": True})
     for name, rows_ in tables.items():
         schema = schemas.TABLES[name]
         columns = {field.name: pa.array([row.get(field.name) for row in rows_], field.type) for field in schema}
