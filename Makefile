@@ -25,11 +25,12 @@ data/microworld/.drawn: | $(READY)
 	$(BIN)/python -m mminstruct.cli microworld --images 192 --start 192 --layout datacomp --to data/microworld/datacomp
 	touch $@
 
+# Two processes; the tests of a file stay together, because they share what is expensive to build.
 test: $(TESTED)  ## run all tests, including real Ray, vLLM and the S3 protocol
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(TESTED)  ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(TESTED)  ## run ruff, mypy and the import contracts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
