@@ -52,9 +52,11 @@ class Row:
     """For each question, in order: the fields of ``stages.export.TURN``; None if unknown."""
 
     def provenance(self) -> dict[str, Any]:
-        """Provenance, as keys of a record in any format."""
+        """Provenance, as keys of a record in any format; what is unknown is left out."""
         told = {name: value for name in PROVENANCE if (value := getattr(self, name)) is not None}
-        return told if self.questions is None else {**told, TURNS: self.questions}
+        if self.questions is None:
+            return told
+        return {**told, TURNS: [{k: v for k, v in one.items() if v is not None} for one in self.questions]}
 
 
 def normal(text: str) -> str:

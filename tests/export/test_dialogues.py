@@ -20,6 +20,7 @@ from mminstruct.export.mix import mix
 from mminstruct.models.model import Model
 from mminstruct.recipe import Method, Recipe
 from mminstruct.run import Run, claim, execute
+from mminstruct.schemas import AXES
 from mminstruct.stage import Rows, Stage, StageOutput, Transform, output
 from mminstruct.stages.export import SCHEMA
 from mminstruct.store.deletion import delete
@@ -187,7 +188,9 @@ def test_files_for_the_hub_have_no_metadata_of_ours_but_what_a_column_means(tmp_
     (file,) = (tmp_path / "out" / "data").glob("*.parquet")
     schema = pq.read_schema(file)
     assert {key for field in schema for key in field.metadata or {}} <= {b"meaning", b"PARQUET:field_id"}
-    assert pq.read_table(file)["turns"].to_pylist()[0] == dialogue(0)["turns"]
+    assert pq.read_table(file)["turns"].to_pylist()[0] == [
+        {**one, **dict.fromkeys(AXES)} for one in dialogue(0)["turns"]
+    ]
 
 
 PLAIN = '''
