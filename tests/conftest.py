@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
@@ -59,13 +61,27 @@ def mminstruct(*words: str | Path, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that the processes of a test run share: the first one builds it. No test may change it."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    done = root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            build(root / name)
+            done.touch()
+    return root / name
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 microworld images in both layouts of the paper's sources."""
-    folder = tmp_path_factory.mktemp("world")
-    mminstruct("microworld", "--images", "24", "--layout", "sa1b", "--to", folder / "sa1b")
-    mminstruct("microworld", "--images", "24", "--start", "24", "--layout", "datacomp", "--to", folder / "datacomp")
-    return folder
+
+    def draw(folder: Path) -> None:
+        mminstruct("microworld", "--images", "24", "--layout", "sa1b", "--to", folder / "sa1b")
+        mminstruct("microworld", "--images", "24", "--start", "24", "--layout", "datacomp", "--to", folder / "datacomp")
+
+    return built_once(tmp_path_factory, "world", draw)
 
 
 SMALL = ("experiment=demo", "recipe.ingest.rows=12", "recipe.cluster.k=12", "recipe.match.sample_images=24")
@@ -74,9 +90,9 @@ SMALL = ("experiment=demo", "recipe.ingest.rows=12", "recipe.cluster.k=12", "rec
 @pytest.fixture(scope="session")
 def demo(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small demo run: the real recipe, the real models, the Ray engine."""
-    folder = tmp_path_factory.mktemp("demo") / "run"
-    mminstruct("build", *SMALL, f"out={folder}", f"source={world}")
-    return folder
+    return built_once(
+        tmp_path_factory, "demo", lambda folder: mminstruct("build", *SMALL, f"out={folder}", f"source={world}")
+    )
 
 
 COCO = ("recipe.ingest.rows=8", "recipe.select.holdout.count=3", "engine=local")
