@@ -17,7 +17,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from string import Template
 
-from lab import answerers, raters, unseen
+from lab import answerers, raters, reviewers, unseen
 from lab.ablations import load
 from mminstruct.cli import main as mminstruct
 from mminstruct.config.files import conf
@@ -170,6 +170,8 @@ def page(url: str, folder: Path, like: Sequence[str]) -> str:
         like: Arguments with which *url* was built, without out.
     """
     found = {"run": url, **diverse(url, folder), **people(url, matched_by_chance(url, folder), folder)}
+    known = read_truth(find_truth(RunTables(url).sources()))
+    found |= reviewers.reviewed(url, folder, known, lambda given: _command("build", *like, *given))
     found |= answers(url, folder) | rated_by_models(url, folder, like) | unlike(url, folder)
     return Template(PAGE.read_text(encoding="utf-8")).substitute(found)
 
