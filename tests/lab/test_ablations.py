@@ -34,6 +34,7 @@ from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.instruct import Instruct
 from mminstruct.stages.match import Match
 from mminstruct.stages.merge import Merge
+from mminstruct.stages.rate import Rate
 from mminstruct.stages.review import Review
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
@@ -58,6 +59,7 @@ def recipe() -> MMInstruct:
         filter=Filter(),
         decide=Decide(),
         review=Review(),
+        rate=Rate(reader=model, viewer=model, prompt=prompt_text("rate")),
         select=Select(),
         merge=Merge(),
         export=Export(),
