@@ -97,7 +97,7 @@ def test_its_eleven_unchanged_tables_are_taken_over_and_the_rest_is_made(
     assert [name for name, keys in taken.items() if keys] == KEPT
     done: list[str] = []
     execute(run, Local(), watch=lambda event: done.append(event.table) if event.fresh else None)
-    assert set(done) == {"review", "select", "merge", "export"}
+    assert set(done) == {"review", "rate", "select", "merge", "export"}
     for name in KEPT:
         assert Store(run.url).table(name).digest() == Store(str(old)).table(name).digest()
     assert all(stands.state == "complete" for stands in table_statuses(run.url, verify=True))
