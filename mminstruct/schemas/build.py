@@ -164,7 +164,8 @@ ANNOTATE = table(
 
 
 TEMPLATE = table(
-    "Annotations as questions and answers, each with its format phrase (COCO-is-all, table 1).",
+    "Annotations as questions and answers, each with its format phrase (COCO-is-all, table 1). "
+    "Here pair_id also covers annotation_id, since several people annotate the same question.",
     *TURN,
     column("annotation_id", pa.string(), "the annotation that it is made from", tag="parent"),
     column("support", pa.float32(), "share of the annotators who gave this answer, 0 to 1; null: unknown", null=True),

@@ -17,8 +17,7 @@ def instruction_id(tag: str = "parent") -> pa.Field:
 
 
 def pair_id(tag: str = "id") -> pa.Field:
-    meaning = "first 16 hex digits of SHA-256 of image_id and instruction_id, of an annotation also of its id"
-    return column("pair_id", pa.string(), meaning, tag=tag)
+    return column("pair_id", pa.string(), "first 16 hex digits of SHA-256 of image_id and instruction_id", tag=tag)
 
 
 def question_id(tag: str = "parent") -> pa.Field:
