@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +13,6 @@ from mminstruct.microworld.questions.queries import Query, Slots
 from mminstruct.microworld.questions.sorts import SORTS, plain
 from mminstruct.microworld.questions.tell import Tell
 from mminstruct.microworld.questions.world import World
-from mminstruct.microworld.reading import NOUNS
 
 PLACEHOLDER = re.compile(r"<([a-z_]+)>")
 _SORT_OF = {"thing": "kind", "other": "kind", "species": "kind", "person_role": "kind", "number": "number",
@@ -64,10 +63,18 @@ class Form:
         roles = {name: name for name in self.placeholders if name in needed}
         for name in self.placeholders:
             if name not in roles:
-                roles[name] = "thing" if name in _ONLY and "thing" in needed and "thing" not in roles.values() else "value"
+                roles[name] = (
+                    "thing" if name in _ONLY and "thing" in needed and "thing" not in roles.values() else "value"
+                )
         missing = set(needed) - set(roles.values())
-        if missing or list(roles.values()).count("value") > 1 or ("value" in roles.values() and self.kind != "judgement"):
-            raise ValueError(f"template {self.text!r} must name {', '.join(needed)}, and one answer if it is a judgement")
+        if (
+            missing
+            or list(roles.values()).count("value") > 1
+            or ("value" in roles.values() and self.kind != "judgement")
+        ):
+            raise ValueError(
+                f"template {self.text!r} must name {', '.join(needed)}, and one answer if it is a judgement"
+            )
         return roles
 
     def sort_of(self, placeholder: str) -> str:
@@ -132,22 +139,24 @@ class Form:
             if self.takes(slots):
                 yield slots
 
-    def ask(self, world: World, rng: random.Random, yes: bool | None = None) -> Asked | None:
+    def ask(self, world: World, rng: random.Random, yes: bool | None = None, but: Collection[str] = ()) -> Asked | None:
         """A question about *world* with its true answer; None where the form does not fit.
 
         Args:
             world: What the question is answered from.
             rng: Chooses among all that fit.
             yes: Of judgements, the answer wanted.
+            but: Questions that were asked before.
         """
         able = list(self.subjects(world))
         for slots in rng.sample(able, len(able)):
-            asked = self._asked(world, slots, rng, yes)
-            if asked is not None:
+            asked = self.about(world, slots, rng, yes)
+            if asked is not None and asked.question not in but:
                 return asked
         return None
 
-    def _asked(self, world: World, slots: Slots, rng: random.Random, yes: bool | None) -> Asked | None:
+    def about(self, world: World, slots: Slots, rng: random.Random, yes: bool | None = None) -> Asked | None:
+        """The question about *slots* with its true answer, as ``ask``."""
         if self.tell is not None:
             answer = self.tell.write(world, slots, rng, long=self.kind == "long")
             return Asked(self, slots, self.fill(world, slots), answer) if answer else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mminstruct.microworld.catalogue import KINDS, SETTINGS
@@ -62,10 +62,11 @@ class Query:
 
 
 def _absent(world: World, slots: Slots, true: frozenset[str]) -> list[str]:
-    """Kinds that are not there, those that would suit the place first."""
+    """Kinds that are not there: those that would suit the place, or else any. Where there is a duck, no bird."""
     usual = SETTINGS[world.facts.setting].kinds if world.facts.setting else tuple(KINDS)
-    gone = [kind for kind in usual if kind not in world.things and kind not in true]
-    return gone if len(gone) > 3 else [kind for kind in KINDS if kind not in world.things and kind not in true]
+    here = {*world.things, *true, *(group for kind in world.things if (group := group_of(kind)) in KINDS)}
+    gone = [kind for kind in usual if kind not in here]
+    return gone if len(gone) > 3 else [kind for kind in KINDS if kind not in here]
 
 
 def _here(world: World, slots: Slots, true: frozenset[str]) -> list[str]:
@@ -179,7 +180,8 @@ def of_category(category: str) -> Query:
 
 
 def _not_of(category: str, world: World, slots: Slots, true: frozenset[str]) -> list[str]:
-    absent = [kind for kind in KINDS if KINDS[kind].category == category and kind not in world.things]
+    everywhere = World(replace(world.facts, settings=()))
+    absent = [kind for kind in _absent(everywhere, slots, true) if KINDS[kind].category == category]
     return absent if len(absent) > 2 else _absent(world, slots, true)
 
 
@@ -306,7 +308,8 @@ def changed(sign: int) -> Query:
 
     def subjects(world: World) -> list[dict[str, str]]:
         return [{"thing": kind, "number": COUNTS[n]} for kind in world.things
-                for n in range(1, min(4, (world.count(kind) or 0) + 1) if sign < 0 else 4)]  # fmt: skip
+                for n in range(1, min(4, (world.count(kind) or 0) + 1) if sign < 0 else 4)
+                if (world.count(kind) or 0) + sign * n != n]  # the question must not have its answer in it  # fmt: skip
 
     return Query("number", true, ("thing", "number"), subjects)
 

@@ -130,7 +130,7 @@ ATTRIBUTES: Templates = {
     ),
     "choice": (
         ("What colour is the <thing>?", q.COLOUR),
-        ("How large is the <thing>?", q.SIZE),
+        ("What is the size of the <thing>?", q.SIZE),
         ("In which colour is the <person_role> dressed?", q.COLOUR),
         ("What is the <thing> doing?", q.ACTION),
         ("Which colour does the <thing> have?", q.COLOUR),
@@ -148,7 +148,7 @@ ATTRIBUTES: Templates = {
         ("Describe the <thing> in detail.", Tell((t.about, t.relations), slots=THING)),
         ("What does the <thing> look like?", Tell((t.about, t.where), slots=THING)),
         ("List the colour of every thing.", Tell((t.colours,))),
-        ("Tell what the <thing> looks like and what else is there.", Tell((t.about, t.rest), slots=THING)),
+        ("Describe the look of the <thing> and tell what else is there.", Tell((t.about, t.rest), slots=THING)),
         ("By what would somebody recognise the <thing>?", Tell((t.about, t.relations, t.where), slots=THING)),
         ("Compare the looks of the <thing> and the <other>.", Tell((t.looks,), slots=PAIR)),
     ),
@@ -166,7 +166,7 @@ OCR: Templates = {
     "choice": (
         ("Which word is on the sign?", q.WORD),
         ("What does the word on the sign tell people?", q.MEANING),
-        ("With which letter does the written word begin?", q.ends(0)),
+        ("What would a visitor learn from the word?", q.MEANING),
         ("How many letters does the written word have?", q.LETTERS),
         ("Which of these words can be read?", q.WORD),
         ("What colour is the sign that carries the word?", q.SIGN_COLOUR),
@@ -196,7 +196,7 @@ SPECIES: Templates = {
     "judgement": (
         ("Is there a <species> here?", q.of_category("animal")),
         ("Is the animal shown a <species>?", q.of_category("animal")),
-        ("Is the <species> a mammal?", q.is_class("mammal")),
+        ("Does the <species> belong to the mammals?", q.is_class("mammal")),
         ("Does a <species> have feathers?", q.is_class("bird")),
         ("Would an expert call this animal a <species>?", q.of_category("animal")),
         ("Is the <species> <event>?", q.ACTION),

@@ -50,7 +50,7 @@ def named(world: World, slots: Slots) -> str:
 
 def contents(world: World, slots: Slots) -> str:
     things = [thing.named(size=True, action=True) for thing in world.facts.things]
-    return f"It shows {listed(things)}." if things else ""
+    return f"The picture shows {listed(things)}." if things else ""
 
 
 def numbers(world: World, slots: Slots) -> str:
@@ -84,7 +84,7 @@ def both(world: World, slots: Slots) -> str:
 def looks(world: World, slots: Slots) -> str:
     """The two things with their colours and actions."""
     pair = [world.things[slots[name]] for name in ("thing", "other") if slots[name] in world.things]
-    return f"It shows {listed([t.named(size=True, action=True) for t in pair])}." if len(pair) == 2 else ""
+    return f"The picture shows {listed([t.named(size=True, action=True) for t in pair])}." if len(pair) == 2 else ""
 
 
 def colours(world: World, slots: Slots) -> str:

@@ -39,7 +39,7 @@ COMMONSENSE: Templates = {
          Tell((t.where,), q.by_mood("clothes"), "So it is wise to wear {value}.")),
         ("What should a driver keep in mind here?",
          Tell((t.where,), q.by_mood("driving"), "What a driver needs here is {value}.")),
-        ("What is known about the <thing> and its like?",
+        ("What is known about things like the <thing>?",
          Tell((t.about,), q.TRAIT, "In general they are {value}.")),
         ("What would you do on a visit here?",
          Tell((t.where, t.contents), q.by_mood("doing"), "It is a good time for {value}.")),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import permutations
 
-from mminstruct.microworld.catalogue import SETTINGS
+from mminstruct.microworld.catalogue import SETTINGS, WORDS
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.questions.sorts import OPPOSITE
 from mminstruct.microworld.reading import COUNTS, Facts, Mention, read_facts
@@ -76,11 +76,12 @@ def world_of(scene: Scene) -> World:
 
 
 def world_from(description: str, words: Sequence[str] = (), prior: str = "") -> World:
-    """What *description* says, the *words* in the image, and the proper name of the place in *prior*.
+    """What *description* says, those *words* in the image that signs of the microworld can have, and the proper name of the place in *prior*.
 
     Nothing else of *prior* is used: the text that an image had on the web may be about another image.
     """
     facts = read_facts(description)
     named = (*facts.places, *(name for name in read_facts(prior).places if name not in facts.places))
     known = (*facts.words, *(word for word in words if word not in facts.words))
+    known = tuple(word for word in known if word in WORDS)
     return World(replace(facts, places=named, words=known))
