@@ -37,7 +37,7 @@ def _total(scene: Scene) -> int:
 DOMAINS: dict[str, Topic] = {
     "image_style": Topic(
         "how the picture is made: technique, light and colours",
-        ("a drawing with dark outlines", "outlined shapes like in a colouring book", "a line drawing with a black edge"),
+        ("a drawing with dark outlines", "outlined shapes like in a colouring book", "a line drawing"),
         lambda scene: scene.style == "outlined",
     ),
     "image_scene": Topic(

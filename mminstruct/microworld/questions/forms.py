@@ -100,7 +100,7 @@ class Form:
         for name in self.placeholders:
             said = SORTS[self.sort_of(name)].say(slots[self.roles[name]], many=many[name])
             text = text.replace(f"<{name}>", said)
-            text = re.sub(rf"\b([Aa])n? (?={re.escape(said)})", lambda m: f"{m[1]}{_n(said)} ", text)
+            text = re.sub(rf"\b([Aa])n? (?={re.escape(said)})", rf"\1{_n(said)} ", text)
         return text
 
     def _many(self, name: str, world: World, slots: Slots) -> bool:

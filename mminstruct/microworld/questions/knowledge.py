@@ -5,14 +5,14 @@ from __future__ import annotations
 from mminstruct.microworld.catalogue import KINDS
 
 CLASSES = {"dog": "mammal", "cat": "mammal", "cow": "mammal", "horse": "mammal", "rabbit": "mammal", "sheep": "mammal",
-           "pig": "mammal", "bird": "bird", "duck": "bird", "fish": "fish"}  # fmt: skip
+           "fox": "mammal", "bird": "bird", "duck": "bird", "fish": "fish", "turtle": "reptile"}  # fmt: skip
 """Class of animals, by kind."""
-COVERS = {"mammal": "fur", "bird": "feathers", "fish": "scales"}
-"""What covers the body, by class."""
-LEGS = {"mammal": "four", "bird": "two", "fish": "zero"}
+COVERS = {"mammal": "fur", "bird": "feathers", "fish": "scales", "reptile": "a hard shell"}
+"""What covers the body of the animals in ``CLASSES``, by class."""
+LEGS = {"mammal": "four", "bird": "two", "fish": "zero", "reptile": "four"}
 """Number of legs, by class."""
 YOUNG = {"dog": "puppy", "cat": "kitten", "cow": "calf", "horse": "foal", "duck": "duckling", "bird": "chick",
-         "sheep": "lamb", "pig": "piglet"}  # fmt: skip
+         "sheep": "lamb", "fox": "cub"}  # fmt: skip
 """Name of the young, by kind."""
 TYPICAL = {"banana": "yellow", "carrot": "orange", "cactus": "green", "tree": "green"}
 """The colour that people name without a look at the picture."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mminstruct.microworld.questions import common as c
 from mminstruct.microworld.questions import queries as q
 from mminstruct.microworld.questions import tell as t
 from mminstruct.microworld.questions.tell import Tell
@@ -196,24 +197,24 @@ SPECIES: Templates = {
     "judgement": (
         ("Is there a <species> here?", q.of_category("animal")),
         ("Is the animal shown a <species>?", q.of_category("animal")),
-        ("Does the <species> belong to the mammals?", q.is_class("mammal")),
-        ("Does a <species> have feathers?", q.is_class("bird")),
+        ("Does the <species> belong to the mammals?", c.is_class("mammal")),
+        ("Does a <species> have feathers?", c.is_class("bird")),
         ("Would an expert call this animal a <species>?", q.of_category("animal")),
         ("Is the <species> <event>?", q.ACTION),
     ),
     "choice": (
         ("Which animal is this?", q.of_category("animal")),
-        ("To which class of animals does the <species> belong?", q.CLASS),
+        ("To which class of animals does the <species> belong?", c.CLASS),
         ("Which of these animals can be seen?", q.of_category("animal")),
-        ("What covers the body of a <species>?", q.COVER),
-        ("What is a young <species> called?", q.YOUNG_OF),
-        ("How many legs does a <species> have?", q.LEGS_OF),
+        ("What covers the body of a <species>?", c.COVER),
+        ("What is a young <species> called?", c.YOUNG_OF),
+        ("How many legs does a <species> have?", c.LEGS_OF),
     ),
     "short": (
         ("Which animal can be seen?", q.of_category("animal")),
-        ("Which class of animals is the <species> part of?", q.CLASS),
-        ("What is the body of a <species> covered with?", q.COVER),
-        ("What do you call the young of a <species>?", q.YOUNG_OF),
+        ("Which class of animals is the <species> part of?", c.CLASS),
+        ("What is the body of a <species> covered with?", c.COVER),
+        ("What do you call the young of a <species>?", c.YOUNG_OF),
         ("What is the <species> doing?", q.ACTION),
         ("What colour is the <species>?", q.COLOUR),
     ),
@@ -221,11 +222,11 @@ SPECIES: Templates = {
         ("Describe the <species>.", Tell((t.about, t.where), slots=THING)),
         ("Which animals are there, and what do they do?", Tell((t.animals,))),
         ("What covers the body of the <species> shown? Explain.",
-         Tell((t.about,), q.COVER, "The body is covered with {value}.")),
+         Tell((t.about,), c.COVER, "The body is covered with {value}.")),
         ("How many legs has the <species> shown? Explain.",
-         Tell((t.about,), q.LEGS_OF, "The number of legs of each is {value}.")),
+         Tell((t.about,), c.LEGS_OF, "The number of legs of each is {value}.")),
         ("What does the <species> look like, and what is around?", Tell((t.about, t.rest), slots=THING)),
         ("Tell a child about the <species> here.",
-         Tell((t.about,), q.YOUNG_OF, "The young of this animal is called a {value}.")),
+         Tell((t.about,), c.YOUNG_OF, "The young of this animal is called a {value}.")),
     ),
 }  # fmt: skip

@@ -73,12 +73,10 @@ SORTS: dict[str, Sort] = {
     sort.name: sort
     for sort in (
         Sort("truth", {"yes": ("Yes",), "no": ("No",)}),
-        Sort("kind", {name: tuple(dict.fromkeys((*NOUNS[name], name, kind.plural))) if name not in ("fish",)
-                      else ("fish", "fish") for name, kind in KINDS.items()}),
+        Sort("kind", {name: (*NOUNS[name], name, kind.plural) for name, kind in KINDS.items()}),
         Sort("number", {word: (word, str(n)) for n, word in enumerate(COUNTS)}),
         Sort("colour", _same(COLOURS)),
-        Sort("size", {size: tuple(dict.fromkeys((SIZE_WORDS[size], size))) for size in SIZES}
-             | {"tiny": ("tiny",), "huge": ("huge",)}),
+        Sort("size", {size: tuple(dict.fromkeys((SIZE_WORDS[size], size))) for size in SIZES}),
         Sort("action", _same(ACTIONS)),
         Sort("setting", {name: _SETTING_WAYS.get(name, (name,)) for name in SETTINGS}),
         Sort("inside", _same(("indoors", "outdoors"))),
@@ -108,9 +106,9 @@ SORTS: dict[str, Sort] = {
         Sort("proper", {s.proper: (s.proper.lower(),) for s in SETTINGS.values()}),
         Sort("first", _same(NAMES)),
         Sort("class", {name: (name, f"{name}s" if name != "fish" else "fish")
-                       for name in (*sorted(set(CLASSES.values())), "insect", "reptile", "amphibian")}),
-        Sort("cover", _same((*COVERS.values(), "a hard shell", "bare skin"))),
-        Sort("young", {kind: (name,) for kind, name in YOUNG.items()} | {"cub": ("cub",), "tadpole": ("tadpole",)}),
+                       for name in (*sorted(set(CLASSES.values())), "insect", "amphibian")}),
+        Sort("cover", _same((*COVERS.values(), "bare skin"))),
+        Sort("young", {kind: (name,) for kind, name in {**YOUNG, "frog": "tadpole", "moth": "caterpillar"}.items()}),
         Sort("clothes", {mood: (text,) for mood, text in CLOTHES.items()}),
         Sort("driving", {mood: (text,) for mood, text in DRIVING.items()}),
         Sort("doing", {mood: (text,) for mood, text in DOING.items()}),
@@ -126,5 +124,8 @@ FALSE_RELATIONS = {
     "in front of": ("behind", "on", "under"),
 }  # fmt: skip
 """Relations that cannot hold beside a true one. A thing behind a tree may also be to its left."""
+NEAR = {"grey": ("white", "black"), "turquoise": ("blue", "green"), "beige": ("white", "brown", "yellow"),
+        "navy": ("blue", "black")}  # fmt: skip
+"""Colours that one could also call a shade."""
 OPPOSITE = {"left of": "right of", "on": "under", "under": "above", "behind": "in front of"}
 """If one thing is *key* another, the other is *value* the first."""

@@ -11,7 +11,7 @@ from mminstruct.microworld.catalogue import SETTINGS
 from mminstruct.microworld.claims import contradictions, read_answer
 from mminstruct.microworld.families import FAMILIES
 from mminstruct.microworld.families.family import wrong_lore
-from mminstruct.microworld.language import listed, when
+from mminstruct.microworld.language import listed, says, when
 from mminstruct.microworld.questions.queries import Query, Slots
 from mminstruct.microworld.questions.sorts import SORTS
 from mminstruct.microworld.questions.world import World
@@ -54,7 +54,7 @@ def contents(world: World, slots: Slots) -> str:
 
 
 def numbers(world: World, slots: Slots) -> str:
-    return _there(world.facts.things)
+    return _there(world.things.values())
 
 
 def _there(things: Iterable[Mention]) -> str:
@@ -149,7 +149,9 @@ def relations(world: World, slots: Slots) -> str:
 
 
 def sign(world: World, slots: Slots) -> str:
-    return f'The sign says "{world.facts.words[0]}".' if world.facts.words else ""
+    """What is written, on each of two signs."""
+    said = says(world.facts) or [f'The sign says "{word}".' for word in world.facts.words[:1]]
+    return " ".join(said)
 
 
 def no_more(world: World, slots: Slots) -> str:

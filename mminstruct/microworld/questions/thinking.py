@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mminstruct.microworld.questions import common as c
 from mminstruct.microworld.questions import queries as q
 from mminstruct.microworld.questions import tell as t
 from mminstruct.microworld.questions.seeing import PAIR, THING, Templates
@@ -9,40 +10,40 @@ from mminstruct.microworld.questions.tell import Compose, Tell
 
 COMMONSENSE: Templates = {
     "judgement": (
-        ("Is a raincoat the right thing to wear here?", q.in_mood("rainy")),
-        ("Could something here be eaten as it is?", q.is_useful("eaten")),
+        ("Is a raincoat the right thing to wear here?", c.in_mood("rainy")),
+        ("Could something here be eaten as it is?", c.is_useful("eaten")),
         ("Would one need a torch to see well outdoors here?", q.DARK),
-        ("Is it hard to see far because of fog?", q.in_mood("foggy")),
+        ("Is it hard to see far because of fog?", c.in_mood("foggy")),
         ("Could you ask somebody here the way?", q.PEOPLE),
-        ("Is there a vehicle one could travel with?", q.is_useful("driven")),
+        ("Is there a vehicle one could travel with?", c.is_useful("driven")),
     ),
     "choice": (
-        ("What should one wear here?", q.by_mood("clothes")),
-        ("What does a driver need most here?", q.by_mood("driving")),
-        ("What could people do here for fun?", q.by_mood("doing")),
-        ("Which of these could be eaten here?", q.useful("eaten")),
+        ("What should one wear here?", c.by_mood("clothes")),
+        ("What does a driver need most here?", c.by_mood("driving")),
+        ("What could people do here for fun?", c.by_mood("doing")),
+        ("Which of these could be eaten here?", c.useful("eaten")),
         ("What is true of every <thing>?", q.TRAIT),
-        ("Which of these here is a vehicle?", q.useful("driven")),
+        ("Which of these here is a vehicle?", c.useful("driven")),
     ),
     "short": (
-        ("What should people wear outdoors here?", q.by_mood("clothes")),
+        ("What should people wear outdoors here?", c.by_mood("clothes")),
         ("Which thing here is something to eat?", q.of_category("food")),
         ("Which thing here is a vehicle?", q.of_category("vehicle")),
         ("Which thing here helps with repairs or cleaning?", q.of_category("tool")),
-        ("What does the weather invite people to do?", q.by_mood("doing")),
+        ("What does the weather invite people to do?", c.by_mood("doing")),
         ("To which group of things does a <thing> belong?", q.CATEGORY),
     ),
     "long": (
         ("Why would people come to this place at this hour?",
-         Tell((t.where,), q.by_mood("doing"), "People may come here for {value}.")),
+         Tell((t.where,), c.by_mood("doing"), "People may come here for {value}.")),
         ("What should one wear here, and why?",
-         Tell((t.where,), q.by_mood("clothes"), "So it is wise to wear {value}.")),
+         Tell((t.where,), c.by_mood("clothes"), "So it is wise to wear {value}.")),
         ("What should a driver keep in mind here?",
-         Tell((t.where,), q.by_mood("driving"), "What a driver needs here is {value}.")),
+         Tell((t.where,), c.by_mood("driving"), "What a driver needs here is {value}.")),
         ("What is known about things like the <thing>?",
          Tell((t.about,), q.TRAIT, "In general they are {value}.")),
         ("What would you do on a visit here?",
-         Tell((t.where, t.contents), q.by_mood("doing"), "It is a good time for {value}.")),
+         Tell((t.where, t.contents), c.by_mood("doing"), "It is a good time for {value}.")),
         ("What does the <thing> tell about the place?", Tell((t.about, t.where, t.rest), slots=THING)),
     ),
 }  # fmt: skip
@@ -83,7 +84,7 @@ LANDMARK: Templates = {
 }
 
 WRITING: Templates = {
-    "judgement": tuple((text, q.PURPOSE) for text in (
+    "judgement": tuple((text, c.PURPOSE) for text in (
         "Would this picture suit <purpose>?",
         "Could <purpose> be written about this?",
         "Does the scene offer enough for <purpose>?",
@@ -91,7 +92,7 @@ WRITING: Templates = {
         "Is this a good picture for <purpose>?",
         "Could a writer turn this into <purpose>?",
     )),
-    "choice": tuple((text, q.PURPOSE) for text in (
+    "choice": tuple((text, c.PURPOSE) for text in (
         "Which of these texts would the picture suit?",
         "What could be written about this?",
         "For which text does the scene offer enough?",
@@ -99,7 +100,7 @@ WRITING: Templates = {
         "For which of these is this a good picture?",
         "What could a writer turn this into?",
     )),
-    "short": tuple((text, q.ABOUT) for text in (
+    "short": tuple((text, c.ABOUT) for text in (
         "What would <purpose> be about here?",
         "Which thing would <purpose> have to name?",
         "Who or what would be the subject of <purpose>?",
@@ -107,7 +108,7 @@ WRITING: Templates = {
         "What should <purpose> for this picture speak of?",
         "What does this picture offer for <purpose>?",
     )),
-    "long": tuple((text, Compose((), q.COMPOSED)) for text in (
+    "long": tuple((text, Compose((), c.COMPOSED)) for text in (
         "Write <purpose> for this picture.",
         "Compose <purpose> that fits the scene.",
         "Turn what you see into <purpose>.",

@@ -23,19 +23,24 @@ class World:
 
     @cached_property
     def things(self) -> dict[str, Mention]:
-        return {thing.kind: thing for thing in self.facts.things}
+        """What is known of each kind; of two signs only that there are two."""
+        found: dict[str, Mention] = {}
+        for thing in self.facts.things:
+            two = self.facts.is_one_of_two(thing)
+            found[thing.kind] = Mention(thing.kind, self.facts.number(thing.kind)) if two else thing
+        return found
 
     def values(self, kind: str, slot: str) -> frozenset[str]:
         """All that is said of *slot* (count, size, colour, action) of things of *kind*; counts as words."""
-        found = {getattr(mention, slot) for mention in self.facts.mentions if mention.kind == kind} - {None}
         if slot == "count":
-            found = {COUNTS[count] for count in found if count < len(COUNTS)}
-        return frozenset(found)
+            count = self.count(kind)
+            return frozenset() if count is None or count >= len(COUNTS) else frozenset((COUNTS[count],))
+        return frozenset({getattr(mention, slot) for mention in self.facts.mentions if mention.kind == kind} - {None})
 
     def count(self, kind: str) -> int | None:
-        """The number of things of *kind*; None where it is not known or where it is said in two ways."""
-        known = self.values(kind, "count")
-        return COUNTS.index(next(iter(known))) if len(known) == 1 else None
+        """The number of things of *kind*; None where it is not known."""
+        thing = self.things.get(kind)
+        return thing.count if thing else None
 
     def total(self, kinds: Iterable[str]) -> int | None:
         """The number of things of all *kinds*, at most ten; None where one is not known."""
@@ -76,7 +81,7 @@ def world_of(scene: Scene) -> World:
 
 
 def world_from(description: str, words: Sequence[str] = (), prior: str = "") -> World:
-    """What *description* says, those *words* in the image that signs of the microworld can have, and the proper name of the place in *prior*.
+    """What *description* says, the *words* in the image that signs can have, and the place's proper name in *prior*.
 
     Nothing else of *prior* is used: the text that an image had on the web may be about another image.
     """
