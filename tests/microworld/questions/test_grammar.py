@@ -119,6 +119,26 @@ def test_answers_are_judged_by_the_scene(kind: str, question: str, answer: str, 
     assert (judged.known, judged.right) == (True, right), judged.why
 
 
+@pytest.mark.parametrize(
+    ("domain", "kind", "template", "slots", "question"),
+    [
+        ("attribute_recognition", "judgement", 0, {"thing": "dog", "value": "brown"}, "Are the dogs brown?"),
+        ("attribute_recognition", "judgement", 0, {"thing": "tree", "value": "red"}, "Is the tree red?"),
+        ("attribute_recognition", "judgement", 1, {"thing": "dog", "value": "red"}, "Do the dogs have the colour red?"),
+        ("image_description", "judgement", 0, {"value": "dog"}, "Can a dog be seen?"),
+        ("image_description", "judgement", 0, {"value": "umbrella"}, "Can an umbrella be seen?"),
+        ("image_comparison", "judgement", 0, {"thing": "tree", "other": "sheep"}, "Are there more trees than sheep?"),
+        ("commonsense_reasoning", "choice", 4, {"thing": "dog"}, "What is true of every dog?"),
+        ("species_recognition", "choice", 5, {"thing": "dog"}, "How many legs does a dog have?"),
+        ("species_recognition", "long", 3, {"thing": "dog"}, "How many legs have the dogs shown? Explain."),
+    ],
+)  # fmt: skip
+def test_nouns_articles_and_verbs_agree(
+    domain: str, kind: str, template: int, slots: dict[str, str], question: str
+) -> None:
+    assert forms(domain, kind)[template].fill(world_of(SCENE), slots) == question
+
+
 def test_a_row_can_be_right_by_the_description_and_wrong_by_the_scene() -> None:
     said = world_from(caption(SCENE).replace("brown", "black"))
     asked = {"kind": "short", "question": "What is the colour of the dogs?", "answer": "black"}
