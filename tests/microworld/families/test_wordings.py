@@ -11,6 +11,7 @@ from mminstruct.microworld.families import FAMILIES, classify, lessons, shapes, 
 from mminstruct.microworld.families.family import TAILS, WHOLES
 from mminstruct.microworld.families.genres import GENRES
 from mminstruct.microworld.language import facts_of, read_facts
+from mminstruct.microworld.oracle import judge_answer
 from mminstruct.microworld.scene import draw_scene
 
 SCENES = [draw_scene(index, seed=31) for index in range(200)]
@@ -77,3 +78,14 @@ def test_training_lessons_use_generated_wordings_and_test_lessons_never_do() -> 
         assert asked in exams | {family.general for family in FAMILIES.values()}
     assert made > len(SCENES) * 0.2
     assert examined > len(SCENES) * 0.2
+
+
+@pytest.mark.parametrize(("level", "crowded"), [("easy", False), ("hard", True)])
+def test_lessons_are_right_on_every_level_and_their_examples_are_of_the_same_level(level: str, crowded: bool) -> None:
+    most = 0
+    for index in range(60):
+        scene, rng = draw_scene(index, 31, level), random.Random(index)
+        values, target = lessons.answer_example(scene, rng, "train", 2)
+        assert judge_answer(target, values["instruction"], scene).ok, (values["instruction"], target)
+        most = max(most, *(len(read_facts(shown["description"]).things) for shown in values["examples"]))
+    assert (most > 4) == crowded
