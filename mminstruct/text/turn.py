@@ -202,14 +202,14 @@ def chosen(answer: str, choices: Sequence[str]) -> int | str:
     """
     plain = [normal(text) for text in choices]
     said = one_line(answer).strip("*_` ")
-    whole = normal(said)
-    if plain.count(whole) == 1:
-        return plain.index(whole)
     letter = _LETTER.fullmatch(said)
     if letter is None or letter[1] not in LETTERS[: len(choices)]:
-        return "answer_no_choice"
+        return plain.index(normal(said)) if plain.count(normal(said)) == 1 else "answer_no_choice"
     place, text = LETTERS.index(letter[1]), (letter[2] or "").strip("*_` ")
-    return place if not words(text) or normal(text) == plain[place] else "answer_letter_text"
+    alone = not words(text)
+    if alone and any(other != place and words(one) == [letter[1]] for other, one in enumerate(choices)):
+        return "answer_letter_text"  # the text of one choice is the letter of another
+    return place if alone or normal(text) == plain[place] else "answer_letter_text"
 
 
 def shuffled(turn: Turn, key: int) -> Turn:
