@@ -61,6 +61,10 @@ _REFERS = re.compile(
     r"|\b(?:options?|choices?) [(]?[A-D]\b",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(
+    r"[-+]?\d+(?:[.,]\d+)*%?|(?:(?:eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|twenty|(?:thir|for|fif|six|seven|eigh|nine)ty"
+    r"|hundred|thousand|dozen|\d)[ -]?)+"
+)  # fmt: skip
 _BLANK = re.compile(r"<\s*[a-z]+(?:[_ /-][a-z]+){0,4}\s*>|<\s*\.\.\.\s*>|<…>", re.IGNORECASE)
 _TOPIC = re.compile(r"\b(?:the|this|your|given) (?:topic|templates?|examples?)\b|<\s*/?\s*[QCA]\d*\s*>", re.IGNORECASE)
 
@@ -224,7 +228,7 @@ def shuffled(turn: Turn, key: int) -> Turn:
 
 
 def _is_number(plain: str) -> bool:
-    return re.fullmatch(r"[-+]?\d+(?:[.,]\d+)*%?", plain) is not None
+    return _NUMBER.fullmatch(plain) is not None
 
 
 def _within(choice: str, question: str) -> bool:

@@ -30,6 +30,7 @@ TEXT = "A red bus stands at the harbour. Two women wait beside it in the rain."
         ("short", "the red bus", "a bus", "same"),
         ("short", "red bus", "blue bus", "other"),
         ("short", "two", "2", "same"),
+        ("short", "eleven", "11", "same"),
         ("short", "two cups", "three cups", "other"),
         ("short", "two cups", "cups", "other"),
         ("short", "at the harbour", "harbour", "same"),
