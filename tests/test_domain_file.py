@@ -1,0 +1,100 @@
+"""The domains that ship with the package: laws for every domain and every template."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from mminstruct.config.files import conf
+from mminstruct.text.rules import Context, meta_talk
+
+KINDS = ("judgement", "choice", "short", "long")
+NEEDS = {"words", "person", "two_things", "number", "place"}
+PLACEHOLDERS = {
+    "thing", "other", "place", "text", "number", "colour", "material", "style", "mood", "brand", "species",
+    "person_role", "event", "direction", "purpose", "part",
+}  # fmt: skip
+YES_OR_NO = {"is", "are", "was", "do", "does", "did", "has", "have", "can", "could", "will", "would", "should"}
+ASKING = {"what", "which", "who", "whom", "whose", "where", "when", "why", "how"}
+FILLER = {"a", "an", "the", "is", "are", "does", "do", "of", "in", "on", "to", "and", "or", "it", "this", "here"}
+
+
+def read() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(conf().glob("domains*.yaml")):
+        found |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+DOMAINS = read()
+TEMPLATES = [
+    (domain, kind, template)
+    for domain, one in DOMAINS.items()
+    for kind, templates in one["templates"].items()
+    for template in templates
+]
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"<\w+>|[\w'-]+", text.casefold())
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_domain_has_a_topic_looks_needs_and_six_templates_of_each_kind(domain: str) -> None:
+    one = DOMAINS[domain]
+    assert set(one) == {"says", "looks", "needs", "templates"}
+    assert 4 <= len(words(one["says"])) <= 20
+    assert one["says"][-1] not in ".?!"
+    assert len(set(one["looks"])) == len(one["looks"]) >= 3
+    assert all(3 <= len(words(look)) <= 16 for look in one["looks"])
+    assert set(one["needs"]) <= NEEDS
+    assert {kind: len(templates) for kind, templates in one["templates"].items()} == dict.fromkeys(KINDS, 6)
+
+
+def test_templates_are_short_with_known_placeholders_and_speak_of_the_picture_only() -> None:
+    for domain, kind, template in TEMPLATES:
+        where = f"{domain}, {kind}: {template}"
+        assert 4 <= len(words(template)) <= 20, where
+        assert template[0].isupper() or template[0] == "<", where
+        assert template.split() == template.strip().split(" "), where
+        assert set(re.findall("<([^<>]*)>", template)) <= PLACEHOLDERS, where
+        assert not re.search("[<>]", re.sub(r"<\w+>", "", template)), where
+        assert domain.replace("_", " ") not in template.casefold(), where  # a question that names its topic is dropped
+        assert meta_talk(template, Context()) is None, where
+
+
+def test_a_template_is_a_question_or_a_request_that_fits_its_kind() -> None:
+    for domain, kind, template in TEMPLATES:
+        where = f"{domain}, {kind}: {template}"
+        first, said = words(template)[0], set(words(template))
+        assert template[-1] in "?.", where
+        if kind == "judgement":
+            assert template.endswith("?"), where
+            assert first in YES_OR_NO, where
+        elif template.endswith("?"):
+            assert kind == "long" or said & ASKING, where
+        else:
+            assert first not in YES_OR_NO | ASKING, where
+
+
+def test_no_two_templates_ask_the_same() -> None:
+    content = [(one, set(words(one[2])) - FILLER) for one in TEMPLATES]
+    assert not [
+        (one, two)
+        for (one, mine), (two, theirs) in itertools.combinations(content, 2)
+        if len(mine & theirs) >= 0.7 * len(mine | theirs)
+    ]
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_questions_of_a_domain_begin_in_different_ways_and_have_places_to_fill_in(domain: str) -> None:
+    templates = DOMAINS[domain]["templates"]
+    for kind in KINDS:
+        assert len({tuple(words(template)[:2]) for template in templates[kind]}) >= 3, kind
+    # Without a place to fill in, a question is the same for every image, and nothing plausible but wrong can be asked.
+    assert sum("<" in template for template in templates["judgement"]) >= 3
+    assert sum("<" in template for kind in KINDS for template in templates[kind]) >= 8
