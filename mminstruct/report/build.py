@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from mminstruct.bench.kinds import KINDS, kind_of
 from mminstruct.report import drawing
+from mminstruct.report.coverage import coverage
 from mminstruct.report.page import duration, render
 from mminstruct.report.samples import samples
 from mminstruct.status.tables import table_statuses
@@ -46,14 +47,14 @@ def facts(url: str) -> dict[str, Any]:
         "reasons": _reasons(store, stages),
         "faults": [fault for stage in stages for fault in stage["faults"]],
     }
-    return found | _bank(run) | {"coverage": _coverage(run)}
+    return found | _bank(run) | {"coverage": coverage(run)}
 
 
 def page(url: str) -> str:
     """The page of the build at *url*."""
     found = facts(url)
     run = RunReader(url)
-    stages, kinds, coverage, words = found["stages"], found["kinds"], found["coverage"], _binned(run)
+    stages, kinds, words = found["stages"], found["kinds"], _binned(run)
     return render(
         "build.html",
         title=f"Build {url}",
@@ -67,9 +68,6 @@ def page(url: str) -> str:
             "Worker time by stage",
         ),
         kinds_drawn=drawing.lengths([(kind, count, f"{count:,}") for kind, count in kinds.items()], "Pairs by kind"),
-        covered=drawing.counts(coverage["domains"], coverage["kinds"], coverage["rows"], "Rows by domain and kind")
-        if coverage
-        else None,
         words=drawing.histogram(*words, "Words per answer") if words else None,
         samples=samples(run, SAMPLES),
         **found,
@@ -143,20 +141,6 @@ def _bank(run: RunReader) -> dict[str, Any]:
     for one in entries:
         kinds[one["kind"]] += one["pairs"]
     return {"pairs_of": uses[-1].name, "pairs": used.total(), "bank": entries, "kinds": dict(kinds.most_common())}
-
-
-def _coverage(run: RunReader) -> dict[str, Any] | None:
-    """Rows by domain and kind in the last table with both columns; None if no table has them or all rows are equal."""
-    table = next((one for one in reversed(_with(run, "domain", "kind")) if one.num_rows), None)
-    counts: Counter[tuple[str, str]] = Counter()
-    for batch in table.dataset().to_batches(columns=["domain", "kind"]) if table is not None else ():
-        pairs = zip(batch["domain"].to_pylist(), batch["kind"].to_pylist(), strict=True)
-        counts.update((domain or "none", kind or "none") for domain, kind in pairs)
-    if table is None or len(counts) < 2:
-        return None
-    domains, kinds = (sorted({key[place] for key in counts}) for place in (0, 1))
-    cells = [[counts[domain, kind] for kind in kinds] for domain in domains]
-    return {"table": table.name, "domains": domains, "kinds": kinds, "rows": cells}
 
 
 def _with(run: RunReader, *columns: str) -> list[TableReader]:
