@@ -12,16 +12,22 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 
-from mminstruct import schemas
+from mminstruct import config, schemas
 from mminstruct.checksum import seal_text
+from mminstruct.engine.local import Local
+from mminstruct.readers.domains import KINDS as KINDS_OF_QUESTIONS
+from mminstruct.recipes import Domains
 from mminstruct.report import build
 from mminstruct.report.coverage import coverage
+from mminstruct.run import Run, claim, execute
 from mminstruct.store.reader import RunReader
 from mminstruct.store.tables import Store
 from tests.report.reading import read
 from tests.report.runs import HOSTILE
 from tests.store.test_reader import put
+from tests.world import domains, draw, some_domains
 
 DOMAINS = [["ocr", ["a sign"]], ["artwork", ["a painting"]], ["posters", ["a poster"]]]
 KINDS = ["judgement", "choice"]
@@ -33,9 +39,11 @@ IMAGES = schemas.table("Images.", schemas.column("image_id", pa.string(), "", ta
 SELECTED = schemas.table("Pairs.", schemas.column("question_id", pa.string(), "", tag="id"))
 
 
-def table(store: Store, name: str, schema: pa.Schema, order: int, rows: list[dict[str, object]], **config: Any) -> None:
+def table(
+    store: Store, name: str, schema: pa.Schema, order: int, rows: list[dict[str, object]], **settings: Any
+) -> None:
     arrow = {"arrow": base64.b64encode(schema.serialize()).decode()}
-    store.table(name).begin({"config": config, "inputs": {}, "primary": None, "order": order} | arrow)
+    store.table(name).begin({"config": settings, "inputs": {}, "primary": None, "order": order} | arrow)
     put(store, name, schema, rows)
 
 
@@ -164,3 +172,31 @@ def test_runs_that_choose_no_images_have_a_plain_table_if_rows_differ(tmp_path: 
     table(alike, "ask", QUESTIONS, 0, [rows[0] | {"domain": ""}])
     assert build.facts(alike.url)["coverage"] is None
     assert "Coverage" not in read(build.page(alike.url)).text
+
+
+@pytest.mark.slow
+def test_the_commands_for_a_real_run_compose_and_choose_its_domain_and_kind(tmp_path: Path) -> None:
+    recipe = domains(draw(tmp_path / "world", images=8))
+    recipe.select.per_domain = 400
+    made = Run(url=str(tmp_path / "run"), recipe=recipe)
+    claim(made)
+    given = ["recipe=domains", "models=laptop", "out=run", "source=here"]
+    Store(made.url).write(seal_text(yaml.safe_dump({"config": {}, "command": given})), "config.yaml")
+    execute(made, Local())
+    map_ = found(RunReader(made.url))
+    assert (map_["table"], map_["domains"]) == ("select", [one.name for one in some_domains()])
+    assert map_["kinds"] == list(KINDS_OF_QUESTIONS)
+    assert sum(map(sum, map_["rows"])) == RunReader(made.url)["select"].num_rows > 0
+    config.register()
+    missing = gaps(map_)
+    assert len(missing) == 3 * 4
+    for domain, kind in (("signs", "choice"), ("colours", "long")):
+        gap = missing[domain, kind]
+        words = shlex.split(gap["command"])[2:]
+        with initialize_config_dir(str(config.conf()), version_base="1.3"):
+            _, run = config.build(compose("build", config.opened("build", words)), [Path(__file__).parents[1]])
+        assert isinstance(run.recipe, Domains)
+        assert run.recipe.ask.model.name.startswith("Qwen/")
+        assert (run.recipe.retrieve.only, run.recipe.retrieve.per_domain) == ([domain], gap["images"])
+        assert [name for name, number in run.recipe.ask.number.items() if number] == [kind]
+        assert (run.recipe.converse.rounds > 0) == (kind == "long")
