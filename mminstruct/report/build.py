@@ -8,6 +8,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from mminstruct.bench.kinds import KINDS, kind_of
@@ -16,7 +17,7 @@ from mminstruct.report.coverage import coverage
 from mminstruct.report.page import duration, render
 from mminstruct.report.samples import samples
 from mminstruct.status.tables import table_statuses
-from mminstruct.store.reader import RunReader, TableReader
+from mminstruct.store.reader import RunReader
 from mminstruct.store.tables import Store
 
 SAMPLES = 12
@@ -143,11 +144,6 @@ def _bank(run: RunReader) -> dict[str, Any]:
     return {"pairs_of": uses[-1].name, "pairs": used.total(), "bank": entries, "kinds": dict(kinds.most_common())}
 
 
-def _with(run: RunReader, *columns: str) -> list[TableReader]:
-    """Tables that have all of *columns*."""
-    return [table for table in run.values() if set(columns) <= set(table.schema.names)]
-
-
 def _stage(stage: dict[str, Any]) -> tuple[str, Sequence[drawing.Segment], str]:
     dropped, rows_in = sum(stage["dropped"].values()), stage["rows_in"]
     segments = [drawing.Segment(stage["kept"], "kept", f"{stage['kept']:,} kept")]
@@ -157,12 +153,19 @@ def _stage(stage: dict[str, Any]) -> tuple[str, Sequence[drawing.Segment], str]:
     ]
     nothing = "no rows" if stage["state"] == "complete" else "nothing yet"
     note = f"{stage['kept'] / rows_in:.1%} of {rows_in:,}" if rows_in else nothing
-    return stage["table"], segments, note if dropped or not rows_in else f"all {rows_in:,}"
+    note = note if dropped or not rows_in else f"all {rows_in:,}"
+    made = f", {stage['rows']:,} rows" if stage["rows"] != stage["kept"] else ""  # several of one row that enters
+    return stage["table"], segments, note + made
 
 
 def _binned(run: RunReader) -> tuple[list[int], list[str]] | None:
-    """Histogram of words per answer, from the first table with the column ``words``."""
-    table = next((one for one in _with(run, "words") if one.num_rows), None)
+    """Histogram of words per answer, from the first table that counts them in a column ``words``."""
+    counted = [
+        table
+        for table in run.values()
+        if "words" in table.schema.names and pa.types.is_integer(table.schema.field("words").type)
+    ]
+    table = next((one for one in counted if one.num_rows), None)
     if table is None:
         return None
     counts = [0] * len(_EDGES)

@@ -187,6 +187,9 @@ def test_the_commands_for_a_real_run_compose_and_choose_its_domain_and_kind(tmp_
     assert (map_["table"], map_["domains"]) == ("select", [one.name for one in some_domains()])
     assert map_["kinds"] == list(KINDS_OF_QUESTIONS)
     assert sum(map(sum, map_["rows"])) == RunReader(made.url)["select"].num_rows > 0
+    page = read(build.page(made.url)).text
+    assert "Words per answer" in page  # from filter: `words` of transcribe is a list
+    assert f"all 8, {RunReader(made.url)['ask'].num_rows} rows" in page
     config.register()
     missing = gaps(map_)
     assert len(missing) == 3 * 4
