@@ -381,6 +381,10 @@ def test_config_yaml_tells_what_ran(say: Words) -> None:
     facts = yaml.safe_load(Path("run/config.yaml").read_text())
     assert (facts["config"]["seed"], facts["config"]["engine"]["kind"]) == (7, "local")
     assert {"pyarrow", "mminstruct"} <= set(facts["packages"])
+    folder, *words = facts["command"][1:]
+    assert facts["command"][0] == "--config-dir"
+    assert Path(folder) == Path("mine").absolute()
+    assert set(words) >= {"recipe=small", "engine=local", "out=run", "seed=7"}
 
 
 SECRET = "sk-proj-abc123"
@@ -411,6 +415,7 @@ def test_a_secret_is_refused_before_anything_is_written_and_never_repeated(
 def test_the_value_of_a_key_never_reaches_config_yaml(say: Words, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", SECRET)
     words = ["models.clip.key_env=SOME_KEY", "+models.clip.options.api_key=${oc.env:SOME_KEY}"]
+    words += [f"models.fuser.key_env={SECRET}", "models.fuser.key_env=SOME_KEY"]  # the later word counts
     assert say("build", "recipe=small", "engine=local", "out=run", *words)[0] == 0
     everything = b"".join(file.read_bytes() for file in Path("run").rglob("*") if file.is_file())
     assert SECRET.encode() not in everything

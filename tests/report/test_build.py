@@ -4,17 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from mminstruct import cli, report, schemas
+from mminstruct import cli, report
 from mminstruct.checksum import seal, unseal
 from mminstruct.report import build
 from mminstruct.stage import Drop
 from mminstruct.store.tables import Store
 from tests.report import runs
 from tests.report.reading import read
-from tests.store.test_reader import begin, put
 
 
 @pytest.fixture
@@ -110,32 +108,6 @@ def test_a_conversation_is_shown_turn_by_turn_and_a_row_that_left_with_its_reaso
     assert (said.text.count("Roses."), said.text.count("Write a poem. (test)")) == (2, 1)
     assert (said.tags["dt"], said.tags["dd"]) == (2 + 1, 2 + 2)  # two turns; a pair's answer and why it left
     assert "Dropped at export: held_out" in said.text
-
-
-COVERED = schemas.table("Questions.", schemas.column("question_id", pa.string(), "", tag="id"),
-                        schemas.column("domain", pa.string(), ""), schemas.column("kind", pa.string(), ""),
-                        schemas.column("question", pa.string(), "", tag="text"))  # fmt: skip
-
-
-def test_coverage_is_shown_where_a_table_has_domains_and_kinds(tmp_path: Path, run: str) -> None:
-    assert build.facts(run)["coverage"] is None
-    assert "Coverage" not in read(build.page(run)).text
-    store = begin(tmp_path / "ours", "ask", COVERED, order=0)
-    kinds = [("ocr", "short"), ("ocr", "short"), ("charts", "choice")]
-    put(store, "ask", COVERED, [
-        {"question_id": str(n), "domain": domain, "kind": kind, "question": f"Question {n}?"}
-        for n, (domain, kind) in enumerate(kinds)
-    ])  # fmt: skip
-    assert build.facts(store.url)["coverage"] == {
-        "table": "ask", "domains": ["charts", "ocr"], "kinds": ["choice", "short"], "rows": [[1, 0], [0, 2]],
-    }  # fmt: skip
-    said = read(build.page(store.url))
-    assert "ocr, short: 2" in said.titles
-    alike = begin(tmp_path / "alike", "ask", COVERED, order=0)
-    put(alike, "ask", COVERED, [{"question_id": "0", "domain": "", "kind": "short", "question": "Why?"}])
-    assert build.facts(alike.url)["coverage"] is None
-    assert "Question 1?" in said.text
-    assert said.tags["img"] == 0
 
 
 def test_a_difference_between_two_tables_is_explained_on_the_page(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
