@@ -106,9 +106,7 @@ def _open_structure(text: str) -> str | None:
     lines = text.split("\n")
     if lines[-1].startswith("|"):
         rows = [line.strip() for line in lines if line.startswith("|")]
-        closed = [row.endswith("|") for row in rows]
-        short = rows[-1].count("|") < rows[0].count("|")
-        if re.fullmatch(r"[|\s:-]+", rows[-1]) or (len(rows) > 1 and all(closed[:-1]) and (short or not closed[-1])):
+        if re.fullmatch(r"[|\s:-]+", rows[-1]) or rows[-1].count("|") < rows[0].count("|"):
             return f"table without an end: {rows[-1][-40:]}"
     return None
 
