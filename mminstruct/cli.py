@@ -121,6 +121,10 @@ def main(words: Sequence[str] | None = None) -> int:
         "--layout", choices=("sa1b", "datacomp", "coco"), default="datacomp",
         help="how files are laid out; coco: a folder of images with annotation sets of ten formats",
     )  # fmt: skip
+    world.add_argument(
+        "--level", choices=("easy", "hard"), default="easy",
+        help="hard: crowded scenes, hidden parts, tiny and huge things, similar colours, worse photographs",
+    )  # fmt: skip
     world.add_argument("--to", required=True)
     world.add_argument("--start", type=int, default=0, help="index of the first scene")
     world.add_argument("--per-shard", type=int, default=128)
@@ -306,7 +310,7 @@ def _lmms_task(given: argparse.Namespace) -> int:
 def _microworld(given: argparse.Namespace) -> int:
     from mminstruct.microworld import shards
 
-    some = {"seed": given.seed, "per_shard": given.per_shard, "start": given.start}
+    some = {"seed": given.seed, "per_shard": given.per_shard, "start": given.start, "level": given.level}
     shards.write(given.layout, Path(given.to), given.images, **some)
     say(f"{given.images} images and their truth (_truth/) in {given.to}")
     return 0
