@@ -20,7 +20,7 @@ _OTHER_WORLD = 1_000_003
 """Offset from a scene's seed to the seed of the world from which examples are drawn."""
 _SPECIFIC = 0.15
 """Share of target instructions that name a thing. It is low because a small model often names a wrong thing."""
-_REWORDED = 0.5
+_REWORDED = 0.8
 """Share of instructions to answer that have a wording of ``wordings``; the others have one of the family's."""
 
 
