@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,10 @@ from lab.teach.plan import WORLD as WORLD
 from lab.teach.words import coded, load_tokenizer
 from mminstruct.microworld.families import Split
 from mminstruct.microworld.oracle import judge_answer, judge_fuse, judge_instruction, judge_pair, judge_summary
+from mminstruct.microworld.questions.grammar import judge_turn
+from mminstruct.microworld.questions.world import world_from
 from mminstruct.microworld.scene import Scene, draw_scene
+from mminstruct.text.turn import Checker, read_reply
 
 SORTS: tuple[tuple[str, str, int, Split], ...] = (
     ("fuse", "fuse", 0, "train"),
@@ -46,11 +49,11 @@ def language(folder: Path, level: str, number: int = 40, device: str = "cpu", as
         for index in range(number):
             scene, rng = draw_scene(index, WORLD, level), random.Random(f"exam {name} {index}")
             if asker:
-                asked.append((scene, *llm.asker_writer()(role, scene, rng, "test")))
+                asked.append((scene, *llm.asker_example(role, scene, rng, "test")))
             else:
                 asked.append((scene, *lesson_values(role, scene, rng, split, shots)))  # type: ignore[arg-type]
         prompts = [coded(tokenizer, render_prompt(role, values), target)[0] for _, values, target in asked]
-        replies = answers(model, tokenizer, prompts, most=240 if asker else 160)
+        replies = answers(model, tokenizer, prompts, most=320 if asker else 160)
         rows = list(zip(asked, replies, strict=True))
         verdicts = [(judge_asked if asker else judge)(role, values, reply, scene) for (scene, values, _), reply in rows]
         for part in dict.fromkeys(part for verdict in verdicts for part in verdict):
@@ -75,8 +78,25 @@ def judge(role: str, values: dict[str, Any], reply: str, scene: Scene) -> dict[s
 
 
 def judge_asked(role: str, values: dict[str, Any], reply: str, scene: Scene) -> dict[str, float]:
-    """Verdict on a *reply* of the asker: whether it could be read, and the share of its pairs that are right."""
-    return importlib.import_module(llm.QUESTIONS).judge_reply(role, values, reply, scene)  # type: ignore[no-any-return]
+    """Verdict on a *reply* of the asker by the description in its prompt.
+
+    ``parsed`` is the share of the wanted pairs that can be read and have no fault, ``known`` the share of these whose
+    question the grammar has, ``right`` the share of the known whose answer is true. A reply to ``verify`` is compared
+    with its target, by ``language``.
+    """
+    if role == "verify":
+        return {}
+    kind = values.get("kind", "long")
+    checker = Checker(values.get("domain", ""))
+    _, asked = read_reply("stop", reply, role)
+    turns = [turn for turn in (checker.check(one, kind) for one in asked) if turn.fault is None][: values["number"]]
+    world = world_from(values["description"], values.get("words", ()), values.get("prior", ""))
+    origin = {"origin": "converse"} if role == "converse" else {}
+    rows = [{**dataclasses.asdict(turn), "domain": checker.domain.replace(" ", "_"), **origin} for turn in turns]
+    known = [one for one in (judge_turn(row, world) for row in rows) if one.known]
+    found = {"parsed": len(turns) / values["number"]}
+    found |= {"known": len(known) / len(turns)} if turns else {}
+    return found | ({"right": sum(one.right for one in known) / len(known)} if known else {})
 
 
 @torch.inference_mode()

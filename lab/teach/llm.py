@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from mminstruct.microworld.catalogue import LEVELS
 from mminstruct.microworld.families import Split, lessons
+from mminstruct.microworld.questions.lessons import asker_example
 from mminstruct.microworld.scene import Scene, draw_scene
 from mminstruct.prompts import Message, render
 
@@ -22,8 +22,6 @@ ROLES = {"fuse": 22, "fuse_capsfusion": 4, "instruct": 26, "summarize": 4, "answ
 """Weights of the prompts of the llm. fuse is mostly verbatim copying, which every other role needs too."""
 ASKED = {"ask": 50, "converse": 20, "verify": 30}
 """Weights of the prompts of the asker."""
-QUESTIONS = "mminstruct.microworld.questions"
-"""The package that writes the asker's lessons."""
 SCENES = 100_000
 """Lessons and pictures are of scenes 0 to SCENES - 1 of world 0."""
 
@@ -54,11 +52,6 @@ def llm_writer(role: str, scene: Scene, rng: random.Random, split: Split) -> tup
     """``lesson_values`` with a random number of examples in prompts of the role ``answer``."""
     shots = rng.choices((0, 1, 2, 3), (12, 7, 2, 4))[0] if role == "answer" else 0
     return lesson_values(role, scene, rng, split, shots)
-
-
-def asker_writer() -> Writer:
-    """What writes the asker's lessons."""
-    return importlib.import_module(QUESTIONS).asker_example  # type: ignore[no-any-return]
 
 
 @functools.cache
@@ -92,7 +85,7 @@ def training_lessons(
 
 def lessons_of(model: str, rng: random.Random) -> Iterator[Lesson]:
     """Endless lessons of the language model of this name."""
-    return training_lessons(rng, asker_writer(), ASKED) if model == "asker" else training_lessons(rng)
+    return training_lessons(rng, asker_example, ASKED) if model == "asker" else training_lessons(rng)
 
 
 def unseen_lessons(model: str, seed: int, number: int) -> Iterator[tuple[str, list[Lesson]]]:
@@ -108,7 +101,7 @@ def unseen_lessons(model: str, seed: int, number: int) -> Iterator[tuple[str, li
         for index in range(number):
             scene, rng = draw_scene(index, seed, LEVELS[index % len(LEVELS)]), random.Random(f"{name} {index}")
             if model == "asker":
-                values, target = asker_writer()(role, scene, rng, split)
+                values, target = asker_example(role, scene, rng, split)
             else:
                 values, target = lesson_values(role, scene, rng, split, shots)
             made.append((render_prompt(role, values), target))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
 import queue
@@ -20,6 +19,7 @@ from lab.teach.pictures import Array, draw, level_of
 from lab.teach.plan import WATCHED, WEAK, WEIGHTS, Plan
 from lab.teach.words import EOS, PAD, VOCABULARY, Coded, Words, make_tokenizer
 from mminstruct.microworld.catalogue import LEVELS
+from mminstruct.microworld.questions.domains import looks
 from mminstruct.microworld.scene import draw_scene
 
 LONGEST = 1024
@@ -55,7 +55,6 @@ def drawer(plan: Plan, number: int) -> None:
     folder = plan.tokens_of("captioner")
     assert folder
     words = Words(folder)
-    looks = importlib.import_module(llm.QUESTIONS).looks
     while time.monotonic() < plan.taught:
         with plan.next.get_lock():
             at = plan.next.value
