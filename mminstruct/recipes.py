@@ -10,8 +10,10 @@ from mminstruct.recipe import Method, Recipe
 from mminstruct.stage import part
 from mminstruct.stages.annotate import Annotate
 from mminstruct.stages.answer import Answer
+from mminstruct.stages.ask import Ask
 from mminstruct.stages.caption import Caption
 from mminstruct.stages.cluster import Cluster
+from mminstruct.stages.converse import Converse
 from mminstruct.stages.decide import Decide
 from mminstruct.stages.embed import Embed
 from mminstruct.stages.exemplify import Exemplify
@@ -26,11 +28,14 @@ from mminstruct.stages.merge import Merge
 from mminstruct.stages.pick import Pick
 from mminstruct.stages.rate import Rate
 from mminstruct.stages.respond import Respond
+from mminstruct.stages.retrieve import Retrieve
 from mminstruct.stages.review import Review
 from mminstruct.stages.score import Score
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
 from mminstruct.stages.template import Template
+from mminstruct.stages.transcribe import Transcribe
+from mminstruct.stages.verify import Verify
 
 COCO_SETS = (*FORMATS, "okvqa")
 """Annotation sets that conf/recipe/coco.yaml limits, whether a run has them or not."""
@@ -123,6 +128,58 @@ class Coco(Recipe):
 
 
 @dataclass(kw_only=True)
+class Domains(Recipe):
+    """MMInstruct (arXiv 2407.15838): four kinds of questions in domains, from templates, checked by a second model."""
+
+    method = Method(
+        title="MMInstruct",
+        paper=(
+            "MMInstruct: A High-Quality Multi-Modal Instruction Tuning Dataset with Extensive Diversity, "
+            "arXiv:2407.15838"
+        ),
+        made=(
+            "each image got the domain that is nearest in CLIP's space, a language model wrote yes-or-no, choice, "
+            "short and long questions with answers from a detailed description of the image and templates of the "
+            "domain, and a second model kept those that it answered alike"
+        ),
+        limits=(
+            "Descriptions, questions and answers are machine-generated. The models that asked and verified never saw "
+            "the image, only its description, so an answer may be wrong where the description is. Nobody has read "
+            "every row."
+        ),
+        tags=("mminstruct", "synthetic"),
+    )
+    wires = {
+        "caption": {"transcribe": part("image_id", "words"), "retrieve": part("image_id", "domain")},
+        "filter": {
+            "answer": part(*_TURN, of="verify"),
+            "summarize": None,
+            "fuse": part("image_id", "caption", of="caption", names={"caption": "description"}),
+        },
+        "review": {"filter": Review.reads["filter"], "answer": part(*_TURN, of="verify"), "summarize": None},
+    }
+
+    ingest: Ingest
+    retrieve: Retrieve
+    transcribe: Transcribe
+    caption: Caption
+    ask: Ask
+    converse: Converse
+    verify: Verify
+    filter: Filter
+    decide: Decide
+    review: Review
+    rate: Rate
+    select: Select
+    merge: Merge
+    export: Export
+
+    def check(self) -> None:
+        if missing := sorted({one.name for one in self.retrieve.domains} - {one.name for one in self.ask.domains}):
+            raise ValueError(f"ask.domains lacks {', '.join(missing)}: take the files of recipe.retrieve.domains")
+
+
+@dataclass(kw_only=True)
 class Bench(Recipe):
     """A benchmark: questions, every contestant's answers, the judges' verdicts, what they come to."""
 
@@ -140,5 +197,5 @@ class Bench(Recipe):
                 raise ValueError(f"{key}={given} is none of {', '.join(known) or 'nobody'}")
 
 
-RECIPES: dict[str, type[Recipe]] = {"mm_instruct": MMInstruct, "coco": Coco, "bench": Bench}
+RECIPES: dict[str, type[Recipe]] = {"mm_instruct": MMInstruct, "domains": Domains, "coco": Coco, "bench": Bench}
 """Recipes by the name that ``recipe=`` takes."""

@@ -26,7 +26,7 @@ from mminstruct.bench.juror import Juror
 from mminstruct.checksum import seal_text
 from mminstruct.config import explain
 from mminstruct.config.checks import check_keys, check_pools, check_secrets
-from mminstruct.config.files import conf, read, seeds
+from mminstruct.config.files import conf, domains, read, seeds
 from mminstruct.engine.config import ENGINES, EngineConfig, check_placement
 from mminstruct.engine.service import Service
 from mminstruct.errors import ConfigurationError
@@ -176,6 +176,8 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
                     setattr(holder, item.name, read("prompts", value, ".md", where, folders))
                 elif "seeds" in item.metadata:
                     setattr(holder, item.name, [one for name in value for one in seeds(name, where, folders)])
+                elif "domains" in item.metadata:
+                    setattr(holder, item.name, [one for name in value for one in domains(name, where, folders)])
     check(made.recipe, installed=made.images is None)
     check_placement(made.engine, made.recipe)
     check_pools(made.engine, made.recipe)

@@ -12,6 +12,7 @@ import yaml
 
 from mminstruct.errors import ConfigurationError
 from mminstruct.readers import text
+from mminstruct.readers.domains import Domain, read_domains
 
 log = logging.getLogger(__name__)
 
@@ -56,3 +57,11 @@ def seeds(name: str, where: str, folders: list[Path] | None) -> list[str]:
             f"{where}: {name}.yaml is no list of instructions: write 'kind of task: [instruction, ...]'"
         )
     return texts
+
+
+def domains(name: str, where: str, folders: list[Path] | None) -> list[Domain]:
+    """The domains of a file (``readers.domains``)."""
+    try:
+        return read_domains(read("", name, ".yaml", where, folders), f"{name}.yaml")
+    except text.Unreadable as error:
+        raise ConfigurationError("\n".join(f"{where}: {line}" for line in str(error).split("\n"))) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,11 +21,13 @@ class Caption(Stage):
 
     The paper captions only images without alt-text, with a model that its sources do not name (CogVLM, according to
     summaries). This stage captions all images, and ``Fuse`` adds the alt-text if there is one.
+
+    A recipe may give it the words and the domain of each image, for prompts that use them.
     """
 
     model: Model = role("captioner")
     """The captioner."""
-    prompt: str = prompt("caption")
+    prompt: str = prompt("caption", "words", "domain")
     seed: int = 0
 
     kind = "vision"
@@ -36,11 +39,20 @@ class Caption(Stage):
     def load(self) -> Transform:
         captioner = self.model.chat()
 
-        def caption(ingest: pa.Table) -> StageOutput:
-            ids, images = ingest["image_id"].to_pylist(), ingest["image"].to_pylist()
-            question = render(self.prompt)
+        def caption(
+            ingest: pa.Table, transcribe: pa.Table | None = None, retrieve: pa.Table | None = None
+        ) -> StageOutput:
+            images = dict(zip(ingest["image_id"].to_pylist(), ingest["image"], strict=True))
+            words, domains = _by_image(transcribe, "words"), _by_image(retrieve, "domain")
+            ids = list(images if transcribe is None else words)
             replies = captioner.chat(
-                [with_image(question, image) for image in images],
+                [
+                    with_image(
+                        render(self.prompt, words=words.get(key, []), domain=domains.get(key, "").replace("_", " ")),
+                        images[key].as_py(),
+                    )
+                    for key in ids
+                ],
                 seeds=[seed(self.seed, "caption", image_id) for image_id in ids],
             )
             rows: list[dict[str, object] | Drop] = []
@@ -53,3 +65,7 @@ class Caption(Stage):
             return output(self.writes, rows)
 
         return caption
+
+
+def _by_image(table: pa.Table | None, column: str) -> dict[str, Any]:
+    return {} if table is None else dict(zip(table["image_id"].to_pylist(), table[column].to_pylist(), strict=True))

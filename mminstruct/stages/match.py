@@ -27,7 +27,6 @@ from mminstruct.stage import (
     StageOutput,
     Tokens,
     Transform,
-    content_id,
     files,
     output,
     pair_id,
@@ -37,6 +36,7 @@ from mminstruct.stage import (
     seed,
     whole,
 )
+from mminstruct.store.sample import sample_rows
 
 _BLOCK = 1024
 """Images per batch. It limits the images x instructions matrix, however large a part is."""
@@ -124,7 +124,7 @@ class Match(Stage):
 
         prices_M = np.zeros(len(instructions))
         if self.prices and self.strategy != "random" and self.cap < len(instructions):
-            images = _sample(sample, self.sample_images)
+            images = sample_rows(sample, "image", self.sample_images)
             if images:
                 blocks = [compared(images[n : n + _BLOCK])[0] for n in range(0, len(images), _BLOCK)]
                 similarity_SM = np.concatenate(blocks)
@@ -269,16 +269,3 @@ def _softmax(logits_NK: np.ndarray) -> np.ndarray:
     top_N = logits_NK.max(axis=1, keepdims=True)
     weights_NK = np.exp(logits_NK - np.where(np.isfinite(top_N), top_N, 0))
     return np.asarray(weights_NK / np.maximum(weights_NK.sum(axis=1, keepdims=True), 1e-300))
-
-
-def _sample(images: ds.Dataset, count: int) -> list[bytes]:
-    """About *count* images: the first rows of up to 16 parts, which are chosen by content."""
-    fragments = sorted(images.get_fragments(), key=lambda f: content_id(os.path.basename(f.path).split(".")[0]))
-    each = math.ceil(count / max(1, min(len(fragments), 16)))
-    found: list[bytes] = []
-    for fragment in fragments:
-        if len(found) >= count:
-            break
-        wanted = min(each, count - len(found))
-        found += fragment.head(wanted, columns=["image"], use_threads=False)["image"].to_pylist()
-    return found
