@@ -22,7 +22,8 @@ from lab.teach.layers import attended, block, embedded, layers_of, linear, norme
 from lab.teach.learner import Losses, Tensors
 from lab.teach.llm import PROMPTS
 from lab.teach.pictures import GRID, PATCH, SIDE, WHOLE
-from lab.teach.words import EOS, IMAGE, PAD, Words, load_tokenizer
+from lab.teach.plan import WEIGHTS as SHIPPED
+from lab.teach.words import EOS, IMAGE, PAD, TOKENIZER, VOCABULARY, Words, copy_files
 from mminstruct.microworld.oracle import Tally, judge_caption
 from mminstruct.microworld.scene import Scene
 from mminstruct.prompts import render
@@ -54,7 +55,7 @@ SIZES = {"captioner": Size(192, 5, 3, 64), "captioner_small": Size(96, 3, 2, 32)
 """4.0 million parameters, and 0.9 million."""
 
 
-def build(size: Size, vocabulary: int) -> Any:
+def build(size: Size) -> Any:
     """A LLaVA of transformers."""
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
@@ -69,7 +70,7 @@ def build(size: Size, vocabulary: int) -> Any:
         projection_dim=size.width,
     )
     text = LlamaConfig(
-        vocab_size=vocabulary,
+        vocab_size=VOCABULARY,
         hidden_size=size.width,
         intermediate_size=2 * size.width,
         num_hidden_layers=size.text,
@@ -96,40 +97,18 @@ def build(size: Size, vocabulary: int) -> Any:
     return model
 
 
-def make_processor(tokenizer: Any) -> Any:
-    """A processor that pads pictures to squares, resizes them to SIDE, and inserts one token per patch."""
-    from transformers import LlavaProcessor
-    from transformers.models.llava.image_processing_llava import LlavaImageProcessor
-
-    images = LlavaImageProcessor(
-        do_pad=True,
-        size={"shortest_edge": SIDE},
-        crop_size={"height": SIDE, "width": SIDE},
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-    )
-    return LlavaProcessor(
-        image_processor=images,
-        tokenizer=tokenizer,
-        patch_size=PATCH,
-        vision_feature_select_strategy="full",
-        num_additional_image_tokens=1,
-        chat_template=tokenizer.chat_template,
-    )
-
-
 def start(name: str, words: Path, folder: Path) -> None:
-    """Write an untaught captioner with the tokenizer in *words* to *folder*, as it is shipped.
+    """Write an untaught captioner with the tokenizer in *words* to *folder*, in the form of the shipped captioner.
 
     transformers 5 saves a LLaVA that was built from its configuration without the level ``vision_model``, and then vLLM
     does not find the tower.
     """
     from safetensors.torch import load_file, save_file
 
-    tokenizer = load_tokenizer(words)
     torch.manual_seed(0)
-    build(SIZES[name], len(tokenizer)).bfloat16().save_pretrained(folder)
-    make_processor(tokenizer).save_pretrained(folder)
+    build(SIZES[name]).bfloat16().save_pretrained(folder)
+    copy_files(words, folder, TOKENIZER)
+    copy_files(SHIPPED / "captioner", folder, ("processor_config.json",))  # the same for all sizes
     path, bare = folder / "model.safetensors", "vision_tower."
     named = {n.replace(bare, VISION) if bare in n and VISION not in n else n: t for n, t in load_file(path).items()}
     save_file(named, path, metadata={"format": "pt"})

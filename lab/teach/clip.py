@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lab.teach.captioner import SIZES, VISION
+from lab.teach.captioner import VISION
 from lab.teach.layers import block, embedded, layers_of, normed
 from lab.teach.learner import Losses, Tensors
-from lab.teach.pictures import PATCH, SHORT, SIDE, Array
-from lab.teach.words import EOS, PAD, load_tokenizer
+from lab.teach.pictures import SHORT, Array
+from lab.teach.words import EOS
 from mminstruct.microworld import language
 from mminstruct.microworld.families import FAMILIES
 from mminstruct.microworld.language import facts_of
+from mminstruct.microworld.questions.domains import DOMAINS, fitting
 from mminstruct.microworld.scene import Scene
 
 LAYERS = 4
@@ -32,27 +32,6 @@ _HEADS = 3, 4
 _PARTS = {"attn.out_proj": "self_attn.out_proj", "ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1",
           "mlp.c_proj": "mlp.fc2"}  # fmt: skip
 """Parts of a layer: open_clip's name, transformers' name."""
-
-
-def config(vocabulary: int) -> dict[str, Any]:
-    """Contents of ``open_clip_config.json``."""
-    return {
-        "model_cfg": {
-            "embed_dim": 128,
-            "vision_cfg": {
-                "image_size": SIDE, "patch_size": PATCH, "layers": LAYERS, "width": SIZES["captioner"].width,
-                "head_width": 64, "mlp_ratio": 3.0, "pool_type": "avg",
-            },
-            "text_cfg": {
-                "context_length": CONTEXT, "vocab_size": vocabulary, "width": 128, "heads": 4, "layers": 2,
-                "hf_tokenizer_name": "tokenizer.json beside this file", "pool_type": "eos", "pad_id": PAD,
-                "eos_id": EOS, "tokenizer_kwargs": {"clean": "whitespace"},
-            },
-        },
-        "preprocess_cfg": {
-            "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"
-        },
-    }  # fmt: skip
 
 
 def opened(captioner: Tensors) -> Tensors:
@@ -84,22 +63,20 @@ def joined(tensors: Tensors) -> Tensors:
     return {n: t.reshape(-1, t.shape[-1]) if n.endswith("in_proj_weight") else t for n, t in tensors.items()}
 
 
-def start(words: Path, folder: Path) -> None:
-    """Write an untaught CLIP with the tokenizer in *words* to *folder*."""
+def start(folder: Path) -> None:
+    """Write an untaught CLIP with configuration and tokenizer of the shipped one to *folder*.
+
+    Its tokenizer is that of the llm, with a post-processor that appends the end token, as open_clip expects.
+    """
     from open_clip.model import CLIP
     from safetensors.torch import save_file
 
-    tokenizer = load_tokenizer(words)
-    tokenizer.model_max_length = CONTEXT
-    settings = config(len(tokenizer))
-    parts = settings["model_cfg"]
+    copy_files(SHIPPED / "clip", folder, ("open_clip_config.json", *TOKENIZER))
+    parts = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
     torch.manual_seed(0)
     model = CLIP(parts["embed_dim"], parts["vision_cfg"], parts["text_cfg"])
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(settings, indent=2))
     tensors = {name: tensor.detach().bfloat16().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
-    save_tokenizer(tokenizer, folder)
 
 
 def _layer(p: Tensors, x: Tensor, at: str, heads: int, causal: bool) -> Tensor:
@@ -129,28 +106,25 @@ def texts(p: Tensors, ids: Tensor) -> Tensor:
     return F.normalize((x[torch.arange(len(x), device=x.device), end] @ p["text_projection"]).float(), dim=-1)
 
 
-def cost(p: Tensors, patches: Tensor, short: Tensor, looks: Tensor, asked: Tensor, wanted: Tensor) -> Losses:
-    """Losses of pictures with their short captions, texts of domains, and instructions.
+def cost(
+    p: Tensors, patches: Tensor, short: Tensor, asked: tuple[Tensor, Tensor], looks: tuple[Tensor, Tensor]
+) -> Losses:
+    """Losses of pictures with their captions, with instructions, and with texts of domains.
 
     Args:
         p: Tensors, split or joined.
         patches: (n, patches, values).
-        short: Token ids of captions, (n, CONTEXT).
-        looks: Token ids of texts of domains, (n, CONTEXT). Many of them fit several pictures of a batch: equal ones
-            share the target.
-        asked: Token ids of an instruction of each family, (families, CONTEXT).
-        wanted: Target probabilities of the instructions, (n, families).
+        short: Token ids of the captions, (n, CONTEXT).
+        asked: Token ids of an instruction of each family, (families, CONTEXT), and their target probabilities for each
+            picture, (n, families).
+        looks: The same of a text of each domain.
     """
     seen, scale = images(p, patches), p["logit_scale"].float().exp().clamp(max=50)
     own = torch.arange(len(seen), device=seen.device)
     pairs = scale * seen @ texts(p, short).T
     captions = (F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own)) / 2
-    pairs = scale * seen @ texts(p, looks).T
-    same = (looks[:, None] == looks[None]).all(-1).float()
-    same = same / same.sum(1, keepdim=True)
-    domains = (F.cross_entropy(pairs, same) + F.cross_entropy(pairs.T, same)) / 2
-    fits = F.cross_entropy(scale * seen @ texts(p, asked).T, wanted.float())
-    return {"loss": captions + 2 * fits + 0.5 * domains, "captions": captions, "fits": fits, "domains": domains}
+    fits, domains = (F.cross_entropy(scale * seen @ texts(p, ids).T, wanted.float()) for ids, wanted in (asked, looks))
+    return {"loss": captions + 2 * fits + domains, "captions": captions, "fits": fits, "domains": domains}
 
 
 def matched(
@@ -161,7 +135,8 @@ def matched(
     Returns:
         ``suits``: how often an instruction drawn by softmax over the ten nearest applies to the picture; ``special``:
         how often it also is about a thing that not every picture has; both for the general wordings and, with ``_new``,
-        for wordings that no training saw. ``caption_first``: how often a picture's own caption is the nearest one.
+        for wordings that no training saw. ``domain``: how often the domain whose text is nearest suits the picture.
+        ``caption_first``: how often a picture's own caption is the nearest one.
     """
     facts = [facts_of(scene) for scene in scenes]
     suit = torch.tensor([[f.applies(fact) for f in FAMILIES.values()] for fact in facts])
@@ -177,6 +152,9 @@ def matched(
         scores[f"special{end}"] = float((drawn * special.gather(1, top.indices)).sum(1).mean())
     said = [language.caption(scene, detail="short") for scene in scenes]
     nearest = (seen @ texts(said).T).argmax(1).cpu()
+    fits = torch.tensor([[name in fitting(scene) for name in DOMAINS] for scene in scenes])
+    top = (seen @ texts([topic.looks[0] for topic in DOMAINS.values()]).T).argmax(1).cpu()
+    scores["domain"] = float(fits.gather(1, top[:, None]).float().mean())
     return scores | {"caption_first": float((nearest == torch.arange(len(seen))).float().mean())}
 
 
@@ -199,14 +177,3 @@ def examined(folder: Path, pixels: Array, scenes: Sequence[Scene], device: str =
     with torch.inference_mode():
         seen = torch.cat([images(slice(at, at + 50)) for at in range(0, len(pixels), 50)])
         return matched(seen, texts, scenes)
-
-
-def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Write *tokenizer* with a post-processor that appends the end token, as open_clip expects."""
-    from tokenizers.processors import TemplateProcessing
-
-    inner = tokenizer.backend_tokenizer
-    before = inner.post_processor
-    inner.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer.save_pretrained(folder)
-    inner.post_processor = before

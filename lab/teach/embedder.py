@@ -17,7 +17,7 @@ from lab.teach.learner import Learner, Losses, precision
 from lab.teach.llm import SCENES, seed_instructions
 from lab.teach.plan import Plan
 from lab.teach.pupil import begin, device_of, learn, saved
-from lab.teach.words import load_tokenizer
+from lab.teach.words import VOCABULARY, load_tokenizer
 from mminstruct.microworld.catalogue import LEVELS
 from mminstruct.microworld.families import FAMILIES, Split, classify
 from mminstruct.microworld.language import facts_of
@@ -124,10 +124,10 @@ def purity(model: Any, tokenizer: Any, seed: int = 1000) -> dict[str, float]:
 
 def start(words: Path, folder: Path) -> None:
     """Write an untaught embedder with the tokenizer in *words* to *folder*."""
+    torch.manual_seed(0)
+    build(VOCABULARY).bfloat16().save_pretrained(folder)
     tokenizer = load_tokenizer(words)
     tokenizer.model_max_length = LENGTH
-    torch.manual_seed(0)
-    build(len(tokenizer)).bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

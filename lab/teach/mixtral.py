@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 from lab.teach.layers import attended, layers_of, rotary
 from lab.teach.learner import Losses, Tensors
-from lab.teach.words import EOS, PAD, Words, load_tokenizer
+from lab.teach.words import EOS, PAD, TOKENIZER, VOCABULARY, Words, copy_files
 
 HEAD = 32
 """Width of a head of attention."""
@@ -31,16 +30,16 @@ class Size:
     """Width inside an expert."""
 
 
-SIZES = {"llm": Size(256, 5, 256), "asker": Size(256, 5, 256), "llm_small": Size(128, 3, 96)}
-"""5.4 million parameters, 3 million of them active per token; and 0.9 million."""
+SIZES = {"llm": Size(256, 5, 256), "asker": Size(256, 5, 256), "llm_small": Size(128, 3, 80)}
+"""5.4 million parameters, 3 million of them active per token; and 0.8 million."""
 
 
-def build(size: Size, vocabulary: int) -> Any:
+def build(size: Size) -> Any:
     """A Mixtral of transformers."""
     from transformers import MixtralConfig, MixtralForCausalLM
 
     config = MixtralConfig(
-        vocab_size=vocabulary,
+        vocab_size=VOCABULARY,
         hidden_size=size.width,
         intermediate_size=size.inner,
         num_hidden_layers=size.layers,
@@ -63,18 +62,17 @@ def build(size: Size, vocabulary: int) -> Any:
 
 def start(name: str, words: Path, folder: Path) -> None:
     """Write an untaught language model with the tokenizer in *words* to *folder*."""
-    tokenizer = load_tokenizer(words)
     torch.manual_seed(0)
-    build(SIZES[name], len(tokenizer)).bfloat16().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    build(SIZES[name]).bfloat16().save_pretrained(folder)
+    if words != folder:
+        copy_files(words, folder, TOKENIZER)
 
 
 def start_asker(llm: Path, words: Path, folder: Path) -> None:
     """Write what *llm* has learned, with the tokenizer in *words*, to *folder*."""
     from safetensors.torch import load_file, save_file
 
-    for name in ("config.json", "generation_config.json"):
-        shutil.copyfile(llm / name, folder / name)
+    copy_files(llm, folder, ("config.json", "generation_config.json"))
     tensors = {name: tensor.float() for name, tensor in load_file(llm / "model.safetensors").items()}
     made = {name: t.bfloat16() for name, t in reworded(tensors, Words(llm), Words(words)).items()}
     save_file(made, folder / "model.safetensors", metadata={"format": "pt"})

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import io
 import mmap
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from mminstruct.microworld.drawing.layout import _NOT_MIRRORED
 from mminstruct.microworld.drawing.render import render
 from mminstruct.microworld.families import FAMILIES
 from mminstruct.microworld.language import caption, facts_of
+from mminstruct.microworld.questions.domains import DOMAINS, fitting
 from mminstruct.microworld.scene import Scene, draw_scene
 
 SIDE = 192
@@ -70,9 +70,6 @@ _PLACES = {name: {value: at for at, value in enumerate(values)} for name, values
 _AXIS = np.arange(CANVAS) * CELLS // CANVAS
 _CELL = ((_AXIS[:, None] * CELLS + _AXIS[None, :]) * (GROUPS + 1)).ravel()
 
-Looks = Callable[[Scene, Any], str]
-"""A text for CLIP that fits a scene, from the scene and a random generator."""
-
 
 def level_of(index: int) -> str:
     """The level of training scene *index*: four by four, since JPEG or not goes by ``index % 4``."""
@@ -91,8 +88,8 @@ def empty(count: int) -> Arrays:
     ``pixels`` (n, SIDE, SIDE, 3); ``cells`` (n, CELLS, CELLS, GROUPS), pixels of the canvas that a cell shows of each
     group; ``centres`` (n, CELLS, CELLS), g + 1 where the visible part of a thing of group g has its centre; ``groups``
     (n, GROUPS, len(LOCAL)) and ``wholes`` (n, len(WHOLE)), class indices; ``captions`` (n, 2, LONG), of the picture and
-    of its mirror image; ``flips`` (n), whether the mirror image is true; ``short`` and ``looks`` (n, SHORT), texts for
-    CLIP; ``wanted`` (n, families), target probabilities of their instructions.
+    of its mirror image; ``flips`` (n), whether the mirror image is true; ``short`` (n, SHORT), a caption for
+    CLIP; ``wanted`` (n, families) and ``domains`` (n, domains), target probabilities of their instructions and texts.
     """
     ids = functools.partial(shared, dtype=np.int16)
     return {
@@ -104,8 +101,8 @@ def empty(count: int) -> Arrays:
         "captions": ids(count, 2, LONG),
         "flips": shared(count),
         "short": ids(count, SHORT),
-        "looks": ids(count, SHORT),
         "wanted": shared(count, len(FAMILIES), dtype=np.float16),
+        "domains": shared(count, len(DOMAINS), dtype=np.float16),
     }
 
 
@@ -169,15 +166,17 @@ def suits(scene: Scene) -> list[float]:
     return [share / sum(wanted) for share in wanted]
 
 
-def draw(arrays: Arrays, at: int, scene: Scene, words: Words, looks: str) -> None:
-    """Draw *scene* into row *at* of *arrays*; *looks* is a text that fits it."""
+def draw(arrays: Arrays, at: int, scene: Scene, words: Words) -> None:
+    """Draw *scene* into row *at* of *arrays*."""
     for name, part in seen(scene).items():
         arrays[name][at] = part
-    texts = [caption(scene), caption(mirrored(scene)), caption(scene, detail="short"), looks]
-    said, turned, short, fits = words.ids(texts)
+    texts = [caption(scene), caption(mirrored(scene)), caption(scene, detail="short")]
+    said, turned, short = words.ids(texts)
     arrays["captions"][at] = row_of(said, LONG), row_of(turned, LONG)
-    arrays["short"][at], arrays["looks"][at] = row_of(short[: SHORT - 1], SHORT), row_of(fits[: SHORT - 1], SHORT)
+    arrays["short"][at] = row_of(short[: SHORT - 1], SHORT)
     arrays["wanted"][at] = suits(scene)
+    fits = fitting(scene)
+    arrays["domains"][at] = [(name in fits) / len(fits) for name in DOMAINS]
     arrays["flips"][at] = mirrorable(scene)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lab.teach.pictures import empty, shared
-from lab.teach.words import FILES
+from lab.teach.words import TOKENIZER, copy_files
 
 WEIGHTS = Path(__file__).parents[2] / "mminstruct" / "microworld" / "weights"
 MODELS = ("llm", "embedder", "captioner", "clip", "asker", "captioner_small", "llm_small")
@@ -139,7 +139,5 @@ def prepare(work: Path, out: Path | None, resume: bool, weights: Path = WEIGHTS)
             lessons = manifest["lessons"]
             known = {"lessons": lessons if isinstance(lessons, list) else [lessons], "curve": manifest["curve"]}
             (work / model / LESSON).write_text(json.dumps(known))
-    (work / "llm").mkdir(parents=True, exist_ok=True)
-    for name in ("tokenizer.json", *FILES):
-        if not (work / "llm" / name).exists():
-            shutil.copyfile(weights / "llm" / name, work / "llm" / name)
+    if not (work / "llm" / TOKENIZER[0]).exists():
+        copy_files(weights / "llm", work / "llm", TOKENIZER)

@@ -150,6 +150,7 @@ def learn(
         with torch.no_grad():
             row = {"minutes": minutes, "steps": learner.steps, **facts(), **mean.take(), **watch()}
         row = {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+        row = {key: value for key, value in row.items() if value == value}  # a mean of nothing is not a number
         curve.append(row)
         plan.say(f"{name} {json.dumps(row)}")
         return row

@@ -17,6 +17,7 @@ from lab.teach.pupil import Row, begin, device_of, learn, saved
 from lab.teach.words import Words, row_of
 from mminstruct.microworld.catalogue import LEVELS
 from mminstruct.microworld.families import FAMILIES
+from mminstruct.microworld.questions.domains import DOMAINS
 from mminstruct.microworld.scene import draw_scene
 
 TOLD = 0.5, 0.1
@@ -112,7 +113,7 @@ def _heads_first(
 def match(plan: Plan, attempt: int, name: str = "clip") -> None:
     """CLIP, with the captioner's tower as it was last saved."""
     device = device_of(plan, attempt)
-    begin(plan, name, lambda folder: clip.start(plan.work / "llm", folder))
+    begin(plan, name, clip.start)
     tower = saved(plan.work / "captioner") if list((plan.work / "captioner").glob("*.safetensors")) else None
     tensors = saved(plan.work / name) | (clip.opened(tower) if tower else {})
     learner = Learner(
@@ -124,8 +125,16 @@ def match(plan: Plan, attempt: int, name: str = "clip") -> None:
     def ids(said: list[str]) -> Tensor:
         return torch.tensor([row_of(row[: SHORT - 1], SHORT) for row in words.ids(said)], device=device)
 
-    wordings = [ids(list(family.wordings_train)) for family in FAMILIES.values()]
-    names = ("pixels", "short", "looks", "wanted", "flips")
+    def table(said: list[tuple[str, ...]]) -> Tensor:
+        """Token ids (most, n, SHORT) of n lists of texts; shorter lists come again from their start."""
+        return torch.stack([ids([some[k % len(some)] for some in said]) for k in range(max(map(len, said)))])
+
+    def one_of_each(texts: Tensor) -> Tensor:
+        return texts[torch.randint(len(texts), (texts.shape[1],)), torch.arange(texts.shape[1])]
+
+    wordings = table([family.wordings_train for family in FAMILIES.values()])
+    looks = table([topic.looks for topic in DOMAINS.values()])
+    names = ("pixels", "short", "wanted", "domains", "flips")
     album, held = album_of(plan, "train", names), album_of(plan, "held", names)
     size = min(2 * plan.sizes.batch, plan.sizes.images // 4) // (1 + attempt)
     while not held.complete or (len(album) < size and time.monotonic() < plan.window(name)[1]):
@@ -137,9 +146,9 @@ def match(plan: Plan, attempt: int, name: str = "clip") -> None:
         flip = (torch.rand(len(row), device=device) < 0.5) & (album.on["flips"][row] > 0)
         pixels = album.on["pixels"][row]
         pixels = torch.where(flip[:, None, None, None], pixels.flip(2), pixels)
-        asked = torch.stack([its[int(torch.randint(len(its), ()))] for its in wordings])
-        short, looks = album.on["short"][row].long(), album.on["looks"][row].long()
-        return clip.cost(p, scaled(pixels, device), short, looks, asked, album.on["wanted"][row])
+        asked, said = one_of_each(wordings), one_of_each(looks)
+        short, wanted, fits = (album.on[part][row] for part in ("short", "wanted", "domains"))
+        return clip.cost(p, scaled(pixels, device), short.long(), (asked, wanted), (said, fits))
 
     def watch() -> Row:
         found: Row = {}

@@ -25,8 +25,8 @@ TEMPLATE = (
 )
 """Role, line break, text, line break. The byte-level pre-tokenizer never joins a line break and a letter, so prompt and
 answer have the same tokens whether they are tokenised together or separately."""
-FILES = ("tokenizer_config.json", "chat_template.jinja")
-"""What a saved tokenizer has beside ``tokenizer.json``."""
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""Files of a saved tokenizer."""
 
 Coded = tuple[list[int], list[int]]
 """Token ids of a prompt, and of its answer with the end token."""
@@ -51,11 +51,16 @@ def make_tokenizer(texts: Iterable[str], folder: Path, like: Path) -> None:
             show_progress=False,
         ),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(like / name, folder / name)
+    copy_files(like, folder, TOKENIZER[1:])
     inner.save(str(folder / "tokenizer.new"))
     (folder / "tokenizer.new").replace(folder / "tokenizer.json")
+
+
+def copy_files(source: Path, folder: Path, names: Iterable[str]) -> None:
+    """Copy the files *names* of *source* to *folder*, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copyfile(source / name, folder / name)
 
 
 def load_tokenizer(folder: Path) -> Any:

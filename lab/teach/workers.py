@@ -19,7 +19,6 @@ from lab.teach.pictures import Array, draw, level_of
 from lab.teach.plan import WATCHED, WEAK, WEIGHTS, Plan
 from lab.teach.words import EOS, PAD, VOCABULARY, Coded, Words, make_tokenizer
 from mminstruct.microworld.catalogue import LEVELS
-from mminstruct.microworld.questions.domains import looks
 from mminstruct.microworld.scene import draw_scene
 
 LONGEST = 1024
@@ -65,13 +64,12 @@ def drawer(plan: Plan, number: int) -> None:
         for index in range(start, stop):
             seed, level = (0, level_of(index)) if name == "train" else (WATCHED, LEVELS[index % len(LEVELS)])
             scene = draw_scene(index, seed, level)
-            fits = looks(scene, random.Random(f"looks {seed} {index}"))
-            draw(plan.arrays[name], index, scene, words, fits)
+            draw(plan.arrays[name], index, scene, words)
         plan.ready[at] = 1
     writer(plan, number)
 
 
-def tokeniser(plan: Plan, number: int = 4000) -> None:
+def tokeniser(plan: Plan, number: int = 3000) -> None:
     """Train the asker's tokenizer on *number* of its lessons, where it has none."""
     if plan.tokens_of("asker"):
         return

@@ -170,7 +170,7 @@ def drawn(shipped):
     scenes = able + [s for s in map(draw_scene, range(400)) if not pictures.mirrorable(s)][:4]
     arrays = pictures.empty(len(scenes))
     for at, scene in enumerate(scenes):
-        pictures.draw(arrays, at, scene, shipped, "a drawing")
+        pictures.draw(arrays, at, scene, shipped)
     names = ("pixels", "cells", "centres", "groups", "wholes", "captions", "flips")
     book = album.Album(arrays, [(0, 0, len(scenes))], np.ones(1, np.uint8), "cpu", names)
     book.sync()
@@ -278,7 +278,7 @@ def test_going_on_starts_from_what_is_shipped_and_keeps_what_is_there(tmp_path: 
 
 def test_a_new_start_takes_only_the_tokenizer(tmp_path: Path):
     plan.prepare(tmp_path, None, resume=False)
-    assert {path.name for path in tmp_path.rglob("*")} == {"llm", "tokenizer.json", *words.FILES}
+    assert {path.name for path in tmp_path.rglob("*")} == {"llm", *words.TOKENIZER}
 
 
 def test_a_model_that_was_not_taught_again_is_neither_examined_nor_shipped_again(tmp_path: Path, monkeypatch):
