@@ -18,7 +18,8 @@ from lab.teach.captioner import VISION
 from lab.teach.layers import block, embedded, layers_of, normed
 from lab.teach.learner import Losses, Tensors
 from lab.teach.pictures import SHORT, Array
-from lab.teach.words import EOS
+from lab.teach.plan import WEIGHTS as SHIPPED
+from lab.teach.words import EOS, TOKENIZER, copy_files
 from mminstruct.microworld import language
 from mminstruct.microworld.families import FAMILIES
 from mminstruct.microworld.language import facts_of
