@@ -150,9 +150,9 @@ def draw_scene(index: int, seed: int = 0, level: str = "easy") -> Scene:
         groups = _vary(rng, groups)
     if pairs and relation:
         groups[:2] = _adjust(rng, relation, groups[0], groups[1])
-    groups = _shrink(groups, 2 if pairs and relation in ("on", "under") else 0, _MAX_AREA[level])
     if hard and len(groups) > 2 and "sign" in chosen[2:] and rng.random() < _SECOND_SIGN:
         groups = _second_sign(rng, groups)
+    groups = _shrink(groups, 2 if pairs and relation in ("on", "under") else 0, _MAX_AREA[level])
     order = rng.sample(range(len(groups)), len(groups))
     return Scene(
         seed=seed,
