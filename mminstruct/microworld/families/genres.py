@@ -3,6 +3,8 @@
 ``[a|b|]`` offers alternatives, as in ``shapes``.
 """
 
+# ruff: noqa: E501 - names and sentences are easier to read on one line
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -17,7 +19,7 @@ class Genre(NamedTuple):
     own: tuple[str, ...]
     """Whole sentences that only this family has, with ``{x}`` for the object."""
     held: str
-    """A name that no training text has. Its genre word occurs in other names: nobody can guess the form of an unknown genre."""
+    """A name that no training text has; its genre word occurs in others, since nobody can guess the form of a new genre."""
 
 
 GENRES: dict[str, Genre] = {

@@ -1,8 +1,11 @@
 """Sentence shapes of requests, and the words around them, for generated wordings.
 
-``[a|b|]`` offers alternatives, one of them empty. The fields of a shape are ``{v}`` and ``{ing}`` (a verb), ``{key}`` (the requested
-text), ``{x}`` (its object with a preposition), ``{o}`` (the object alone), ``{role}`` and ``{reader}``; capitals begin a sentence.
+``[a|b|]`` offers alternatives, one of them empty. The fields of a shape are ``{v}`` and ``{ing}`` (a verb), ``{key}``
+(the requested text), ``{x}`` (its object with a preposition), ``{o}`` (the object alone), ``{role}`` and ``{reader}``;
+with a capital they begin a sentence.
 """
+
+# ruff: noqa: E501 - shapes are easier to read on one line
 
 from __future__ import annotations
 
@@ -139,31 +142,35 @@ ASIDES = (
     "The file is called {word}_{word}.", "I call it {word} {word}.", "Greetings from {name}!", "(My {word} is {word}.)",
     "{name} and {name} say it is {word}.", "Think {word}, not {word}.", "We meet {name} at {number}.", "Yours, {name}.",
 )  # fmt: skip
-"""Sentences that change nothing. Their names are invented and their words are many, so that a model learns to pass over unknown words."""
-WORDS = (
-    "able across actor advice agree air alarm alone amber angle answer anyone april arrive atlas attic august autumn bakery band bargain "
-    "basic basket beneath beyond bitter blanket blossom bonus border borrow bottom brave breeze bridge bubble budget bundle button cabin "
-    "camera candle canyon captain career carpet castle chance chapter charm cheap chief choice circle citizen classic climb closet coach "
-    "coffee comfort common concert copper corner cosmic cotton cover crater crisp crowd crystal curious current custom danger deal decade "
-    "degree delight deliver detail dinner distant dollar double dozen dragon dusty eager early earth echo elder elegant empty energy engine "
-    "enough entire equal escape event exact except factor faint famous fancy feather fellow festival figure final finger flame flavour "
-    "flight folk formal former fortune fragile frozen future gallery gentle giant ginger glass global golden gossip grand gravity guest "
-    "habit handle harvest heavy height hidden history hollow honest honey humble hundred hungry idea ideal island ivory jacket january "
-    "jewel joint journey jungle junior kettle kingdom knight labour laugh lawyer leather legend lemon lesson level library limit "
-    "linen liquid local lonely loud lucky luxury magic major manner marble margin master meadow medal member memory metal method middle "
-    "million minor mirror mixture modern moment monday monster motion mountain museum music mystery narrow nation native nature nephew "
-    "nickel noble normal notice novel number ocean office often olive opera option orbit order origin other outside oven oxygen palace "
-    "panel parade parcel partner patient pattern pepper perhaps permit phrase piano pilot pioneer planet platform pleasant pocket policy "
-    "polish popular portion powder precise prince private prize process profit proof proud public pupil pure purpose quarter quest rapid "
-    "rather reason record region relief remote repair reply report rescue result return reward rhythm rocket rough royal rubber rumour "
-    "saddle sample sandal scale scarce scholar science season secret sector senior series serious shadow shelter shiny silence silver "
-    "single sister smooth social soldier source special spirit splendid spring stadium statue steady storm strange stream strong studio "
-    "subject sudden sugar summer sunday supper surface swift symbol system talent target temple tender theatre theory thick thread "
-    "thunder ticket timber tiny topic total tragic travel treasure trophy trumpet tunnel twelve twin uncle under uniform union unique "
-    "upper urban useful usual valley value vapour velvet victory village violin virtue visit vital volume voyage wallet wander warm "
-    "wealth weekend welcome whisper wicked window winter wisdom wonder wooden worth yard yellowish youth zero zone"
-).split()  # fmt: skip
-"""Common English words; those that name things of the microworld, or a kind of text, are rejected where a wording is made."""
+"""Sentences that change nothing. Their names are invented and their words many: a model must pass over unknown words."""
+_COMMON = """
+able across actor advice agree air alarm alone amber angle answer anyone april arrive atlas attic august autumn bakery
+band bargain basic basket beneath beyond bitter blanket blossom bonus border borrow bottom brave breeze bridge bubble
+budget bundle button cabin camera candle canyon captain career carpet castle chance chapter charm cheap chief choice
+circle citizen classic climb closet coach coffee comfort common concert copper corner cosmic cotton cover crater crisp
+crowd crystal curious current custom danger deal decade degree delight deliver detail dinner distant dollar double
+dozen dragon dusty eager early earth echo elder elegant empty energy engine enough entire equal escape event exact
+except factor faint famous fancy feather fellow festival figure final finger flame flavour flight folk formal former
+fortune fragile frozen future gallery gentle giant ginger glass global golden gossip grand gravity guest habit handle
+harvest heavy height hidden history hollow honest honey humble hundred hungry idea ideal island ivory jacket january
+jewel joint journey jungle junior kettle kingdom knight labour laugh lawyer leather legend lemon lesson level library
+limit linen liquid local lonely loud lucky luxury magic major manner marble margin master meadow medal member memory
+metal method middle million minor mirror mixture modern moment monday monster motion mountain museum music mystery
+narrow nation native nature nephew nickel noble normal notice novel number ocean office often olive opera option orbit
+order origin other outside oven oxygen palace panel parade parcel partner patient pattern pepper perhaps permit phrase
+piano pilot pioneer planet platform pleasant pocket policy polish popular portion powder precise prince private prize
+process profit proof proud public pupil pure purpose quarter quest rapid rather reason record region relief remote
+repair reply report rescue result return reward rhythm rocket rough royal rubber rumour saddle sample sandal scale
+scarce scholar science season secret sector senior series serious shadow shelter shiny silence silver single sister
+smooth social soldier source special spirit splendid spring stadium statue steady storm strange stream strong studio
+subject sudden sugar summer sunday supper surface swift symbol system talent target temple tender theatre theory thick
+thread thunder ticket timber tiny topic total tragic travel treasure trophy trumpet tunnel twelve twin uncle under
+uniform union unique upper urban useful usual valley value vapour velvet victory village violin virtue visit vital
+volume voyage wallet wander warm wealth weekend welcome whisper wicked window winter wisdom wonder wooden worth yard
+yellowish youth zero zone
+"""
+WORDS = tuple(_COMMON.split())
+"""Common English words, none of which names a thing of the microworld or a kind of text."""
 
 PICTURES = (
     "image", "picture", "photo", "photograph", "scene", "view", "frame", "canvas", "page", "file", "snapshot", "still", "print",

@@ -1,8 +1,8 @@
 """Generated wordings of instructions, for training: a model that knows few wordings fails on others.
 
-A wording combines a sentence shape with a name of the requested text and an object, among sentences that change nothing.
-Wordings similar to a test wording are rejected, so that test wordings stay unseen. ``unseen`` makes the stricter test:
-shapes, verbs, names and objects of which training has none.
+A wording combines a sentence shape with a name of the requested text and an object, among sentences that change
+nothing. Wordings similar to a test wording are rejected, so that test wordings stay unseen. ``unseen`` makes the
+stricter test: shapes, verbs, names and objects of which training has none.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def _filled(text: str, rng: random.Random) -> str:
 
 def _picture(rng: random.Random) -> str:
     which = rng.choice(("this", "this", "the", "that", "my", "our"))
-    return " ".join(filter(None, (which, _filled(rng.choice(shapes.PICTURES), rng), _filled(rng.choice(shapes.WHERE), rng))))
+    return " ".join(
+        filter(None, (which, _filled(rng.choice(shapes.PICTURES), rng), _filled(rng.choice(shapes.WHERE), rng)))
+    )
 
 
 def _object(family: Family, facts: Facts, rng: random.Random, specific: bool) -> str:
@@ -134,7 +136,9 @@ def reworded(family: Family, facts: Facts, rng: random.Random, *, specific: bool
         if rng.random() < _CARELESS and not asked.startswith("{x}"):
             text = (text[0].lower() + text[1:]).rstrip(".!")
         around = [(shapes.OPENINGS, _OPENED), (shapes.ASIDES, _ASIDE), (shapes.CLOSINGS, _CLOSED)]
-        opening, aside, closing = (_filled(rng.choice(some), rng) if rng.random() < share else "" for some, share in around)
+        opening, aside, closing = (
+            _filled(rng.choice(some), rng) if rng.random() < share else "" for some, share in around
+        )
         before, after = (aside, "") if rng.random() < 0.5 else ("", aside)
         if after or closing:
             text = text if text[-1] in ".!?" else f"{text}."
