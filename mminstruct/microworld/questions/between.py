@@ -107,6 +107,14 @@ def _difference(world: World, slots: Slots) -> tuple[str, ...]:
 DIFFERENCE = Query("number", _difference, ("thing", "other"), pairs)
 
 
+def _gap(world: World, slots: Slots) -> tuple[str, ...]:
+    one, other = world.count(slots["thing"]), world.count(slots["other"])
+    return () if one is None or other is None else number(abs(one - other))
+
+
+GAP = Query("number", _gap, ("thing", "other"), pairs)
+
+
 def changed(sign: int) -> Query:
     """The number of things after ``number`` were added (1) or taken away (-1)."""
 

@@ -115,6 +115,18 @@ WEATHER = Query("weather", lambda world, slots: world.facts.weathers)
 FALLS = Query("falls", WEATHER.true)
 STYLE = Query("style", lambda world, slots: known(world.style))
 WORD = Query("word", lambda world, slots: world.facts.words)
+
+
+def _on(world: World, slots: Slots) -> Iterable[str]:
+    """Words on signs of the colour in the slot."""
+    signs = [thing for thing in world.facts.things if thing.kind == "sign"]
+    if len(signs) == 1 and signs[0].colour == slots["colour"]:
+        return world.facts.words
+    return [sign.word for sign in signs if sign.word and sign.colour == slots["colour"]]
+
+
+WORD_ON = Query("word", _on, ("colour",),
+                lambda w: [{"colour": c} for c in sorted(w.values("sign", "colour"))])  # fmt: skip
 NAME = Query("name", lambda world, slots: world.facts.places)
 ANY_WORD = Query("truth", lambda world, slots: truth(bool(world.facts.words)) if world.things else ())
 MEANING = Query("meaning", lambda world, slots: world.facts.words)

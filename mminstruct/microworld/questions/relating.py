@@ -128,7 +128,7 @@ COMPARISON: Templates = {
         ("How many more <thing> are there than <other>?", b.DIFFERENCE),
         ("Which kind of thing is the most frequent?", b.MOST),
         ("Which kind of thing is the rarest?", b.FEWEST),
-        ("By how many are the <thing> ahead of the <other>?", b.DIFFERENCE),
+        ("What is the difference between the numbers of <thing> and <other>?", b.GAP),
     ),
     "short": (
         ("Which are there more of, <thing> or <other>?", b.MORE_OF),
@@ -136,7 +136,7 @@ COMPARISON: Templates = {
         ("How many more <thing> than <other> are there?", b.DIFFERENCE),
         ("Of what is there the largest number?", b.MOST),
         ("Of what is there the smallest number?", b.FEWEST),
-        ("If you compare <thing> and <other>, which has the larger number?", b.MORE_OF),
+        ("By how many do the numbers of <thing> and <other> differ?", b.GAP),
     ),
     "long": (
         ("Compare the number of <thing> with that of <other>.",

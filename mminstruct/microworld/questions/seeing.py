@@ -162,10 +162,10 @@ OCR: Templates = {
         ('Is "<text>" the word on the sign?', q.WORD),
         ("Is the sign with the word <colour>?", q.SIGN_COLOUR),
         ("Does the word on the sign have <number> letters?", q.LETTERS),
-        ('Would you read the word as "<text>"?', q.WORD),
+        ('Does the <colour> sign read "<text>"?', q.WORD_ON),
     ),
     "choice": (
-        ("Which word is on the sign?", q.WORD),
+        ("Which word is on the <colour> sign?", q.WORD_ON),
         ("What does the word on the sign tell people?", q.MEANING),
         ("What would a visitor learn from the word?", q.MEANING),
         ("How many letters does the written word have?", q.LETTERS),
@@ -174,7 +174,7 @@ OCR: Templates = {
     ),
     "short": (
         ("What is written on the sign?", q.WORD),
-        ("What does the sign say?", q.WORD),
+        ("What does the <colour> sign say?", q.WORD_ON),
         ("How many letters has the word on the sign?", q.LETTERS),
         ("With which letter does the word on the sign end?", q.ends(-1)),
         ("Which word can be read here?", q.WORD),
