@@ -82,6 +82,8 @@ def conduct(plan: Plan) -> list[str]:
     for process in (*helping, *pupils.values()):
         process.join(5)
     failed = [name for name in plan.models if name not in pupils or pupils[name].exitcode != 0]
+    for part in plan.out.glob("*.part") if plan.out else ():
+        part.unlink()
     plan.say(f"done; unfinished: {', '.join(failed) or 'none'}")
     _copy_log(plan)
     return failed

@@ -149,7 +149,7 @@ class Learner:
 
     def tensors(self, mean: bool = False) -> Tensors:
         """fp32 copies by name; of the running mean if *mean*."""
-        found = {}
+        found: Tensors = {}
         for g in self._groups:
             whole = g.mean if mean else g.full
             found |= {name: whole[at:stop].reshape(shape).clone() for name, at, stop, shape in g.spans}

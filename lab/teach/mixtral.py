@@ -30,8 +30,8 @@ class Size:
     """Width inside an expert."""
 
 
-SIZES = {"llm": Size(256, 5, 256), "asker": Size(256, 5, 256), "llm_small": Size(128, 3, 80)}
-"""5.4 million parameters, 3 million of them active per token; and 0.8 million."""
+SIZES = {"llm": Size(256, 5, 256), "asker": Size(256, 5, 256), "llm_small": Size(128, 3, 64)}
+"""5.4 million parameters, 3 million of them active per token; and 0.7 million."""
 
 
 def build(size: Size) -> Any:

@@ -142,26 +142,27 @@ def learn(
         hold: Share of the time in which the rate stays at its peak.
         facts: What else to record, such as the number of pictures.
     """
-    clock = Clock(plan.window(name)[1], hold, plan.sizes.report, plan.sizes.save)
-    known, mean, stopped = history(plan.work / name), Mean(), False
+    often = 6 if name in WEAK else 1
+    clock = Clock(plan.window(name)[1], hold, plan.sizes.report / often, plan.sizes.save)
+    known, means, stopped = history(plan.work / name), Mean(), False
     curve: list[Row] = []
 
     def report(minutes: float) -> Row:
         with torch.no_grad():
-            row = {"minutes": minutes, "steps": learner.steps, **facts(), **mean.take(), **watch()}
+            row = {"minutes": minutes, "steps": learner.steps, **facts(), **means.take(), **watch()}
         row = {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
         row = {key: value for key, value in row.items() if value == value}  # a mean of nothing is not a number
         curve.append(row)
         plan.say(f"{name} {json.dumps(row)}")
         return row
 
-    def save(whole: bool) -> None:
+    def save(mean: bool = False) -> None:
         how = {
             "minutes": round(clock.minutes, 2), "steps": learner.steps, "device": device_name(plan.device),
             "torch": torch.__version__, "resume": plan.resume, **facts(),
         }  # fmt: skip
         lesson = {"lessons": [*known["lessons"], how], "curve": [*known["curve"], *curve]}
-        keep(plan, name, shipped(learner.tensors(mean=not whole)), lesson)
+        keep(plan, name, shipped(learner.tensors(mean)), lesson)
 
     report(0.0)
     while (progress := clock.progress) < 1 and not stopped:
@@ -170,14 +171,14 @@ def learn(
             continue
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         learner.step(clock.share(progress))
-        mean.add(losses)
+        means.add(losses)
         if clock.due("report"):
             stopped = enough(name)(report(clock.minutes))
         if clock.due("save"):
-            save(clock.progress > 0.9)
-    save(not stopped)
+            save(mean=clock.progress < 0.9 and learner.steps > 1000)
+    save()
     report(clock.minutes)
-    save(not stopped)
+    save()
     plan.say(f"{name}: done, {learner.steps} steps in {clock.minutes:.1f} minutes")
 
 
