@@ -41,8 +41,8 @@ FINE = 4
 CELLS = GRID * FINE
 GROUPS = 6
 """Most groups of a scene."""
-LONG, SHORT = 112, 48
-"""Tokens of a caption, and of a text for CLIP."""
+LONG, SHORT = 120, 48
+"""Tokens of a caption, of which 20,000 have at most 107, and of a text for CLIP."""
 SUITED = 4.0
 """Target probability of an instruction about a thing in the picture, relative to one that fits any picture."""
 

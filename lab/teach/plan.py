@@ -97,10 +97,12 @@ class Plan:
         self.queues = {name: FORK.Queue(48) for name in LANGUAGE if name in self.models}
 
     def window(self, model: str) -> tuple[float, float]:
-        """When *model* starts and ends, by the monotonic clock. One model alone has all of the time."""
-        first, last = self.sizes.windows[model] if len(self.models) > 1 else (0.0, 1.0)
-        length = self.taught - self.begun
-        return self.begun + first * length, self.begun + last * length
+        """When *model* starts and ends, by the monotonic clock. The models of this run have all of the time."""
+        known = [self.sizes.windows[one] for one in self.models]
+        first, last = min(start for start, _ in known), max(end for _, end in known)
+        pace = (self.taught - self.begun) / (last - first)
+        start, end = (self.begun + pace * (at - first) for at in self.sizes.windows[model])
+        return start, end
 
     def say(self, text: str) -> None:
         """One line to the terminal and to the log."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from lab.teach import captioner, clip
 from lab.teach.album import Album, album_of, scaled
 from lab.teach.learner import Learner, Losses, Tensors
-from lab.teach.pictures import SHORT
+from lab.teach.pictures import LONG, SHORT
 from lab.teach.plan import WATCHED, Plan
 from lab.teach.pupil import Row, begin, device_of, learn, saved
 from lab.teach.words import Words, row_of
@@ -82,7 +82,7 @@ def see(plan: Plan, attempt: int, name: str) -> None:
     def written() -> Row:
         some = range(min(len(held), plan.sizes.asked))
         pixels = scaled(held.on["pixels"][: len(some)], device)
-        ids = captioner.captions(p, pixels, before, behind, head, 96)
+        ids = captioner.captions(p, pixels, before, behind, head, LONG)
         scenes = [draw_scene(index, WATCHED, LEVELS[index % len(LEVELS)]) for index in some]
         scores = captioner.judged([words.text(row) for row in ids.tolist()], scenes)
         return {key: scores[key] for key in ("objects_precision", "objects_recall", "count_precision")}
