@@ -244,15 +244,17 @@ def test_a_false_claim_about_one_of_two_signs_is_found(text: str, problem: str |
 
 def test_things_hide_others_but_words_and_tiny_things_can_be_seen() -> None:
     shares: dict[str, list[float]] = {"any": [], "sign": [], "tiny": []}
-    for index in range(120):
+    for index in range(700):
         scene, rng = draw_scene(index, 12, "hard"), random.Random(index)
+        if index >= 120 and not _sign_groups(scene):
+            continue
         placed = arrange(scene, [sprite(group, scene.style, 1.0, 0) for group in scene.groups], rng)
         for thing, share in zip(placed, visible_shares(placed), strict=True):
             group = scene.groups[thing.group]
             shares["sign" if group.kind == "sign" else "tiny" if group.size == "tiny" else "any"].append(share)
     assert min(shares["any"]) >= 0.55
     assert 0.1 < np.mean(np.array(shares["any"]) < 0.9) < 0.4
-    assert np.quantile(shares["sign"], 0.05) > 0.9
+    assert np.quantile(shares["sign"], 0.02) > 0.95
     assert np.quantile(shares["tiny"], 0.05) > 0.9
 
 
