@@ -38,12 +38,15 @@ def device_of(plan: Plan, attempt: int) -> torch.device:
 def begin(plan: Plan, name: str, start: Callable[[Path], None]) -> bool:
     """Whether ``work/name`` has weights to go on from. If not, *start* writes untaught ones there.
 
-    The weak models always start untaught: going on would make them strong.
+    The weak models always start untaught: going on would make them strong. Untaught weights that are there already, from
+    a machine with transformers, are taken.
     """
     folder = plan.work / name
     there = bool(list(folder.glob("*.safetensors")))
     if there and ((plan.resume and name not in WEAK) or taught_since(folder, plan.started)):
         return True
+    if there and name in WEAK and not (folder / LESSON).exists():
+        return False
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LESSON).unlink(missing_ok=True)
     start(folder)
