@@ -5,6 +5,7 @@ The process that forks never imports PyTorch, so every child may use a GPU. A mo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -114,4 +115,5 @@ def _started(plan: Plan, name: str, work: Callable[..., None], *given: Any) -> B
 
 def _copy_log(plan: Plan) -> None:
     if plan.out:
-        shutil.copyfile(plan.work / "log.txt", plan.out / "log.txt")
+        with contextlib.suppress(OSError):  # the models matter more
+            shutil.copyfile(plan.work / "log.txt", plan.out / "log.txt")

@@ -38,8 +38,8 @@ def device_of(plan: Plan, attempt: int) -> torch.device:
 def begin(plan: Plan, name: str, start: Callable[[Path], None]) -> bool:
     """Whether ``work/name`` has weights to go on from. If not, *start* writes untaught ones there.
 
-    The weak models always start untaught: going on would make them strong. Untaught weights that are there already, from
-    a machine with transformers, are taken.
+    The weak models always start untaught: going on would make them strong. Untaught weights that are there already,
+    from a machine with transformers, are taken.
     """
     folder = plan.work / name
     there = bool(list(folder.glob("*.safetensors")))

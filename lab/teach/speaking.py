@@ -89,7 +89,7 @@ def speak(plan: Plan, attempt: int, name: str) -> None:
         prompts = [prompt for prompt, _ in words.coded((llm.render_prompt("answer", v), "") for v, _ in asked)]
         said = [words.text(reply) for reply in mixtral.replies(p, prompts, 120)]
         verdicts = [judge("answer", v, text, scene) for (v, scene), text in zip(asked, said, strict=True)]
-        return found | {part: sum(one[part] for one in verdicts) / len(verdicts) for part in ("facts", "form")}
+        return found | {part: sum(one[part] for one in verdicts) / len(verdicts) for part in ("ok", "facts", "form")}
 
     learn(
         plan, name, learner, cost, mixtral.unstacked, watch,
