@@ -36,7 +36,7 @@ SORTS: tuple[tuple[str, str, int, Split], ...] = (
 and summarizer write too; ``_new`` marks wordings that no training saw."""
 
 
-def language(folder: Path, level: str, number: int = 40, device: str = "cpu", asker: bool = False) -> dict[str, float]:
+def language(folder: Path, level: str, number: int = 30, device: str = "cpu", asker: bool = False) -> dict[str, float]:
     """Share of good greedy replies of the language model in *folder*, by sort; *number* scenes of *level* for each."""
     from transformers import AutoModelForCausalLM
 
