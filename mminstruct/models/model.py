@@ -18,7 +18,8 @@ from mminstruct.prompts import Message
 from mminstruct.stage import files, fingerprint, runtime
 
 MICRO = "micro:"
-"""Prefix of the embedded weights: ``micro:llm``, ``micro:captioner``, ``micro:clip``, ``micro:embedder``."""
+"""Prefix of the embedded weights: ``micro:`` and llm, captioner, clip, embedder, asker, or the weak ``captioner_small``
+and ``llm_small``."""
 
 Finish = Literal["stop", "length", "filtered", "error"]
 
