@@ -18,6 +18,8 @@ from mminstruct.schemas.columns import stored as stored
 from mminstruct.schemas.columns import table as table
 from mminstruct.schemas.columns import tag as tag
 from mminstruct.schemas.columns import tagged as tagged
+from mminstruct.schemas.domains import *  # noqa: F403
+from mminstruct.schemas.turn import TURN as TURN
 
 TABLES: dict[str, pa.Schema] = {**BUILD, **BENCH}
 """Schemas by table name."""
