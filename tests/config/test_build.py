@@ -89,7 +89,7 @@ def made(mine: Path, *words: str, folders: list[Path] | None = None) -> Run:
         ("experiment=oracle", "experiment=oracle is not for build: there is no key 'judges'; there is demo"),
         ("+experiment=demo", "+experiment=: omit the plus; experiment=NAME chooses one"),
         ("models=lpatop", "there is no models/lpatop; there is laptop, micro, modern, paper"),
-        ("recipe=mm_instrcut", "there is no recipe/mm_instrcut; there is bench, coco, mm_instruct"),
+        ("recipe=mm_instrcut", "there is no recipe/mm_instrcut; there is bench, coco, domains, mm_instruct"),
         ("engine=lcal", "there is no engine/lcal; there is local, node_8gpu, nodes_4, one_gpu, ray"),
         ("recipe.match.per_image=two", "Value 'two' of type 'str' could not be converted to Integer"),
         ("recipe.match.strategy=best", "recipe.match.strategy='best' is not one of sample, top1, random"),
@@ -484,3 +484,41 @@ def test_one_part_and_then_all_with_base_and_a_refusal_whose_command_works_when_
     code, said, _ = say("build", *words, "out=runs/mine2", "base=runs/mine")
     assert code == 0
     assert "first: 1 units reused from runs/mine" in said
+
+
+DOMAINS = (
+    "recipe=domains",
+    *(f"models.{role}={{name: someone/{role}}}" for role in ("asker", "verifier", "transcriber")),
+)
+
+
+def test_domains_are_those_of_their_files_and_two_stages_read_them(mine: Path) -> None:
+    (mine / "domains.yaml").write_text((Path(__file__).parents[1] / "domains.yaml").read_text())
+    run = made(mine, *DOMAINS, folders=[mine])
+    retrieve, ask = (run.stages[name].domains for name in ("retrieve", "ask"))  # type: ignore[attr-defined]
+    assert [one.name for one in retrieve] == [one.name for one in ask] == ["colours", "places", "signs"]
+    before = manifests(run.recipe)
+    (mine / "domains.yaml").write_text((mine / "domains.yaml").read_text().replace("Say all about", "Tell all about"))
+    after = manifests(made(mine, *DOMAINS, folders=[mine]).recipe)
+    changed = {name for name in before if before[name]["fingerprint"] != after[name]["fingerprint"]}
+    assert "ask" in changed
+    assert not changed & {"retrieve", "transcribe", "caption"}
+
+
+def test_a_domain_file_with_a_fault_is_refused_by_file_domain_and_line(mine: Path) -> None:
+    text = (Path(__file__).parents[1] / "domains.yaml").read_text()
+    (mine / "domains.yaml").write_text(
+        text.replace("Does the <thing> look <colour>?", "Does the <thng> look <colour>?")
+    )
+    with pytest.raises(ValueError, match=r"recipe\.retrieve\.domains: domains\.yaml, line 10, colours: .* <thng>"):
+        made(mine, *DOMAINS, folders=[mine])
+    with pytest.raises(ValueError, match=r"recipe\.retrieve\.domains: no file /none\.yaml"):
+        made(mine, *DOMAINS, "recipe.retrieve.domains=[none]", folders=[mine])
+
+
+def test_a_domain_that_is_retrieved_and_cannot_be_asked_is_refused(mine: Path) -> None:
+    whole = (Path(__file__).parents[1] / "domains.yaml").read_text()
+    (mine / "domains.yaml").write_text(whole)
+    (mine / "fewer.yaml").write_text(whole[: whole.index("places:")])
+    with pytest.raises(ValueError, match=r"recipe\.ask\.domains lacks places, signs"):
+        made(mine, *DOMAINS, "recipe.ask.domains=[fewer]", folders=[mine])

@@ -119,6 +119,7 @@ def test_an_answer_that_names_no_choice_names_none(answer: str) -> None:
         ("stop", "I'm sorry, but I cannot help with this image.", "ask_refusal", 0),
         ("stop", "Is it red? Yes.", "ask_unparsed", 0),
         ("stop", "<think> <Q1> Is it red? </Q1> <A1> Yes </A1>", "ask_unparsed", 0),
+        ("stop", "Okay, the user wants questions. <Q1> Is it red? </Q1> <A1> Yes </A1> Wait, no.", "ask_unparsed", 0),
         ("length", "<Q1> Is it red? </Q1> <A1> Ye", "ask_truncated", 0),
         ("length", "<Q1> Is it red? </Q1> <A1> Yes </A1> <Q2> Is", "ask_truncated", 1),
         ("stop", "<Q1> Is it red? </Q1> <A1> Yes </A1>", None, 1),
