@@ -161,8 +161,8 @@ def taught(
     """Teach one model for each plan, side by side, from *start*.
 
     Returns:
-        Tensors of the models, their mean losses over the last tenth, and the steps made: fewer than planned if the clock
-        showed *stop*.
+        Tensors of the models, their mean losses over the last tenth, and the steps made: fewer than planned if the
+        clock showed *stop*.
     """
     device = school.device
     ids, at = (torch.from_numpy(np.stack([plan[n] for plan in plans])).to(device) for n in (0, 1))
