@@ -76,6 +76,30 @@ def test_models_side_by_side_learn_what_each_learns_alone() -> None:
             assert (together[name][model : model + 1] - tensor).norm() < 0.02 * moved, name
 
 
+def test_the_optimizer_is_that_of_the_embedded_models() -> None:
+    from lab.teach.loop import Learner as Theirs
+
+    class Holder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, tensor in several(1).items():
+                self.register_parameter(name.replace(".", "_"), torch.nn.Parameter(tensor[0].clone()))
+
+    holder = Holder()
+    theirs, ours = Theirs(holder, rate=1e-2), Learner(several(1), "cpu", rate=1e-2)
+    for step in range(3):
+        for name, leaf in ours.p.items():
+            leaf.grad = torch.randn(leaf.shape, generator=torch.Generator().manual_seed(step)).to(leaf.dtype)
+            getattr(holder, name.replace(".", "_")).grad = leaf.grad[0].clone()
+        theirs.step(0.5)
+        ours.step(0.5)
+    for name in ("embed", "project1", "project2.bias", "out", "down", "norm"):  # theirs takes the others for matrices
+        was = several(1)[name]
+        moved, known = ours.full[name] - was, theirs.full[name.replace(".", "_")] - was[0]
+        assert known.norm() > 0
+        assert (moved[0] - known).norm() < 0.02 * known.norm(), name
+
+
 def test_answers_from_a_cache_are_those_of_whole_rows_whatever_the_padding() -> None:
     p = several(2)
     net = Net(p, SIZE)
