@@ -85,7 +85,7 @@ def made(mine: Path, *words: str, folders: list[Path] | None = None) -> Run:
         ("engine.pools.caption.wrokers=2", "no key 'engine.pools.caption.wrokers'; did you mean 'engine.pools.caption.workers'"),
         ("engine.pools={caption: {wrokers: 2}}", "no key 'engine.pools.caption.wrokers'; did you mean 'engine.pools.caption.workers'"),
         ("experiment=dmeo", "experiment=dmeo is not for build: there is none of that name; there is demo"),
-        ("experiment=gain", "experiment=gain is not for build: there is no key 'train'; there is demo"),
+        ("experiment=rounds", "experiment=rounds is not for build: there is no key 'train'; there is demo"),
         ("experiment=oracle", "experiment=oracle is not for build: there is no key 'judges'; there is demo"),
         ("+experiment=demo", "+experiment=: omit the plus; experiment=NAME chooses one"),
         ("models=lpatop", "there is no models/lpatop; there is laptop, micro, modern, paper"),
@@ -425,7 +425,7 @@ def test_the_value_of_a_key_never_reaches_config_yaml(say: Words, monkeypatch: p
 def test_every_shipped_experiment_and_set_of_models_composes(mine: Path) -> None:
     for group in ("experiment", "models", "engine"):
         for file in sorted((config.conf() / group).glob("*.yaml")):
-            job = {"gain": "train", "oracle": "bench"}.get(file.stem)
+            job = {"rounds": "train", "oracle": "bench"}.get(file.stem)
             if job is None:
                 composed(mine, f"{group}={file.stem}", "out=run", "source=x")
             else:
@@ -438,7 +438,7 @@ def test_every_shipped_experiment_and_set_of_models_composes(mine: Path) -> None
     [
         ("build", [], "experiment=dmeo is not for build: there is none of that name; there is demo, demo_coco, ours"),
         ("bench", ["source=x"], "experiment=dmeo is not for bench: there is none of that name; there is oracle"),
-        ("train", ["data.path=x"], "experiment=dmeo is not for train: there is none of that name; there is gain"),
+        ("train", ["data.path=x"], "experiment=dmeo is not for train: there is none of that name; there is rounds"),
     ],
 )
 def test_an_experiment_that_is_not_there_is_refused_with_those_of_the_command(
