@@ -14,7 +14,7 @@ from mminstruct.bench.kinds import KINDS, kind_of
 from mminstruct.report import drawing
 from mminstruct.report.page import duration, render
 from mminstruct.report.samples import samples
-from mminstruct.status.tables import table_statuses
+from mminstruct.status.tables import all_warnings, table_statuses
 from mminstruct.store.reader import RunReader, TableReader
 from mminstruct.store.tables import Store
 
@@ -44,6 +44,7 @@ def facts(url: str) -> dict[str, Any]:
         "total": {key: sum(stage[key] for stage in stages) for key in ("seconds", "calls", "tokens", "cost")},
         "stages": stages,
         "reasons": _reasons(store, stages),
+        "warnings": all_warnings(statuses),
         "faults": [fault for stage in stages for fault in stage["faults"]],
     }
     return found | _bank(run) | {"coverage": _coverage(run)}
