@@ -16,7 +16,7 @@ from mminstruct.report import drawing
 from mminstruct.report.coverage import coverage
 from mminstruct.report.page import duration, render
 from mminstruct.report.samples import samples
-from mminstruct.status.tables import table_statuses
+from mminstruct.status.tables import all_warnings, table_statuses
 from mminstruct.store.reader import RunReader
 from mminstruct.store.tables import Store
 
@@ -46,6 +46,7 @@ def facts(url: str) -> dict[str, Any]:
         "total": {key: sum(stage[key] for stage in stages) for key in ("seconds", "calls", "tokens", "cost")},
         "stages": stages,
         "reasons": _reasons(store, stages),
+        "warnings": all_warnings(statuses),
         "faults": [fault for stage in stages for fault in stage["faults"]],
     }
     return found | _bank(run) | {"coverage": coverage(run)}

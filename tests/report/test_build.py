@@ -10,6 +10,7 @@ from mminstruct import cli, report
 from mminstruct.checksum import seal, unseal
 from mminstruct.report import build
 from mminstruct.stage import Drop
+from mminstruct.status.tables import as_text, table_statuses
 from mminstruct.store.tables import Store
 from tests.report import runs
 from tests.report.reading import read
@@ -116,3 +117,19 @@ def test_a_difference_between_two_tables_is_explained_on_the_page(run: str, monk
     statuses[1].remarks.append(told)
     monkeypatch.setattr(build, "table_statuses", lambda url: statuses)
     assert told in read(build.page(run)).text
+
+
+def test_a_warning_of_several_tables_is_on_the_page_once_with_the_counts_of_the_first(run: str) -> None:
+    def warned(table: str, *counts: int) -> None:
+        for file in sorted(Path(run, table, "_receipts").glob("*.json")):
+            found = unseal(file.read_bytes(), "", "")
+            file.write_bytes(seal(found | {"warnings": {"pictures are <odd>": list(counts)}}))
+
+    warned("ingest", 1, 5)
+    assert build.facts(run)["warnings"] == []  # a fifth, and no more
+    warned("caption", 2, 5)
+    warned("match", 5, 5)
+    (line,) = build.facts(run)["warnings"]
+    assert line == "caption: 2 of 5 pictures are <odd>"
+    assert read(build.page(run)).text.count(line) == 1
+    assert f"WARNING: {line}" in as_text(table_statuses(run))
