@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lab.teach.learner import Tensors, precision
-from lab.teach.pictures import CANVAS, CELLS, FINE, GRID, GROUPS, LOCAL, PATCH, SIDE, WHOLE, Array, Arrays
+from lab.teach.pictures import CELLS, FINE, GRID, GROUPS, LOCAL, PATCH, SIDE, WHOLE, Array, Arrays
 from lab.teach.words import PAD
+from mminstruct.microworld.catalogue import CANVAS
 
 HEADS = {"kind": len(LOCAL["kind"]) + 1, **{n: len(v) for n, v in LOCAL.items() if n != "kind"}, "centre": 2,
          **{n: len(v) for n, v in WHOLE.items()}}  # fmt: skip

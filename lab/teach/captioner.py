@@ -119,7 +119,7 @@ def frame(words: Words) -> tuple[list[int], list[int]]:
     messages: list[Any] = list(render(PROMPT.read_text("utf-8")))
     messages[-1] = {**messages[-1], "content": f"{IMAGE}\n{messages[-1]['content']}"}
     ids = words.ids([words.chat(messages)])[0]
-    at = ids.index(words.inner.token_to_id(IMAGE))
+    at = ids.index(int(words.inner.token_to_id(IMAGE) or 0))
     return ids[:at], ids[at + 1 :]
 
 

@@ -154,8 +154,8 @@ def matched(
     said = [language.caption(scene, detail="short") for scene in scenes]
     nearest = (seen @ texts(said).T).argmax(1).cpu()
     fits = torch.tensor([[name in fitting(scene) for name in DOMAINS] for scene in scenes])
-    top = (seen @ texts([topic.looks[0] for topic in DOMAINS.values()]).T).argmax(1).cpu()
-    scores["domain"] = float(fits.gather(1, top[:, None]).float().mean())
+    looks = (seen @ texts([topic.looks[0] for topic in DOMAINS.values()]).T).argmax(1).cpu()
+    scores["domain"] = float(fits.gather(1, looks[:, None]).float().mean())
     return scores | {"caption_first": float((nearest == torch.arange(len(seen))).float().mean())}
 
 

@@ -17,6 +17,7 @@ from lab.teach.words import coded, load_tokenizer
 from mminstruct.microworld.families import Split
 from mminstruct.microworld.oracle import judge_answer, judge_fuse, judge_instruction, judge_pair, judge_summary
 from mminstruct.microworld.questions.grammar import judge_turn
+from mminstruct.microworld.questions.lessons import asker_example
 from mminstruct.microworld.questions.world import world_from
 from mminstruct.microworld.scene import Scene, draw_scene
 from mminstruct.text.turn import Checker, read_reply
@@ -49,7 +50,7 @@ def language(folder: Path, level: str, number: int = 30, device: str = "cpu", as
         for index in range(number):
             scene, rng = draw_scene(index, WORLD, level), random.Random(f"exam {name} {index}")
             if asker:
-                asked.append((scene, *llm.asker_example(role, scene, rng, "test")))
+                asked.append((scene, *asker_example(role, scene, rng, "test")))
             else:
                 asked.append((scene, *lesson_values(role, scene, rng, split, shots)))  # type: ignore[arg-type]
         prompts = [coded(tokenizer, render_prompt(role, values), target)[0] for _, values, target in asked]

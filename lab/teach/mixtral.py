@@ -88,7 +88,7 @@ def reworded(tensors: Tensors, old: Words, new: Words) -> Tensors:
     count = new.inner.get_vocab_size()
     rows = []
     for token in range(count):
-        known = old.inner.token_to_id(new.inner.id_to_token(token))
+        known = old.inner.token_to_id(str(new.inner.id_to_token(token)))
         pieces = [known] if known is not None else old.ids([new.inner.decode([token])])[0]
         rows.append(look[pieces].mean(0) if pieces else look.mean(0))
     return tensors | {LOOK: torch.stack(rows)}
