@@ -23,7 +23,7 @@ from mminstruct.microworld.questions.world import World
 from mminstruct.models.model import Model
 from mminstruct.quality.measure import Measure, share
 from mminstruct.quality.run import JudgedRun
-from mminstruct.stage import content_id, instruction_id, pair_id
+from mminstruct.stage import StageOutput, content_id, instruction_id, pair_id
 from mminstruct.stages.verify import Verify
 
 Row = dict[str, Any]
@@ -71,8 +71,9 @@ def _verified(run: JudgedRun, model: Model, rows: Sequence[Row], blind_votes: in
     config = run.manifests["verify"]["config"]
     stage = Verify(model=model, prompt=config["prompt"], blind_votes=blind_votes, on_blind="mark")
     captions = pa.Table.from_pylist([{"image_id": key, "caption": text} for key, text in run.captions.items()])
-    kept = stage.load()(converse=pa.Table.from_pylist(list(rows), schema=schemas.CONVERSE), caption=captions).table
-    return {row["pair_id"]: row for row in kept.to_pylist()}
+    made = stage.load()(converse=pa.Table.from_pylist(list(rows), schema=schemas.CONVERSE), caption=captions)
+    assert isinstance(made, StageOutput)
+    return {row["pair_id"]: row for row in made.table.to_pylist()}
 
 
 def _some(rows: Sequence[Row], what: str, times: Mapping[str, int]) -> list[Row]:

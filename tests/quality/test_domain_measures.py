@@ -218,7 +218,8 @@ def _knowing(*, blind: bool, careful: bool) -> Callable[[list[Message], int], st
             return "Yes" if slots.get("value", "yes") in true else "No"
         sort = SORTS[form.query.sort]
         letters = [line[0] for line in text.splitlines() if line[1:3] == ". " and sort.read(line[3:]) in true]
-        return letters[0] if letters else sort.say(min(true)) if kind == "short" else "unknown"
+        many = min(true) in world.things and world.things[min(true)].many
+        return letters[0] if letters else sort.say(min(true), many=many) if kind == "short" else "unknown"
 
     return reply
 

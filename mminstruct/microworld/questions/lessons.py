@@ -50,7 +50,8 @@ def ask_example(scene: Scene, rng: random.Random) -> tuple[Variables, str]:
     """Questions of one domain and kind, after three templates in their order where they fit."""
     description, prior, words = _known(scene, rng)
     world = world_from(description, words, prior)
-    kind, asked = rng.choice(KINDS_ASKED), []
+    kind = rng.choice(KINDS_ASKED)
+    asked: list[Asked] = []
     while not asked:
         domain = rng.choice(fitting(scene) if rng.random() < _FITTING else tuple(TEMPLATES))
         shown = rng.sample(forms(domain, kind), SHOWN)

@@ -14,7 +14,7 @@ from mminstruct.microworld.questions.world import World
 from mminstruct.microworld.reading import COUNTS
 
 Slots = Mapping[str, str]
-True_ = Callable[[World, Slots], Iterable[str]]
+Answers = Callable[[World, Slots], Iterable[str]]
 Subjects = Callable[[World], Iterable[dict[str, str]]]
 _YES, _NO = ("yes",), ("no",)
 
@@ -33,7 +33,7 @@ class Query:
 
     sort: str
     """Of its answers; ``truth`` if it is answered by yes or no."""
-    true: True_
+    true: Answers
     """All true answers; none where the answer is not known."""
     slots: tuple[str, ...] = ()
     """What the question must name: ``thing``, ``other``, ``number`` and the like."""
@@ -73,7 +73,7 @@ def absent(world: World, slots: Slots, true: frozenset[str]) -> list[str]:
 
 
 def here(world: World, slots: Slots, true: frozenset[str]) -> list[str]:
-    """Other kinds that are there, and then some that are not."""
+    """Other kinds that are there."""
     return [kind for kind in world.things if kind not in (*true, *slots.values())]
 
 
@@ -134,9 +134,6 @@ CATEGORY = Query("category", lambda w, s: (KINDS[s["thing"]].category,), ("thing
 TRAIT = Query("trait", CATEGORY.true, ("thing",), things)
 LETTERS = Query("number", lambda w, s: number(len(w.facts.words[0])) if len(w.facts.words) == 1 else ())
 SIGN_COLOUR = Query("colour", lambda w, s: w.values("sign", "colour") if w.facts.words else ())
-HAS_WORD = Query("truth", lambda w, s: truth(s["text"] in w.facts.words if w.facts.words else None), ("text",),
-                 lambda w: [{"text": word} for word in w.facts.words])  # fmt: skip
-MEANS = Query("meaning", lambda w, s: (s["text"],), ("text",), HAS_WORD.subjects)
 DARK = Query("truth", lambda w, s: truth(w.facts.time == "night" if w.facts.time else None))
 SEVERAL = Query("truth", lambda w, s: truth(len(w.things) > 1 if w.things else None))
 INDOORS = Query("truth", lambda w, s: truth(w.indoor))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from mminstruct.microworld.catalogue import COLOURS, KINDS, NAMES, SETTINGS, SIZES, TIMES, WEATHERS, WORDS
 from mminstruct.microworld.families.lore import MEANINGS
@@ -35,24 +36,16 @@ class Sort:
 
     def read(self, text: str) -> str | None:
         """The value that *text* names, without regard to case, articles and final marks; None if it names none."""
-        return self._values().get(plain(text))
+        return self._values.get(plain(text))
 
+    @cached_property
     def _values(self) -> dict[str, str]:
-        return _read_table(self)
+        return {plain(way): value for value, ways in self.ways.items() for way in ways}
 
     @property
     def pattern(self) -> str:
         """A regular expression of every way to write a value, in the form of ``plain``."""
-        return "|".join(re.escape(way) for way in sorted(self._values(), key=len, reverse=True))
-
-
-_TABLES: dict[str, dict[str, str]] = {}
-
-
-def _read_table(sort: Sort) -> dict[str, str]:
-    if sort.name not in _TABLES:
-        _TABLES[sort.name] = {plain(way): value for value, ways in sort.ways.items() for way in ways}
-    return _TABLES[sort.name]
+        return "|".join(re.escape(way) for way in sorted(self._values, key=len, reverse=True))
 
 
 _DROPPED = re.compile(r"[\"“”*.?!,:;]|\b(?:an?|the) ")
@@ -97,7 +90,6 @@ SORTS: dict[str, Sort] = {
                        "oil": ("an oil painting",), "pencil": ("a pencil sketch",)}),
         Sort("light", {"bright": ("bright daylight",), "dim": ("dim daylight",), "low": ("low light of the evening",),
                        "dark": ("darkness",)}),
-        Sort("season", {"winter": ("winter",), "summer": ("summer",), "spring": ("spring",), "autumn": ("autumn",)}),
         Sort("category", {"person": ("person", "people", "persons")}
              | {name: (name, f"{name}s") for name in TRAITS if name != "person"}),
         Sort("trait", {name: (trait,) for name, trait in TRAITS.items()}),

@@ -171,15 +171,16 @@ def _unsaid(world: World, said: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Tell:
-    """An answer of one to five sentences: those in *parts*, then *close* with the answer of *query*."""
+    """An answer of one to five sentences: those of *parts*, then *close* with the answer of *query*.
+
+    The first part is what the question is about: without it there is no answer.
+    """
 
     parts: tuple[Part, ...]
     query: Query | None = None
     close: str = ""
     """The last sentence of the core, with ``{value}``."""
     slots: tuple[str, ...] = ()
-    least: int = 1
-    """How many of *parts* must have something to say."""
 
     def subjects(self, world: World) -> Iterable[dict[str, str]]:
         if self.query is not None:
@@ -192,9 +193,10 @@ class Tell:
 
     def core(self, world: World, slots: Slots) -> list[str]:
         """The sentences that answer the question; none where it cannot be answered."""
-        said = [sentence for part in self.parts if (sentence := part(world, slots))]
-        if len(said) < min(self.least, len(self.parts)) or (self.parts and not self.parts[0](world, slots)):
+        said = [part(world, slots) for part in self.parts]
+        if not said or not said[0]:
             return []
+        said = list(filter(None, said))
         if self.query is not None:
             answers = self.query.answers(world, slots)
             if len(answers) != 1:
