@@ -22,7 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
     said = "Image collections into visual instruction-tuning sets."
     parser = argparse.ArgumentParser(prog="mminstruct", description=said)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("build", help="build every table of a recipe, or continue a build (build --help)")
+    commands.add_parser("build", help="build every table of a recipe, or continue a build (build --help: recipes)")
     commands.add_parser("bench", help="contestants answer questions, judges compare the answers (bench --help)")
     commands.add_parser("plan", help="show what the same build command would do, or estimate its cost (images=N)")
     commands.add_parser("serve", help="serve a role's model at an OpenAI-compatible endpoint (serve --help)")

@@ -62,7 +62,7 @@ def meanings(kind: type) -> dict[str, str]:
     return found
 
 
-NO_PATHS = ["Ingest.layout", "Ingest.name", "Train.out"]
+NO_PATHS = ["Ask.form", "Ingest.layout", "Ingest.name", "Train.out"]
 """Fields whose docstring mentions files although they name no file to read."""
 
 

@@ -44,7 +44,9 @@ def contradictions(claims: Facts, truth: Facts) -> list[str]:
     for mention in claims.mentions:
         known = [thing for thing in truth.things if thing.kind == mention.kind]
         if known:
-            wrong += min((_differences(mention, thing, truth) for thing in known), key=len)
+            near = sorted(known, key=lambda thing: thing.colour != mention.colour)  # of two signs, the one meant
+            found = [_differences(mention, thing, truth) for thing in near]
+            wrong += min(found, key=len)
         else:
             wrong.append(f"there is no {mention.kind}")
     return list(dict.fromkeys(wrong))

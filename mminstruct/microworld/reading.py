@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from mminstruct.microworld.catalogue import COLOURS, KINDS, NAMES, RELATIONS, SETTINGS, SIZES, TIMES, WEATHERS
 
@@ -83,6 +84,28 @@ class Placed:
     target: str
 
 
+@lru_cache(1 << 14)
+def _merged(mentions: tuple[Mention, ...]) -> tuple[Mention, ...]:
+    """``Facts.things``; kept, because families ask for it dozens of times for every text."""
+    several = len({mention.colour for mention in mentions if mention.kind == "sign" and mention.colour}) > 1
+    merged: dict[tuple[str, str | None], Mention] = {}
+    for mention in mentions:
+        sign = several and mention.kind == "sign"
+        if sign and mention.colour is None:
+            continue
+        key = mention.kind, mention.colour if sign else None
+        known = merged.setdefault(key, mention)
+        merged[key] = replace(
+            known,
+            count=known.count or mention.count,
+            size=known.size or mention.size,
+            colour=known.colour or mention.colour,
+            action=known.action or mention.action,
+            word=known.word or mention.word,
+        )
+    return tuple(merged.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All claims of a text. Tuples follow the order of the text and hold every value in it."""
@@ -118,23 +141,7 @@ class Facts:
 
         Signs of several colours are several things; a mention of a sign without a colour is then about none of them.
         """
-        several = len({mention.colour for mention in self.mentions if mention.kind == "sign" and mention.colour}) > 1
-        merged: dict[tuple[str, str | None], Mention] = {}
-        for mention in self.mentions:
-            sign = several and mention.kind == "sign"
-            if sign and mention.colour is None:
-                continue
-            key = mention.kind, mention.colour if sign else None
-            known = merged.setdefault(key, mention)
-            merged[key] = replace(
-                known,
-                count=known.count or mention.count,
-                size=known.size or mention.size,
-                colour=known.colour or mention.colour,
-                action=known.action or mention.action,
-                word=known.word or mention.word,
-            )
-        return tuple(merged.values())
+        return _merged(self.mentions)
 
     def thing(self, kind: str, colour: str | None = None) -> Mention | None:
         """The thing of *kind*; of two signs the one of *colour*, or else the first."""

@@ -8,6 +8,7 @@ The design follows ShapeWorld (Kuhnle & Copestake 2017) and CLEVR (Johnson et al
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 from dataclasses import dataclass
 
@@ -135,13 +136,13 @@ def draw_scene(index: int, seed: int = 0, level: str = "easy") -> Scene:
     kinds = setting.kinds_at(level)
     time, weather = _sky(rng, setting)
     relation = rng.choices(tuple(_RELATION_WEIGHTS), tuple(_RELATION_WEIGHTS.values()))[0]
-    pairs = [(s, t) for s in kinds for t in kinds if relation and _fits(relation, s, t)]
+    pairs = _pairs(kinds, relation)
     number = rng.choices((2, 3, 4, 5, 6), (1, 3, 4, 4, 3))[0] if hard else rng.choices((1, 2, 3, 4), (1, 4, 4, 2))[0]
     chosen: list[str] = list(rng.choice(pairs)) if pairs else []
     rest = [kind for kind in kinds if kind not in chosen]
     chosen += rng.sample(rest, max(0, number - len(chosen)))
     if (relation == "left of" or not pairs) and len(chosen) > 1:  # the picture shows which two
-        relation, pairs = "left of", [(chosen[0], chosen[1])]
+        relation, pairs = "left of", ((chosen[0], chosen[1]),)
         chosen.sort(key=list(KINDS).index)
         chosen[:2] = rng.sample(chosen[:2], 2)
     groups = _sample_groups(rng, setting, chosen, level)
@@ -149,9 +150,9 @@ def draw_scene(index: int, seed: int = 0, level: str = "easy") -> Scene:
         groups = _vary(rng, groups)
     if pairs and relation:
         groups[:2] = _adjust(rng, relation, groups[0], groups[1])
-    groups = _shrink(groups, 2 if pairs and relation in ("on", "under") else 0, _MAX_AREA[level])
     if hard and len(groups) > 2 and "sign" in chosen[2:] and rng.random() < _SECOND_SIGN:
         groups = _second_sign(rng, groups)
+    groups = _shrink(groups, 2 if pairs and relation in ("on", "under") else 0, _MAX_AREA[level])
     order = rng.sample(range(len(groups)), len(groups))
     return Scene(
         seed=seed,
@@ -165,6 +166,12 @@ def draw_scene(index: int, seed: int = 0, level: str = "easy") -> Scene:
         relations=(Relation(order.index(0), relation, order.index(1)),) if pairs and relation else (),
         level=level,
     )
+
+
+@functools.cache
+def _pairs(kinds: tuple[str, ...], relation: str | None) -> tuple[tuple[str, str], ...]:
+    """Pairs of *kinds* that *relation* suits; none for None."""
+    return tuple((s, t) for s in kinds for t in kinds if relation and _fits(relation, s, t))
 
 
 def _sky(rng: random.Random, setting: Setting) -> tuple[str | None, str | None]:

@@ -39,7 +39,9 @@ _APPLE = b"\x00\x05\x16\x07"
 """AppleDouble, which macOS writes beside files on foreign disks, as ``._photo.jpg``."""
 
 
-def pictures(folder: str, unreadable: str, field: str) -> Iterator[tuple[str, Image.Image]]:
+def pictures(
+    folder: str, unreadable: str, field: str, harm: str = "copies of them would stay in the training set"
+) -> Iterator[tuple[str, Image.Image]]:
     """Name and pixels of each image under *folder*, in the order of the names; links to folders are followed.
 
     The notes ``eval_images_read``, ``eval_files_passed_by`` (no images), ``eval_images_one_colour`` (they have no hash)
@@ -49,6 +51,7 @@ def pictures(folder: str, unreadable: str, field: str) -> Iterator[tuple[str, Im
         folder: The folder, with all folders below it.
         unreadable: ``stop`` or ``note``.
         field: The key of that setting, for the message.
+        harm: What follows if some of them are missing, for the message.
 
     Raises:
         ValueError: after the last image, with the names of files that cannot be read; or there is no image.
@@ -79,8 +82,8 @@ def pictures(folder: str, unreadable: str, field: str) -> Iterator[tuple[str, Im
         first = "; ".join(f"{name} ({reason})" for name, reason in list(refused.items())[:_NAMED])
         more = f"; and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
         raise ValueError(
-            f"{len(refused)} files in {folder} may hold evaluation images and cannot be read, so copies of them would"
-            f" stay in the training set: {first}{more}. Convert or remove them, or accept that with {field}=note"
+            f"{len(refused)} files in {folder} may hold images and cannot be read, so {harm}: {first}{more}."
+            f" Convert or remove them, or accept that with {field}=note"
         )
     if not counts["eval_images_read"]:
         raise ValueError(f"{folder} holds no image that opens; its files: {dict(counts)}")

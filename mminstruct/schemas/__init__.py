@@ -19,7 +19,7 @@ from mminstruct.schemas.columns import table as table
 from mminstruct.schemas.columns import tag as tag
 from mminstruct.schemas.columns import tagged as tagged
 from mminstruct.schemas.domains import *  # noqa: F403
-from mminstruct.schemas.domains import DOMAINS
+from mminstruct.schemas.turn import TURN as TURN
 
-TABLES: dict[str, pa.Schema] = {**BUILD, **DOMAINS, **BENCH}
+TABLES: dict[str, pa.Schema] = {**BUILD, **BENCH}
 """Schemas by table name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from mminstruct.schemas.columns import column, table
+from mminstruct.schemas.domains import ASK, CONVERSE, RETRIEVE, TRANSCRIBE, VERIFY
 from mminstruct.schemas.ids import image_id, instruction_id, pair_id
 from mminstruct.schemas.turn import TURN
 
@@ -257,6 +258,8 @@ DROPPED = table(
 
 BUILD: dict[str, pa.Schema] = {
     "ingest": INGEST,
+    "retrieve": RETRIEVE,
+    "transcribe": TRANSCRIBE,
     "caption": CAPTION,
     "fuse": FUSE,
     "instruct": INSTRUCT,
@@ -266,6 +269,9 @@ BUILD: dict[str, pa.Schema] = {
     "match": MATCH,
     "exemplify": EXEMPLIFY,
     "answer": ANSWER,
+    "ask": ASK,
+    "converse": CONVERSE,
+    "verify": VERIFY,
     "annotate": ANNOTATE,
     "template": TEMPLATE,
     "filter": FILTER,

@@ -60,12 +60,3 @@ VERIFY = table(
     column("blind", pa.float32(), "share of right answers without description, 0 to 1; null: not tried", null=True),
     column("seen", pa.bool_(), "whether the answer from the image itself is the same; null: not tried", null=True),
 )
-
-DOMAINS: dict[str, pa.Schema] = {
-    "retrieve": RETRIEVE,
-    "transcribe": TRANSCRIBE,
-    "ask": ASK,
-    "converse": CONVERSE,
-    "verify": VERIFY,
-}
-"""Tables of the recipe ``domains`` that no other recipe has, by name."""

@@ -237,11 +237,11 @@ class Ask(Stage):
         turn = shuffled(turn, seed(self.seed, "choices", image, normal(turn.question)))
         question = instruction_id(asked(turn.question, turn.choices))
         pair = content_id(image, question, turn.kind, str(place)) if turn.fault else pair_id(image, question)
-        phrases = self.phrases.get(turn.kind) or [None]
+        phrases = self.phrases.get(turn.kind)
         made = {
             "pair_id": pair, "image_id": image, "instruction_id": question, "domain": domain, "origin": "ask",
             "template": _template(turn.question, shown), "talk": None, "turn": None,
-            "phrase": phrases[seed(self.seed, "phrase", pair) % len(phrases)],
+            "phrase": phrases[seed(self.seed, "phrase", pair) % len(phrases)] if phrases else None,
         }  # fmt: skip
         names = ("kind", "question", "answer", "right", "fault", "detail")
         return {

@@ -151,7 +151,9 @@ class Retrieve(Stage):
                 continue
             yield from zip([one.name] * len(one.looks), one.looks, clip.texts(list(one.looks)), strict=True)
             if folder := self.folders.get(one.name):
-                found = pictures(folder, self.unreadable, "recipe.retrieve.unreadable")
+                found = pictures(
+                    folder, self.unreadable, "recipe.retrieve.unreadable", "no image would be compared with them"
+                )
                 while some := list(islice(found, _BLOCK)):
                     vectors = clip.images([encode(picture, lossless=False) for _, picture in some])
                     yield from ((one.name, name, vector) for (name, _), vector in zip(some, vectors, strict=True))

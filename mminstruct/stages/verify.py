@@ -84,7 +84,7 @@ class Verify(Stage):
 
     def __post_init__(self) -> None:
         if self.viewer is not None:
-            self.reads = {**type(self).reads, "ingest": part("image_id", "image")}
+            vars(self)["reads"] = {**type(self).reads, "ingest": part("image_id", "image")}
 
     def asks(self) -> float:
         """Of 16 rows of an image, 6 have long answers, which are not tried blind."""

@@ -250,11 +250,17 @@ def _call(
         price = price_of(model.name, host, model.options.get("price"))
         if price is None:
             return _Call(f"no price for {model.name} at {host}: set options.price of the model")
-        usd = price.cost(tokens.input, tokens.output, cached=tokens.cached)
+        image = int(entry.get("image", 0)) if stage.kind == "vision" else 0
+        new += image
+        usd = price.cost(tokens.input + image, tokens.output, cached=tokens.cached)
         cheap = price.input if price.cached is None else price.cached
         hits = f" + {tokens.cached} x {cheap:g} cached" if tokens.cached else ""
         sums = f"{new} tokens x {price.input:g}{hits} + {tokens.output} x {price.output:g}"
         return _Call(f"{asked}({sums}) US$ per million = {usd:.2g} US$", 0.0, usd)
+    if gpu is None and "core" in entry:
+        items = max(1, tokens.output)
+        how = f"{asked}{items} x {entry['core']:g} s of a core; {entry['evidence']}"
+        return _Call(how, items * float(entry["core"]))
     if gpu is None:
         return _Call(f"no GPU for {model.name} (engine.pools.{name}.gpus, engine.gpu), and no run has measured it")
     if not entry:

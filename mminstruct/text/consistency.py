@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Literal
 
 from mminstruct.text.characters import one_line, words
+from mminstruct.text.question import in_digits
 from mminstruct.text.refusal import refusal
 from mminstruct.text.reply import spoken, unlabelled
 from mminstruct.text.turn import chosen
@@ -58,7 +59,7 @@ def same(
         return "same" if _SUPPORTED.fullmatch(text) else "other" if _repeats(text, answer) else "unparsed"
     if "\n" in text or len(words(text)) > _LONGEST:
         return "unparsed"
-    return _outcome(_alike(normal(text), normal(answer)))
+    return _outcome(_alike(*(" ".join(map(in_digits, normal(some).split())) for some in (text, answer))))
 
 
 def _outcome(agrees: bool) -> Outcome:

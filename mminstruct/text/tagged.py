@@ -17,7 +17,7 @@ _BRACKETED = r"[<＜]\s*(?P<end>[/\\／]?)\s*(?P<kind>[QCAＱＣＡ])\s*(?P<numb
 _LABELLED = r"(?:^|(?<=\n))[ \t>#-]*[*_]{0,3}(?P<label>[QCA])(?P<place>[0-9]{1,4})[*_]{0,3}\s*[:：]"
 _TAG = re.compile(rf"{_BRACKETED}|{_LABELLED}", re.IGNORECASE)
 _STARS = re.compile(r"^[\s*_:：`]+|[\s*_`]+$")
-_WIDE = str.maketrans("ＱＣＡｑｃａ０１２３４５６７８９", "QCAqca0123456789")
+_WIDE = str.maketrans("ＱＣＡｑｃａ", "QCAqca")
 _CHOICE = r"[(（]?[*_]{0,3}(?P<letter>[A-Z])[*_]{0,3}\s?[.．):：、）]\.?[*_]{0,3}(?=\s|\Z|[^\W\d_]{2}|\d|[\"'“])"
 _AT_LINE = re.compile(rf"(?:\A|(?<=\n))[ \t*-]*{_CHOICE}")
 _INLINE = re.compile(rf"(?:\A|(?<=[\s,;])){_CHOICE}")
@@ -70,7 +70,7 @@ def parse(reply: str, *, cut: bool = False) -> list[Asked]:
                 own = [piece for piece in pieces if piece.kind == kind and piece.number == question.number]
             elif not all(_has(other, kind) for other in blocks if other[0].number == question.number):
                 own = []  # it may belong to another question of this number
-            texts = {one_line(piece.text).casefold(): piece.text for piece in own if piece.text}
+            texts = {one_line(piece.text).casefold(): piece.text for piece in reversed(own) if piece.text}
             said[kind] = next(iter(texts.values())) if len(texts) == 1 else None
         choices, answer = said["C"], said["A"]
         found.append(
@@ -100,8 +100,8 @@ def _pieces(reply: str) -> list[_Piece]:
         if after is None or not after["end"]:  # words after an empty line are no part of it
             text = re.split(r"\n\s*\n", text.strip("\n"), maxsplit=1)[0]
         kind = (tag["kind"] or tag["label"]).translate(_WIDE).upper()
-        number = (tag["number"] or tag["place"] or "").translate(_WIDE).lstrip("0")
-        pieces.append(_Piece(kind, number, _STARS.sub("", text), closed))
+        number = tag["number"] or tag["place"]
+        pieces.append(_Piece(kind, str(int(number)) if number else "", _STARS.sub("", text), closed))
     return pieces
 
 

@@ -61,6 +61,10 @@ _REFERS = re.compile(
     r"|\b(?:options?|choices?) [(]?[A-D]\b",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(
+    r"[-+]?\d+(?:[.,]\d+)*%?|(?:(?:eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|twenty|(?:thir|for|fif|six|seven|eigh|nine)ty"
+    r"|hundred|thousand|dozen|\d)[ -]?)+"
+)  # fmt: skip
 _BLANK = re.compile(r"<\s*[a-z]+(?:[_ /-][a-z]+){0,4}\s*>|<\s*\.\.\.\s*>|<…>", re.IGNORECASE)
 _TOPIC = re.compile(r"\b(?:the|this|your|given) (?:topic|templates?|examples?)\b|<\s*/?\s*[QCA]\d*\s*>", re.IGNORECASE)
 
@@ -202,14 +206,14 @@ def chosen(answer: str, choices: Sequence[str]) -> int | str:
     """
     plain = [normal(text) for text in choices]
     said = one_line(answer).strip("*_` ")
-    whole = normal(said)
-    if plain.count(whole) == 1:
-        return plain.index(whole)
     letter = _LETTER.fullmatch(said)
     if letter is None or letter[1] not in LETTERS[: len(choices)]:
-        return "answer_no_choice"
+        return plain.index(normal(said)) if plain.count(normal(said)) == 1 else "answer_no_choice"
     place, text = LETTERS.index(letter[1]), (letter[2] or "").strip("*_` ")
-    return place if not words(text) or normal(text) == plain[place] else "answer_letter_text"
+    alone = not words(text)
+    if alone and any(other != place and words(one) == [letter[1]] for other, one in enumerate(choices)):
+        return "answer_letter_text"  # the text of one choice is the letter of another
+    return place if alone or normal(text) == plain[place] else "answer_letter_text"
 
 
 def shuffled(turn: Turn, key: int) -> Turn:
@@ -224,7 +228,7 @@ def shuffled(turn: Turn, key: int) -> Turn:
 
 
 def _is_number(plain: str) -> bool:
-    return re.fullmatch(r"[-+]?\d+(?:[.,]\d+)*%?", plain) is not None
+    return _NUMBER.fullmatch(plain) is not None
 
 
 def _within(choice: str, question: str) -> bool:

@@ -76,3 +76,20 @@ def test_an_empty_part_stays_an_empty_part() -> None:
     made = stage(Scripted()).load()(ingest(0))
     assert made.table.num_rows == 0
     assert made.table.schema == schemas.CAPTION
+
+
+def test_a_prompt_may_use_the_words_and_the_domain_of_an_image_and_only_images_with_words_are_captioned() -> None:
+    model = Scripted()
+    given = Caption(model=model, prompt=prompt_text("caption_words") + "{{ domain }}")
+    words = pa.table({"image_id": ["i2", "i0"], "words": [["OPEN", "No entry"], []]})
+    domains = pa.table({"image_id": ["i0", "i1", "i2"], "domain": ["image_scene", "ocr", "ocr"]})
+    made = given.load()(ingest(3), transcribe=words, retrieve=domains)
+    assert made.table["image_id"].to_pylist() == ["i2", "i0"]
+    first, second = (said(messages) for messages in model.chatter.asked)
+    assert "Words in the image: OPEN, No entry" in first
+    assert first.endswith("at least 200 words.\nocr")
+    assert "Words in the image" not in second
+    assert second.endswith("at least 120 words.\nimage scene")
+    assert [image_of(messages[-1]) for messages in model.chatter.asked] == [
+        ingest(3)["image"][n].as_py() for n in (2, 0)
+    ]

@@ -47,7 +47,8 @@ PAPER = ("models=paper", "engine=node_8gpu", "recipe.match.per_image=1", "recipe
 def composed(*words: str) -> configuration.Build:
     configuration.register()
     with initialize_config_dir(str(configuration.conf()), version_base="1.3"):
-        made, _ = configuration.build(compose("build", ["out=run", "source=images", *words]))
+        found = compose("build", ["out=run", "source=images", *words])
+    made, _ = configuration.build(found, folders=[Path(__file__).parents[1]])  # with a small domains.yaml
     return made
 
 
@@ -205,7 +206,10 @@ def test_every_stage_of_every_recipe_declares_what_plan_needs(recipe: str, name:
         assert seconds > 0
 
 
-@pytest.mark.parametrize("recipe", [world.recipe("images"), world.bench("run")], ids=lambda one: type(one).__name__)
+MADE = [world.recipe("images"), world.domains("images"), world.bench("run")]
+
+
+@pytest.mark.parametrize("recipe", MADE, ids=lambda one: type(one).__name__)
 def test_plan_lacks_nothing_but_the_speed_of_models(recipe: Recipe) -> None:
     encoder = {"tflop": 1.0, "evidence": "a test"}
     rates = {**conf_files.rates(), "models": dict.fromkeys(("scripted", "player", "referee"), encoder)}
@@ -214,6 +218,33 @@ def test_plan_lacks_nothing_but_the_speed_of_models(recipe: Recipe) -> None:
     missing = {cost.table: cost.how for cost in known if cost.seconds is None}
     assert all(how.startswith("no price for referee") for how in missing.values()), missing
     assert all(cost.rows > 0 for cost in known)
+
+
+ASKER = ("models.asker.name=micro:llm", "models.verifier.name=micro:llm")  # composes without the weights of the asker
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("models=micro", *ASKER), ("models=laptop",), ("models=laptop", "engine=one_gpu"), ("models=api",),
+        ("models=paper", "engine=node_8gpu"), ("models=modern", "engine=node_8gpu"), ("models=modern", "engine=nodes_4"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_plan_of_the_recipe_domains_names_every_cost_of_every_choice_of_models(words: tuple[str, ...]) -> None:
+    bill, costs = billed(100_000, "recipe=domains", *words)
+    assert "WITHOUT" not in as_text(bill)
+    assert (costs["ask"].rows, costs["converse"].rows) == (100_000, 1_300_000)
+    assert costs["verify"].rows == pytest.approx(1_600_000)
+    assert (costs["transcribe"].usd > 0) == (words[0] in ("models=api", "models=paper"))
+
+
+def test_an_endpoint_is_paid_for_the_tokens_of_an_image_where_it_sees_one() -> None:
+    rates = {**conf_files.rates(), "models": {}}
+    costs = billed(1000, "recipe=domains", "models=api")[1]
+    blind = billed(1000, "recipe=domains", "models=api", models=rates["models"])[1]
+    assert costs["transcribe"].usd - blind["transcribe"].usd == pytest.approx(1000 * 765 * 2.5e-6)
+    assert costs["ask"].usd == blind["ask"].usd
 
 
 @pytest.mark.parametrize(("recipe", "name", "stage"), STAGES)

@@ -129,6 +129,19 @@ def visible_shares(placed: list[Placed]) -> list[float]:
     return shares
 
 
+def _cost(
+    others: list[tuple[tuple[int, int, int, int], float, float]], x0: int, y0: int, width: int, height: int
+) -> float:
+    """What it costs to put a thing of *width* by *height* at (*x0*, *y0*)."""
+    cost, x1, y1 = 0.0, x0 + width, y0 + height
+    for (a0, b0, a1, b1), price, weight in others:
+        if x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1:
+            shared = (min(x1, a1) - max(x0, a0)) * (min(y1, b1) - max(y0, b0))
+            back = (a1 - a0) * (b1 - b0) if b1 < y1 else width * height
+            cost += price + shared / back * weight
+    return cost
+
+
 class _Attempt:
     """One attempt to place everything."""
 
@@ -185,7 +198,7 @@ class _Attempt:
         its, height = self.scene.groups[group], self.sprites[group].size[1]
         if its.action == "flying":
             return height + 4, max(height + 8, HORIZON + 6)
-        if its.action in ("swimming", "sailing") and self.scene.setting in ("beach", "harbour"):
+        if its.action in ("swimming", "sailing") and self.scene.setting in ("beach", "harbour", "lake"):
             return max(height + 4, HORIZON + 8), max(height + 8, HORIZON + 36)
         lowest = 234 if self.scene.setting == "desk" else 250
         return min(max(height + 6, HORIZON + 34 if height < 60 else HORIZON + 44), lowest - 4), lowest
@@ -213,9 +226,10 @@ class _Attempt:
         high = max(low, min(CANVAS - width / 2 - _MARGIN, span[1]))
         top, bottom = self._rows(group)
         best, least = (low, bottom), float("inf")
+        others = self._others(group)
         for _ in range(28):
             x, base = self.rng.uniform(low, high), self.rng.uniform(top, bottom)
-            cost = self._cost(group, int(x - width / 2), int(base) - height, width, height)
+            cost = _cost(others, int(x - width / 2), int(base) - height, width, height)
             if wanted:
                 cost = abs(cost - wanted)
             if cost < least:
@@ -228,17 +242,14 @@ class _Attempt:
         """Whether the group neither hides nor is hidden, since its words must be read or its tiny things seen."""
         return self.scene.groups[group].kind == "sign" or self.scene.groups[group].size == "tiny"
 
-    def _cost(self, group: int, x0: int, y0: int, width: int, height: int) -> float:
-        cost, x1, y1 = 0.0, x0 + width, y0 + height
+    def _others(self, group: int) -> list[tuple[tuple[int, int, int, int], float, float]]:
+        """Of each placed thing: its box, the price of any overlap with it, and that of an overlap by its share."""
+        found = []
         for other in self.placed:
-            a0, b0, a1, b1 = other.box
-            shared = max(0, min(x1, a1) - max(x0, a0)) * max(0, min(y1, b1) - max(y0, b0))
-            if shared:
-                back = (a1 - a0) * (b1 - b0) if b1 < y1 else width * height
-                if self.crowded and (other.group == group or self._apart(other.group)):
-                    cost += 2
-                cost += shared / back * (2 if other.group == group else 1)
-        return cost
+            same = other.group == group
+            free = not self.crowded or not (same or self._apart(other.group))
+            found.append((other.box, 0.0 if free else 2.0, 2.0 if same else 1.0))
+        return found
 
     def _on(self, subject: int, target: int) -> None:
         """Place the subjects on the target's upper surface."""
