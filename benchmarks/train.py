@@ -120,11 +120,9 @@ def script(out: Path, data: Path, steps: int) -> None:
 
 def data(folder: Path) -> Path:
     """Conversations about drawn scenes: captions, short answers."""
-    from lab import gain
+    from lab import rounds
 
-    (folder / "none").mkdir(parents=True)
-    (folder / "none" / "train.json").write_text("[]")
-    return gain.write(folder / "data", folder / "none", 96) / "base.json"
+    return rounds.draw(folder / "data", 96)["split"] / "train.json"
 
 
 def main() -> None:

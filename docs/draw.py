@@ -1,6 +1,6 @@
 """Draws a recipe's stages from the recipe itself. Solid arrows are read part by part, dashed ones whole.
 
-`python docs/draw.py > docs/pipeline.svg`, `python docs/draw.py coco > docs/coco.svg`
+`python docs/draw.py > docs/pipeline.svg`, `python docs/draw.py coco > docs/coco.svg`, and so for domains
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ WHAT = {
     "review": "final texts", "rate": "optional: scores",
     "select": "dedup, hold-out", "merge": "dialogues", "export": "conversations",
     "annotate": "published sets", "template": "format phrases",
+    "retrieve": "CLIP: one domain", "transcribe": "words in images", "ask": "4 kinds, templates",
+    "converse": "more rounds", "verify": "second model",
 }  # fmt: skip
 WIDTH, HEIGHT, ACROSS, DOWN, ROW = 128, 52, 164, 176, 5
 

@@ -25,10 +25,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from lab import gain
+from mminstruct import config as configuration
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.result import rounds_rows
 from mminstruct.bench.rounds import Rounds, rounds
+from mminstruct.config import files as conf_files
+from mminstruct.engine.train import train as run_training
 from mminstruct.microworld import shards
 from mminstruct.microworld.catalogue import KINDS as THINGS
 from mminstruct.microworld.language import NOUNS, caption, facts_of, short_questions
@@ -48,7 +50,8 @@ _LENGTH = 1024
 _NEAR = 0.01
 """How far apart learned tokens may be."""
 _TRAINED, _EXAM = 700, 2600
-"""Seeds of the worlds of drawn sets and exam; lab.gain names others that are taken."""
+"""Seeds of the worlds of drawn sets and exam. Others are taken: 0 taught the models, 2000 validated them, 1000 is the
+demo's, 500 and 2500 are lab.headline's."""
 _PHRASE = " Answer the question with a short phrase."
 _NUMBER = " Answer the question with a number."
 _JUDGE = " Please answer yes or no about whether the statement about the image is true."
@@ -116,7 +119,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for name, some in sets.items():
         how = [f"data.images={built[name].absolute()}", f"train.optim.batch={sizes[name]}",
                f"train.max_length={_LENGTH}", *overrides]  # fmt: skip
-        models[name] = gain.train(work / name, BASE, some.path, given.steps, how)
+        models[name] = train(work / name, BASE, some.path, given.steps, how)
         trained[name] = {"conversations": some.conversations, "learned": some.tokens, "batch": sizes[name],
                          **learned(models[name].parent)}  # fmt: skip
     asked = exam(work / "exam", given.scenes)
@@ -145,10 +148,10 @@ def draw(folder: Path, scenes: int) -> dict[str, Path]:
         for name in dict.fromkeys(name for name, *_ in asked):
             mine = [(text, phrase, said) for of, text, phrase, said in asked if of == name]
             pairs = [(text + phrase * (n == 0), said) for n, (text, phrase, said) in enumerate(mine)]
-            rows["split"].append(gain.conversation(f"s-{index}-{name}", image, pairs))
+            rows["split"].append(conversation(f"s-{index}-{name}", image, pairs))
         chance.shuffle(asked)
         rows["merged"].append(
-            gain.conversation(f"m-{index}", image, [(text + phrase, said) for _, text, phrase, said in asked])
+            conversation(f"m-{index}", image, [(text + phrase, said) for _, text, phrase, said in asked])
         )
     return {name: _write(folder / name, some, folder / "images") for name, some in rows.items()}
 
@@ -163,8 +166,14 @@ def apart(built: Path, folder: Path) -> Path:
         texts = [turn["value"].replace(IMAGE, "").strip() for turn in record["conversations"]]
         pairs = zip(record["turns"], zip(texts[::2], texts[1::2], strict=True), strict=True)
         for number, (_, some) in enumerate(groupby(pairs, lambda pair: pair[0]["kind"])):
-            rows.append(gain.conversation(f"{record['id']}-{number}", record["image"], [pair for _, pair in some]))
+            rows.append(conversation(f"{record['id']}-{number}", record["image"], [pair for _, pair in some]))
     return _write(folder, rows, built / "images")
+
+
+def conversation(name: str, image: str, pairs: list[tuple[str, str]]) -> Row:
+    turns = [{"from": who, "value": text} for pair in pairs for who, text in zip(("human", "gpt"), pair, strict=True)]
+    turns[0]["value"] = f"<image>\n{turns[0]['value']}"
+    return {"id": name, "image": image, "conversations": turns}
 
 
 def _write(folder: Path, rows: list[Row], images: Path) -> Path:
@@ -252,6 +261,17 @@ def batches(sets: Mapping[str, Learned], tokens: int) -> dict[str, int]:
         if max(steps) <= (1 + _NEAR) * min(steps):
             return sizes
     raise ValueError(f"no batches of the sets have equal learned tokens: take more than --tokens {tokens}")
+
+
+def train(out: Path, base: str, data: Path, steps: int, overrides: Sequence[str] = ()) -> Path:
+    """Start, resume or skip ``mminstruct train experiment=rounds``; returns the folder of the model."""
+    from hydra import compose, initialize_config_dir
+
+    configuration.register()
+    words = [f"out={out}", f"base.model={base}", f"data.path={data}", f"train.optim.steps={steps}", *overrides]
+    with initialize_config_dir(str(conf_files.conf()), version_base="1.3"):
+        config = configuration.train(compose("train", ["experiment=rounds", *words]))
+    return Path(run_training(config, lambda said: print(f"{out.name}: {said}", flush=True), configuration.commit()))
 
 
 def learned(run: Path) -> dict[str, int]:

@@ -22,7 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
     said = "Image collections into visual instruction-tuning sets."
     parser = argparse.ArgumentParser(prog="mminstruct", description=said)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("build", help="build every table of a recipe, or continue a build (build --help)")
+    commands.add_parser("build", help="build every table of a recipe, or continue a build (build --help: recipes)")
     commands.add_parser("bench", help="contestants answer questions, judges compare the answers (bench --help)")
     commands.add_parser("plan", help="show what the same build command would do, or estimate its cost (images=N)")
     commands.add_parser("serve", help="serve a role's model at an OpenAI-compatible endpoint (serve --help)")
@@ -120,6 +120,10 @@ def main(words: Sequence[str] | None = None) -> int:
     world.add_argument(
         "--layout", choices=("sa1b", "datacomp", "coco"), default="datacomp",
         help="how files are laid out; coco: a folder of images with annotation sets of ten formats",
+    )  # fmt: skip
+    world.add_argument(
+        "--level", choices=("easy", "hard"), default="easy",
+        help="hard: crowded scenes, hidden parts, tiny and huge things, similar colours, worse photographs",
     )  # fmt: skip
     world.add_argument("--to", required=True)
     world.add_argument("--start", type=int, default=0, help="index of the first scene")
@@ -306,7 +310,7 @@ def _lmms_task(given: argparse.Namespace) -> int:
 def _microworld(given: argparse.Namespace) -> int:
     from mminstruct.microworld import shards
 
-    some = {"seed": given.seed, "per_shard": given.per_shard, "start": given.start}
+    some = {"seed": given.seed, "per_shard": given.per_shard, "start": given.start, "level": given.level}
     shards.write(given.layout, Path(given.to), given.images, **some)
     say(f"{given.images} images and their truth (_truth/) in {given.to}")
     return 0

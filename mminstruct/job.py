@@ -229,7 +229,8 @@ def _make(config: DictConfig) -> tuple[str, int]:
         for name, keys in taken.items():
             if keys:
                 say(f"{name}: {len(keys)} units reused from {made.base}")
-        configuration.record(run, config)
+        folders = [word for folder in _folders() for word in ("--config-dir", str(folder))]
+        configuration.record(run, config, [*folders, *_overrides()])
         engine = configuration.engine(made.engine)
         how = {"units": made.units, "fail_on_error": made.fail_on_error}
         try:

@@ -54,6 +54,8 @@ class Unit:
     """US dollars."""
     notes: dict[str, int] = field(default_factory=dict)
     """Counts for the receipt: texts cut to the context, repaired replies, ..."""
+    warnings: dict[str, list[int]] = field(default_factory=dict)
+    """For the receipt: what ``warn`` was told -> inputs for which it holds, and all inputs that were looked at."""
 
 
 UNIT: contextvars.ContextVar[Unit | None] = contextvars.ContextVar("unit", default=None)
@@ -72,3 +74,20 @@ def note(name: str, count: int = 1) -> None:
     unit = UNIT.get()
     if unit is not None and count:
         unit.notes[name] = unit.notes.get(name, 0) + count
+
+
+def warn(said: str, count: int, of: int) -> None:
+    """Add to a warning of the unit in progress: it holds for *count* of *of* inputs.
+
+    Status, report, data card and the terminal show a warning that holds for more than a fifth of a table's inputs
+    (``store.receipt.alarming``), as "COUNT of OF SAID".
+
+    Args:
+        said: What is wrong with these inputs and what to do, in words that fit every table: a run shows equal warnings
+            of several tables once.
+    """
+    unit = UNIT.get()
+    if unit is not None and of:
+        counts = unit.warnings.setdefault(said, [0, 0])
+        counts[0] += count
+        counts[1] += of

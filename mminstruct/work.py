@@ -144,8 +144,8 @@ class Worker:
             key=key, parts=ledger.parts, rows_in=ledger.rows_in, kept=ledger.kept, dropped=ledger.reasons(),
             drops=self.table.put_drops(key, ledger.drops), inputs=digests,
             seconds=round(time.monotonic() - began, 3), calls=unit.calls, tokens_in=unit.tokens_in,
-            tokens_out=unit.tokens_out, cost=round(unit.cost, 6), notes=unit.notes, host=socket.gethostname(),
-            version=__version__,
+            tokens_out=unit.tokens_out, cost=round(unit.cost, 6), notes=unit.notes, warnings=unit.warnings,
+            host=socket.gethostname(), version=__version__,
         )  # fmt: skip
         receipt = self.table.commit(receipt)
         if unit.calls or calls.used:

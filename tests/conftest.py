@@ -117,3 +117,25 @@ def coco_run(coco_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run
     claim(made)
     execute(made, Local())
     return made
+
+
+DOMAINS = ("experiment=demo_domains", "recipe.ingest.rows=4", "recipe.retrieve.sample_images=8", "units=null",
+           "recipe.select.holdout.count=1", "engine=local")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def domains_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 drawn images in two shards."""
+
+    def draw(folder: Path) -> None:
+        mminstruct("microworld", "--images", "8", "--per-shard", "4", "--layout", "datacomp", "--to", folder)
+
+    return built_once(tmp_path_factory, "domains_world", draw)
+
+
+@pytest.fixture(scope="session")
+def domains_run(domains_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the recipe domains with the embedded models; tests only read it."""
+    return built_once(
+        tmp_path_factory, "domains", lambda folder: mminstruct("build", *DOMAINS, f"out={folder}", f"source={domains_source}")
+    )  # fmt: skip

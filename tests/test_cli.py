@@ -87,6 +87,17 @@ def test_what_hydra_composes_helps_with_its_words_groups_and_keys(
     assert key in said
 
 
+def test_the_help_of_build_names_every_recipe_with_its_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["build", "--help"])
+    said = capsys.readouterr().out
+    for name in ("mm_instruct", "domains", "coco"):
+        paper = RECIPES[name].method.paper.rpartition(", ")[2]
+        line = next(line for line in said.split("\n") if line.startswith(f"recipe={name} "))
+        assert RECIPES[name].method.title in line
+        assert paper in line
+
+
 @pytest.mark.parametrize(
     "words",
     [["biuld"], ["export", "run"], ["export", "run", "--format", "coco", "--to", "x"], ["status", "--jsn", "x"]],

@@ -1,107 +1,152 @@
-"""The recipe domains with scripted models, from images to a training set."""
+"""The recipe domains on drawn scenes with the embedded models, from images to a training set."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mminstruct.engine.local import Local
-from mminstruct.run import Run, claim, execute
-from mminstruct.status.tables import table_statuses
-from mminstruct.status.trace import trace
-from mminstruct.text.turn import FAULTS
-from tests import world
+import mminstruct
+from mminstruct import export, report
+from mminstruct.readers.domains import KINDS, NEEDS
+from mminstruct.stages.verify import REASONS
+from mminstruct.store.reader import RunReader
+from mminstruct.text.phrases import PHRASES
+from mminstruct.text.turn import FAULTS, LETTERS, REPLIES
+from tests.conftest import DOMAINS as WORDS
+from tests.export.test_llava import upstream
+from tests.test_coco import KILLED, contents
 
-Row = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(world.draw(tmp_path_factory.mktemp("domains") / "world", 16))
-
-
-def built(source: str, url: Any, **fields: Any) -> Run:
-    recipe = world.domains(source)
-    for name, value in fields.items():
-        stage, _, field = name.partition("__")
-        setattr(getattr(recipe, stage), field, value)
-    run = Run(url=str(url), recipe=recipe)
-    claim(run)
-    execute(run, Local())
-    return run
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def run(source: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return built(source, tmp_path_factory.mktemp("domains") / "run")
+def run(domains_run: Path) -> mminstruct.OpenRun:
+    return mminstruct.open(str(domains_run))
 
 
-def rows(run: Run, name: str) -> list[Row]:
-    found: list[Row] = run.table(name).dataset(run.stages[name].writes).to_table().to_pylist()
-    return found
+def rows(run: RunReader, table: str) -> list[dict[str, Any]]:
+    return list(run[table].to_arrow().to_pylist())
 
 
-def test_as_many_judgements_of_each_domain_are_right_as_wrong_in_what_is_selected(run: Run) -> None:
-    texts = {row["pair_id"]: row for row in rows(run, "review")}
-    said = Counter(
-        (row["domain"], texts[row["pair_id"]]["answer"]) for row in rows(run, "select") if row["kind"] == "judgement"
-    )
-    domains = {domain for domain, _ in said}
-    assert domains == {"colours", "places", "signs"} & {row["domain"] for row in rows(run, "retrieve")}
-    assert all(said[domain, "Yes"] == said[domain, "No"] > 0 for domain in domains), said
+def dropped(run: RunReader, table: str) -> Counter[str]:
+    return Counter(row["reason"] for row in run[table].dropped())
 
 
-def test_a_conversation_stays_whole_and_in_order_and_every_turn_says_its_kind_and_domain(run: Run) -> None:
-    texts = {row["pair_id"]: row for row in rows(run, "review")}
-    made = rows(run, "export")
-    assert made
+def build(out: Path, source: Path, *words: str, start: tuple[str, ...] = ("-m", "mminstruct.cli")) -> int:
+    command = [sys.executable, *start, "build", *WORDS, f"out={out}", f"source={source}", *words]
+    return subprocess.run(command, capture_output=True, check=False, timeout=600).returncode
+
+
+def test_every_table_is_there_its_sums_close_and_every_reason_has_a_name(run: mminstruct.OpenRun) -> None:
+    found = {status.table: status for status in run.status(verify=True)}
+    assert list(found) == list(run)
+    for status in found.values():
+        assert status.rows_in == status.kept + sum(status.dropped.values())
+        assert (status.state, status.faults) == ("complete", [])
+    assert found["ingest"].kept == 8
+    assert found["verify"].rows_in == found["converse"].rows > found["ask"].rows
+    assert found["verify"].kept > found["verify"].rows_in / 2
+    assert set(dropped(run, "verify")) <= {*FAULTS, *REASONS}
+    of_reply = {why if why.startswith("model_") else f"ask_{why}" for why in REPLIES}
+    assert set(dropped(run, "ask")) <= {*(f"needs_{need}" for need in NEEDS), *of_reply}
+    assert set(dropped(run, "retrieve")) <= {"no_domain", "bad_embedding"}
+
+
+def test_questions_are_of_their_image_s_domain_in_four_kinds_and_have_one_clear_answer(run: mminstruct.OpenRun) -> None:
+    domain = {row["image_id"]: row["domain"] for row in rows(run, "retrieve")}
+    made = rows(run, "verify")
+    assert {row["kind"] for row in made} == set(KINDS)
     for row in made:
-        turns = [texts[turn["pair_id"]] for turn in row["turns"]]
-        places = [turn["turn"] for turn in turns if turn["talk"]]
-        assert places == list(range(len(places)))
-        assert [(turn["kind"], turn["domain"], turn["origin"]) for turn in row["turns"]] == [
-            (turn["kind"], turn["domain"], turn["origin"]) for turn in turns
-        ]
-        for turn, said in zip(turns, row["conversations"][1::2], strict=True):
-            assert said["value"] == turn["answer"]
-            if turn["choices"]:
-                assert turn["answer"] == "ABCD"[turn["right"]]
+        assert row["domain"] == domain[row["image_id"]]
+        if row["kind"] == "judgement":
+            assert row["answer"] in ("Yes", "No")
+        elif row["kind"] == "choice":
+            assert len({choice.casefold() for choice in row["choices"]}) == len(LETTERS)
+            assert row["answer"] == LETTERS[row["right"]]
+        assert "<" not in row["question"]
+    shown = [
+        text for one in run["ask"].manifest["config"]["domains"] for some in one["templates"].values() for text in some
+    ]
+    assert {row["template"] for row in made} > {None}
+    assert {row["template"] for row in made} <= {None, *shown}
 
 
-def test_every_reason_in_the_run_is_known_and_the_sums_close(
-    source: str, tmp_path_factory: pytest.TempPathFactory
+def test_what_was_rejected_is_kept_with_its_text_and_a_conversation_has_no_gap(run: mminstruct.OpenRun) -> None:
+    asked = {row["pair_id"]: row for row in rows(run, "converse")}
+    left = {row["id"]: row["reason"] for row in run["verify"].dropped()}
+    assert {pair for pair, row in asked.items() if row["fault"]} == {
+        pair for pair, why in left.items() if why in FAULTS
+    }
+    assert all(asked[pair]["fault"] == why for pair, why in left.items() if why in FAULTS)
+    talks: dict[str, list[int]] = {}
+    for row in rows(run, "verify"):
+        if row["talk"]:
+            talks.setdefault(row["talk"], []).append(row["turn"])
+    assert talks
+    assert all(sorted(turns) == list(range(len(turns))) for turns in talks.values())
+
+
+def test_yes_and_no_are_balanced_in_each_domain_and_phrases_fit_their_kind(run: mminstruct.OpenRun) -> None:
+    final = {row["pair_id"]: row for row in rows(run, "review")}
+    judged = Counter(
+        (final[row["pair_id"]]["domain"], final[row["pair_id"]]["answer"])
+        for row in rows(run, "select")
+        if row["kind"] == "judgement"
+    )
+    assert judged
+    assert all(judged[domain, "Yes"] == judged[domain, "No"] for domain, _ in judged)
+    for row in rows(run, "export"):
+        questions = [turn["value"] for turn in row["conversations"][::2]]
+        for turn, question in zip(row["turns"], questions, strict=True):
+            if phrase := final[turn["pair_id"]]["phrase"]:
+                assert phrase in PHRASES[turn["kind"]]
+                assert question.endswith(phrase)
+
+
+def test_the_training_set_is_taken_by_upstream_s_loader_and_its_card_names_the_paper(
+    run: mminstruct.OpenRun, tmp_path: Path
 ) -> None:
-    def careless(messages: Any, seed: int) -> str:
-        return world.asked_about(messages, seed).replace("Yes </A", "Perhaps </A").replace("D. yellow", "D. the red")
-
-    folder = tmp_path_factory.mktemp("careless")
-    recipe = world.domains(source)
-    recipe.ask.model.script = careless  # type: ignore[attr-defined]
-    recipe.ask.model.chatter.script = careless  # type: ignore[attr-defined]
-    run = Run(url=str(folder / "run"), recipe=recipe)
-    claim(run)
-    execute(run, Local())
-    statuses = {status.table: status for status in table_statuses(run.url)}
-    assert {"judgement_word", "choice_same"} == statuses["verify"].dropped.keys() <= FAULTS.keys()
-    assert all(status.rows_in == status.kept + sum(status.dropped.values()) for status in statuses.values())
-    assert statuses["verify"].rows_in == statuses["converse"].rows
-    assert {row["kind"] for row in rows(run, "verify")} == {"judgement", "short", "long"}
+    export.write(run.url, "llava", tmp_path / "llava")
+    found = upstream(tmp_path / "llava", "train") + upstream(tmp_path / "llava", "test")
+    assert len(found) == len(rows(run, "export"))
+    assert max(len(row["conversations"]) for row in found) > 8
+    assert "[MMInstruct](https://arxiv.org/abs/2407.15838)" in (tmp_path / "llava" / "README.md").read_text()
 
 
-def test_a_dropped_question_is_found_by_its_id_with_its_text(source: str, run: Run) -> None:
-    pair = next(row for row in rows(run, "verify") if row["kind"] == "choice")
-    found = trace(run.url, pair["pair_id"])
-    assert {"ingest", "retrieve", "transcribe", "caption", "ask", "converse", "verify"} <= found.rows.keys()
-    assert [row["question"] for row in found.rows["verify"]] == [pair["question"]]
+def test_a_question_is_traced_to_its_domain_and_the_report_has_a_map(run: mminstruct.OpenRun, tmp_path: Path) -> None:
+    talk = next(row for row in rows(run, "export") if len(row["turns"]) > 1)
+    pair = run.trace(talk["turns"][1]["pair_id"])
+    assert {"ingest", "retrieve", "transcribe", "caption", "converse", "verify", "review", "select", "merge"} <= set(
+        pair.rows
+    )
+    assert "data:image" in run.show(talk["image_id"])._repr_html_()
+    found = report.facts(run.url)["coverage"]
+    assert sum(map(sum, found["rows"])) == run["select"].num_rows
+    page = Path(run.report(str(tmp_path / "report.html"))).read_text(encoding="utf-8")
+    gap = next(gap for some in found["gaps"] for gap in some if gap)
+    assert "experiment=demo_domains" in gap["command"]
+    assert f"recipe.retrieve.per_domain={gap['images']}" in page
 
 
-def test_the_size_of_parts_changes_no_row_where_the_sample_has_all_images(
-    source: str, tmp_path_factory: pytest.TempPathFactory
+def test_a_build_killed_three_times_ends_in_the_same_bytes(
+    run: mminstruct.OpenRun, domains_source: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path_factory.mktemp("parts")
-    small, large = (built(source, folder / str(size), ingest__rows=size, retrieve__sample_images=64) for size in (3, 8))
-    for name in ("ask", "converse", "verify", "select"):
-        one, other = (sorted(rows(run, name), key=lambda row: str(row["pair_id"])) for run in (small, large))
-        assert one == other, name
+    step = sum(path.is_file() for path in Path(run.url).rglob("*.*")) // 4
+    for _ in range(3):
+        assert build(tmp_path / "killed", domains_source, start=("-c", KILLED, str(step))) == -9
+    assert build(tmp_path / "killed", domains_source) == 0
+    assert contents(tmp_path / "killed") == contents(run.url)
+
+
+def test_ray_makes_the_same_bytes_from_files_in_another_place(
+    run: mminstruct.OpenRun, domains_source: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(domains_source, tmp_path / "moved")
+    assert build(tmp_path / "ray", tmp_path / "moved", "engine=ray") == 0
+    assert contents(tmp_path / "ray") == contents(run.url)

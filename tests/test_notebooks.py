@@ -23,11 +23,12 @@ def test_a_notebook_carries_no_output(path: Path) -> None:
 def test_a_notebook_runs_on_the_tables_of_its_recipe(
     path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "demo_coco" in path.read_text(encoding="utf-8"):
+    text = path.read_text(encoding="utf-8")
+    if "demo_coco" in text:
         folder = request.getfixturevalue("coco_run").url
     else:
-        folder = str(request.getfixturevalue("demo"))
-    monkeypatch.setenv("MMINSTRUCT_RUN", folder)
+        folder = request.getfixturevalue("domains_run" if "demo_domains" in text else "demo")
+    monkeypatch.setenv("MMINSTRUCT_RUN", str(folder))
     book = nbformat.read(path, as_version=4)
     NotebookClient(book, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
     outputs = [output.get("data", {}) for cell in book.cells for output in cell.get("outputs", [])]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional as F
 
-from lab.teach.llm import seed_instructions
-from lab.teach.loop import Learner, Losses, teach
+from lab.teach.learner import Learner, Losses, precision
+from lab.teach.llm import SCENES, seed_instructions
+from lab.teach.plan import Plan
+from lab.teach.pupil import begin, device_of, learn, saved
+from lab.teach.words import VOCABULARY, load_tokenizer
+from mminstruct.microworld.catalogue import LEVELS
 from mminstruct.microworld.families import FAMILIES, Split, classify
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.scene import draw_scene
@@ -53,12 +59,17 @@ def ids_of(tokenizer: Any, texts: Sequence[str], rng: random.Random | None = Non
     return ids, (torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]).long()
 
 
-def embed(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+def pooled(states: Tensor, mask: Tensor) -> Tensor:
     """Mean of the token states without padding, normalised to unit length: (texts, width), fp32."""
+    weight = mask.to(states.device)[:, :, None].float()
+    return F.normalize((states.float() * weight).sum(1) / weight.sum(1), dim=-1)
+
+
+def embed(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """Unit vectors of texts, (texts, width), fp32."""
     device = model.device
-    states = model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state.float()
-    weight = mask.to(device)[:, :, None].float()
-    return F.normalize((states * weight).sum(1) / weight.sum(1), dim=-1)
+    states = model(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
+    return pooled(states, mask)
 
 
 def instructions(rng: random.Random, split: Split, each: int, seed: int, indices: range) -> tuple[list[str], list[int]]:
@@ -76,7 +87,7 @@ def instructions(rng: random.Random, split: Split, each: int, seed: int, indices
                 families.append(number)
                 continue
             while True:
-                facts = facts_of(draw_scene(rng.choice(indices), seed), place=True)
+                facts = facts_of(draw_scene(rng.choice(indices), seed, rng.choice(LEVELS)), place=True)
                 if family.applies(facts):
                     break
             texts.append(family.instruction(facts, rng, split))
@@ -111,48 +122,43 @@ def purity(model: Any, tokenizer: Any, seed: int = 1000) -> dict[str, float]:
     }
 
 
-def train(folder: Path, work: Path, minutes: float, device: str = "cpu", resume: bool = False) -> Any:
-    """Train with the tokenizer in *folder* and save model and tokenizer to ``work/embedder``.
+def start(words: Path, folder: Path) -> None:
+    """Write an untaught embedder with the tokenizer in *words* to *folder*."""
+    torch.manual_seed(0)
+    build(VOCABULARY).bfloat16().save_pretrained(folder)
+    tokenizer = load_tokenizer(words)
+    tokenizer.model_max_length = LENGTH
+    tokenizer.save_pretrained(folder)
 
-    Supervised contrastive loss (Khosla et al. 2020); wordings of one family are the positives.
-    """
-    from lab.teach.words import load_tokenizer
 
-    tokenizer = load_tokenizer(folder)
-    model = build(len(tokenizer)).to(device)
-    if resume:
-        model.load_state_dict(type(model).from_pretrained(work / "embedder").state_dict())
+def embed_wordings(plan: Plan, attempt: int, name: str = "embedder") -> None:
+    """Teach by a supervised contrastive loss (Khosla et al. 2020); wordings of one family are the positives."""
+    from transformers import AutoModel
 
-    def batches(steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        rng = random.Random(f"embedder {steps}")
-        while True:
-            texts, families = instructions(rng, "train", EACH, 0, range(100_000))
-            yield *ids_of(tokenizer, texts, rng), torch.tensor(families)
+    device = device_of(plan, attempt)
+    begin(plan, name, lambda folder: start(plan.work / "llm", folder))
+    tokenizer = load_tokenizer(plan.work / "llm")
+    model = AutoModel.from_pretrained(plan.work / name, dtype=torch.float32).train().to(device)
+    learner = Learner(saved(plan.work / name), device, 2e-3)
+    model.to(precision(device))
+    rng = random.Random(f"embedder {time.time()}")
 
-    def cost(batch: tuple[Tensor, Tensor, Tensor]) -> Losses:
-        vectors = embed(model, batch[0], batch[1])
-        family = batch[2].to(vectors.device)
+    def cost(progress: float) -> Losses:
+        texts, families = instructions(rng, "train", EACH, 0, range(SCENES))
+        ids, mask = ids_of(tokenizer, texts, rng)
+        states = functional_call(model, learner.p, (), {"input_ids": ids.to(device), "attention_mask": mask.to(device)})
+        vectors, family = pooled(states.last_hidden_state, mask), torch.tensor(families, device=device)
         close = vectors @ vectors.T / TEMPERATURE
-        close = close.masked_fill(torch.eye(len(close), dtype=torch.bool, device=close.device), -1e4)
+        close = close.masked_fill(torch.eye(len(close), dtype=torch.bool, device=device), -1e4)
         same = (family[:, None] == family).float().fill_diagonal_(0)
         return {"loss": -(same * close.log_softmax(1)).sum(1).div(same.sum(1)).mean()}
 
-    learner = Learner(model, rate=2e-3)
-    curve = teach(
-        learner, batches, cost, minutes=minutes, name="embedder", work=work, resume=resume,
-        report=lambda: purity(model, tokenizer),
-    )  # fmt: skip
-    tokenizer.model_max_length = LENGTH
-    model.bfloat16().save_pretrained(work / "embedder")
-    tokenizer.save_pretrained(work / "embedder")
-    return curve[-1]
+    learn(plan, name, learner, cost, dict, dict)
 
 
 def examined(folder: Path, device: str = "cpu") -> dict[str, float]:
     """Scores of the embedder in *folder*."""
     from transformers import AutoModel
-
-    from lab.teach.words import load_tokenizer
 
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
     with torch.inference_mode():

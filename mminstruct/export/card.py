@@ -89,6 +89,8 @@ class CardFacts:
     """Questions of the rows that people accepted or edited, and ``all`` of them; empty if no decision was given."""
     funnel: Sequence[dict[str, Any]] = ()
     """Counts of each stage, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
+    warnings: Sequence[str] = ()
+    """What the run warns of (``status.tables.all_warnings``)."""
     about: dict[str, Any] = field(default_factory=dict)
     """The recipe's description of its method (``Recipe.about``); empty for a mix."""
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -143,6 +145,7 @@ def text(facts: CardFacts) -> str:
         f"# {markdown(facts.name)}", "",
         f"{total:,} conversations for visual instruction tuning, made with mminstruct{_method(facts)}"
         + f": {markdown(facts.made)}" * bool(facts.made) + ".", "",
+        *(line for said in facts.warnings for line in (f"**Warning:** {markdown(said)}", "")),
         f"Format `{facts.format}`. {facts.use.replace('NAME', _code(facts.name))}.", "",
         *table(("split", "rows", "content"), ((s, rows, facts.digests.get(s, "")) for s, rows in facts.rows.items())),
     ]  # fmt: skip

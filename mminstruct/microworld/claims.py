@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mminstruct.microworld.language import Facts, read_facts
+from mminstruct.microworld.language import Facts, Mention, read_facts
 
 
 def read_answer(answer: str) -> Facts:
@@ -41,14 +41,24 @@ def contradictions(claims: Facts, truth: Facts) -> list[str]:
         wrong += [
             f"{slot}: {claim} is not there" for claim in getattr(claims, slot) if claim not in getattr(truth, slot)
         ]
-    known = {thing.kind: thing for thing in truth.things}
     for mention in claims.mentions:
-        thing = known.get(mention.kind)
-        if thing is None:
+        known = [thing for thing in truth.things if thing.kind == mention.kind]
+        if known:
+            near = sorted(known, key=lambda thing: thing.colour != mention.colour)  # of two signs, the one meant
+            found = [_differences(mention, thing, truth) for thing in near]
+            wrong += min(found, key=len)
+        else:
             wrong.append(f"there is no {mention.kind}")
-            continue
-        for slot in ("count", "size", "colour", "action"):
-            said, real = getattr(mention, slot), getattr(thing, slot)
-            if said is not None and said != real:
-                wrong.append(f"{slot} of {mention.kind} is {real}, not {said}")
     return list(dict.fromkeys(wrong))
+
+
+def _differences(mention: Mention, thing: Mention, truth: Facts) -> list[str]:
+    """The attributes of *mention* that are not those of *thing*. A word that is on no sign is no attribute."""
+    wrong = []
+    for slot in ("count", "size", "colour", "action", "word"):
+        said, real = getattr(mention, slot), getattr(thing, slot)
+        if slot == "count" and mention.colour is None:  # "two signs" are a red one and a blue one
+            real = truth.number(thing.kind) if truth.is_one_of_two(thing) else real
+        if said is not None and said != real and (slot != "word" or said in truth.words):
+            wrong.append(f"{slot} of {mention.kind} is {real}, not {said}")
+    return wrong

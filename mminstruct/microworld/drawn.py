@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from mminstruct.microworld.language import AltText
 from mminstruct.microworld.scene import Scene, draw_scene
 
 _QUALITY = 92
+_WORST_QUALITY = 50
+"""Of photographs on ``hard``, whose JPEG quality varies."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,21 +45,29 @@ class Drawn:
         return {"image_id": self.image_id, "file": file, "scene": self.scene.to_dict(), "boxes": boxes, "alt": said}
 
 
-def _draw_one(seed: int, index: int) -> Drawn:
-    scene = draw_scene(index, seed)
+def _draw_one(seed: int, level: str, index: int) -> Drawn:
+    scene = draw_scene(index, seed, level)
     rendered = render(scene)
     buffer = io.BytesIO()
-    rendered.image.save(buffer, "JPEG", quality=_QUALITY)
+    rendered.image.save(buffer, "JPEG", quality=quality(scene))
     return Drawn(scene, rendered, buffer.getvalue())
 
 
-def draw(indices: Iterable[int], seed: int, workers: int = 1) -> Iterator[Drawn]:
+def quality(scene: Scene) -> int:
+    """JPEG quality of the picture of *scene*."""
+    if scene.level == "easy" or scene.style != "photo":
+        return _QUALITY
+    return random.Random(f"mminstruct quality {scene.seed}/{scene.index}").randint(_WORST_QUALITY, _QUALITY)
+
+
+def draw(indices: Iterable[int], seed: int, workers: int = 1, level: str = "easy") -> Iterator[Drawn]:
     """The scenes of *indices* in their order, drawn by as many processes as there are *workers*."""
+    one = partial(_draw_one, seed, level)
     if workers == 1:
-        yield from map(partial(_draw_one, seed), indices)
+        yield from map(one, indices)
     else:
         with ProcessPoolExecutor(workers) as pool:
-            yield from pool.map(partial(_draw_one, seed), indices, chunksize=32)
+            yield from pool.map(one, indices, chunksize=32)
 
 
 def masks(rendered: Rendered) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.bool_]]]]:

@@ -9,12 +9,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mminstruct.microworld.catalogue import KINDS, SETTINGS
+from mminstruct.microworld.catalogue import COLOURS, KINDS, KINDS_AT, SETTINGS
 from mminstruct.microworld.reading import COUNTS, NOUNS, Facts, Mention, Placed, read_facts
-from mminstruct.microworld.scene import Scene
+from mminstruct.microworld.scene import Group, Scene
 
 __all__ = ["COUNTS", "NOUNS", "AltText", "Facts", "Mention", "Placed", "alt_text", "caption", "facts_of", "fused",
-           "listed", "read_facts", "short_questions", "when"]  # fmt: skip
+           "listed", "read_facts", "says", "short_questions", "when"]  # fmt: skip
 
 ORDER = {name: place for place, name in enumerate(KINDS)}
 """Order in which a caption names kinds. It is fixed, so a model can predict it from the picture."""
@@ -25,20 +25,32 @@ def facts_of(scene: Scene, *, place: bool = False) -> Facts:
 
     People have no size: in a picture their size only shows how near they stand.
     """
-    groups = sorted(scene.groups, key=lambda group: ORDER[group.kind])
+    groups = sorted(scene.groups, key=_order)
     return Facts(
         settings=(scene.setting,),
         times=(scene.time,) if scene.time else (),
         weathers=(scene.weather,) if scene.weather else (),
         places=(scene.place,) if place else (),
         mentions=tuple(
-            Mention(g.kind, g.count, None if g.category == "person" else g.size, g.colour, g.action) for g in groups
+            Mention(g.kind, g.count, None if g.category == "person" else g.size, g.colour, g.action, g.word)
+            for g in groups
         ),
         relations=tuple(
             Placed(scene.groups[r.subject].kind, r.name, scene.groups[r.target].kind) for r in scene.relations
         ),
         words=tuple(group.word for group in groups if group.word),
     )
+
+
+def _order(group: Group) -> tuple[int, int]:
+    """Place in a caption: two signs are named in the order of their colours."""
+    return ORDER[group.kind], COLOURS.index(group.colour)
+
+
+def says(facts: Facts) -> list[str]:
+    """A sentence about each word on a sign; of two signs, it names the colour."""
+    signs = [thing for thing in facts.things if thing.word]
+    return [f'T{sign.the[1:] if len(signs) > 1 else "he sign"} says "{sign.word}".' for sign in signs]
 
 
 def listed(parts: Sequence[str]) -> str:
@@ -79,7 +91,7 @@ def caption(scene: Scene, rng: random.Random | None = None, detail: str = "long"
         assert target is not None
         verb = "are" if subject.many else "is"
         sentences.append(f"T{subject.the[1:]} {verb} {relation.name} {target.the}.")
-    sentences += [f'The sign says "{word}".' for word in facts.words]
+    sentences += says(facts)
     return " ".join(sentences)
 
 
@@ -119,7 +131,7 @@ def alt_text(scene: Scene, rng: random.Random) -> AltText:
         return AltText(rng.choice(_FOREIGN).format(place=scene.place), kind, (scene.place,))
     things = list(facts_of(scene).things)
     if kind == "wrong":
-        absent = sorted(set(KINDS) - {group.kind for group in scene.groups})
+        absent = sorted(set(KINDS_AT[scene.level]) - {group.kind for group in scene.groups})
         things = [Mention(name, rng.randint(1, 4)) for name in rng.sample(absent, rng.choice((1, 2)))]
     else:
         things = rng.sample(things, min(len(things), rng.choice((1, 2))))
@@ -163,12 +175,13 @@ def short_questions(scene: Scene) -> list[tuple[str, str]]:
         asked.append(("What time of day is it?", scene.time))
     if scene.weather:
         asked.append(("What is the weather like?", scene.weather))
-    absent = sorted(set(KINDS) - {thing.kind for thing in facts.things} - {scene.setting})
+    absent = sorted(set(KINDS_AT[scene.level]) - {thing.kind for thing in facts.things} - {scene.setting})
     for thing, missing in zip(facts.things, rng.sample(absent, len(facts.things)), strict=True):
         one, many = NOUNS[thing.kind]
         verb, noun = ("are", many) if thing.many else ("is", one)
-        asked.append((f"What colour {verb} the {noun}?", str(thing.colour)))
-        asked.append((f"How many {many} are there?", COUNTS[thing.count or 0]))
+        if not facts.is_one_of_two(thing):
+            asked.append((f"What colour {verb} the {noun}?", str(thing.colour)))
+        asked.append((f"How many {many} are there?", COUNTS[facts.number(thing.kind)]))
         asked += [
             (f"Is there {Mention(name).a} in the picture?", said)
             for name, said in ((thing.kind, "yes"), (missing, "no"))
@@ -178,5 +191,7 @@ def short_questions(scene: Scene) -> list[tuple[str, str]]:
     if len(facts.things) == 1:
         thing = facts.things[0]
         asked.append(("What kind of thing is in the picture?", thing.kind))
-    asked += [("What does the sign say?", word) for word in facts.words]
-    return asked
+    for thing in facts.things:
+        if thing.word:
+            asked.append((f"What does {thing.the if facts.is_one_of_two(thing) else 'the sign'} say?", thing.word))
+    return list(dict.fromkeys(asked))

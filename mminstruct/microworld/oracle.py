@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mminstruct.microworld.claims import contradictions, read_answer
 from mminstruct.microworld.families import FAMILIES, Verdict, classify
-from mminstruct.microworld.language import AltText, Facts, facts_of, read_facts
+from mminstruct.microworld.language import AltText, Facts, Mention, facts_of, read_facts
 from mminstruct.microworld.scene import Scene
 
 ATTRIBUTES = ("count", "size", "colour", "action")
@@ -49,19 +49,22 @@ def judge_caption(text: str, scene: Scene) -> dict[str, Tally]:
         ``setting``, ``time``, ``weather``, ``relation`` and ``words`` (on signs). Tallies of texts add up.
     """
     claims, truth = read_facts(text), facts_of(scene)
-    said, true = ({thing.kind: thing for thing in facts.things} for facts in (claims, truth))
-    tallies = {"objects": _tally(said, true)}
+    said, true = claims.things, truth.things
+    tallies = {"objects": _tally(_counted(said), _counted(true))}
     for slot in ATTRIBUTES:
         tallies[slot] = _tally(
-            *(
-                {(kind, value) for kind, thing in things.items() if (value := getattr(thing, slot))}
-                for things in (said, true)
-            )
+            *({(thing.kind, value) for thing in things if (value := getattr(thing, slot))} for things in (said, true))
         )
     for name in ("settings", "times", "weathers", "relations"):
         tallies[name.removesuffix("s")] = _tally(getattr(claims, name), getattr(truth, name))
     tallies["words"] = _tally(claims.words, truth.words)
     return tallies
+
+
+def _counted(things: Sequence[Mention]) -> list[tuple[str, int]]:
+    """The kinds of *things*, the second sign as another one."""
+    kinds = [thing.kind for thing in things]
+    return [(kind, kinds[:place].count(kind)) for place, kind in enumerate(kinds)]
 
 
 def _tally(said: Iterable[object], true: Iterable[object]) -> Tally:

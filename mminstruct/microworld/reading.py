@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from mminstruct.microworld.catalogue import COLOURS, KINDS, NAMES, RELATIONS, SETTINGS, SIZES, TIMES, WEATHERS
 
-COUNTS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+COUNTS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+          "eleven", "twelve", "thirteen", "fourteen")  # fmt: skip
 ACTIONS = tuple(dict.fromkeys(action for kind in KINDS.values() for action in kind.actions))
-SIZE_WORDS = {"small": "small", "medium": "medium-sized", "large": "large"}
+SIZE_WORDS = {size: "medium-sized" if size == "medium" else size for size in SIZES}
 NOUNS: dict[str, tuple[str, str]] = {
     **{kind.name: (kind.name, kind.plural) for kind in KINDS.values()},
     "bread": ("bread loaf", "bread loaves"),
@@ -32,6 +34,8 @@ class Mention:
     size: str | None = None
     colour: str | None = None
     action: str | None = None
+    word: str | None = None
+    """What a sign says."""
 
     @property
     def category(self) -> str:
@@ -80,6 +84,28 @@ class Placed:
     target: str
 
 
+@lru_cache(1 << 14)
+def _merged(mentions: tuple[Mention, ...]) -> tuple[Mention, ...]:
+    """``Facts.things``; kept, because families ask for it dozens of times for every text."""
+    several = len({mention.colour for mention in mentions if mention.kind == "sign" and mention.colour}) > 1
+    merged: dict[tuple[str, str | None], Mention] = {}
+    for mention in mentions:
+        sign = several and mention.kind == "sign"
+        if sign and mention.colour is None:
+            continue
+        key = mention.kind, mention.colour if sign else None
+        known = merged.setdefault(key, mention)
+        merged[key] = replace(
+            known,
+            count=known.count or mention.count,
+            size=known.size or mention.size,
+            colour=known.colour or mention.colour,
+            action=known.action or mention.action,
+            word=known.word or mention.word,
+        )
+    return tuple(merged.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All claims of a text. Tuples follow the order of the text and hold every value in it."""
@@ -111,21 +137,24 @@ class Facts:
 
     @property
     def things(self) -> tuple[Mention, ...]:
-        """One mention per kind, each attribute from the first mention that gives it."""
-        merged: dict[str, Mention] = {}
-        for mention in self.mentions:
-            known = merged.setdefault(mention.kind, mention)
-            merged[mention.kind] = replace(
-                known,
-                count=known.count or mention.count,
-                size=known.size or mention.size,
-                colour=known.colour or mention.colour,
-                action=known.action or mention.action,
-            )
-        return tuple(merged.values())
+        """One mention per kind, each attribute from the first mention that gives it.
 
-    def thing(self, kind: str) -> Mention | None:
-        return next((thing for thing in self.things if thing.kind == kind), None)
+        Signs of several colours are several things; a mention of a sign without a colour is then about none of them.
+        """
+        return _merged(self.mentions)
+
+    def thing(self, kind: str, colour: str | None = None) -> Mention | None:
+        """The thing of *kind*; of two signs the one of *colour*, or else the first."""
+        found = [thing for thing in self.things if thing.kind == kind]
+        return next((thing for thing in found if thing.colour == colour), found[0] if found else None)
+
+    def number(self, kind: str) -> int:
+        """How many things of *kind* there are; a thing without a count is one."""
+        return sum(thing.count or 1 for thing in self.things if thing.kind == kind)
+
+    def is_one_of_two(self, thing: Mention) -> bool:
+        """Whether *thing* is one of two signs, so that its kind alone does not name it."""
+        return len([other for other in self.things if other.kind == thing.kind]) > 1
 
 
 _SETTING_WORDS = {
@@ -134,6 +163,8 @@ _SETTING_WORDS = {
 }  # fmt: skip
 _PROPERS = "|".join(sorted({setting.proper for setting in SETTINGS.values()}))
 _PLACE = re.compile(rf"\b(?:{'|'.join(NAMES)}) (?:{_PROPERS})\b")
+_WORD = "¤"
+"""Stands for a quoted word while a text is read."""
 _QUOTED = re.compile(r"[\"“]([A-Z]{2,})[\"”]")
 _ONE_WORD = (
     (re.compile(r"\bpairs? of scissors\b"), "scissors"),
@@ -148,7 +179,7 @@ _ONE_WORD = (
 )
 _SETTING = re.compile(rf"\b(?:{'|'.join(sorted(_SETTING_WORDS, key=len, reverse=True))})\b")
 _NOUN_OF = {word: kind.name for kind in KINDS.values() for word in (kind.name, kind.plural)}
-_NUMBER = {word: n for n, word in enumerate(COUNTS)} | {str(n): n for n in range(1, 11)}
+_NUMBER = {word: n for n, word in enumerate(COUNTS)} | {str(n): n for n in range(1, len(COUNTS))}
 _BREAKS = re.compile(r"[a-z]+(?:-[a-z]+)*|\d+|[^\s\w]|\n")
 _RELATION_OF = {"left-of": "left of", "right-of": "right of", **{name: name for name in RELATIONS}}
 
@@ -162,18 +193,23 @@ def read_facts(text: str) -> Facts:
 
     Unknown words are skipped, so no text raises an error.
     """
-    words, places = _unique(_QUOTED.findall(text)), _unique(_PLACE.findall(text))
-    rest = _PLACE.sub("#", _QUOTED.sub("#", text)).lower()
+    quoted, places = _QUOTED.findall(text), _unique(_PLACE.findall(text))
+    rest = _PLACE.sub("#", _QUOTED.sub(_WORD, text.replace(_WORD, "#"))).lower()
     for pattern, word in _ONE_WORD:
         rest = pattern.sub(word, rest)
     settings = _unique(_SETTING_WORDS[name] for name in _SETTING.findall(rest))
     rest = _SETTING.sub("#", rest)
     tokens = _BREAKS.findall(rest)
     mentions, at = [], {}
+    unread = iter(quoted)
     for place, token in enumerate(tokens):
         if token in _NOUN_OF:
             at[place] = _NOUN_OF[token]
             mentions.append(_mention(tokens, place))
+        elif token == _WORD:
+            word = next(unread)
+            if tokens[max(0, place - 2) : place] in (["sign", "says"], ["sign", "reads"]):
+                mentions[-1] = replace(mentions[-1], word=word)
     return Facts(
         settings,
         _unique(token for token in tokens if token in TIMES),
@@ -181,7 +217,7 @@ def read_facts(text: str) -> Facts:
         places,
         tuple(mentions),
         tuple(_relations(tokens, at)),
-        words,
+        _unique(quoted),
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from mminstruct.microworld import language
 from mminstruct.microworld.annotated.layout import write_coco
-from mminstruct.microworld.catalogue import CANVAS
+from mminstruct.microworld.catalogue import CANVAS, LEVELS
 from mminstruct.microworld.drawn import draw, masks, shape, write_truth
 from mminstruct.microworld.scene import Group, Relation, Scene
 
@@ -31,7 +31,7 @@ _LICENCES = ("cc-by-4.0", "cc0-1.0", "cc-by-sa-4.0")
 
 def write(
     layout: Layout, folder: str | Path, images: int, seed: int = 0, per_shard: int = 1000, start: int = 0,
-    workers: int = 1,
+    workers: int = 1, level: str = "easy",
 ) -> Path:  # fmt: skip
     """Write *images* scenes of a world into *folder*.
 
@@ -43,19 +43,23 @@ def write(
         per_shard: Images per tar; ``coco`` has no tars.
         start: Index of the first scene.
         workers: Drawing processes; the files do not depend on their number.
+        level: ``easy`` or ``hard``.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: If *layout* is unknown, or a number is below 1.
+        ValueError: If *layout* or *level* is unknown, or a number is below 1.
     """
     writers: dict[str, Callable[..., Path]] = {"sa1b": write_sa1b, "datacomp": write_datacomp, "coco": write_coco}
     if layout not in writers:
         raise ValueError(f"unknown layout {layout!r}: choose one of {', '.join(writers)}")
     if images < 1 or per_shard < 1 or workers < 1:
         raise ValueError(f"images, per_shard and workers must be at least 1, not {images}, {per_shard} and {workers}")
-    return writers[layout](folder, range(start, start + images), seed=seed, per_shard=per_shard, workers=workers)
+    if level not in LEVELS:
+        raise ValueError(f"unknown level {level!r}: choose one of {', '.join(LEVELS)}")
+    some = {"seed": seed, "per_shard": per_shard, "workers": workers, "level": level}
+    return writers[layout](folder, range(start, start + images), **some)
 
 
 def truth(folder: str | Path) -> dict[str, Scene]:
@@ -79,17 +83,19 @@ def scene_from(fields: dict[str, Any]) -> Scene:
 
 
 def write_sa1b(
-    folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1
-) -> Path:
+    folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1,
+    level: str = "easy",
+) -> Path:  # fmt: skip
     """Tars ``sa_000000.tar`` with ``sa_N.jpg`` and ``sa_N.json``, including masks (Kirillov et al. 2023, SA-1B)."""
-    return _write_tars(folder, indices, per_shard, workers, partial(_sa1b_shard, Path(folder), seed))
+    return _write_tars(folder, indices, per_shard, workers, partial(_sa1b_shard, Path(folder), seed, level))
 
 
 def write_datacomp(
-    folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1
-) -> Path:
+    folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1,
+    level: str = "easy",
+) -> Path:  # fmt: skip
     """Tars ``00000.tar`` with image, alt-text and metadata, each with img2dataset's table and statistics."""
-    return _write_tars(folder, indices, per_shard, workers, partial(_datacomp_shard, Path(folder), seed))
+    return _write_tars(folder, indices, per_shard, workers, partial(_datacomp_shard, Path(folder), seed, level))
 
 
 def _write_tars(
@@ -110,11 +116,11 @@ def _write_tars(
     return folder
 
 
-def _sa1b_shard(folder: Path, seed: int, part: tuple[int, Sequence[int]]) -> list[dict[str, Any]]:
+def _sa1b_shard(folder: Path, seed: int, level: str, part: tuple[int, Sequence[int]]) -> list[dict[str, Any]]:
     number, indices = part
     lines = []
     with _Tar(folder / f"sa_{number:06d}.tar") as tar:
-        for drawn in draw(indices, seed):
+        for drawn in draw(indices, seed, level=level):
             index = drawn.scene.index
             rng = _rng("sa1b", drawn.scene)
             annotations = [
@@ -135,14 +141,14 @@ def _sa1b_shard(folder: Path, seed: int, part: tuple[int, Sequence[int]]) -> lis
     return lines
 
 
-def _datacomp_shard(folder: Path, seed: int, part: tuple[int, Sequence[int]]) -> list[dict[str, Any]]:
+def _datacomp_shard(folder: Path, seed: int, level: str, part: tuple[int, Sequence[int]]) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     number, indices = part
     lines, rows = [], []
     with _Tar(folder / f"{number:05d}.tar") as tar:
-        for place, drawn in enumerate(draw(indices, seed)):
+        for place, drawn in enumerate(draw(indices, seed, level=level)):
             key = f"{number:05d}{place:04d}"
             rng = _rng("alt", drawn.scene)
             alt = language.alt_text(drawn.scene, rng)

@@ -18,7 +18,8 @@ from mminstruct.prompts import Message
 from mminstruct.stage import files, fingerprint, runtime
 
 MICRO = "micro:"
-"""Prefix of the embedded weights: ``micro:llm``, ``micro:captioner``, ``micro:clip``, ``micro:embedder``."""
+"""Prefix of the embedded weights: ``micro:`` and llm, captioner, clip, embedder, asker, or the weak ``captioner_small``
+and ``llm_small``."""
 
 Finish = Literal["stop", "length", "filtered", "error"]
 
@@ -182,7 +183,12 @@ class Model:
         backend = self._backend()
         if backend.chat is None:
             raise ValueError(f"{self.name}: backend {self.backend} does not chat")
-        return cast(Chat, load(backend.chat)(self))
+        chat = cast(Chat, load(backend.chat)(self))
+        if not self.name.startswith(MICRO):
+            return chat
+        from mminstruct.models.drawn import WarningChat  # it imports this module
+
+        return WarningChat(chat)
 
     def embed(self) -> Embed:
         """Load the encoder.
@@ -194,7 +200,12 @@ class Model:
         if backend.embed is None:
             able = " or ".join(name for name, one in BACKENDS.items() if one.embed)
             raise ValueError(f"{self.name}: backend {self.backend} does not embed; take {able}")
-        return cast(Embed, load(backend.embed)(self))
+        embed = cast(Embed, load(backend.embed)(self))
+        if not self.name.startswith(MICRO):
+            return embed
+        from mminstruct.models.drawn import WarningEmbed  # it imports this module
+
+        return WarningEmbed(embed)
 
     def _backend(self) -> Backend:
         if unknown := self.unknown():

@@ -170,7 +170,7 @@ FAULTS: dict[str, Fault] = {
 }
 """A fault for each rule, by the rule's name."""
 HARD: dict[str, tuple[str, Fault]] = {"cut in verse, lists and short texts": ("cut", _cut_short)}
-"""Rule and fault by name: faults that a rule ignores by design, since good answers can look the same."""
+"""Rule and fault by name: faults of which a rule can find a part only, since good answers can look the same."""
 
 
 def drawn_answers(count: int) -> list[tuple[str, Context]]:

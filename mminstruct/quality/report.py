@@ -76,7 +76,8 @@ collection makes another bank, which can move those values by more than the inte
 
 For `filter`, faults were injected into good answers. Their authors knew the rules, so these numbers show that a rule
 does what it is meant to do, not how well it finds unforeseen faults. `cut` covers only prose of at least 20 words and
-JSON; other cuts have a line of their own.
+JSON. Other cuts have a line of their own, since many leave a text that could be whole; `python -m benchmarks.cuts`
+shows them by form.
 """
 
 

@@ -8,14 +8,16 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from mminstruct.bench.kinds import KINDS, kind_of
 from mminstruct.report import drawing
+from mminstruct.report.coverage import coverage
 from mminstruct.report.page import duration, render
 from mminstruct.report.samples import samples
-from mminstruct.status.tables import table_statuses
-from mminstruct.store.reader import RunReader, TableReader
+from mminstruct.status.tables import all_warnings, table_statuses
+from mminstruct.store.reader import RunReader
 from mminstruct.store.tables import Store
 
 SAMPLES = 12
@@ -44,16 +46,17 @@ def facts(url: str) -> dict[str, Any]:
         "total": {key: sum(stage[key] for stage in stages) for key in ("seconds", "calls", "tokens", "cost")},
         "stages": stages,
         "reasons": _reasons(store, stages),
+        "warnings": all_warnings(statuses),
         "faults": [fault for stage in stages for fault in stage["faults"]],
     }
-    return found | _bank(run) | {"coverage": _coverage(run)}
+    return found | _bank(run) | {"coverage": coverage(run)}
 
 
 def page(url: str) -> str:
     """The page of the build at *url*."""
     found = facts(url)
     run = RunReader(url)
-    stages, kinds, coverage, words = found["stages"], found["kinds"], found["coverage"], _binned(run)
+    stages, kinds, words = found["stages"], found["kinds"], _binned(run)
     return render(
         "build.html",
         title=f"Build {url}",
@@ -67,9 +70,6 @@ def page(url: str) -> str:
             "Worker time by stage",
         ),
         kinds_drawn=drawing.lengths([(kind, count, f"{count:,}") for kind, count in kinds.items()], "Pairs by kind"),
-        covered=drawing.counts(coverage["domains"], coverage["kinds"], coverage["rows"], "Rows by domain and kind")
-        if coverage
-        else None,
         words=drawing.histogram(*words, "Words per answer") if words else None,
         samples=samples(run, SAMPLES),
         **found,
@@ -145,25 +145,6 @@ def _bank(run: RunReader) -> dict[str, Any]:
     return {"pairs_of": uses[-1].name, "pairs": used.total(), "bank": entries, "kinds": dict(kinds.most_common())}
 
 
-def _coverage(run: RunReader) -> dict[str, Any] | None:
-    """Rows by domain and kind in the last table with both columns; None if no table has them or all rows are equal."""
-    table = next((one for one in reversed(_with(run, "domain", "kind")) if one.num_rows), None)
-    counts: Counter[tuple[str, str]] = Counter()
-    for batch in table.dataset().to_batches(columns=["domain", "kind"]) if table is not None else ():
-        pairs = zip(batch["domain"].to_pylist(), batch["kind"].to_pylist(), strict=True)
-        counts.update((domain or "none", kind or "none") for domain, kind in pairs)
-    if table is None or len(counts) < 2:
-        return None
-    domains, kinds = (sorted({key[place] for key in counts}) for place in (0, 1))
-    cells = [[counts[domain, kind] for kind in kinds] for domain in domains]
-    return {"table": table.name, "domains": domains, "kinds": kinds, "rows": cells}
-
-
-def _with(run: RunReader, *columns: str) -> list[TableReader]:
-    """Tables that have all of *columns*."""
-    return [table for table in run.values() if set(columns) <= set(table.schema.names)]
-
-
 def _stage(stage: dict[str, Any]) -> tuple[str, Sequence[drawing.Segment], str]:
     dropped, rows_in = sum(stage["dropped"].values()), stage["rows_in"]
     segments = [drawing.Segment(stage["kept"], "kept", f"{stage['kept']:,} kept")]
@@ -173,12 +154,19 @@ def _stage(stage: dict[str, Any]) -> tuple[str, Sequence[drawing.Segment], str]:
     ]
     nothing = "no rows" if stage["state"] == "complete" else "nothing yet"
     note = f"{stage['kept'] / rows_in:.1%} of {rows_in:,}" if rows_in else nothing
-    return stage["table"], segments, note if dropped or not rows_in else f"all {rows_in:,}"
+    note = note if dropped or not rows_in else f"all {rows_in:,}"
+    made = f", {stage['rows']:,} rows" if stage["rows"] != stage["kept"] else ""  # several of one row that enters
+    return stage["table"], segments, note + made
 
 
 def _binned(run: RunReader) -> tuple[list[int], list[str]] | None:
-    """Histogram of words per answer, from the first table with the column ``words``."""
-    table = next((one for one in _with(run, "words") if one.num_rows), None)
+    """Histogram of words per answer, from the first table that counts them in a column ``words``."""
+    counted = [
+        table
+        for table in run.values()
+        if "words" in table.schema.names and pa.types.is_integer(table.schema.field("words").type)
+    ]
+    table = next((one for one in counted if one.num_rows), None)
     if table is None:
         return None
     counts = [0] * len(_EDGES)

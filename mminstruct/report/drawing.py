@@ -137,20 +137,6 @@ def heat(
     return _grid(rows, columns, drawn, title)
 
 
-def counts(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[int]], title: str) -> Markup:
-    """Counts of *rows* by *columns*: the higher the count, the stronger its colour; zeros are dashes."""
-    most = max((count for row in cells for count in row), default=0) or 1
-
-    def cell(name: str, column: str, count: int) -> _Cell | None:
-        told = f"{name}, {column}: {count:,}"
-        return _Cell(f"{count:,}", told, "better", 0.15 + 0.6 * count / most, False) if count else None
-
-    drawn = [
-        [cell(name, *one) for one in zip(columns, row, strict=True)] for name, row in zip(rows, cells, strict=True)
-    ]
-    return _grid(rows, columns, drawn, title)
-
-
 @dataclass(frozen=True, slots=True)
 class _Cell:
     text: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from mminstruct.readers.container import BadImage
 from mminstruct.readers.image import load
@@ -31,7 +32,7 @@ def render(template: str, **facts: Any) -> str:
         lstrip_blocks=True,
     )
     jinja.filters["share"] = share
-    jinja.globals.update(number=number, duration=duration)
+    jinja.globals.update(number=number, duration=duration, broken=broken)
     return jinja.get_template(template).render(**facts)
 
 
@@ -53,6 +54,11 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def broken(name: str) -> Markup:
+    """*name* with places where a narrow page may break it: after each underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def share(estimate: dict[str, Any] | None) -> str:

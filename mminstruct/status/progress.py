@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mminstruct.run import Event
+from mminstruct.store.receipt import add_warnings, alarming
 from mminstruct.terminal import one_line, say
 
 _EVERY = 5.0
@@ -29,6 +30,7 @@ class _Line:
     dropped: int = 0
     rows: int = 0
     cost: float = 0.0
+    warnings: dict[str, list[int]] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     ended: float = field(default_factory=time.monotonic)
 
@@ -50,6 +52,7 @@ class Progress:
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=4, transient=True) if sys.stderr.isatty() else None
         self._last = 0.0
+        self._warned: set[str] = set()
 
     def __enter__(self) -> Progress:
         if self.live:
@@ -81,6 +84,8 @@ class Progress:
             line.kept += event.receipt.kept
             line.dropped += sum(event.receipt.dropped.values())
             line.cost += event.receipt.cost
+            add_warnings(line.warnings, event.receipt)
+            self._warn(event.table)
             if event.fresh:
                 line.fresh += 1
                 line.rows += event.receipt.rows_in
@@ -92,6 +97,16 @@ class Progress:
                 self._text(event.table)
                 + (f" | {one_line(f'{event.key} FAILED: {event.error}')}" if event.error else "")
             )
+
+    def _warn(self, name: str) -> None:
+        """Show warnings of a table as soon as they are due, each once in a run."""
+        for said, line in alarming(self.lines[name].warnings).items():
+            if said not in self._warned:
+                self._warned.add(said)
+                text = f"WARNING: {name}: {line}"
+                self.console.print(text, style="bold red", markup=False, highlight=False) if self.live else self.say(
+                    text
+                )
 
     def _complete(self, name: str) -> bool:
         line = self.lines[name]

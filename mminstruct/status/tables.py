@@ -12,7 +12,7 @@ from mminstruct.stage import ALL
 from mminstruct.status import integrity
 from mminstruct.store.datafile import Part
 from mminstruct.store.reader import manifests
-from mminstruct.store.receipt import Receipt
+from mminstruct.store.receipt import Receipt, add_warnings, alarming
 from mminstruct.store.tables import Store, Table
 
 RUN = "(run)"
@@ -45,6 +45,8 @@ class TableStatus:
     """Sources only: numbers of ``files`` listed, ``read``, and ``shards``; ``passed``: reason -> files not read."""
     notes: dict[str, int] = field(default_factory=dict)
     """Events that are not drops (a repaired reply, a truncated text): name -> count."""
+    warnings: dict[str, list[int]] = field(default_factory=dict)
+    """What models or stages warn of -> inputs for which it holds, and all inputs that were looked at."""
     remarks: list[str] = field(default_factory=list)
     """Explanations of the counts, one per line; not faults."""
     faults: list[str] = field(default_factory=list)
@@ -119,6 +121,15 @@ def all_faults(statuses: list[TableStatus]) -> list[str]:
     return [fault for status in statuses for fault in status.faults]
 
 
+def all_warnings(statuses: list[TableStatus]) -> list[str]:
+    """One line for each warning of the run, with the counts of the first table that has it."""
+    found: dict[str, str] = {}
+    for status in statuses:
+        for said, line in alarming(status.warnings).items():
+            found.setdefault(said, f"{status.table}: {line}")
+    return list(found.values())
+
+
 def incomplete(statuses: list[TableStatus]) -> list[str]:
     """One phrase per table with units left or failed."""
     return [f"{s.table} ({s.left} units left, {len(s.failed)} failed)" for s in statuses if s.left or s.failed]
@@ -148,6 +159,7 @@ def _add(status: TableStatus, receipt: Receipt) -> None:
     status.cost += receipt.cost
     for name, count in receipt.notes.items():
         status.notes[name] = status.notes.get(name, 0) + count
+    add_warnings(status.warnings, receipt)
     for reason, count in receipt.dropped.items():
         status.dropped[reason] = status.dropped.get(reason, 0) + count
     lost = receipt.rows_in - receipt.kept - sum(receipt.dropped.values())
@@ -185,6 +197,7 @@ def as_text(statuses: list[TableStatus]) -> str:
         lines += [f"  {remark}" for remark in s.remarks]
         lines += [f"  {s.table}/{key} FAILED: {error}" for key, error in s.failed.items()]
         lines += [f"  FAULT: {fault}" for fault in s.faults]
+    lines += [f"WARNING: {line}" for line in all_warnings(statuses)]
     if faults := all_faults(statuses):
         lines.append(f"faulty: {len(faults)} faults")
     elif left := incomplete(statuses):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mminstruct.checksum import FIELD
 from mminstruct.store.datafile import Part
+
+_ALARM = 0.2
+"""Share of the inputs above which a warning is shown. A test of single inputs may be wrong about a few of them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +36,8 @@ class Receipt:
     tokens_out: int = 0
     cost: float = 0.0
     notes: dict[str, int] = field(default_factory=dict)
+    warnings: dict[str, list[int]] = field(default_factory=dict)
+    """What a model or stage warns of -> inputs for which it holds, and all inputs that were looked at."""
     host: str = ""
     version: str = ""
 
@@ -52,3 +57,14 @@ class Receipt:
         facts = json.loads(text)
         facts.pop(FIELD, None)
         return cls.from_facts(facts)
+
+
+def add_warnings(total: dict[str, list[int]], receipt: Receipt) -> None:
+    """Add the warnings of *receipt* to *total*, which has the same form."""
+    for said, counts in receipt.warnings.items():
+        total[said] = [a + b for a, b in zip(total.get(said, (0, 0)), counts, strict=True)]
+
+
+def alarming(warnings: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """The warnings that hold for more than a fifth of the inputs: warning -> "COUNT of OF WARNING"."""
+    return {said: f"{count:,} of {of:,} {said}" for said, (count, of) in warnings.items() if count > _ALARM * of}

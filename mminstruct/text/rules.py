@@ -11,11 +11,11 @@ Source: meta phrases as users report them from LLaVA, LLaMA-Factory and LLaVA-Co
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from mminstruct.text.characters import words as text_words
+from mminstruct.text.endings import unfinished
 from mminstruct.text.languages import foreign
 from mminstruct.text.leaks import leak as leaked
 from mminstruct.text.refusal import AS_A_MODEL
@@ -178,50 +178,9 @@ def too_long(answer: str, context: Context) -> str | None:
     return f"{count} words" if count > context.max_words else None
 
 
-_ENDS = set(".!?…。！？؟।:;\"'”’»）)]}*_`~|>」』】")
-_HANGING = {
-    "the", "a", "an", "of", "and", "with", "their", "its", "or", "but", "which", "my", "your", "his", "into", "than",
-    "because", "while", "whose",
-}  # fmt: skip
-
-
 def cut(answer: str, context: Context) -> str | None:
-    """The answer ends within a sentence, a code block or a JSON object.
-
-    A last line without final punctuation counts only if it is as long as prose or follows complete sentences on its
-    line: titles, verses, list items, hashtags, table rows and signatures have none either.
-    """
-    text = answer.rstrip()
-    if text.count("```") % 2:
-        return "code block without an end"
-    if text.startswith("{") and not text.endswith("}"):
-        return f"object without an end: {text[-40:]}"
-    last = text.rsplit("\n", 1)[-1].strip()
-    if not last or last.startswith(("|", "#")) or last[-1] in _ENDS:
-        return None
-    if unicodedata.category(last[-1]) in ("So", "Sk", "Mn"):  # emoji
-        return None
-    tokens = last.split()
-    if tokens[-1].startswith(("#", "@", "http")):
-        return None
-    said = words(last)
-    if said and said[-1] in _HANGING and len(said) >= 4:
-        return f"ends in: {last[-40:]}"
-    item = re.match(r"(?:[-*•–—+]|\(?\w{1,3}[.)])\s", last) is not None
-    if last[-1] == "," and len(said) >= 8 and not item:
-        return f"ends in: {last[-40:]}"
-    *sentences, tail = re.split(r"(?<=[a-z]{2}[.!?])[\"'”’]?\s+(?=[A-Z])", last)
-    if sentences and _sentence_begun(tail):
-        return f"ends in: {last[-40:]}"
-    listed = last.count(",") * 3 >= len(said)
-    return f"ends in: {last[-40:]}" if len(said) >= 15 and not item and not listed else None
-
-
-def _sentence_begun(tail: str) -> bool:
-    """Whether the text after a complete sentence on the same line is prose, not a label, list or title."""
-    said = tail.split()
-    lower = sum(word[0].islower() for word in said)
-    return len(said) >= 4 and lower >= 0.6 * len(said) and ":" not in tail and tail.count(",") * 3 < len(said)
+    """The answer ends within a sentence, a list, a table, a code block or a JSON object, by ``endings.unfinished``."""
+    return unfinished(answer, context.instruction, context.description)
 
 
 _ASKS_DESCRIPTION = re.compile(

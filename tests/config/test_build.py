@@ -85,7 +85,7 @@ def made(mine: Path, *words: str, folders: list[Path] | None = None) -> Run:
         ("engine.pools.caption.wrokers=2", "no key 'engine.pools.caption.wrokers'; did you mean 'engine.pools.caption.workers'"),
         ("engine.pools={caption: {wrokers: 2}}", "no key 'engine.pools.caption.wrokers'; did you mean 'engine.pools.caption.workers'"),
         ("experiment=dmeo", "experiment=dmeo is not for build: there is none of that name; there is demo"),
-        ("experiment=gain", "experiment=gain is not for build: there is no key 'train'; there is demo"),
+        ("experiment=rounds", "experiment=rounds is not for build: there is no key 'train'; there is demo"),
         ("experiment=oracle", "experiment=oracle is not for build: there is no key 'judges'; there is demo"),
         ("+experiment=demo", "+experiment=: omit the plus; experiment=NAME chooses one"),
         ("models=lpatop", "there is no models/lpatop; there is laptop, micro, modern, paper"),
@@ -381,6 +381,10 @@ def test_config_yaml_tells_what_ran(say: Words) -> None:
     facts = yaml.safe_load(Path("run/config.yaml").read_text())
     assert (facts["config"]["seed"], facts["config"]["engine"]["kind"]) == (7, "local")
     assert {"pyarrow", "mminstruct"} <= set(facts["packages"])
+    folder, *words = facts["command"][1:]
+    assert facts["command"][0] == "--config-dir"
+    assert Path(folder) == Path("mine").absolute()
+    assert set(words) >= {"recipe=small", "engine=local", "out=run", "seed=7"}
 
 
 SECRET = "sk-proj-abc123"
@@ -411,6 +415,7 @@ def test_a_secret_is_refused_before_anything_is_written_and_never_repeated(
 def test_the_value_of_a_key_never_reaches_config_yaml(say: Words, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", SECRET)
     words = ["models.clip.key_env=SOME_KEY", "+models.clip.options.api_key=${oc.env:SOME_KEY}"]
+    words += [f"models.fuser.key_env={SECRET}", "models.fuser.key_env=SOME_KEY"]  # the later word counts
     assert say("build", "recipe=small", "engine=local", "out=run", *words)[0] == 0
     everything = b"".join(file.read_bytes() for file in Path("run").rglob("*") if file.is_file())
     assert SECRET.encode() not in everything
@@ -420,7 +425,7 @@ def test_the_value_of_a_key_never_reaches_config_yaml(say: Words, monkeypatch: p
 def test_every_shipped_experiment_and_set_of_models_composes(mine: Path) -> None:
     for group in ("experiment", "models", "engine"):
         for file in sorted((config.conf() / group).glob("*.yaml")):
-            job = {"gain": "train", "oracle": "bench"}.get(file.stem)
+            job = {"rounds": "train", "oracle": "bench"}.get(file.stem)
             if job is None:
                 composed(mine, f"{group}={file.stem}", "out=run", "source=x")
             else:
@@ -433,7 +438,7 @@ def test_every_shipped_experiment_and_set_of_models_composes(mine: Path) -> None
     [
         ("build", [], "experiment=dmeo is not for build: there is none of that name; there is demo, demo_coco, ours"),
         ("bench", ["source=x"], "experiment=dmeo is not for bench: there is none of that name; there is oracle"),
-        ("train", ["data.path=x"], "experiment=dmeo is not for train: there is none of that name; there is gain"),
+        ("train", ["data.path=x"], "experiment=dmeo is not for train: there is none of that name; there is rounds"),
     ],
 )
 def test_an_experiment_that_is_not_there_is_refused_with_those_of_the_command(

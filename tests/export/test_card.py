@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
 from typing import Any
@@ -83,3 +84,13 @@ def test_the_card_says_how_many_questions_people_accepted_and_edited_where_anybo
     assert "people accepted" not in card.text(none)
     seen = CardFacts(name="x", rows={"train": 9}, people={"accepted": 5, "edited": 2, "all": 1234})
     assert "Of the 1,234 questions with their answers, people accepted 5 as they were and edited 2." in card.text(seen)
+
+
+def test_the_card_and_its_json_begin_with_what_the_run_warns_of() -> None:
+    none = CardFacts(name="x", rows={"train": 9})
+    assert "Warning" not in card.text(none)
+    assert "warnings" not in json.loads(none.as_json())
+    warned = CardFacts(name="x", rows={"train": 9}, warnings=["caption: 2 of 5 pictures are [odd]"])
+    text = card.text(warned)
+    assert text.index("**Warning:** caption: 2 of 5 pictures are \\[odd\\]") < text.index("Format `")
+    assert json.loads(warned.as_json())["warnings"] == ["caption: 2 of 5 pictures are [odd]"]

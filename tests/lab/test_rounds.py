@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import gain, rounds
+from lab import rounds
 from lab.rounds import Learned
 
 SCENES = 20
@@ -91,7 +91,7 @@ def test_the_larger_set_is_cut_by_whole_conversations_whatever_their_order(
 @pytest.mark.slow
 def test_a_dialogue_longer_than_the_context_is_refused(built: dict[str, Path], tmp_path: Path) -> None:
     long = [("What is it?", "dog " * 300), ("And now?", "cat " * 300), ("Still?", "yes " * 600)]
-    (tmp_path / "train.json").write_text(json.dumps([gain.conversation("long", "images/000000000000.jpg", long)]))
+    (tmp_path / "train.json").write_text(json.dumps([rounds.conversation("long", "images/000000000000.jpg", long)]))
     (tmp_path / "images").symlink_to(built["split"] / "images")
     with pytest.raises(ValueError, match=r"long is .* tokens longer than the 1024"):
         rounds.equal({"split": built["split"], "merged": tmp_path}, tmp_path / "cut")

@@ -7,7 +7,17 @@ from collections import Counter
 
 import pytest
 
-from mminstruct.microworld.catalogue import COLOURS, KINDS, RELATIONS, SETTINGS, SIZES, STYLES, TIMES, WEATHERS, WORDS
+from mminstruct.microworld.catalogue import (
+    COLOURS_AT,
+    KINDS,
+    KINDS_AT,
+    RELATIONS,
+    SETTINGS,
+    STYLES,
+    TIMES,
+    WEATHERS,
+    WORDS,
+)
 from mminstruct.microworld.scene import Scene, draw_scene
 
 EXPECTED = ("desk", "photo", "River Office", [(1, "blue", "book"), (4, "green", "cactus"), (3, "blue", "scissors")])
@@ -22,8 +32,7 @@ def scenes() -> list[Scene]:
 def test_the_world_has_at_least_the_documented_variety() -> None:
     assert len(SETTINGS) >= 12
     assert len(KINDS) >= 30
-    assert len(COLOURS) == 10
-    assert len(SIZES) == 3
+    assert len(COLOURS_AT["easy"]) == 10
     assert len(STYLES) >= 3
     assert set(RELATIONS) == {"left of", "on", "under", "behind"}
 
@@ -48,7 +57,7 @@ def test_groups_keep_to_what_their_setting_and_kind_allow(scenes: list[Scene]) -
             kind = KINDS[group.kind]
             assert group.kind in SETTINGS[scene.setting].kinds
             assert group.colour in kind.colours
-            assert group.size in SIZES
+            assert group.size in ("small", "medium", "large")
             assert 1 <= group.count <= kind.most
             assert group.action is None or group.action in kind.actions
             assert (group.word in WORDS) == (group.kind == "sign")
@@ -101,10 +110,10 @@ def test_which_things_a_left_of_relation_joins_follows_from_the_picture(scenes: 
 
 def test_every_kind_action_colour_and_word_occurs(scenes: list[Scene]) -> None:
     groups = [group for scene in scenes for group in scene.groups]
-    assert {group.kind for group in groups} == set(KINDS)
-    assert {group.colour for group in groups} == set(COLOURS)
+    assert {group.kind for group in groups} == set(KINDS_AT["easy"])
+    assert {group.colour for group in groups} == set(COLOURS_AT["easy"])
     assert {group.word for group in groups} == {*WORDS, None}
     assert {(group.kind, group.action) for group in groups} >= {
-        (kind.name, action) for kind in KINDS.values() for action in kind.actions
+        (name, action) for name in KINDS_AT["easy"] for action in KINDS[name].actions
     }
     assert {group.count for group in groups} == {1, 2, 3, 4, 5, 6}

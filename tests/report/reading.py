@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = {"img", "meta", "br", "hr", "link", "input"}
+VOID = {"img", "meta", "br", "wbr", "hr", "link", "input"}
 
 
 @dataclass

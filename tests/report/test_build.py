@@ -4,17 +4,16 @@ import json
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from mminstruct import cli, report, schemas
+from mminstruct import cli, report
 from mminstruct.checksum import seal, unseal
 from mminstruct.report import build
 from mminstruct.stage import Drop
+from mminstruct.status.tables import as_text, table_statuses
 from mminstruct.store.tables import Store
 from tests.report import runs
 from tests.report.reading import read
-from tests.store.test_reader import begin, put
 
 
 @pytest.fixture
@@ -112,35 +111,25 @@ def test_a_conversation_is_shown_turn_by_turn_and_a_row_that_left_with_its_reaso
     assert "Dropped at export: held_out" in said.text
 
 
-COVERED = schemas.table("Questions.", schemas.column("question_id", pa.string(), "", tag="id"),
-                        schemas.column("domain", pa.string(), ""), schemas.column("kind", pa.string(), ""),
-                        schemas.column("question", pa.string(), "", tag="text"))  # fmt: skip
-
-
-def test_coverage_is_shown_where_a_table_has_domains_and_kinds(tmp_path: Path, run: str) -> None:
-    assert build.facts(run)["coverage"] is None
-    assert "Coverage" not in read(build.page(run)).text
-    store = begin(tmp_path / "ours", "ask", COVERED, order=0)
-    kinds = [("ocr", "short"), ("ocr", "short"), ("charts", "choice")]
-    put(store, "ask", COVERED, [
-        {"question_id": str(n), "domain": domain, "kind": kind, "question": f"Question {n}?"}
-        for n, (domain, kind) in enumerate(kinds)
-    ])  # fmt: skip
-    assert build.facts(store.url)["coverage"] == {
-        "table": "ask", "domains": ["charts", "ocr"], "kinds": ["choice", "short"], "rows": [[1, 0], [0, 2]],
-    }  # fmt: skip
-    said = read(build.page(store.url))
-    assert "ocr, short: 2" in said.titles
-    alike = begin(tmp_path / "alike", "ask", COVERED, order=0)
-    put(alike, "ask", COVERED, [{"question_id": "0", "domain": "", "kind": "short", "question": "Why?"}])
-    assert build.facts(alike.url)["coverage"] is None
-    assert "Question 1?" in said.text
-    assert said.tags["img"] == 0
-
-
 def test_a_difference_between_two_tables_is_explained_on_the_page(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = "embed: 2 in, of 3 rows of instruct: rows with the same instruction_id in each part count once"
     statuses = build.table_statuses(run)
     statuses[1].remarks.append(told)
     monkeypatch.setattr(build, "table_statuses", lambda url: statuses)
     assert told in read(build.page(run)).text
+
+
+def test_a_warning_of_several_tables_is_on_the_page_once_with_the_counts_of_the_first(run: str) -> None:
+    def warned(table: str, *counts: int) -> None:
+        for file in sorted(Path(run, table, "_receipts").glob("*.json")):
+            found = unseal(file.read_bytes(), "", "")
+            file.write_bytes(seal(found | {"warnings": {"pictures are <odd>": list(counts)}}))
+
+    warned("ingest", 1, 5)
+    assert build.facts(run)["warnings"] == []  # a fifth, and no more
+    warned("caption", 2, 5)
+    warned("match", 5, 5)
+    (line,) = build.facts(run)["warnings"]
+    assert line == "caption: 2 of 5 pictures are <odd>"
+    assert read(build.page(run)).text.count(line) == 1
+    assert f"WARNING: {line}" in as_text(table_statuses(run))

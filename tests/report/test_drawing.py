@@ -64,15 +64,6 @@ def test_a_cell_whose_interval_holds_the_half_is_pale_and_not_bold() -> None:
     assert "a : b, y: 90% [40%, 100%], n = 10" in svg
 
 
-def test_the_higher_a_count_the_stronger_its_colour_and_zero_is_a_dash() -> None:
-    svg = drawing.counts(["ocr"], ["short", "long", "choice"], [[10, 5, 0]], "t")
-    strengths = [float(found) for found in re.findall(r'fill-opacity="([\d.]+)"', svg)]
-    assert strengths == sorted(strengths, reverse=True)
-    assert len(boxes(re.sub(r' fill-opacity="[^"]+"', "", svg))) == 2
-    assert "ocr, long: 5" in svg
-    assert ">–<" in svg
-
-
 def test_charts_escape_what_they_show_and_cut_what_is_long() -> None:
     bad = "<script>&'\"" + "x" * 60
     for svg in (
@@ -80,7 +71,6 @@ def test_charts_escape_what_they_show_and_cut_what_is_long() -> None:
         drawing.lengths([(bad, 1, bad)], bad),
         drawing.whiskers([(bad, share(0.5, 0.4, 0.6))], bad, low=0, high=1, zero=0, show=str),
         drawing.heat([bad], [bad], [[share(0.5, 0.4, 0.6)]], bad),
-        drawing.counts([bad], [bad], [[3]], bad),
         drawing.histogram([1], [bad], bad),
     ):
         assert "<script" not in svg

@@ -119,3 +119,24 @@ def test_the_table_has_a_row_for_each_table_of_the_run() -> None:
         ["answer", "1/1", "7", "3", "0"],
         ["filter", "0", "0", "0", "0"],
     ]
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_a_warning_is_said_once_in_a_run_as_soon_as_it_holds_for_more_than_a_fifth_of_the_inputs() -> None:
+    lines: list[str] = []
+    progress = Progress(lines.append)
+    progress.watch(event("a", warnings={"pictures are odd": [2, 10]}))
+    assert not any("WARNING" in line for line in lines)
+    progress.watch(event("b", warnings={"pictures are odd": [9, 10]}))
+    progress.watch(event("c", warnings={"pictures are odd": [10, 10], "pictures are dark": [0, 10]}))
+    assert [line for line in lines if "WARNING" in line] == ["WARNING: answer: 11 of 20 pictures are odd"]
+
+
+def test_a_terminal_shows_a_warning_above_the_live_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    progress = Progress()
+    progress.console = progress.live.console = Console(file=screen, force_terminal=True, width=200)  # type: ignore[union-attr]
+    with progress:
+        progress.watch(event("a", warnings={"pictures are [odd]": [1_000, 1_500]}))
+    assert "WARNING: answer: 1,000 of 1,500 pictures are [odd]" in screen.getvalue()

@@ -112,6 +112,26 @@ BAD: dict[str, list[str]] = {
         "1. Bring the boats to the pier.\n2. Mend the nets with",
         "Two boats rest beside the old stone pier in the morning light,",
         "Two boats rest here. A fisherman in yellow mends",
+        '{"title": "Harbour", "boats": [{"colour": "red"}',
+        '[{"boat": "red"}, {"boat": ',
+        "| Object | Count |\n|---|---|\n| boat | 2 |\n| light",
+        "| Object | Count |\n|---|---|\n| boat |",
+        "| Object | Count | Colour |\n|---|---|---|",
+        "1. Bring the boats to the pier. 2. Mend",
+        "1. Bring the boats to the pier.\n2. Mend the nets well.\n3. Wait",
+        "- rope\n- a yellow coat\n-",
+        "1. Untie the boats",
+        "Anna: The sea is calm.\nBen: It never is.\nAnna: Here we mend",
+        "Boats sleep by the pier,\nnobody wakes the fisherman.\nSoft lights",
+        'He turned to the sea and said, "The boats are',
+        "Two boats (one of them new",
+        "Two boats with a",
+        "A fisherman in yellow beside",
+        "The nets are heavy, while the boats are",
+        "Once upon a time there were two boats. Nobody",
+        "I count two boats, three nets and one",
+        "Row past the lighthouse, cast the net,",
+        "I rest by the pier. Can you guess my name?\nAnswer: a",
     ],
     "copy": [DESCRIPTION, DESCRIPTION.replace("The image shows", "There is")],
     "url": [
@@ -180,6 +200,22 @@ GOOD: list[tuple[str, str]] = [
     ("Write a slogan.", "Calm seas. Full nets"),
     ("Write a short guide.", "Build the model boat by following the instructions on the box, according to the prompt of your own heart."),
     ("Write a diary entry.", "I could not provide for the gulls today, and I won't go out to sea until the net is whole again."),
+    ("Write a slogan.", "The harbour you dream of"),
+    ("Write a slogan.", "A coast worth waiting for"),
+    ("Write a title.", "What Calm Seas Are Made Of"),
+    ("Write a title.", "1. The Two Boats At Rest"),
+    ("Write a title.", "The world we sail in"),
+    ("Write a verse.", "Nothing is as calm as the sea now is"),
+    ("Who is there?", "The fisherman and I"),
+    ("Which option is right?", "It is option A"),
+    ("How many boats are there?", "there are two"),
+    ("What is left of the lighthouse?", "two boats and a pier"),
+    ("Write a letter.", "The harbour is calm. The boats came home.\nI mended the net.\n\nWith love from your old friend"),
+    ("Write an email.", "Subject: Boats\n\nHello,\nthe boats are back.\nBest wishes"),
+    ("Write a short post.", "Two boats rest by the pier. Full nets"),
+    ("List the items.", "- Two boats.\n- One pier.\n\nThat is all there is"),
+    ("Write a list of boats as JSON.", '["a \\"red\\" boat", "one new] boat"]'),
+    ("Measure the net.", 'The net is 12" wide and 30" long'),
     ("Write an emoji story.", "⛵⛵ 🌅 two boats wake 🐦"),
     ("Write a limerick.", "There once was a boat by the pier,\nwhose captain drank nothing but beer;\nhe sailed out at noon,\nand sang to the moon,\nand nobody knew he was here"),
     ("Write a pantoum.", "The boats come home at evening tide,\nthe nets are full, the sea is still,\nthe gulls are crying, far and wide,\na light comes on upon the hill.\n\nThe nets are full, the sea is still,\nthe fisher hums an ancient air,\na light comes on upon the hill,\nand someone waits to find him there."),
@@ -215,6 +251,18 @@ def test_a_web_address_in_the_description_is_allowed() -> None:
     context = Context(description="A sign reads www.bluesails.net beside the pier.")
     assert RULES["url"]("The sign points to bluesails.net.", context) is None
     assert RULES["url"]("The sign points to redsails.net.", context) == "redsails.net"
+
+
+def test_a_name_that_the_description_has_in_full_is_cut_after_its_first_word() -> None:
+    context = Context(description="Two boats rest at Willow Harbour. Anna mends a net.")
+    assert RULES["cut"]("The two boats of Willow", context) is not None
+    assert RULES["cut"]("The two boats of Anna", context) is None
+    assert RULES["cut"]("The two boats of Willow", Context()) is None
+
+
+def test_the_letter_of_a_choice_is_an_answer_and_an_article_is_not() -> None:
+    assert RULES["cut"]("Answer: a", Context(instruction="Which of these is it? a) a boat b) a car")) is None
+    assert RULES["cut"]("Answer: a", Context(instruction="Write a riddle.")) == "ends in: Answer: a"
 
 
 def test_the_detail_says_what_was_found() -> None:

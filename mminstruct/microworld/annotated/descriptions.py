@@ -19,7 +19,7 @@ def captions(scene: Scene) -> list[str]:
     things = list(facts.things)
     where = " ".join(filter(None, (SETTINGS[scene.setting].phrase, when(scene.time, scene.weather))))
     one = rng.choice(things)
-    bare = [replace(thing, colour=None).named() for thing in things]
+    bare = [(thing if facts.is_one_of_two(thing) else replace(thing, colour=None)).named() for thing in things]
     found = [
         language.caption(scene, rng, "short"),
         language.caption(scene, rng, "long"),
@@ -55,8 +55,8 @@ def reasons(scene: Scene, facts: Facts, thing: Mention | None = None) -> tuple[s
             f"The scene is {where} and shows {everything}.",
         )  # fmt: skip
     if thing.kind == "sign":
-        word = listed([f'"{word}"' for word in facts.words])
-        return (f"The sign says {word}.", f"There is {thing.a} that says {word}.", f"{word} is written on the sign.")
+        word, sign = f'"{thing.word}"', thing.the if facts.is_one_of_two(thing) else "the sign"
+        return (f"T{sign[1:]} says {word}.", f"There is {thing.a} that says {word}.", f"{word} is written on {sign}.")
     only = thing.named(size=True, action=True)
     return (
         f"There {_be(thing)} {only} in the picture.", f"The picture shows {everything}.",

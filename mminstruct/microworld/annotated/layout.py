@@ -43,7 +43,7 @@ from mminstruct.microworld.annotated.faults import FAULTS, spoil
 from mminstruct.microworld.annotated.files import INFO, LICENCE, texts
 from mminstruct.microworld.annotated.formats import FORMATS, Record, coco_file, image_data
 from mminstruct.microworld.annotated.relations import plant
-from mminstruct.microworld.catalogue import CANVAS, KINDS
+from mminstruct.microworld.catalogue import CANVAS, KINDS, KINDS_AT
 from mminstruct.microworld.drawn import draw, masks, shape, write_truth
 from mminstruct.microworld.scene import Scene, draw_scene
 
@@ -52,16 +52,17 @@ _FAULTS = 30 / 400
 
 
 def write_coco(
-    folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1
-) -> Path:
+    folder: str | Path, indices: Sequence[int], seed: int = 0, per_shard: int = 1000, workers: int = 1,
+    level: str = "easy",
+) -> Path:  # fmt: skip
     """``images/``, and ``annotations/`` with instances and the annotation sets."""
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    names = list(KINDS)
+    names = KINDS_AT[level]
     scenes: list[Scene] = []
     things: list[dict[str, Any]] = []
     lines = []
-    for drawn in draw(indices, seed, workers):
+    for drawn in draw(indices, seed, workers, level):
         number, scene = drawn.scene.index, drawn.scene
         file = coco_file(scene)
         (folder / "images" / file).write_bytes(drawn.jpeg)
@@ -128,7 +129,7 @@ def _of_missing_images(scenes: Sequence[Scene], seed: int, rng: random.Random) -
     after = max(scene.index for scene in scenes) + 1
     found = []
     for index in range(after, after + -(-wanted // 3)):
-        notes = annotate(draw_scene(index, seed))
+        notes = annotate(draw_scene(index, seed, scenes[0].level))
         found += rng.sample(notes, 3)
     return [replace(note, planted="no_image", expected="no_image") for note in found[:wanted]]
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import combinations
 
 from mminstruct.microworld.annotated.descriptions import reasons
-from mminstruct.microworld.catalogue import COLOURS, KINDS, SETTINGS, SIZES, TIMES, WEATHERS, WORDS
+from mminstruct.microworld.catalogue import COLOURS_AT, KINDS, KINDS_AT, SETTINGS, SETTINGS_AT, TIMES, WEATHERS, WORDS
 from mminstruct.microworld.claims import contradictions
 from mminstruct.microworld.language import COUNTS, NOUNS, facts_of, read_facts
 from mminstruct.microworld.reading import ACTIONS, Facts, Mention
@@ -24,7 +24,7 @@ _UNSURE = ("maybe", "unclear", "not sure", "cannot tell")
 """What annotators write who do not know. ``yes`` and ``no`` have one false answer only, and noise needs more."""
 _GROUPS = ("animal", "food", "vehicle", "furniture", "tool", "building", "plant")
 """Categories that people use as words for a thing; ``object`` could be anything."""
-_SIZES = (*SIZES, "tiny", "huge", "gigantic")
+_SIZES = ("small", "medium", "large", "tiny", "huge", "gigantic")
 _PLURALS = {"animal": "animals", "vehicle": "vehicles", "person": "people", "tool": "tools", "building": "buildings"}
 _OPPOSITE = {"left of": "right of", "on": "under", "under": "above", "behind": "in front of"}
 """If one thing is *key* another, the other is *value* the first."""
@@ -61,7 +61,10 @@ def questions(scene: Scene) -> list[Question]:
     facts = facts_of(scene)
     found = [*_place(scene, facts)]
     for thing in facts.things:
-        found += _thing(scene, facts, thing)
+        if facts.is_one_of_two(thing):  # its kind does not tell which one is meant
+            found += [_word(scene, facts, thing, (thing.the, f"this{thing.the[3:]}"), f"word {thing.colour}")]
+        else:
+            found += _thing(scene, facts, thing)
     return [*found, *_several(scene, facts), *_statements(scene, facts)]
 
 
@@ -109,7 +112,7 @@ def _place(scene: Scene, facts: Facts) -> Iterator[Question]:
     why = reasons(scene, facts)
     yield Question(
         "where", ("Where was this picture taken?", "where was the picture taken", "Where was that picture taken?"),
-        scene.setting, _others(scene, "where", scene.setting, SETTINGS), why,
+        scene.setting, _others(scene, "where", scene.setting, SETTINGS_AT[scene.level]), why,
         ("vg_qa", "cocoqa", "aokvqa", "vqa_e", "vqa"), "location",
     )  # fmt: skip
     inside = "indoors" if SETTINGS[scene.setting].indoor else "outdoors"
@@ -144,9 +147,9 @@ def _thing(scene: Scene, facts: Facts, thing: Mention) -> Iterator[Question]:
     form = "What colour {be} {the} {noun}?" if not person else "What colour {do} {the} {noun} wear?"
     wordings = [form.format(be=be, do="do" if thing.many else "does", the=the, noun=those) for the in ("the", this)]
     yield asked("colour", [*wordings, wordings[0].lower().rstrip("?")], colour,
-                _others(scene, f"colour {kind}", colour, COLOURS), "vqa cocoqa vg_qa aokvqa vqa_e",
+                _others(scene, f"colour {kind}", colour, COLOURS_AT[scene.level]), "vqa cocoqa vg_qa aokvqa vqa_e",
                 "color")  # fmt: skip
-    other = _others(scene, f"no colour {kind}", colour, COLOURS)[0]
+    other = _others(scene, f"no colour {kind}", colour, COLOURS_AT[scene.level])[0]
     wears = "dressed in " if person else ""
     for said, answer in ((colour, "yes"), (other, "no")):
         yield asked(f"is {answer}", [f"{be.capitalize()} {the} {those} {wears}{said}?" for the in ("the", this)],
@@ -175,13 +178,19 @@ def _thing(scene: Scene, facts: Facts, thing: Mention) -> Iterator[Question]:
         yield asked("group", [f"What group of things does {the} {noun} belong to?" for the in (article, "the")],
                     thing.category, _others(scene, f"group {kind}", thing.category, _GROUPS), "okvqa")  # fmt: skip
         if [other.category for other in facts.things].count(thing.category) == 1:
-            here = [name for name, known in KINDS.items() if known.category == thing.category]
+            here = [name for name in KINDS_AT[scene.level] if KINDS[name].category == thing.category]
             names = [f"What {thing.category} is in {the} picture?" for the in ("the", "this")]
             false = _others(scene, f"what {kind}", kind, (*here, "shadow", "cloud", "puddle"))
             yield asked("what", names, kind, false, "cocoqa vg_qa okvqa")
-    for word in facts.words if kind == "sign" else ():
-        yield asked("word", ("What does the sign say?", "What does this sign say?", "what does the sign say"), word,
-                    _others(scene, "word", word, WORDS), "stvqa")  # fmt: skip
+    if thing.word:
+        yield _word(scene, facts, thing, ("the sign", "this sign"), "word sign")
+
+
+def _word(scene: Scene, facts: Facts, sign: Mention, names: tuple[str, str], key: str) -> Question:
+    wordings = [f"What does {name} say?" for name in names]
+    word = str(sign.word)
+    return Question(key, (*wordings, wordings[0].lower().rstrip("?")), word, _others(scene, "word", word, WORDS),
+                    reasons(scene, facts, sign), ("stvqa",))  # fmt: skip
 
 
 def _several(scene: Scene, facts: Facts) -> Iterator[Question]:
@@ -191,9 +200,9 @@ def _several(scene: Scene, facts: Facts) -> Iterator[Question]:
         counts = [thing.count or 1 for thing in facts.things if thing.category == category]
         if len(counts) > 1:
             yield _total(scene, category, plural, sum(counts), why)
-    for one, two in combinations(facts.things, 2):
+    for one, two in combinations({thing.kind: thing for thing in facts.things}.values(), 2):
         (_, these), (_, those) = NOUNS[one.kind], NOUNS[two.kind]
-        many, others = one.count or 1, two.count or 1
+        many, others = facts.number(one.kind), facts.number(two.kind)
         yield _total(scene, f"{one.kind} {two.kind}", f"{these} and {those}", many + others, why)
         answer = "yes" if many > others else "no"
         wordings = (f"Are there more {these} than {those}?", f"Are there more {these} than there are {those}?")
@@ -202,7 +211,7 @@ def _several(scene: Scene, facts: Facts) -> Iterator[Question]:
 
 def _total(scene: Scene, what: str, plural: str, count: int, why: tuple[str, ...]) -> Question:
     wordings = tuple(f"How many {plural} are{there} in the picture?" for there in ("", " there"))
-    wrong = _others(scene, f"total {what}", COUNTS[count], COUNTS[1:])
+    wrong = _others(scene, f"total {what}", COUNTS[count], COUNTS[1 : 11 if scene.level == "easy" else None])
     return Question(f"total {what}", wordings, COUNTS[count], wrong, why, ("tallyqa",), "number")
 
 
@@ -236,6 +245,6 @@ def _others(scene: Scene, what: str, answer: str, of: Iterable[str]) -> tuple[st
 def _missing(scene: Scene, kind: str) -> str:
     """A kind that is not in *scene*: another one for each *kind* that is."""
     here = sorted(group.kind for group in scene.groups)
-    absent = [name for name in KINDS if name not in here and name != scene.setting]
+    absent = [name for name in KINDS_AT[scene.level] if name not in here and name != scene.setting]
     rng = random.Random(f"mminstruct missing {scene.seed}/{scene.index}")
     return rng.sample(absent, len(here))[here.index(kind)]

@@ -7,8 +7,8 @@ import random
 from PIL import Image
 
 from mminstruct.microworld.catalogue import CANVAS, SETTINGS
-from mminstruct.microworld.drawing.canvas import FINE, RGB, Brush, blend
-from mminstruct.microworld.drawing.places import GROUNDS, HORIZON, PLACES
+from mminstruct.microworld.drawing.canvas import FINE, HORIZON, RGB, Brush, blend
+from mminstruct.microworld.drawing.places import GROUNDS, PLACES
 
 _SIDE = CANVAS * FINE
 _WHITE: RGB = (250, 250, 250)

@@ -7,6 +7,7 @@ sheet is the exact mask of the thing.
 from __future__ import annotations
 
 import functools
+import random
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
@@ -18,9 +19,12 @@ FINE = 2
 PALETTE: dict[str, RGB] = {
     "red": (218, 34, 38), "orange": (255, 138, 8), "yellow": (255, 222, 40), "green": (30, 158, 58),
     "blue": (36, 92, 224), "purple": (134, 44, 186), "pink": (255, 128, 192), "brown": (134, 78, 34),
-    "white": (250, 250, 250), "black": (36, 36, 40),
+    "white": (250, 250, 250), "black": (36, 36, 40), "grey": (142, 146, 154), "turquoise": (22, 196, 190),
+    "beige": (222, 196, 146), "navy": (24, 40, 130),
 }  # fmt: skip
-"""RGB values of the ten colours."""
+"""RGB values of all colours."""
+HORIZON = 100
+"""Row where the ground begins, in canvas pixels."""
 
 INK: RGB = (34, 28, 34)
 WOOD: RGB = (168, 112, 62)
@@ -53,12 +57,14 @@ def blend(first: RGB, second: RGB, share: float) -> RGB:
 
 @functools.cache
 def tint(colour: str) -> Tint:
-    """The shades of one of the ten colours."""
+    """The shades of a colour of the palette."""
     main = PALETTE[colour]
     if colour == "black":
         return Tint(main, (74, 74, 82), (112, 112, 122), (245, 245, 235))
     if colour == "white":
         return Tint(main, (196, 201, 212), (255, 255, 255), INK)
+    if colour == "navy":
+        return Tint(main, (54, 72, 156), (98, 118, 196), (245, 245, 235))
     return Tint(main, blend(main, (20, 10, 30), 0.32), blend(main, (255, 255, 255), 0.45), INK)
 
 
@@ -180,3 +186,10 @@ class Brush:
 
     def text(self, x: float, y: float, text: str, size: int, fill: RGB) -> None:
         self._draw.text((int(x * FINE), int(y * FINE)), text, self._lit(fill), font(size * FINE))
+
+
+def specks(b: Brush, rng: random.Random, fill: RGB, number: int, top: float = HORIZON + 6) -> None:
+    """Draw specks of sand, leaves or dust on the ground."""
+    for _ in range(number):
+        x, y = rng.randrange(256), rng.randrange(int(top), 256)
+        b.oval(x, y, x + 2, y + 1.4, fill)

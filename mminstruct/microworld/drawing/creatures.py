@@ -154,6 +154,61 @@ def horse(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
     p.limb(mane, 7, hx - 10, hy - 10, hx - 16, hy + (2 if pose == "eating" else 6), 70, 42)
 
 
+def sheep(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    drop = 25 if pose == "sleeping" else 0
+    _four_legged(p, c, pose, (22, 34, 88, 70), 8, _sheep_head, ((100, 36), (100, 72), (102, 74)), 15)
+    for x, y in ((28, 44), (44, 36), (62, 36), (78, 42), (28, 62), (46, 68), (66, 68), (82, 60)):
+        p.disc(x, y + drop, 12, c.main)
+    p.rect(26, 38 + drop, 84, 68 + drop, c.main, 14)
+    for x, y in ((38, 46), (56, 44), (72, 52), (46, 60), (64, 62)):
+        p.arc(x - 7, y - 5 + drop, x + 7, y + 7 + drop, 180, 330, c.dark, 3)
+
+
+def _sheep_head(p: Pen, c: Tint, x: float, y: float, asleep: bool) -> None:
+    face: RGB = (58, 50, 52) if c.main != PALETTE["black"] else (214, 204, 196)
+    p.oval(x - 18, y - 6, x - 4, y + 3, face)
+    p.oval(x - 10, y - 13, x + 13, y + 17, face)
+    p.disc(x - 2, y - 13, 9, c.main)
+    light: RGB = (245, 245, 235) if c.main != PALETTE["black"] else INK
+    if asleep:
+        p.arc(x - 1, y - 5, x + 8, y + 3, 20, 160, light, 2)
+    else:
+        p.dot(x + 4, y - 2, 3, light)
+
+
+def _fox_head(p: Pen, c: Tint, x: float, y: float, asleep: bool) -> None:
+    for shift in (-12, 2):
+        p.poly(c.main, x + shift, y - 8, x + shift + 4, y - 28, x + shift + 12, y - 8)
+        p.poly(INK, x + shift + 2, y - 17, x + shift + 4, y - 28, x + shift + 8, y - 17)
+    p.poly(c.main, x - 16, y - 6, x + 6, y - 14, x + 32, y + 9, x + 8, y + 15, x - 10, y + 12)
+    p.poly((255, 250, 240), x - 2, y + 13, x + 30, y + 9, x + 8, y + 3)
+    p.dot(x + 30, y + 8, 4, INK)
+    _eye(p, c, x + 7, y - 3, asleep)
+
+
+def fox(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    tip: RGB = (255, 250, 240) if c.main != PALETTE["white"] else (120, 110, 110)
+    y = 86 if pose == "sleeping" else 44
+    p.limb(c.main, 17, 30, y + 4, 16, y - 2, 10, y - 14)
+    p.disc(9, y - 22, 9, tip)
+    _four_legged(p, c, pose, (26, 42, 88, 66), 8, _fox_head, ((94, 34), (94, 70), (92, 78)), 15)
+
+
+def turtle(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    skin: RGB = (150, 176, 92) if c.main != PALETTE["green"] else (200, 190, 120)
+    for x in (30, 74):
+        p.rect(x, 62, x + 17, 86, skin, 6)
+    p.poly(skin, 16, 66, 2, 74, 18, 76)
+    p.limb(skin, 13, 88, 64, 104, 46)
+    p.disc(108, 40, 13, skin)
+    p.dot(112, 37, 3, INK)
+    p.pie(12, 10, 98, 124, 180, 360, c.main)
+    p.rect(10, 62, 100, 71, c.dark, 4)
+    p.poly(c.dark, 42, 26, 66, 26, 72, 46, 54, 56, 36, 46)
+    for x0, y0, x1, y1 in ((36, 46, 20, 56), (72, 46, 90, 56), (42, 26, 34, 18), (66, 26, 76, 20)):
+        p.line(c.dark, 4, x0, y0, x1, y1)
+
+
 def bird(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
     beak = PALETTE["orange"] if c.main not in (PALETTE["orange"], PALETTE["yellow"]) else PALETTE["red"]
     lift = 12 if pose == "flying" else 0
@@ -220,7 +275,8 @@ def _person(p: Pen, c: Tint, pose: str | None, who: str, variant: int) -> None:
     drop = 118 - hip if sits else 0
     hip, neck = hip + drop, neck + drop
     top = neck - r - 1
-    trousers = skin if who == "woman" else (70, 84, 120) if c.main != PALETTE["blue"] else (92, 92, 100)
+    plain = c.main not in (PALETTE["blue"], PALETTE["navy"])
+    trousers = skin if who == "woman" else (70, 84, 120) if plain else (92, 92, 100)
     width = 14 if who == "man" else 12
     spread = 20 if pose == "walking" else 14 if pose == "playing" else 7
     legs = [(40, hip, 78, hip + 2, 80, 118)] if sits else [(36, hip, 40 - spread, 124), (44, hip, 40 + spread, 124)]

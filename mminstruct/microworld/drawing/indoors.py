@@ -230,3 +230,56 @@ def laptop(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
     p.poly(c.dark if c.main != _WHITE else c.main, 16, 62, 104, 62, 119, 80, 1, 80)
     for y in (67, 73):
         p.line(STEEL if c.main != _WHITE else (120, 126, 136), 2.5, 24, y, 96, y)
+
+
+def pear(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    p.poly(c.main, 38, 24, 62, 24, 84, 64, 16, 64)
+    p.oval(34, 14, 66, 52, c.main)
+    p.oval(10, 44, 90, 102, c.main)
+    p.dot(50, 58, 22, c.main)
+    p.oval(24, 60, 38, 84, c.light)
+    p.limb((110, 70, 36), 5, 50, 18, 56, 2)
+    p.poly(LEAF, 56, 10, 72, 2, 84, 10, 68, 16)
+
+
+def tomato(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    p.oval(4, 20, 96, 98, c.main)
+    p.oval(20, 40, 34, 60, c.light)
+    for x, y in ((18, 22), (30, 38), (50, 44), (70, 38), (82, 22)):
+        p.poly(LEAF, 40, 20, 60, 20, x, y)
+    p.limb(LEAF, 7, 50, 22, 54, 6)
+
+
+def stool(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    p.limb(c.main, 8, 30, 24, 16, 92)
+    p.limb(c.main, 8, 70, 24, 84, 92)
+    p.limb(c.dark, 7, 50, 24, 50, 84)
+    p.rect(20, 60, 80, 67, c.dark)
+    p.oval(10, 4, 90, 32, c.main)
+    p.oval(16, 6, 84, 22, c.light)
+
+
+def shovel(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    p.limb(WOOD if c.main != PALETTE["brown"] else (214, 170, 110), 7, 34, 14, 34, 74)
+    p.limb(c.main, 8, 18, 8, 50, 8)
+    p.poly(c.main, 12, 70, 56, 70, 56, 96, 34, 118, 12, 96)
+    p.line(c.light, 4, 22, 76, 22, 96)
+    p.rect(28, 62, 40, 76, c.dark)
+
+
+def bucket(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    p.arc(14, 2, 86, 66, 180, 360, INK, 6)
+    p.poly(c.main, 8, 34, 92, 34, 78, 98, 22, 98)
+    p.oval(6, 24, 94, 44, c.light)
+    p.oval(14, 28, 86, 41, c.dark)
+    p.line(c.dark, 4, 15, 62, 85, 62)
+
+
+def vase(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    p.poly(c.main, 28, 8, 56, 8, 54, 40, 30, 40)
+    p.oval(10, 32, 74, 94, c.main)
+    p.rect(26, 86, 58, 100, c.dark)
+    p.oval(22, 2, 62, 16, c.light)
+    p.oval(29, 5, 55, 13, INK)
+    for y in (56, 66):
+        p.line(c.light if c.main != _WHITE else c.dark, 4, 15, y, 69, y)

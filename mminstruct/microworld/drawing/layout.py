@@ -10,16 +10,19 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mminstruct.microworld.catalogue import CANVAS
-from mminstruct.microworld.drawing.canvas import FINE, Pen, tint
-from mminstruct.microworld.drawing.places import HORIZON
+from mminstruct.microworld.drawing.canvas import FINE, HORIZON, Pen, tint
 from mminstruct.microworld.drawing.things import DRAWINGS
 from mminstruct.microworld.scene import Group, Scene
 
-FACTORS = {"small": 1.0, "medium": 1.6, "large": 2.4}
+FACTORS = {"tiny": 0.6, "small": 1.0, "medium": 1.6, "large": 2.4, "huge": 3.6}
 """Scale factors relative to a small thing."""
 _MARGIN = 3
 _LEAST_VISIBLE = 0.6
 """Share of a thing that must stay visible so that people can count it."""
+_OF_SIGN = 0.3
+"""On ``hard``, a third of a thing may be hidden, but that much less of a sign."""
+_OVERLAP = 0.45
+"""On ``hard``, share of the box of the thing behind that another box covers where a thing is put before or behind."""
 _ATTEMPTS = 10
 _NOT_MIRRORED = ("sleeping", "parked", "singing")
 """Actions drawn with a letter or a note, which must not be mirrored."""
@@ -90,13 +93,20 @@ def arrange(scene: Scene, sprites: list[Sprite], rng: random.Random) -> list[Pla
     """
     best: list[Placed] = []
     best_seen = -1.0
-    for _ in range(_ATTEMPTS):
-        placed = _Attempt(scene, sprites, rng).run()
-        seen = min(visible_shares(placed))
+    hard = scene.level == "hard"
+    enough = _LEAST_VISIBLE + (0.06 if hard else 0.12)
+    if any(relation.name == "behind" for relation in scene.relations):  # it hides on purpose
+        enough = _LEAST_VISIBLE + (-0.02 if hard else -0.1)
+    for attempt in range(_ATTEMPTS):
+        placed = _Attempt(scene, sprites, rng, crowded=hard and attempt < _ATTEMPTS // 2).run()
+        shares = visible_shares(placed)
+        if hard:  # a sign can be read only if nothing hides it
+            shares = [share - _OF_SIGN * (scene.groups[thing.group].kind == "sign")
+                      for share, thing in zip(shares, placed, strict=True)]  # fmt: skip
+        seen = min(shares)
         if seen > best_seen:
             best, best_seen = placed, seen
-        hides_on_purpose = any(relation.name == "behind" for relation in scene.relations)
-        if seen >= _LEAST_VISIBLE + (-0.1 if hides_on_purpose else 0.12):
+        if seen >= enough:
             break
     return best
 
@@ -119,11 +129,24 @@ def visible_shares(placed: list[Placed]) -> list[float]:
     return shares
 
 
+def _cost(
+    others: list[tuple[tuple[int, int, int, int], float, float]], x0: int, y0: int, width: int, height: int
+) -> float:
+    """What it costs to put a thing of *width* by *height* at (*x0*, *y0*)."""
+    cost, x1, y1 = 0.0, x0 + width, y0 + height
+    for (a0, b0, a1, b1), price, weight in others:
+        if x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1:
+            shared = (min(x1, a1) - max(x0, a0)) * (min(y1, b1) - max(y0, b0))
+            back = (a1 - a0) * (b1 - b0) if b1 < y1 else width * height
+            cost += price + shared / back * weight
+    return cost
+
+
 class _Attempt:
     """One attempt to place everything."""
 
-    def __init__(self, scene: Scene, sprites: list[Sprite], rng: random.Random) -> None:
-        self.scene, self.sprites, self.rng = scene, sprites, rng
+    def __init__(self, scene: Scene, sprites: list[Sprite], rng: random.Random, crowded: bool) -> None:
+        self.scene, self.sprites, self.rng, self.crowded = scene, sprites, rng, crowded
         self.mirrors: dict[int, Sprite] = {}
         self.placed: list[Placed] = []
 
@@ -175,7 +198,7 @@ class _Attempt:
         its, height = self.scene.groups[group], self.sprites[group].size[1]
         if its.action == "flying":
             return height + 4, max(height + 8, HORIZON + 6)
-        if its.action in ("swimming", "sailing") and self.scene.setting in ("beach", "harbour"):
+        if its.action in ("swimming", "sailing") and self.scene.setting in ("beach", "harbour", "lake"):
             return max(height + 4, HORIZON + 8), max(height + 8, HORIZON + 36)
         lowest = 234 if self.scene.setting == "desk" else 250
         return min(max(height + 6, HORIZON + 34 if height < 60 else HORIZON + 44), lowest - 4), lowest
@@ -190,31 +213,43 @@ class _Attempt:
         return low + (high - low) * min(0.85, max(0.15, share + self.rng.uniform(-0.12, 0.12)))
 
     def _free(self, group: int, span: tuple[float, float]) -> None:
-        """Place one thing where it overlaps others least, its centre within *span*."""
+        """Place one thing where it overlaps others least, its centre within *span*.
+
+        In a crowded attempt, half of the things are put before or behind another one.
+        """
+        wanted = 0.0
+        if self.crowded and self.placed and not self._apart(group) and self.rng.random() < 0.5:
+            wanted = self.rng.uniform(0.2, _OVERLAP)
         sprite = self._turned(group)
         width, height = sprite.size
         low = max(width / 2 + _MARGIN, span[0])
         high = max(low, min(CANVAS - width / 2 - _MARGIN, span[1]))
         top, bottom = self._rows(group)
         best, least = (low, bottom), float("inf")
+        others = self._others(group)
         for _ in range(28):
             x, base = self.rng.uniform(low, high), self.rng.uniform(top, bottom)
-            cost = self._cost(group, int(x - width / 2), int(base) - height, width, height)
+            cost = _cost(others, int(x - width / 2), int(base) - height, width, height)
+            if wanted:
+                cost = abs(cost - wanted)
             if cost < least:
                 best, least = (x, base), cost
-            if cost == 0:
+            if cost <= wanted / 8:
                 break
         self._put(group, sprite, *best)
 
-    def _cost(self, group: int, x0: int, y0: int, width: int, height: int) -> float:
-        cost, x1, y1 = 0.0, x0 + width, y0 + height
+    def _apart(self, group: int) -> bool:
+        """Whether the group neither hides nor is hidden, since its words must be read or its tiny things seen."""
+        return self.scene.groups[group].kind == "sign" or self.scene.groups[group].size == "tiny"
+
+    def _others(self, group: int) -> list[tuple[tuple[int, int, int, int], float, float]]:
+        """Of each placed thing: its box, the price of any overlap with it, and that of an overlap by its share."""
+        found = []
         for other in self.placed:
-            a0, b0, a1, b1 = other.box
-            shared = max(0, min(x1, a1) - max(x0, a0)) * max(0, min(y1, b1) - max(y0, b0))
-            if shared:
-                back = (a1 - a0) * (b1 - b0) if b1 < y1 else width * height
-                cost += shared / back * (2 if other.group == group else 1)
-        return cost
+            same = other.group == group
+            free = not self.crowded or not (same or self._apart(other.group))
+            found.append((other.box, 0.0 if free else 2.0, 2.0 if same else 1.0))
+        return found
 
     def _on(self, subject: int, target: int) -> None:
         """Place the subjects on the target's upper surface."""

@@ -81,6 +81,22 @@ def truck(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
         _wheel(p, x, 86, 12)
 
 
+def van(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    _traffic(p, pose, 40, 84)
+    p.poly(c.main, 26, 26, 34, 18, 108, 18, 126, 46, 142, 56, 142, 84, 26, 84)
+    p.poly(GLASS, 96, 24, 106, 24, 119, 46, 96, 46)
+    p.rect(68, 24, 90, 44, GLASS)
+    if pose == "driving":
+        _driver(p, 104, 38)
+    p.line(c.dark, 3, 64, 22, 64, 80)
+    p.line(c.dark, 3, 93, 22, 93, 80)
+    p.line(c.dark, 3, 32, 52, 60, 52)
+    p.disc(138, 66, 5, _SUN)
+    p.rect(26, 78, 144, 86, c.dark)
+    _wheel(p, 52, 87, 12)
+    _wheel(p, 118, 87, 12)
+
+
 def bicycle(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
     _traffic(p, pose, 42, 84)
     for x in (50, 112):
@@ -152,6 +168,19 @@ def tent(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
     p.limb((110, 80, 50), 3, 60, 2, 60, 12)
 
 
+def windmill(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    p.poly(c.main, 40, 50, 72, 50, 84, 138, 28, 138)
+    p.pie(38, 34, 74, 68, 180, 360, (120, 66, 52) if c.main != PALETTE["brown"] else (70, 72, 84))
+    p.rect(48, 110, 64, 138, (96, 62, 36), 6)
+    p.rect(50, 78, 62, 92, GLASS)
+    for dx, dy in ((36, -34), (34, 36), (-36, 34), (-34, -36)):
+        p.limb(INK, 4, 56, 50, 56 + dx * 1.3, 50 + dy * 1.3)
+        p.poly((246, 238, 220), 56 + dx * 0.4, 50 + dy * 0.4, 56 + dx * 1.3, 50 + dy * 1.3,
+               56 + dx * 1.3 - dy * 0.36, 50 + dy * 1.3 + dx * 0.36, 56 + dx * 0.4 - dy * 0.36,
+               50 + dy * 0.4 + dx * 0.36)  # fmt: skip
+    p.disc(56, 50, 6, INK)
+
+
 def tree(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
     p.poly((116, 74, 40), 44, 138, 47, 70, 57, 70, 60, 138)
     for x, y, r in ((26, 58, 24), (78, 58, 24), (34, 34, 24), (70, 34, 24), (52, 24, 22), (52, 62, 26)):
@@ -180,6 +209,15 @@ def cactus(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
     p.disc(41, 8, 7, PALETTE["pink"])
     p.poly((196, 104, 60), 20, 78, 62, 78, 56, 106, 26, 106)
     p.rect(16, 74, 66, 84, (196, 104, 60))
+
+
+def mushroom(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:
+    p.rect(34, 50, 66, 98, (246, 236, 214) if c.main != PALETTE["beige"] else (250, 250, 250), 12)
+    p.pie(4, 6, 96, 104, 180, 360, c.main)
+    p.rect(4, 50, 96, 58, c.dark, 4)
+    spot = _WHITE if c.main not in (_WHITE, PALETTE["beige"], PALETTE["grey"]) else (150, 84, 60)
+    for x, y, r in ((28, 38, 7), (52, 22, 8), (74, 38, 7)):
+        p.dot(x, y, r, spot)
 
 
 def sign(p: Pen, c: Tint, pose: str | None, word: str, variant: int) -> None:

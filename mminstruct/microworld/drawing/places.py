@@ -1,28 +1,22 @@
-"""The sixteen settings, drawn without sky and countable things."""
+"""The settings, drawn without sky and countable things."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 
-from mminstruct.microworld.drawing.canvas import RGB, Brush, blend
+from mminstruct.microworld.drawing import rooms
+from mminstruct.microworld.drawing.canvas import HORIZON, RGB, Brush, blend, specks
 
-HORIZON = 100
-"""Row where the ground begins, in canvas pixels."""
 _WHITE: RGB = (250, 250, 250)
 GROUNDS: dict[str, RGB] = {
     "beach": (240, 214, 150), "street": (112, 114, 120), "forest": (96, 120, 62), "snow field": (232, 240, 250),
     "market": (206, 184, 158), "park": (124, 196, 92), "farm": (172, 128, 78), "harbour": (176, 146, 112),
     "desert": (234, 186, 104), "garden": (138, 206, 96), "hilltop": (120, 178, 84), "kitchen": (226, 220, 206),
     "living room": (196, 148, 96), "desk": (184, 128, 76), "workshop": (168, 168, 166), "classroom": (214, 178, 126),
+    "lake": (134, 178, 96), "playground": (222, 178, 128), "airport": (150, 154, 158), "bathroom": (216, 226, 232),
 }  # fmt: skip
 """Ground colour by setting."""
-
-
-def _specks(b: Brush, rng: random.Random, fill: RGB, number: int, top: float = HORIZON + 6) -> None:
-    for _ in range(number):
-        x, y = rng.randrange(256), rng.randrange(int(top), 256)
-        b.oval(x, y, x + 2, y + 1.4, fill)
 
 
 def _grass(b: Brush, ground: RGB, rng: random.Random, number: int = 40) -> None:
@@ -46,7 +40,7 @@ def _beach(b: Brush, ground: RGB, rng: random.Random) -> None:
     b.poly((236, 246, 250), *points, 256, 144, 0, 144)
     points = [v for x in range(0, 272, 16) for v in (x, 140 + (4 if x % 32 else 0))]
     b.poly(ground, *points, 256, 256, 0, 256)
-    _specks(b, rng, blend(ground, (150, 110, 50), 0.5), 60, 150)
+    specks(b, rng, blend(ground, (150, 110, 50), 0.5), 60, 150)
     for _ in range(3):
         x, y = rng.randrange(10, 240), rng.randrange(156, 250)
         b.poly((255, 160, 140), x, y, x + 5, y - 7, x + 10, y)
@@ -88,7 +82,7 @@ def _forest(b: Brush, ground: RGB, rng: random.Random) -> None:
         b.oval(x, 102, x + 28, 124, (62, 104, 52))
     b.rect(0, 116, 256, 256, ground)
     _grass(b, ground, rng, 30)
-    _specks(b, rng, (150, 106, 50), 40, 126)
+    specks(b, rng, (150, 106, 50), 40, 126)
 
 
 def _snow_field(b: Brush, ground: RGB, rng: random.Random) -> None:
@@ -218,132 +212,71 @@ def _hilltop(b: Brush, ground: RGB, rng: random.Random) -> None:
     _grass(b, ground, rng, 36)
 
 
-def _floor(b: Brush, wall: RGB, ground: RGB, y: float, skirting: RGB) -> None:
-    b.rect(0, 0, 256, y, wall)
-    b.rect(0, y, 256, 256, ground)
-    b.rect(0, y - 5, 256, y, skirting)
+def _lake(b: Brush, ground: RGB, rng: random.Random) -> None:
+    for x in range(-30, 260, 34):
+        top = 58 + rng.randrange(22)
+        b.poly((58, 104, 74), x, 98, x + 24, top, x + 48, 98)
+    b.oval(-60, 74, 120, 118, (104, 150, 96))
+    b.oval(140, 70, 330, 118, (96, 142, 92))
+    _sea(b, 94, 140, rng)
+    b.poly(ground, 0, 132, 60, 140, 130, 134, 200, 141, 256, 133, 256, 256, 0, 256)
+    x = rng.choice((18, 190))
+    b.rect(x, 118, x + 46, 124, (140, 100, 62))
+    for post in (x + 2, x + 20, x + 38):
+        b.rect(post, 122, post + 4, 140, (104, 72, 44))
+    for _ in range(9):
+        x, y = rng.randrange(0, 250), rng.randrange(128, 140)
+        b.line((70, 110, 50), 1.5, x, y, x + 1, y - 14)
+        b.oval(x - 1, y - 20, x + 3, y - 12, (116, 80, 50))
+    _grass(b, ground, rng, 34)
 
 
-def _window(b: Brush, x: float, y: float) -> None:
-    b.rect(x, y, x + 48, y + 46, _WHITE)
-    b.rect(x + 4, y + 4, x + 44, y + 42, (170, 216, 246))
-    b.rect(x + 22, y + 4, x + 26, y + 42, _WHITE)
-    b.rect(x + 4, y + 21, x + 44, y + 25, _WHITE)
+def _playground(b: Brush, ground: RGB, rng: random.Random) -> None:
+    for x in range(-20, 260, 30):
+        b.oval(x, 76, x + 50, 126, (98, 160, 84))
+    b.rect(0, 106, 256, 124, (128, 190, 96))
+    b.rect(0, 124, 256, 256, ground)
+    x = rng.choice((16, 130))
+    for x0, x1 in ((x, x + 12), (x + 98, x + 86)):
+        b.line((90, 110, 150), 4, x0, 128, x1, 50)
+    b.line((90, 110, 150), 4, x + 10, 50, x + 88, 50)
+    for seat in (x + 30, x + 60):
+        b.line((120, 120, 126), 1.5, seat, 50, seat, 104)
+        b.line((120, 120, 126), 1.5, seat + 12, 50, seat + 12, 104)
+        b.rect(seat - 2, 103, seat + 14, 107, (110, 70, 50))
+    x = 150 if x == 16 else 20
+    b.rect(x, 58, x + 26, 62, (200, 150, 70))
+    for y in range(68, 124, 10):
+        b.line((120, 120, 126), 2, x, y, x + 8, y)
+    b.line((120, 120, 126), 2.5, x, 58, x, 128)
+    b.line((120, 120, 126), 2.5, x + 8, 58, x + 8, 128)
+    b.poly((214, 160, 80), x + 26, 58, x + 34, 58, x + 90, 122, x + 90, 130, x + 78, 128, x + 26, 68)
+    specks(b, rng, blend(ground, (140, 90, 50), 0.5), 70, 132)
 
 
-def _kitchen(b: Brush, ground: RGB, rng: random.Random) -> None:
-    _floor(b, (208, 232, 226), ground, 126, (150, 160, 158))
-    for x in range(0, 256, 14):
-        b.line((184, 212, 206), 1, x, 30, x, 90)
-    for y in range(30, 90, 12):
-        b.line((184, 212, 206), 1, 0, y, 256, y)
-    for x in range(0, 176, 44):
-        b.rect(x, 0, x + 42, 32, (236, 204, 158), (170, 130, 90))
-        b.oval(x + 34, 22, x + 38, 26, (110, 90, 70))
-        b.rect(x, 86, x + 42, 126, (236, 204, 158), (170, 130, 90))
-        b.oval(x + 34, 96, x + 38, 100, (110, 90, 70))
-    b.rect(0, 80, 178, 87, (128, 112, 104))
-    b.rect(88, 86, 130, 126, (70, 74, 82))
-    b.rect(94, 98, 124, 118, (40, 42, 48))
-    for x in (94, 104, 114, 122):
-        b.oval(x - 2, 89, x + 2, 93, (220, 220, 220))
-    b.rect(190, 14, 246, 128, (226, 232, 238), (150, 158, 168))
-    b.line((150, 158, 168), 1.5, 190, 54, 246, 54)
-    b.rect(195, 34, 198, 48, (130, 138, 148))
-    b.rect(195, 60, 198, 84, (130, 138, 148))
-    for row, y in enumerate((126, 146, 172, 206, 246)):
-        for k in range(-1, 9):
-            if (k + row) % 2:
-                b.rect(k * 34, y, k * 34 + 34, y + (20, 26, 34, 40, 10)[row], blend(ground, (150, 130, 110), 0.3))
-
-
-def _living_room(b: Brush, ground: RGB, rng: random.Random) -> None:
-    wall: RGB = rng.choice(((238, 220, 196), (206, 220, 226), (226, 210, 222)))
-    _floor(b, wall, ground, 124, _WHITE)
-    for x in range(0, 256, 18):
-        b.line(blend(wall, (150, 130, 120), 0.18), 3, x, 0, x, 118)
-    _window(b, 30, 20)
-    b.poly((196, 90, 80), 22, 14, 40, 14, 30, 74, 22, 74)
-    b.poly((196, 90, 80), 68, 14, 86, 14, 86, 74, 78, 74)
-    b.rect(140, 22, 196, 62, (150, 104, 60))
-    b.rect(145, 27, 191, 57, (190, 220, 236))
-    b.poly((110, 150, 110), 145, 57, 162, 36, 176, 50, 184, 42, 191, 57)
-    for y in (140, 160, 184, 212, 242):
-        b.line(blend(ground, (90, 56, 30), 0.35), 1, 0, y, 256, y)
-    b.oval(36, 168, 222, 246, (178, 92, 92))
-    b.oval(50, 175, 208, 239, (226, 190, 160))
-
-
-def _desk(b: Brush, ground: RGB, rng: random.Random) -> None:
-    b.rect(0, 0, 256, 256, (216, 222, 230))
-    b.rect(20, 12, 116, 72, (196, 150, 96), (120, 84, 50))
-    for k in range(5):
-        x, y = 28 + k * 17 + rng.randrange(3), 20 + rng.randrange(22)
-        b.rect(x, y, x + 14, y + 16, rng.choice(((255, 240, 130), (255, 190, 200), (190, 230, 255), _WHITE)))
-        b.oval(x + 5, y - 1, x + 9, y + 3, (210, 40, 40))
-    b.rect(146, 10, 240, 70, _WHITE, (150, 160, 170))
-    for y in range(14, 70, 7):
-        b.rect(148, y, 238, y + 4, (190, 212, 230))
-    b.rect(0, 108, 256, 236, ground)
-    for y in (120, 140, 166, 196, 222):
-        b.line(blend(ground, (110, 66, 30), 0.35), 1, 0, y, 90, y + 2, 180, y - 2, 256, y)
-    b.rect(0, 236, 256, 244, blend(ground, (60, 30, 10), 0.35))
-    b.rect(0, 244, 256, 256, blend(ground, (60, 30, 10), 0.55))
-    for x in (50, 190):
-        b.rect(x, 247, x + 26, 251, (220, 200, 160))
-    b.poly(_WHITE, 96, 122, 144, 118, 152, 146, 102, 150)
-    for y in (126, 132, 138):
-        b.line((170, 176, 190), 1, 104, y + 1, 140, y - 2)
-
-
-def _workshop(b: Brush, ground: RGB, rng: random.Random) -> None:
-    _floor(b, (150, 128, 104), ground, 126, (90, 80, 72))
-    b.rect(16, 14, 240, 74, (206, 172, 124), (110, 84, 56))
-    for x in range(22, 240, 10):
-        for y in range(20, 72, 10):
-            b.oval(x, y, x + 1.6, y + 1.6, (150, 118, 80))
-    dark: RGB = (84, 88, 98)
-    for x in (36, 62):
-        b.line(dark, 5, x, 30, x, 60)
-        b.oval(x - 8, 20, x + 8, 36, dark)
-        b.rect(x - 3, 18, x + 3, 28, (206, 172, 124))
-    b.poly((176, 182, 190), 96, 32, 150, 40, 150, 44, 96, 58)
-    b.oval(82, 30, 104, 60, (150, 80, 40))
-    b.oval(88, 38, 98, 52, (206, 172, 124))
-    for x in (178, 196, 214):
-        b.rect(x, 22, x + 6, 40, (200, 60, 50))
-        b.rect(x + 2, 40, x + 4, 62, dark)
-    b.rect(0, 84, 256, 94, (170, 110, 60))
-    b.rect(0, 94, 256, 126, (120, 76, 44))
-    for x in (10, 92, 174):
-        b.rect(x, 98, x + 70, 122, (140, 92, 54), (84, 54, 30))
-        b.rect(x + 26, 108, x + 44, 112, (210, 200, 180))
-    _specks(b, rng, (226, 190, 130), 60, 132)
-
-
-def _classroom(b: Brush, ground: RGB, rng: random.Random) -> None:
-    _floor(b, (246, 234, 204), ground, 124, (170, 140, 100))
-    b.rect(40, 14, 216, 92, (150, 104, 60))
-    b.rect(46, 20, 210, 86, (38, 92, 70))
-    b.text(56, 24, rng.choice(("ABC", "abc")), 26, (236, 240, 232))
-    b.text(122, 24, rng.choice(("1+2=3", "2+2=4", "3+1=4")), 24, (236, 240, 232))
-    b.line((220, 228, 220), 1.5, 60, 64, 110, 64)
-    b.line((220, 228, 220), 1.5, 60, 74, 96, 74)
-    b.poly((38, 92, 70), 140, 78, 160, 56, 180, 78)
-    b.line((250, 220, 120), 1.5, 140, 78, 160, 58, 180, 78, 140, 78)
-    b.rect(46, 90, 210, 95, (190, 140, 90))
-    b.rect(6, 24, 32, 62, (180, 214, 240), (120, 120, 120))
-    b.oval(10, 32, 28, 52, (90, 160, 90))
-    b.rect(224, 24, 250, 62, (255, 250, 240), (120, 120, 120))
-    for y, fill in ((28, (220, 70, 60)), (38, (70, 130, 210)), (48, (240, 190, 60))):
-        b.rect(228, y, 246, y + 6, fill)
-    for y in (140, 160, 184, 212, 242):
-        b.line(blend(ground, (110, 76, 40), 0.35), 1, 0, y, 256, y)
+def _airport(b: Brush, ground: RGB, rng: random.Random) -> None:
+    b.rect(0, 92, 256, 112, (140, 176, 110))
+    x = rng.choice((0, 96))
+    b.rect(x, 60, x + 160, 102, (206, 210, 216), (130, 136, 146))
+    b.poly((160, 168, 180), x, 60, x + 20, 52, x + 140, 52, x + 160, 60)
+    for k in range(9):
+        b.rect(x + 8 + k * 17, 70, x + 20 + k * 17, 88, (110, 150, 186))
+    far = 200 if x == 0 else 40
+    b.rect(far, 44, far + 10, 102, (190, 194, 200))
+    b.poly((110, 150, 186), far - 10, 30, far + 20, 30, far + 14, 46, far - 4, 46)
+    b.rect(0, 110, 256, 256, ground)
+    b.poly((104, 108, 114), 90, 112, 166, 112, 268, 256, -12, 256)
+    for y, w in ((118, 3), (134, 4), (156, 6), (186, 8), (224, 11)):
+        b.poly((244, 244, 236), 128 - w / 2, y, 128 + w / 2, y, 128 + w * 0.7, y + w * 2.2, 128 - w * 0.7, y + w * 2.2)
+    for x0, x1 in ((86, -24), (170, 280)):
+        b.line((236, 196, 70), 2, x0, 112, x1, 256)
 
 
 PLACES: dict[str, Callable[[Brush, RGB, random.Random], None]] = {
     "beach": _beach, "street": _street, "forest": _forest, "snow field": _snow_field, "market": _market, "park": _park,
-    "farm": _farm, "harbour": _harbour, "desert": _desert, "garden": _garden, "hilltop": _hilltop, "kitchen": _kitchen,
-    "living room": _living_room, "desk": _desk, "workshop": _workshop, "classroom": _classroom,
+    "farm": _farm, "harbour": _harbour, "desert": _desert, "garden": _garden, "hilltop": _hilltop,
+    "kitchen": rooms.kitchen, "living room": rooms.living_room, "desk": rooms.desk,
+    "workshop": rooms.workshop, "classroom": rooms.classroom,
+    "lake": _lake, "playground": _playground, "airport": _airport, "bathroom": rooms.bathroom,
 }  # fmt: skip
 """Drawing function by setting; it draws below and in front of the sky."""

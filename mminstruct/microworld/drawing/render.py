@@ -67,7 +67,7 @@ def render(scene: Scene) -> Rendered:
         masks[y0:y1, x0:x1][thing.sprite.mask] = number
     _air(image, scene, rng)
     if scene.style == "photo":
-        image = _photo(image, rng)
+        image = _photo(image, rng, scene.level)
     boxes: list[list[Box]] = [[] for _ in scene.groups]
     for thing in placed:
         boxes[thing.group].append(Box(*thing.box))
@@ -152,10 +152,11 @@ def _vignette() -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
     return (256 - 76 * (axis[:, None] + axis[None, :]) // (2 * (CANVAS - 1) ** 2))[..., None]
 
 
-def _photo(image: Image.Image, rng: random.Random) -> Image.Image:
-    """Apply blur, vignette and noise."""
-    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(0.7))).astype(np.int32)
+def _photo(image: Image.Image, rng: random.Random, level: str) -> Image.Image:
+    """Apply blur, vignette and noise; on ``hard``, blur and noise vary between half and 1.7 times the usual."""
+    blur, noise = (0.7, 8) if level == "easy" else (rng.uniform(0.35, 1.15), rng.randint(4, 14))
+    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(blur))).astype(np.int32)
     x, y = rng.randrange(CANVAS), rng.randrange(CANVAS)
     grain = _grain()[y : y + CANVAS, x : x + CANVAS, None]
-    pixels = (pixels * _vignette() >> 8) + grain
+    pixels = (pixels * _vignette() >> 8) + (grain * noise >> 3)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8), "RGB")

@@ -58,5 +58,11 @@ DRAWINGS: dict[str, Drawing] = {
     "tower": Drawing(80, 140, 60, outdoors.tower, (14, 66, 6)), "tent": Drawing(132, 90, 48, outdoors.tent),
     "tree": Drawing(104, 140, 56, outdoors.tree, (40, 64, 6)), "flower": Drawing(80, 100, 32, outdoors.flower),
     "cactus": Drawing(84, 108, 40, outdoors.cactus), "sign": Drawing(147, 100, 68, outdoors.sign, (10, 136, 3)),
+    "sheep": Drawing(130, 100, 44, creatures.sheep), "fox": Drawing(130, 100, 42, creatures.fox),
+    "turtle": Drawing(124, 88, 36, creatures.turtle), "pear": Drawing(100, 104, 27, indoors.pear),
+    "tomato": Drawing(100, 100, 25, indoors.tomato), "van": Drawing(146, 100, 55, outdoors.van),
+    "stool": Drawing(100, 98, 40, indoors.stool, (20, 80, 10)), "shovel": Drawing(68, 120, 44, indoors.shovel),
+    "bucket": Drawing(100, 100, 30, indoors.bucket), "vase": Drawing(84, 102, 34, indoors.vase),
+    "windmill": Drawing(112, 140, 60, outdoors.windmill), "mushroom": Drawing(100, 100, 30, outdoors.mushroom),
 }  # fmt: skip
 """Drawings by name of the kind."""

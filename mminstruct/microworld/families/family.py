@@ -147,8 +147,10 @@ class Family:
     def focus(self, facts: Facts, instruction: str = "") -> Mention:
         """The thing that *instruction* names, or the first candidate."""
         candidates = self.candidates(facts)
-        named = {mention.kind for mention in read_facts(instruction).mentions}
-        return next((thing for thing in candidates if thing.kind in named), candidates[0])
+        named = {(mention.kind, mention.colour) for mention in read_facts(instruction).mentions}
+        exact = [thing for thing in candidates if (thing.kind, thing.colour) in named]  # one of two signs
+        close = [thing for thing in candidates if thing.kind in {kind for kind, _ in named}]
+        return next(iter((*exact, *close, *candidates)))
 
     def write(self, facts: Facts, rng: random.Random, instruction: str = "", style: int | None = None) -> str:
         """Answer *instruction* from *facts* in *style*, an index of ``styles``; *rng* chooses it if it is None.
@@ -190,14 +192,14 @@ def _where(facts: Facts) -> str:
 def slots(facts: Facts, thing: Mention) -> dict[str, str]:
     """Values for templates of answers: *thing* is the subject of the answer, ``other`` and ``others`` are the rest."""
     many = thing.many
-    rest = [rest for rest in facts.things if rest.kind != thing.kind]
+    rest = [rest for rest in facts.things if rest != thing]
     pronoun = ("they", "them", "their") if many or thing.kind == "child" else {
         "man": ("he", "him", "his"), "woman": ("she", "her", "her")}.get(thing.kind, ("it", "it", "its"))  # fmt: skip
     place = f"at {facts.place}" if facts.place else _where(facts)
     time = when(facts.time, facts.weather)
     mood = _mood(facts)
     colours = list(dict.fromkeys(t.colour for t in facts.things if t.colour))
-    word = facts.words[0] if facts.words else "..."
+    word = thing.word or (facts.words[0] if facts.words else "...")
     values = {
         "the": thing.the,
         "a": thing.a,
@@ -222,13 +224,14 @@ def slots(facts: Facts, thing: Mention) -> dict[str, str]:
         "all": listed([t.named() for t in facts.things]),
         "alls": listed([t.a for t in facts.things]),
         "word": word,
+        "sign": thing.the[4:] if thing.word and facts.is_one_of_two(thing) else "sign",
         "meaning": MEANINGS.get(word, "something is said here"),
         "doing": f" {thing.action}" if thing.action else "",
         "tip": TIPS[thing.kind].format(them=pronoun[1]),
         "clue": CLUES[thing.kind],
         "mood": MOODS[mood],
         "day": "day" if facts.time in (None, "midday") else str(facts.time),
-        "relation": _relation(facts),
+        "relation": _relation(facts) if len(facts.things) <= 4 else "",
         "sky": SKIES[mood],
         "pack": PACK[mood],
         "wear": WEAR[mood],

@@ -1,6 +1,7 @@
 """Training examples for each role of the pipeline: the prompt's variables and the expected reply.
 
-All functions are pure: the same state of the random generator gives the same example.
+All functions are pure: the same state of the random generator gives the same example. Other scenes that an example
+needs have the level of its own.
 Prompt variables are those of ``conf/prompts/*.md``.
 """
 
@@ -10,6 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from mminstruct.microworld.catalogue import LEVELS
 from mminstruct.microworld.families import FAMILIES, Family, Split, applicable, classify
 from mminstruct.microworld.families.wordings import reworded
 from mminstruct.microworld.language import Facts, alt_text, caption, facts_of, fused, read_facts
@@ -20,7 +22,7 @@ _OTHER_WORLD = 1_000_003
 """Offset from a scene's seed to the seed of the world from which examples are drawn."""
 _SPECIFIC = 0.15
 """Share of target instructions that name a thing. It is low because a small model often names a wrong thing."""
-_REWORDED = 0.5
+_REWORDED = 0.8
 """Share of instructions to answer that have a wording of ``wordings``; the others have one of the family's."""
 
 
@@ -55,7 +57,7 @@ def instruct_example(scene: Scene, rng: random.Random, split: Split, seeds: Sequ
         if rng.random() < 0.6:
             text = rng.choice(seeds)
         else:
-            elsewhere = _other_facts(scene.seed, rng)
+            elsewhere = _other_facts(scene.seed, rng, scene.level)
             text = rng.choice(applicable(elsewhere)).instruction(elsewhere, rng, split)
         if text not in examples and classify(text) != family.name:
             examples.append(text)
@@ -64,7 +66,7 @@ def instruct_example(scene: Scene, rng: random.Random, split: Split, seeds: Sequ
 
 
 def summarize_example(rng: random.Random, split: Split) -> tuple[list[str], str]:
-    """Two to twenty instructions of one family for different pictures, and the family's general instruction."""
+    """Two to twenty instructions of one family for pictures of all levels, and the family's general instruction."""
     family = rng.choice(list(FAMILIES.values()))
     size = rng.randint(2, 20)
     return [_of_family(family, rng, split) for _ in range(size)], family.general
@@ -88,7 +90,7 @@ def answer_example(scene: Scene, rng: random.Random, split: Split, shots: int = 
     style = rng.randrange(len(family.styles))
     examples: list[dict[str, str]] = []
     while len(examples) < shots:
-        elsewhere = draw_scene(rng.randrange(10**6), scene.seed + _OTHER_WORLD)
+        elsewhere = draw_scene(rng.randrange(10**6), scene.seed + _OTHER_WORLD, scene.level)
         if family.applies(facts_of(elsewhere)):
             other = describe(elsewhere, rng)
             read = read_facts(other)
@@ -101,13 +103,13 @@ def _caption(scene: Scene, rng: random.Random) -> str:
     return caption(scene) if rng.random() < 0.7 else caption(scene, rng)
 
 
-def _other_facts(seed: int, rng: random.Random) -> Facts:
+def _other_facts(seed: int, rng: random.Random, level: str) -> Facts:
     """Facts of a scene from another world; half of them contain the proper name of the place."""
-    return facts_of(draw_scene(rng.randrange(10**6), seed + _OTHER_WORLD), place=rng.random() < 0.5)
+    return facts_of(draw_scene(rng.randrange(10**6), seed + _OTHER_WORLD, level), place=rng.random() < 0.5)
 
 
 def _of_family(family: Family, rng: random.Random, split: Split) -> str:
     while True:
-        facts = _other_facts(0, rng)
+        facts = _other_facts(0, rng, rng.choice(LEVELS))
         if family.applies(facts):
             return family.instruction(facts, rng, split)

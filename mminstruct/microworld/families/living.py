@@ -11,6 +11,7 @@ _PREPARE = {
     "apple": ("Wash and slice", "Bake with {tip} for ten minutes"), "banana": ("Peel and slice", "Mix with {tip}"),
     "carrot": ("Peel and slice", "Roast with {tip} for ten minutes"), "cake": ("Cut", "Serve with {tip}"),
     "pizza": ("Cut", "Top with {tip} and warm up"), "bread": ("Slice", "Toast with {tip}"),
+    "pear": ("Peel and slice", "Bake with {tip} for ten minutes"), "tomato": ("Wash and slice", "Mix with {tip}"),
 }  # fmt: skip
 
 
@@ -233,7 +234,7 @@ LIVING = (
         ),
         ("Interpret the words on {x}.", "Read aloud the lettering of {x} and comment on it."),
         (
-            'The sign says "{word}". It tells people that {meaning}.',
+            'The {sign} says "{word}". It tells people that {meaning}.',
             'You can read the word "{word}" {where}. It means that {meaning}.',
         ),
         (words(8, 35),),

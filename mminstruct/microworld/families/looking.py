@@ -49,7 +49,7 @@ def _wrong_total(answer: str) -> str | None:
 def _compare(style: int, facts: Facts, thing: Mention) -> str:
     other = next(rest for rest in facts.things if rest.kind != thing.kind)
     first, second = slots(facts, thing), slots(facts, other)
-    left, right = thing.count or 1, other.count or 1
+    left, right = facts.number(thing.kind), facts.number(other.kind)
     plural, plural_other = NOUNS[thing.kind][1], NOUNS[other.kind][1]
     number = f"there are {'as many' if left == right else 'more' if left > right else 'fewer'} {plural}"
     number += f" {'as' if left == right else 'than'} {plural_other}"
@@ -71,11 +71,12 @@ def _wrong_comparison(answer: str, facts: Facts) -> list[str]:
     said = re.search(r"there are (as many|more|fewer) (.+?) (?:as|than) ([a-z -]+)", answer)
     pair = [facts.thing(m.kind) for text in said.groups()[1:] for m in read_facts(text).mentions[:1]] if said else []
     if said and len(pair) == 2 and pair[0] and pair[1]:
-        gap = (pair[0].count or 1) - (pair[1].count or 1)
+        gap = facts.number(pair[0].kind) - facts.number(pair[1].kind)
         right = "as many" if gap == 0 else "more" if gap > 0 else "fewer"
         wrong += [f"there are {right} of the first, not {said[1]}"] if right != said[1] else []
     if " in colour" in answer or "one colour" in answer:
-        things = [facts.thing(mention.kind) for mention in read_facts(answer.split(".")[0]).mentions[:2]]
+        first = read_facts(answer.split(".")[0]).mentions[:2]
+        things = [facts.thing(mention.kind, mention.colour) for mention in first]
         shared = len({thing.colour for thing in things if thing}) == 1
         wrong += ["colours are wrongly compared"] if shared != ("one colour" in answer) else []
     return wrong
@@ -86,15 +87,16 @@ _CHOICES = ("red", "blue", "green", "yellow", "white", "black", "brown")
 
 def _quiz(style: int, facts: Facts, thing: Mention) -> str:
     """The position of the right choice depends on colour and count, so that its letter cannot be guessed."""
-    if style == 0 and thing.colour:
+    if style == 0 and thing.colour and not facts.is_one_of_two(thing):
         choices = [colour for colour in _CHOICES if colour != thing.colour][:2]
         choices.insert(len(thing.colour) % 3, thing.colour)
         wears = f"What colour {'do' if thing.many else 'does'} the {thing.noun} wear?"
         looks = f"What colour {'are' if thing.many else 'is'} the {thing.noun}?"
         question, right = wears if thing.category == "person" else looks, thing.colour
     else:
-        least = max(1, (thing.count or 1) - 1)
-        choices, right = [str(least + step) for step in range(3)], str(thing.count or 1)
+        number = facts.number(thing.kind)
+        least = max(1, number - 1)
+        choices, right = [str(least + step) for step in range(3)], str(number)
         question = f"How many {NOUNS[thing.kind][1]} can you find?"
     letters = [f"{letter}) {choice}" for letter, choice in zip("abc", choices, strict=True)]
     return f"Question: {question} {', '.join(letters)}\nAnswer: {'abc'[choices.index(right)]}"
@@ -107,7 +109,7 @@ def _wrong_key(answer: str, facts: Facts) -> list[str]:
     choice = re.search(rf"\b{key[1]}\) (\w+)", answer) if key else None
     if asked is None or choice is None:
         return ["the quiz asks for nothing that can be checked"]
-    right = str(asked.count or 1) if "How many" in answer else asked.colour
+    right = str(facts.number(asked.kind)) if "How many" in answer else asked.colour
     return [] if choice[1] == right else [f"the right choice is {right}, not {choice[1]}"]
 
 

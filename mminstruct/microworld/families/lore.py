@@ -27,7 +27,13 @@ CLUES = {
     "child": "I love to play and grow every day", "house": "I have a roof and a front door",
     "tower": "I am tall and you climb my stairs", "tent": "I am made of cloth and pegs",
     "tree": "I have bark, roots and branches", "flower": "I have petals and bees love me",
-    "cactus": "I have spines and need little water", "sign": "I show words without a voice",
+    "cactus": "I have spines and need little water", "sheep": "I give wool and say baa",
+    "fox": "I am sly and have a bushy tail", "turtle": "I carry my home and take my time",
+    "pear": "I am sweet and grow with a narrow neck", "tomato": "I am juicy and make good ketchup",
+    "van": "I have sliding doors and bring parcels", "stool": "I have no back and stand at a bar",
+    "shovel": "I dig holes and move earth", "bucket": "I have a handle on top and carry water",
+    "vase": "I have a neck and hold cut stems", "windmill": "I turn my arms and grind grain",
+    "mushroom": "I have a cap and no leaves", "sign": "I show words without a voice",
 }  # fmt: skip
 """How each kind would describe itself in a riddle."""
 
@@ -37,28 +43,36 @@ TIPS = {
     "fish": "clean water and a little food", "cow": "fresh grass and plenty of water", "horse": "hay and daily "
     "brushing",
     "rabbit": "hay and a dry, soft bed", "duck": "a shallow pond and grain",
+    "sheep": "fresh grass and a yearly shearing", "fox": "a quiet den and room to roam",
+    "turtle": "a warm stone and leafy greens",
     # food: what goes with it
     "apple": "butter and cinnamon", "banana": "honey and yoghurt", "carrot": "olive oil and salt",
     "cake": "cream and berries", "pizza": "cheese and basil", "bread": "garlic and butter",
+    "pear": "honey and nuts", "tomato": "olive oil and basil",
     # vehicles: what they offer
     "car": "room for the whole family", "bus": "seats for many passengers", "truck": "space for heavy loads",
     "bicycle": "light wheels and strong brakes", "boat": "a smooth trip over the water",
-    "balloon": "a calm trip and a wide view",
+    "balloon": "a calm trip and a wide view", "van": "space for people and parcels",
     # furniture: where it fits
     "chair": "any quiet corner", "table": "long family dinners", "sofa": "lazy weekends", "lamp": "a dark corner",
+    "stool": "a quick breakfast",
     # tools: how to be safe
     "hammer": "keep your fingers away from the nail", "scissors": "close the blades before you put them down",
     "ladder": "set {them} on firm and level ground", "broom": "store {them} upright so that nobody trips",
+    "shovel": "keep your feet away from the blade",
     # objects: what they are good for
     "book": "long train rides", "cup": "hot drinks", "ball": "games with friends", "kite": "windy days",
     "umbrella": "wet days", "backpack": "day trips", "clock": "being on time", "laptop": "work on the move",
+    "bucket": "cleaning days", "vase": "a bright corner",
     # people: what they may enjoy
     "man": "a slow day with friends", "woman": "a slow day with friends", "child": "games with friends",
     # buildings: what they offer
     "house": "room for a family", "tower": "a wide view", "tent": "a simple stay outdoors",
+    "windmill": "old beams and a fresh breeze",
     # plants: how to care for them
     "tree": "water the roots deeply once a week", "flower": "keep the soil moist and cut old stems",
     "cactus": "keep the soil dry and water {them} rarely",
+    "mushroom": "keep the soil moist and {them} in the shade",
     "sign": "read {them} before you go on",
 }  # fmt: skip
 """One phrase per kind; its use depends on the category."""

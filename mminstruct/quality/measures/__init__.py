@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mminstruct.quality.measure import Measure
-from mminstruct.quality.measures import annotated, answers, captions, conversations, instructions, ratings
+from mminstruct.quality.measures import annotated, answers, captions, conversations, domains, instructions, ratings
 from mminstruct.quality.run import JudgedRun
 
 __all__ = ["MEASURES", "Section", "measured"]
@@ -94,6 +94,7 @@ MEASURES: dict[str, Section] = {
             "review": ("pair_id", "kind", "question", "phrase", "origin"),
         },
     ),
+    **{title: Section(measure, needs) for title, (measure, needs) in domains.SECTIONS.items()},
 }
 """In the order of the report. A stage of another recipe is measured by adding its section here."""
 

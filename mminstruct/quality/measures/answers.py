@@ -6,10 +6,11 @@ import random
 from collections.abc import Mapping, Sequence
 
 from mminstruct.microworld.families import FAMILIES, applicable, classify
+from mminstruct.microworld.families.wordings import unseen
 from mminstruct.microworld.language import facts_of, read_facts
 from mminstruct.microworld.oracle import Tally, judge_answer, judge_pair, statements
 from mminstruct.models.model import Model
-from mminstruct.prompts import Message, render
+from mminstruct.prompts import render
 from mminstruct.quality import injected_faults
 from mminstruct.quality.measure import Measure, coverage, share
 from mminstruct.quality.run import JudgedRun
@@ -55,20 +56,30 @@ def answer(run: JudgedRun) -> list[Measure]:
 
 
 def new_wordings(run: JudgedRun, answerer: Model) -> list[Measure]:
-    """Answers to instructions in the families' test wordings, about the run's descriptions, without exemplars."""
-    prompt = run.manifests["answer"]["config"]["prompt"]
-    asked: list[tuple[str, str]] = []
-    messages: list[list[Message]] = []
+    """Answers to instructions that no training saw, about the run's descriptions, without exemplars.
+
+    Two sets: the families' test wordings, and ``unseen`` ones, whose sentence shapes, verbs and names are all new.
+    """
+    asked: dict[str, list[tuple[str, str]]] = {"wordings": [], "sentence shapes": []}
     for key, description in sorted(run.descriptions.items()):
-        families = applicable(read_facts(description))
-        if key in run.truth and families and len(asked) < _WORDINGS:
+        facts = read_facts(description)
+        families = applicable(facts)
+        if key in run.truth and families and len(asked["wordings"]) < _WORDINGS:
             rng = random.Random(f"new wordings {key}")
-            instruction = rng.choice(families).instruction(read_facts(description), rng, "test")
-            asked.append((key, instruction))
-            messages.append(render(prompt, instruction=instruction, description=description, examples=[]))
-    if not asked:
-        return []
-    replies = answerer.chat().chat(messages, seeds=[seed(0, "new wordings", key) for key, _ in asked])
+            family = rng.choice(families)
+            asked["wordings"].append((key, family.instruction(facts, rng, "test")))
+            shaped = unseen(family, facts, rng, specific=rng.random() < 0.5)
+            asked["sentence shapes"].append((key, shaped))
+    return [measure for what, some in asked.items() if some for measure in _asked_anew(run, answerer, what, some)]
+
+
+def _asked_anew(run: JudgedRun, answerer: Model, what: str, asked: Sequence[tuple[str, str]]) -> list[Measure]:
+    prompt = run.manifests["answer"]["config"]["prompt"]
+    messages = [
+        render(prompt, instruction=instruction, description=run.descriptions[key], examples=[])
+        for key, instruction in asked
+    ]
+    replies = answerer.chat().chat(messages, seeds=[seed(0, f"new {what}", key) for key, _ in asked])
     form, true = [], []
     for (key, instruction), reply in zip(asked, replies, strict=True):
         scene = run.truth[key].scene
@@ -76,8 +87,8 @@ def new_wordings(run: JudgedRun, answerer: Model) -> list[Measure]:
         tally = statements(reply.text, facts_of(scene, place=True), instruction)
         true.append((tally.right, tally.said))
     return [
-        *share("answer", "verifier passes (format), wordings never trained on, no exemplars", form, 0.95),
-        *share("answer", "true statements, wordings never trained on, no exemplars", true, 0.95),
+        *share("answer", f"verifier passes (format), {what} never trained on, no exemplars", form, 0.95),
+        *share("answer", f"true statements, {what} never trained on, no exemplars", true, 0.95),
     ]
 
 

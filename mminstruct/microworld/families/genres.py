@@ -1,0 +1,320 @@
+"""Names of the requested texts, by family, for generated wordings.
+
+``[a|b|]`` offers alternatives, as in ``shapes``.
+"""
+
+# ruff: noqa: E501 - names and sentences are easier to read on one line
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Genre(NamedTuple):
+    """How a family's text is called."""
+
+    names: tuple[str, ...]
+    between: str
+    """Prepositions that can stand between a name and its object, separated by ``|``."""
+    own: tuple[str, ...]
+    """Whole sentences that only this family has, with ``{x}`` for the object."""
+    held: str
+    """A name that no training text has; its genre word occurs in others, since nobody can guess the form of a new genre."""
+
+
+GENRES: dict[str, Genre] = {
+    "haiku": Genre(
+        ("a haiku", "a three-line poem", "a 5-7-5 poem", "a haiku in three lines", "a Japanese haiku", "a poem of the 5-7-5 kind",
+         "[some lines|a poem|verse] in 5-7-5", "one haiku"),
+        "about|on|for|inspired by|with",
+        ("[Honour|Praise|Describe|Celebrate] {x} [in|with] a [haiku|three-line poem].", "[Put|Turn|Make] {x} into [5-7-5 verse|a three-line poem].",
+         "Which haiku [does|would] {x} [bring to mind|inspire]?", "[Let|Have] {x} [star|appear] in a [haiku|5-7-5 poem]."),
+        "a nature haiku for a wall calendar",
+    ),
+    "animal_story": Genre(
+        ("a story", "a tale", "a bedtime story", "the first lines of a story", "the start of a little tale", "a story opening",
+         "an adventure story", "the [first paragraph|beginning] of a [story|tale]", "a fairy tale", "a story to read aloud"),
+        "about|with|starring|around|of",
+        ("[Let|Make|Have] {x} [be|become] the hero of a [story|tale].", "How [does|would|might] [a|the] [tale|story] of {x} [begin|start]?",
+         "[Begin|Open|Start] a tale [in which|where] {x} [goes|sets off] on an adventure.", "[Weave|Put] {x} into [a|the start of a] [story|tale]."),
+        "the first page of an exciting tale",
+    ),
+    "diary": Genre(
+        ("a diary entry", "a journal entry", "a page of the diary", "a journal page", "a diary text", "an evening diary note",
+         "one day of a diary", "an entry [in|for] a [journal|diary]", "a secret diary page"),
+        "of|by|for|from",
+        ("Write what {x} would [put into|confide to|tell] a diary [tonight|today|].", "[Imagine|Guess] what stands in the journal of {x}.",
+         "[Open|Read from] the [diary|journal] of {x}.", "Dear diary: [continue|go on] as {x}.", "[Keep|Fill] [a|the] diary [on behalf of|for|as] {x}."),
+        "yesterday's page from a travel journal",
+    ),
+    "dialogue": Genre(
+        ("a dialogue", "a conversation", "a four-line dialogue", "a friendly talk", "a chatty conversation", "a talk between friends",
+         "a conversation in four lines", "a little dialogue", "a phone conversation", "a dialogue for a play"),
+        "with|of|for|around|that includes",
+        ("Let {x} have a [conversation|talk] with [a neighbour|somebody|a cousin].", "What [might|could] {x} talk about with [a|an old] friend?",
+         "[Make|Have] {x} talk to [a friend|someone].", "[Listen|Listen in] to a conversation of {x} and [note|write] it[ down|]."),
+        "the dialogue of a cartoon strip",
+    ),
+    "riddle": Genre(
+        ("a riddle", "a puzzle", "an easy puzzle for kids", "a guessing riddle", "a what-am-I riddle", "a riddle with its answer",
+         "a riddle for school", "a puzzle in words", "a party riddle", "one riddle"),
+        "about|on|from|for|based on",
+        ("[Puzzle|Riddle] me [with|about] {x}.", "Hide {x} in a [riddle|puzzle].", "[Let|Make] kids guess {x} in a [riddle|puzzle].",
+         "Which riddle [has|needs] {x} as its answer?", "[What|Which] puzzle could [you|one] make [of|out of|from] {x}?"),
+        "a tricky riddle for a quiet evening",
+    ),
+    "slogan": Genre(
+        ("a slogan", "a motto", "a catchphrase", "a catchy motto", "a campaign slogan", "an advertising slogan", "a slogan on one line",
+         "a motto for a T-shirt", "a punchy catchphrase", "one slogan"),
+        "for|about|on|to promote",
+        ("[Promote|Praise|Push] {x} with a [slogan|catchphrase|motto].", "What [slogan|motto|catchphrase] [fits|suits|goes with|would suit] {x}?",
+         "[Print|Put] {x} on a poster with a [slogan|motto].", "[Find|Pick] the [right|best] slogan [for|to go on] {x}."),
+        "a slogan printed on mugs",
+    ),
+    "vehicle_ad": Genre(
+        ("an advert", "an ad", "a commercial", "an advertisement", "a TV commercial", "a newspaper ad", "an advert text", "a sales ad",
+         "an ad in a magazine", "a full-page advertisement"),
+        "for|about|selling|with",
+        ("[Sell|Promote|Offer] {x} [in|with] [an ad|an advert|a commercial].", "[Which|What] [advert|ad] would [sell|promote] {x}?",
+         "[Help|Let] [me|us] sell {x} with an [ad|advert|advertisement].", "[Find|Get] [a buyer|buyers] for {x} with an ad."),
+        "a cinema commercial",
+    ),
+    "menu": Genre(
+        ("a menu entry", "a menu item", "a menu line", "a cafe menu text", "a lunch menu entry", "the menu text", "an entry for our menu",
+         "a line on the menu", "today's menu", "a restaurant menu text"),
+        "for|about|with|presenting",
+        ("[Put|Add|List|Offer] {x} on [the|our|a] menu.", "How [does|should|will] {x} [look|sound|appear] on [a|the] menu?",
+         "[Sell|Serve] {x} on a [lunch|dinner|restaurant] menu.", "[Give|Name] the price of {x} on our menu."),
+        "a menu card for hungry guests",
+    ),
+    "furniture_listing": Genre(
+        ("a second-hand listing", "a classified notice", "an online listing", "a marketplace listing", "a listing", "a classified text",
+         "a second-hand offer", "a listing with title and price", "a garage-sale listing", "a listing for buyers"),
+        "for|of|offering|selling|about",
+        ("[Sell|Offer] {x} [second-hand|in a listing|on a classified page].", "[List|Post] {x} [as|under] second-hand.",
+         "[Which|What] listing would [sell|describe] {x} [best|well]?", "Find {x} a new home [with|through] a listing."),
+        "a moving-sale listing",
+    ),
+    "house_listing": Genre(
+        ("a real-estate text", "a rental offer", "a property note", "an estate agent's text", "a property advert", "a rental notice",
+         "a property offer", "a real-estate notice", "a text for a property page", "the rental text"),
+        "about|for|of|presenting",
+        ("[Rent out|Offer|Present] {x} [as|like] an estate agent[ does|].", "[What|How] would an estate agent [say of|speak of|present] {x}?",
+         "[Find|Win] tenants for {x} with a rental [text|offer].", "Offer {x} as a [rental|property]."),
+        "a property page of an agency",
+    ),
+    "postcard": Genre(
+        ("a postcard", "a holiday postcard", "postcard greetings", "the text of a postcard", "a postcard text", "a postcard to my parents",
+         "the back of a postcard", "words for a postcard", "a friendly postcard", "one postcard"),
+        "from|about|of|at",
+        ("[Greet|Surprise] [a friend|my parents|everybody] with a postcard from {x}.", "[Fill|Finish] [my|a|this] postcard from {x}.",
+         "I am [on holiday|staying|away] at {x} and [want to|must|will] send a postcard.", "What goes on a postcard from {x}?"),
+        "a picture postcard with love",
+    ),
+    "brochure": Genre(
+        ("a brochure", "a tourist leaflet", "brochure copy", "a travel leaflet", "a tourist brochure", "a brochure text", "a leaflet",
+         "a page of a tourist guide", "leaflet copy", "a travel agency's brochure"),
+        "about|for|on|presenting",
+        ("[Praise|Promote|Recommend] {x} to tourists.", "[Bring|Draw|Attract] [tourists|tourist groups] to {x}.",
+         "Why should tourists [visit|see|come to] {x}?", "[Present|Show] {x} in a [leaflet|brochure]."),
+        "a glossy brochure page",
+    ),
+    "social_post": Genre(
+        ("a social media post with hashtags", "an Instagram post with hashtags", "a social post with hashtags",
+         "an Instagram caption with hashtags", "a post with [some|three|a few] hashtags", "a social post", "an Instagram text",
+         "hashtags and a post", "a post full of hashtags"),
+        "about|for|on|of",
+        ("[Post|Publish] {x} [on Instagram|with hashtags].", "[Which|What] hashtags [fit|suit|go with] {x}? [Post|Write] [it|the post].",
+         "[Tell|Show] my followers on Instagram about {x}.", "[Add|Put] hashtags to a post [about|on] {x}."),
+        "a viral Instagram story with hashtags",
+    ),
+    "tweet": Genre(
+        ("a tweet", "a text of under 140 characters", "a message of at most 140 characters", "a funny tweet", "one tweet",
+         "a tweet to share", "140 characters", "a post of 140 characters [or less|at most]", "a tweet for my followers"),
+        "about|on|for|of",
+        ("Say something on {x} in 140 characters[ at most|].", "Keep to 140 characters and describe {x}.", "[Please tweet|Tweet] [something|a line|a word] on {x}.",
+         "[What|How] would you tweet [of|about|on] {x}?", "140 characters [must|have to] do for {x}."),
+        "a breaking-news tweet",
+    ),
+    "title_tags": Genre(
+        ("a title and tags", "a title and keywords", "a heading with tags", "a name and keywords", "a title with five tags",
+         "tags and a title", "keywords with a title", "[some |]tags for my archive", "a gallery entry with tags"),
+        "for|to go with|describing",
+        ("[Tag|File|Archive] {x} with a title and tags.", "[Which|What] [tags|keywords] [fit|describe|suit] {x}? Add a title.",
+         "[Sort|Put] {x} into my gallery with [tags|keywords].", "[Name|Title] {x} and add [tags|keywords]."),
+        "a catalogue title plus keywords",
+    ),
+    "json_objects": Genre(
+        ("a JSON object", "a JSON record", "JSON", "a JSON list of the things", "the contents as JSON", "valid JSON", "a JSON file",
+         "JSON data", "a JSON document", "the things as JSON"),
+        "of|for|from|describing",
+        ("Turn {x} into JSON.", "Give back {x} as JSON.", "[Save|Store|Encode] {x} as [a JSON object|JSON].", "[What|How] is {x} in JSON?",
+         "[Parse|Read|Scan] {x} and [print|answer in|reply with] JSON.", "JSON [only|please]: {x}."),
+        "a machine-readable JSON export",
+    ),
+    "table": Genre(
+        ("a markdown table", "markdown rows", "a markdown page", "a small markdown table", "a markdown grid", "rows of a markdown table",
+         "markdown with one row per thing", "an overview in markdown", "the things as markdown"),
+        "of|for|from|on",
+        ("[Sort|Order|Group] the things of {x} into a markdown table.", "Show {x} in markdown.", "[List|Give|Render] {x} in markdown.",
+         "[Fill|Build] a markdown table [from|with] {x}.", "[Write|Format] {x} [as|in] markdown."),
+        "a tidy markdown table for a wiki",
+    ),
+    "count_report": Genre(
+        ("a count of the things", "a counting report", "the number of things", "a count of each item", "a count", "a total count",
+         "the count of all things", "numbers of things", "an exact count"),
+        "in|for|from",
+        ("Go through {x} and count [what is there|the things].", "How many [of each thing|things|items] does {x} hold?", "Count [for me|please]: {x}.",
+         "[Start|Keep] counting what {x} has.", "How many are there in {x}?", "[Check|Tell] how many things {x} shows.", "[Add up|Total] {x}: count."),
+        "a full count of all that is visible",
+    ),
+    "palette": Genre(
+        ("the palette", "the colour scheme", "the main hues", "the colours", "a list of the hues", "a palette for my room", "a colour palette",
+         "all colours", "the palette of a painter"),
+        "of|in|from",
+        ("Which colours does {x} have?", "What hues can be [seen|spotted] in {x}?", "Tell me the colours of {x}.", "[Pick|Take|Read] the colours from {x}.",
+         "[Sort|Note|Name] the hues of {x}.", "[I'd like|I want] my room in the colours of {x}. Name them."),
+        "the dominant colour scheme for a website",
+    ),
+    "comparison": Genre(
+        ("a comparison of two things", "a contrast of two items", "the differences between two things", "a comparison",
+         "a short comparison", "one difference between two things", "a comparison in two sentences", "the contrast of two things"),
+        "in|from|for",
+        ("Contrast the things of {x}.", "In what do two things of {x} differ?", "Tell the difference between two things in {x}.",
+         "[Pick|Take|Choose] two things of {x} and compare them.", "[What|How] do things in {x} differ[ from each other|]?", "Comparing two things in {x}, what do you see?"),
+        "a side-by-side comparison of two of the things",
+    ),
+    "quiz": Genre(
+        ("a quiz question", "a multiple-choice question", "a multiple choice quiz", "a test question", "a quiz item for a school",
+         "a question for a quiz night", "a quiz", "a multiple-choice exercise", "a test question with three choices"),
+        "about|on|for|from|using",
+        ("[Quiz|Please quiz] [me|my class|us] [on|about] {x}.", "[Test|Ask] pupils on {x} with a [quiz|multiple-choice] question.", "[Build|Turn] {x} into a quiz.",
+         "[What|Which] test question [fits|suits] {x}?", "[Let|Have] the class [solve|take] a quiz on {x}."),
+        "a pub quiz question with its key",
+    ),
+    "alt_text": Genre(
+        ("an alt text", "an alt-text", "a text for a screen reader", "a text for screen reader users", "a description for a blind person",
+         "the alt attribute, an alt text", "alt text", "a screen reader label", "an alt text for our website"),
+        "for|of|to go with",
+        ("Describe {x} to [a blind friend|my blind uncle|somebody blind].", "Help [screen reader|blind] users to understand {x}.",
+         "What would a screen reader say of {x}?", "[Tell|Let] a blind [visitor|person|friend] know what {x} shows.", "[Add|Attach] alt text to {x}."),
+        "the alt text of an old web page",
+    ),
+    "summary": Genre(
+        ("a summary", "the gist", "a one-line summary", "the gist in one sentence", "a summary in a nutshell", "a summary in one line",
+         "one summarising sentence", "a very short summary", "the essence in one sentence"),
+        "of|for",
+        ("Sum up {x} in one sentence.", "Summarise {x}[ briefly| for me|].", "In a nutshell, what does {x} show?", "[Tell|Give] me {x} in one sentence.",
+         "What is {x} [all |]about, in [one sentence|a nutshell]?", "[Get|Come] to the gist of {x}.", "[Summarising|To summarise] {x}, what is there?"),
+        "an executive summary in one breath",
+    ),
+    "field_note": Genre(
+        ("a field note", "a wildlife note", "a naturalist's note", "a biologist's remark", "a wildlife survey note", "an entry of wildlife watching",
+         "a note on behaviour", "a biology field note", "an observation by a naturalist", "a wildlife report", "a field note in my notebook"),
+        "about|on|for|of",
+        ("Note the behaviour of {x}.", "What would a [naturalist|biologist] [say|write|think] of {x}?", "Describe {x} as wildlife.",
+         "[Observe|Watch|Study] {x} [like|as] a [biologist|naturalist][ would|].", "[Enter|Put] {x} [in|into] the wildlife [file|register|records].",
+         "[Document|Register|Note down] {x} for [wildlife|biology] research.", "I study wildlife and [saw|met|noticed] {x}.",
+         "[You are|Imagine you are] a [naturalist|biologist]: what [of|about] {x}?"),
+        "a ranger's wildlife record",
+    ),
+    "pet_care": Genre(
+        ("care tips", "advice on the care needed", "three care rules", "tips on caring", "a care guide", "care advice", "rules of good care",
+         "care instructions for beginners", "a care plan"),
+        "for",
+        ("How do I look after {x}?", "What do I need to care for {x}?", "Advise me on the care of {x}.", "How can I keep {x} happy?",
+         "[I got|We adopted|I own] {x}: how do [I|we] care for it?", "[Teach|Tell] me to look after {x}.", "What [care|caring] does {x} need?"),
+        "care hints from a vet",
+    ),
+    "recipe": Genre(
+        ("a recipe", "a simple dish", "a snack", "an easy recipe", "a quick dish", "a family recipe", "the recipe of a dish", "a cooking recipe",
+         "a dish for two", "a recipe in three steps"),
+        "with|from|using|made of",
+        ("What can be cooked from {x}? Recipe, please.", "Cook something with {x} and list the steps.", "How do [I|we|you] cook {x}?",
+         "[Teach|Tell] me to cook {x}.", "I have {x}: [what|which dish] can I cook?", "[Which|What] [dish|recipe|snack] [uses|needs] {x}?"),
+        "grandmother's best recipe",
+    ),
+    "gardening": Genre(
+        ("gardening tips", "gardening advice", "rules for growing", "three gardening hints", "watering rules", "a gardener's advice",
+         "gardening rules", "a watering guide", "hints on growing", "gardening help"),
+        "for|on|about",
+        ("How do I grow {x}?", "What would a gardener do with {x}?", "How much watering does {x} need?", "[Teach|Tell] me to grow {x}.",
+         "I [started|love|began] gardening and own {x}. What now?", "[Ask|Be] a gardener: what does {x} need?", "What does good gardening mean for {x}?"),
+        "spring gardening wisdom",
+    ),
+    "tool_safety": Genre(
+        ("safety rules", "a safety check", "safety instructions", "advice on safety", "tips against accidents", "a safety note", "safety tips",
+         "a safety briefing", "a list of safety rules", "rules of safe use"),
+        "for|with|about|on",
+        ("How does one handle {x} safely?", "What is safe and what is not with {x}?", "Tell a beginner how to avoid accidents with {x}.",
+         "[Make|Keep] work with {x} safe.", "[Prevent|Avoid] accidents with {x}: how?", "I want to use {x} safely.", "[Is it|When is it] safe to use {x}?"),
+        "a safety poster for the wall",
+    ),
+    "packing_list": Genre(
+        ("a packing list", "a list of things to bring along", "a list of what to take along", "packing tips", "a packing guide", "a list for packing",
+         "a list of things to pack", "packing advice", "things to pack"),
+        "for|for a day at|for a visit to|to",
+        ("What shall I bring along to {x}?", "Tell me what to take along for {x}.", "Pack my bag for {x}.", "[I am|We are] going to {x}: what [shall|do] [I|we] pack?",
+         "[List|Name] [everything|all things] to [pack|take along|bring along] for {x}.", "What must I not forget to pack for {x}?"),
+        "a weekend packing list",
+    ),
+    "weather_note": Genre(
+        ("a weather note", "a forecast", "a weather report", "a short forecast", "a weather bulletin", "today's weather", "a radio forecast",
+         "weather news", "the weather in two sentences", "a weather update"),
+        "for|from|at|about",
+        ("What weather does {x} have?", "Tell me the weather at {x}.", "Read the forecast for {x}.", "[Will|Does|Is] the weather at {x} [be good|stay nice|fine]?",
+         "[Announce|Report] the weather at {x}.", "What does the forecast say [about|for] {x}?", "[Dress|Prepare] me for the weather at {x}."),
+        "a morning-show weather flash",
+    ),
+    "day_plan": Genre(
+        ("a day plan", "an itinerary", "a schedule", "a simple plan", "a plan for the day", "a visitor's schedule", "a three-step plan",
+         "a plan for an outing", "an itinerary for a day"),
+        "for|for a trip to|for a visit to|at",
+        ("Plan my day at {x}.", "Schedule a visit to {x}.", "Which itinerary suits {x}?", "[Plan|Schedule] [a day|an outing|a trip|an afternoon] at {x}.",
+         "[I have|We have] a day at {x}: what is the plan?", "[Make|Draw up] plans: make a plan for {x}.", "What [plan|schedule] would you [follow|recommend] at {x}?"),
+        "a weekend itinerary",
+    ),
+    "traffic_report": Genre(
+        ("a traffic report", "a traffic update", "a road report", "a warning to drivers", "traffic news", "a note for drivers", "a traffic bulletin",
+         "road news", "a road warning"),
+        "about|on|with|for",
+        ("How is the traffic near {x}?", "Inform drivers of {x}.", "Report from the road about {x}.", "[Warn|Alert] [all |]drivers [of|because of] {x}.",
+         "What should drivers know about {x}?", "[Is there|Any] traffic [around|near] {x}?", "{x} on the road: warn everybody."),
+        "a rush-hour traffic message",
+    ),
+    "lost_and_found": Genre(
+        ("a lost-and-found notice", "a found note", "a lost-property notice", "a notice of a lost item", "a lost-and-found message", "a found poster",
+         "a lost-and-found entry", "a lost-item note", "a found-item card"),
+        "for|about|on",
+        ("Somebody lost {x}. Write the note.", "Find the owner of {x} with a notice.", "[I|We] found {x}. [Tell everybody|Write a note|Let people know].",
+         "Who is the owner of {x}? [Ask in|Put up] a notice.", "{x} was [lost|found]: [make|write] the [note|notice|poster].", "[Return|Bring back] {x} to the owner: found note."),
+        "a found-object announcement",
+    ),
+    "email": Genre(
+        ("an email", "an e-mail", "a friendly e-mail", "an email to my brother", "an e-mail message", "an email with a subject", "an email to a friend",
+         "a short e-mail", "an email to everybody"),
+        "on|about|describing|for",
+        ("Tell a friend about {x} by email.", "Email my [aunt|uncle|friends|boss] about {x}.", "[Share|Show] {x} in an e-mail.",
+         "[Mention|Describe] {x} in [an|a short] [email|e-mail].", "I must [email|e-mail] [someone|a friend] about {x}.", "What [email|e-mail] goes with {x}?"),
+        "an email to the whole department",
+    ),
+    "drawing_steps": Genre(
+        ("drawing steps", "steps to sketch a copy", "a drawing lesson", "a sketch lesson", "steps to paint", "a guide to drawing", "a drawing course",
+         "instructions to draw a copy", "painting steps to draw along", "a how-to-draw guide"),
+        "of|for|on|with",
+        ("How can I draw {x}?", "Teach me to sketch {x} step by step.", "How does one paint {x}?", "[Lead|Take|Walk] [a beginner|us|my class] through drawing {x}.",
+         "I want to [draw|paint|sketch] {x}. [How|What first|Explain]?", "[Show|Teach] [a beginner|kids|us] how to [draw|paint|sketch] {x}.",
+         "[Copying|To copy] {x} as a [sketch|drawing], what are the steps?", "[Give|List] the steps of a [sketch|drawing] of {x}."),
+        "a drawing class in four stages",
+    ),
+    "sign_explanation": Genre(
+        ("an explanation of the lettering", "a reading of the lettering", "an account of the lettering", "a note on the lettering",
+         "the meaning of the lettering", "a comment on the lettering", "the message of the lettering"),
+        "on|of",
+        ("Say what {x} tells us.", "What is the meaning of the lettering on {x}?", "Explain the lettering of {x} to a [beginner|visitor].",
+         "Let me know what {x} says to people.", "[Translate|Decode|Explain] the lettering on {x}.", "What does the lettering on {x} [mean|say|want]?",
+         "[I cannot|My aunt cannot] read the lettering on {x}. What is it?"),
+        "a commentary about the lettering",
+    ),
+}  # fmt: skip
+"""Names and sentences of each family."""

@@ -1,0 +1,1 @@
+"""Questions about scenes by domain: they are written, read and judged with one grammar."""
