@@ -30,6 +30,7 @@ from mminstruct.stage import CHANGED, identity, renamed
 from mminstruct.stages.ingest import Ingest
 from mminstruct.stages.match import Match
 from mminstruct.stages.pick import Pick
+from mminstruct.stages.retrieve import Retrieve
 from mminstruct.stages.select import Select
 from mminstruct.training.config import Train
 from tests import world
@@ -147,6 +148,7 @@ BESIDE: dict[str, str] = {}
 CASES = [
     Case("Select.eval_images", pictures, grow, lambda path: identity(Select(eval_images=path))),
     Case("Match.eval_images", pictures, grow, lambda path: identity(Match(model=Model(name="m"), eval_images=path))),
+    Case("Retrieve.folders", pictures, grow, lambda path: identity(Retrieve(model=Model(name="m"), folders={"ocr": path}))),
     Case("Select.eval_questions", questions, lambda p: questions(p, "Who?"), lambda path: identity(Select(eval_questions=path))),
     Case("Model.name", weights, other_weights, lambda path: identity(Model(name=path))),
     Case("Contestant.name", weights, other_weights, lambda path: identity(Contestant(name=path))),

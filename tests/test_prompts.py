@@ -89,8 +89,9 @@ def test_a_prompt_cannot_reach_into_python(code: str) -> None:
 def test_every_shipped_prompt_is_a_transcript_that_ends_with_the_user(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     values = {name: ["one", "two"] if name in ("examples", "members") else name for name in variables(text)}
-    if "examples" in values and file.stem == "answer":
-        values["examples"] = [{"description": "d", "answer": "a"}]
+    if file.stem in ("answer", "converse"):
+        values["examples"] = [{"description": "d", "question": "q", "answer": "a"}]
     turns = render(text, **values)
     assert turns[-1]["role"] == "user"
-    assert all(turn["content"].strip() == turn["content"] and turn["content"] for turn in turns)
+    ends = [turn["content"].removesuffix("\n") for turn in turns]  # of a block, as in verify
+    assert all(text.strip() == text and text for text in ends)

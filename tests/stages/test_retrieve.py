@@ -98,9 +98,15 @@ def test_a_quota_keeps_about_that_many_of_each_domain_the_nearest_first() -> Non
     degrees = [0, 4, 8, 12, 16, 30, 90, 93, 96, 99, 102, 70]
     made = run(degrees, sample=degrees, domains=[domain("east", 0, 0, 0), domain("north", 90, 90, 90)], per_domain=2)
     assert kept(made) == [("i0", "east", "0"), ("i1", "east", "0"), ("i6", "north", "90"), ("i7", "north", "90")]
-    half = run(degrees, sample=[0, 4, 8, 90, 93, 96], domains=[domain("east", 0, 0, 0), domain("north", 90, 90, 90)],
-               per_domain=2, sample_images=6)  # fmt: skip
-    assert half.table.num_rows == 4
+    mixed = [0, 90, 4, 94, 8, 98, 1, 91, 2, 92, 12, 102]  # the sample is the first half: two of each are expected in it
+    half = run(
+        mixed,
+        sample=mixed,
+        sample_images=6,
+        per_domain=4,
+        domains=[domain("east", 0, 0, 0), domain("north", 90, 90, 90)],
+    )
+    assert [int(row[0][1:]) for row in kept(half)] == [0, 1, 2, 3, 6, 7, 8, 9]
 
 
 def test_seed_images_belong_to_their_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +143,8 @@ def test_settings_that_cannot_work_are_refused(fields: dict[str, Any], said: str
 
 def test_the_order_of_the_domains_and_of_rows_changes_nothing() -> None:
     assert kept(run([45, 44, 5], domains=DOMAINS[::-1])) == kept(run([45, 44, 5]))
+    twins = [domain("west", 0, 20, 350), domain("east", 0, 20, 350)]
+    assert [kept(run([5], domains=order))[0][1] for order in (twins, twins[::-1])] == ["east", "east"]
 
 
 def test_only_what_clip_reads_of_a_file_is_in_the_fingerprint() -> None:
