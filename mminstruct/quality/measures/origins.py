@@ -14,7 +14,7 @@ from mminstruct.quality.run import JudgedRun
 STAGES = {
     "caption": "the caption says it",
     "fuse": "the description says it, the caption does not",
-    "match": "the instruction names it, or does not apply to the scene",
+    "match": "no text before, and the instruction does not apply to the scene",
     "answer": "only the answer says it",
 }
 """Stages that can be the first to make a false statement, in their order, and how that shows."""
@@ -40,13 +40,13 @@ def origin(run: JudgedRun) -> list[Measure]:
 def first_stages(answer: str, caption: str, description: str, instruction: str, scene: Scene) -> list[str]:
     """For each false statement of *answer*, the stage of ``STAGES`` that was the first to make it.
 
-    A statement is a stage's if the stage's text makes it too. Lore (moods, comparisons, clues) is in no caption: it
-    is the stage's whose text would make it right.
+    A statement is a stage's if the stage's text makes it too. What is in neither text is the fault of ``match`` if the
+    instruction does not apply to the scene, or names what is not there, and else of ``answer``. Lore (moods,
+    comparisons, clues) is in no caption: it is the stage's whose text would make it right.
     """
     truth = facts_of(scene, place=True)
     seen = {"caption": read_facts(caption), "fuse": read_facts(description)}
     said = {stage: contradictions(facts, truth) for stage, facts in seen.items()}
-    said["match"] = contradictions(read_facts(instruction), truth)
     borne = {stage: false_lore(answer, facts, instruction) for stage, facts in seen.items()}
     found = [[stage for stage in said if wrong in said[stage]] for wrong in contradictions(read_answer(answer), truth)]
     for wrong in false_lore(answer, truth, instruction):
