@@ -205,8 +205,12 @@ def statements(answer: str, truth: Facts, instruction: str = "") -> Tally:
         said.add(("thing", mention.kind))
         if mention.kind in there:  # attributes of a thing that is not there are not counted on top
             said |= {(mention.kind, name, value) for name in ATTRIBUTES if (value := getattr(mention, name))}
+    return Tally(max(0, len(said) - len(wrong)), len(said) + len(false_lore(answer, truth, instruction)))
+
+
+def false_lore(answer: str, truth: Facts, instruction: str) -> list[str]:
+    """What is wrong with the lore in *answer*, by the family of *instruction*; no colour that a mention has already."""
     family = FAMILIES.get(classify(instruction) or "")
-    colours = {mention.colour for mention in claims.mentions}
+    colours = {mention.colour for mention in read_answer(answer).mentions}
     lore = family.judge(answer, truth) if family else []
-    lore = [fault for fault in lore if not (fault.startswith("nothing is ") and fault.split()[-1] in colours)]
-    return Tally(max(0, len(said) - len(wrong)), len(said) + len(lore))
+    return [fault for fault in lore if not (fault.startswith("nothing is ") and fault.split()[-1] in colours)]

@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mminstruct.quality.measure import Measure
-from mminstruct.quality.measures import annotated, answers, captions, conversations, domains, instructions, ratings
+from mminstruct.quality.measures import (
+    annotated,
+    answers,
+    captions,
+    conversations,
+    domains,
+    instructions,
+    origins,
+    ratings,
+)
 from mminstruct.quality.run import JudgedRun
 
 __all__ = ["MEASURES", "Section", "measured"]
@@ -70,6 +79,10 @@ MEASURES: dict[str, Section] = {
         },
     ),
     "answer": Section(answers.answer, {**_ANSWERS, "fuse": ("image_id", "description")}),
+    "origin": Section(
+        origins.origin,
+        {**_ANSWERS, "fuse": ("image_id", "description"), "caption": ("image_id", "caption")},
+    ),
     "filter": Section(answers.filtering, {"filter": ("pair_id",), **_ANSWERS, "fuse": ("image_id", "description")}),
     "rate": Section(
         ratings.rate,

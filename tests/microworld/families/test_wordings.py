@@ -39,6 +39,8 @@ def test_unseen_wordings_belong_to_their_family_and_share_no_shape_verb_or_name_
     texts = {wordings.unseen(family, facts, rng, specific=specific) for specific in (False, True) for _ in range(20)}
     assert {classify(text) for text in texts} == {name}
     assert all(GENRES[name].held[1:] in text for text in texts)
+    held = re.compile("|".join(re.sub(r"\\{\w+\\}", ".+", re.escape(shape)) for shape in shapes.HELD))
+    assert all(held.fullmatch(text) for text in texts)
     assert GENRES[name].held not in " ".join(GENRES[name].names)
     assert not set(shapes.HELD) & {shape for some in shapes.SHAPES.values() for shape in some}
     assert not set(shapes.VERBS["held"]) & set(shapes.VERBS["train"])
@@ -52,6 +54,14 @@ def test_what_stands_around_a_request_names_no_thing_and_no_kind_of_text() -> No
         facts = read_facts(text)
         assert not facts.mentions + facts.settings + facts.places, text
         assert classify(text) is None, text
+
+
+def test_a_text_whose_surroundings_name_another_kind_of_text_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "OPENINGS", ("My diary lies here.", "Hello!"))
+    facts = next(facts for facts in map(facts_of, SCENES) if FAMILIES["recipe"].applies(facts))
+    texts = [wordings.reworded(FAMILIES["recipe"], facts, random.Random(n), specific=False) for n in range(60)]
+    assert {classify(text) for text in texts} == {"recipe"}
+    assert any(text.startswith("Hello!") for text in texts)
 
 
 def test_a_specific_wording_names_its_thing_and_no_other() -> None:
