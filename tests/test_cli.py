@@ -180,7 +180,7 @@ def test_a_halt_has_exit_code_4_and_the_same_command_goes_on(
 
 
 def test_a_fault_of_ours_comes_with_its_traceback(build: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mminstruct.config.record", lambda run, config: {}["nothing"])
+    monkeypatch.setattr("mminstruct.config.record", lambda *given: {}["nothing"])
     with pytest.raises(KeyError):
         build()
 
