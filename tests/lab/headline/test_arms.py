@@ -9,8 +9,7 @@ import pytest
 
 from lab.headline import arms
 from lab.headline.arms import ARMS, Arm, Pair
-from lab.headline.scenes import HELD, KINDS, LEARNED, NEVER, Words, base_rows, exam, kind_of, texts
-from lab.teach.words import make_tokenizer
+from lab.headline.scenes import HELD, KINDS, LEARNED, NEVER, Words, base_rows, exam, kind_of, make_tokenizer, texts
 from mminstruct.microworld.families import FAMILIES, classify
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.scene import draw_scene
@@ -22,7 +21,7 @@ SEEN = 10
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Words:
     path = tmp_path_factory.mktemp("words") / "tokenizer.json"
-    make_tokenizer(texts(30)).backend_tokenizer.save(str(path))
+    make_tokenizer(texts(30), path)
     return Words(path, SEEN)
 
 
