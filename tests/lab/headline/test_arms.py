@@ -126,10 +126,10 @@ def test_every_arm_learns_equally_many_tokens(name: str, words: Words) -> None:
     assert at.shape == (30, 8, LEARNED)
     assert facts["learned"] == (at >= 0).sum() == pytest.approx(30 * 8 * share, rel=0.01)
     assert facts["learned_of_set"] == (at[scene < 0] >= 0).sum()
-    half = 0 if name == "vqa" else 4
-    assert ((scene < 0).sum(1) == half).all()
+    own = 0 if name == "vqa" else 3
+    assert ((scene < 0).sum(1) == own).all()
     assert scene.max() < 40
-    if half:
+    if own:
         first = [-1 - n for n in scene[scene < 0][: len(rows)].tolist()]
         assert len(set(first)) == len(first)  # each row once before any comes again
     again = arms.plan(rows, 30, 8, share, 40, words, seed=0)
