@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from lab.headline.arms import Pair
-from lab.headline.model import PAD, Learner, Net, Size, Tensors, costs, repeated
+from lab.headline.model import PAD, Learner, Net, Size, Tensors, costs, precision, repeated
 from lab.headline.scenes import Array, Asked, Words
-from lab.teach.loop import precision, share_of
 from mminstruct.microworld.language import caption
 
 _MIX = (0.4, 0.25, 0.35)
@@ -129,6 +128,11 @@ def base(
             total.zero_()
             shown, last = now, learner.steps
     return learner.full, {name: p.detach() for name, p in learner.p.items()}, learner.steps
+
+
+def share_of(progress: float, warm: float = 0.02, hold: float = 0.4) -> float:
+    """Share of the peak rate at *progress* (0 to 1): warmup, constant, then linear decay to 0."""
+    return min(progress / warm, 1.0) if progress < hold else max(0.0, (1 - progress) / (1 - hold))
 
 
 def _wait(device: str) -> None:

@@ -15,13 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lab.teach.loop import _orthogonal as orthogonal
-from lab.teach.loop import precision
-
 Tensors = dict[str, Tensor]
 PAD, END = 2, 1
 """Token ids of the tokenizer that ``lab.teach.words`` makes."""
 _BY_ADAM = ("embed", "norm", "bias")
+
+
+def precision(device: str | torch.device) -> torch.dtype:
+    """bfloat16 where *device* has hardware for it, else float32."""
+    fast = torch.device(device).type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +227,24 @@ def costs(scores_MBKV: Tensor, ids_MBL: Tensor, at_MBK: Tensor) -> tuple[Tensor,
     return each.view(truth.shape).sum(-1), (truth != -100).sum(-1)
 
 
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Approximate nearest semi-orthogonal matrices (n, rows, columns) by Newton-Schulz steps (Jordan 2024)."""
+    x = matrices.to(precision(matrices.device))
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        square = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return (x.mT if tall else x).float()
+
+
 class Learner:
-    """``lab.teach.loop.Learner`` for stacked models: each model is updated as it would be alone.
+    """Muon for matrices and Adam for the rest, for stacked models: each is updated as it would be alone.
+
+    Muon's updates have the root mean square of Adam's (Liu et al. 2025). Forward and backward passes are in a fast
+    precision, updates in fp32.
 
     Args:
         tensors: By name; ``p`` holds leaves in the fast precision of *device*.

@@ -7,7 +7,7 @@ with a line break and an answer with ``</s>``. Only answers are learned. Nothing
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,22 @@ class Asked:
     @property
     def scene(self) -> Scene:
         return draw_scene(EXAM[1] + self.index, EXAM[0])
+
+
+def make_tokenizer(texts: Iterable[str], path: Path, vocabulary: int = 2048) -> None:
+    """Write byte-level BPE trained on *texts* to *path*; it encodes any text, and adds no special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    inner.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<s>", "</s>", "<pad>", "<image>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=special, initial_alphabet=letters, show_progress=False
+    )
+    inner.train_from_iterator(texts, trainer)
+    inner.save(str(path))
 
 
 class Words:

@@ -19,15 +19,14 @@ from pathlib import Path
 
 from lab.contest import answer as written
 from lab.headline.arms import NAMES, Pair
-from lab.headline.scenes import SETS, kind_of, texts
-from lab.teach.words import make_tokenizer
+from lab.headline.scenes import SETS, kind_of, make_tokenizer, texts
 from mminstruct.microworld.families import FAMILIES, classify
 from mminstruct.microworld.oracle import judge_answer, judge_pair
 from mminstruct.microworld.scene import Scene
 from mminstruct.quality.run import RunTables
 from mminstruct.quality.truth import find_truth, read_truth
 
-_TEXTS = 3000
+_TEXTS = 1500
 """Scenes whose texts the tokenizer is trained on."""
 
 
@@ -80,7 +79,8 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     folder: Path = given.to
     folder.mkdir(parents=True, exist_ok=True)
-    make_tokenizer(texts(_TEXTS)).backend_tokenizer.save(str(folder / "tokenizer.json"))
+    if not (folder / "tokenizer.json").exists():
+        make_tokenizer(texts(_TEXTS), folder / "tokenizer.json")
     facts = {}
     for name in NAMES:
         made, seen = pairs(getattr(given, name))

@@ -76,28 +76,31 @@ def test_models_side_by_side_learn_what_each_learns_alone() -> None:
             assert (together[name][model : model + 1] - tensor).norm() < 0.02 * moved, name
 
 
-def test_the_optimizer_is_that_of_the_embedded_models() -> None:
-    from lab.teach.loop import Learner as Theirs
-
-    class Holder(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            for name, tensor in several(1).items():
-                self.register_parameter(name.replace(".", "_"), torch.nn.Parameter(tensor[0].clone()))
-
-    holder = Holder()
-    theirs, ours = Theirs(holder, rate=1e-2), Learner(several(1), "cpu", rate=1e-2)
+def test_the_optimizer_is_muon_for_matrices_and_adam_for_the_rest() -> None:
+    was, ours = several(1), Learner(several(1), "cpu", rate=1e-2)
+    adams = ("embed", "norm", "project2.bias")
+    leaves = {name: torch.nn.Parameter(was[name][0].clone()) for name in ("project1", "project2", *adams)}
+    leaves |= {f"down {k}": torch.nn.Parameter(was["down"][0, k].clone()) for k in range(2)}
+    muon = torch.optim.Muon([leaf for name, leaf in leaves.items() if name not in adams], lr=5e-3, weight_decay=0.02,
+                            adjust_lr_fn="match_rms_adamw")  # fmt: skip
+    adam = torch.optim.Adam([leaves[name] for name in adams], lr=5e-3, betas=(0.9, 0.98))
     for step in range(3):
-        for name, leaf in ours.p.items():
+        for leaf in ours.p.values():
             leaf.grad = torch.randn(leaf.shape, generator=torch.Generator().manual_seed(step)).to(leaf.dtype)
-            getattr(holder, name.replace(".", "_")).grad = leaf.grad[0].clone()
-        theirs.step(0.5)
+        for name, leaf in leaves.items():
+            base, _, layer = name.partition(" ")
+            grad = ours.p[base].grad
+            assert grad is not None
+            leaf.grad = (grad[0, int(layer)] if layer else grad[0]).clone()
+        muon.step()
+        adam.step()
         ours.step(0.5)
-    for name in ("embed", "project1", "project2.bias", "out", "down", "norm"):  # theirs takes the others for matrices
-        was = several(1)[name]
-        moved, known = ours.full[name] - was, theirs.full[name.replace(".", "_")] - was[0]
+    for name, leaf in leaves.items():
+        base, _, layer = name.partition(" ")
+        at = (0, int(layer)) if layer else (0,)
+        moved, known = ours.full[base][at] - was[base][at], leaf.detach() - was[base][at]
         assert known.norm() > 0
-        assert (moved[0] - known).norm() < 0.02 * known.norm(), name
+        assert (moved - known).norm() < 0.03 * known.norm(), name  # torch's Muon computes in bfloat16
 
 
 def test_answers_from_a_cache_are_those_of_whole_rows_whatever_the_padding() -> None:
