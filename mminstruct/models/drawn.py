@@ -60,7 +60,7 @@ def features(images: list[Image.Image]) -> np.ndarray:
             found.append(_shares(octave_NHW, _STEPS))
         half = _SIDE >> (scale + 1)
         pixels_NHWC = pixels_NHWC.reshape(-1, half, 2, half, 2, 3).mean(axis=(2, 4))
-    return np.sqrt(np.concatenate(found, axis=1)).astype(np.float32)
+    return np.asarray(np.sqrt(np.concatenate(found, axis=1)), np.float32)
 
 
 def _shares(cell_NHW: np.ndarray, cells: int) -> np.ndarray:
