@@ -31,11 +31,11 @@ from mminstruct.stage import (
     role,
     seed,
 )
-from mminstruct.text import cut, one_line, repair, words
+from mminstruct.text import one_line, words
 from mminstruct.text.languages import LANGUAGES
-from mminstruct.text.leaks import broken
 from mminstruct.text.needs import MET
 from mminstruct.text.phrases import PHRASES
+from mminstruct.text.prior import prior
 from mminstruct.text.question import asked
 from mminstruct.text.reply import spoken
 from mminstruct.text.tagged import Asked
@@ -46,7 +46,6 @@ from mminstruct.unit import note
 Row = dict[str, Any]
 FORMS = ("tags", "json")
 _TEXT = {"type": "string"}
-_NOT_A_TEXT = re.compile(r"(?:https?://|www\.)\S+|\S+\.(?:jpe?g|png|gif|webp|bmp|tiff?|heic)|[\W\d_]+", re.IGNORECASE)
 
 
 def _asks(value: Any, holder: Any) -> Any:
@@ -200,13 +199,10 @@ class Ask(Stage):
         return [found[place] for place in range(len(calls))]
 
     def _prior(self, alt_text: str | None) -> str:
-        text = one_line(repair(alt_text or ""))
-        if not words(text) or _NOT_A_TEXT.fullmatch(text):
-            return ""
-        if broken(text):
+        found = prior(alt_text, self.prior_words)
+        if found is None:
             note("alt_text_broken")
-            return ""
-        return cut(text, self.prior_words) if self.prior_words else ""
+        return found or ""
 
     def _drawn(self, image: str, kind: str, domain: Domain) -> list[str]:
         draw = random.Random(seed(self.seed, "templates", image, kind))

@@ -15,6 +15,7 @@ from mminstruct.models.model import Chat, Model, Reply, with_image
 from mminstruct.prompts import Message, render
 from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, part, prompt, role, seed
 from mminstruct.text.consistency import same
+from mminstruct.text.prior import prior
 from mminstruct.text.turn import LETTERS
 
 Row = dict[str, Any]
@@ -64,7 +65,7 @@ class Verify(Stage):
     """Answers from the description."""
     viewer: Model | None = None
     """Answers from the image; None: nobody does."""
-    prompt: str = prompt("verify", "statements", "question", "form", "choices", "description")
+    prompt: str = prompt("verify", "statements", "question", "form", "choices", "prior", "description")
     votes: int = 1
     """Answers from the description; more than half must be the same. Take more only with a temperature above 0."""
     blind_votes: int = 3
@@ -74,17 +75,23 @@ class Verify(Stage):
     happens by chance once in 64. A judgement is never dropped, because half of them are right by chance."""
     share: float = 1.0
     """Share of rows that are checked, 0 to 1, sampled by content; a row with a fault is dropped in any case."""
+    prior_words: int = 40
+    """Maximum length of the text that came with the image, which ``ask`` has seen, words; 0: it is not shown."""
     seed: int = 0
 
     kind = "text"
-    reads = {"converse": part(*schemas.CONVERSE.names), "caption": part("image_id", "caption")}
+    reads = {
+        "converse": part(*schemas.CONVERSE.names),
+        "caption": part("image_id", "caption"),
+        "ingest": part("image_id", "alt_text"),
+    }
     writes = schemas.VERIFY
     row_key = "pair_id"
     call_tokens = Tokens(input=260, output=3)  # assumed: a description of 150 tokens, a question
 
     def __post_init__(self) -> None:
         if self.viewer is not None:
-            vars(self)["reads"] = {**type(self).reads, "ingest": part("image_id", "image")}
+            vars(self)["reads"] = {**type(self).reads, "ingest": part("image_id", "alt_text", "image")}
 
     def asks(self) -> float:
         """Of 16 rows of an image, 6 have long answers, which are not tried blind."""
@@ -107,14 +114,17 @@ class Verify(Stage):
         verifier = self.model.chat()
         viewer = self.viewer.chat() if self.viewer is not None else None
 
-        def verify(converse: pa.Table, caption: pa.Table, ingest: pa.Table | None = None) -> StageOutput:
-            descriptions = dict(zip(caption["image_id"].to_pylist(), caption["caption"].to_pylist(), strict=True))
+        def verify(converse: pa.Table, caption: pa.Table, ingest: pa.Table) -> StageOutput:
+            known = {row["image_id"]: {"description": row["caption"]} for row in caption.to_pylist()}
+            for row in ingest.select(["image_id", "alt_text"]).to_pylist():
+                if row["image_id"] in known:
+                    known[row["image_id"]]["prior"] = prior(row["alt_text"], self.prior_words) or ""
             rows = converse.to_pylist()
             tried = [row for row in rows if row["fault"] is None and self._sampled(row["pair_id"])]
             tries = [one for row in tried for one in self._tries(row)]
-            asked = [self._render(one, descriptions) for one in tries]
+            asked = [self._render(one, known) for one in tries]
             self._ask(verifier, tries, asked)
-            if viewer is not None and ingest is not None:
+            if viewer is not None:
                 images = dict(zip(ingest["image_id"].to_pylist(), ingest["image"], strict=True))
                 seen = [self._shuffled(row, "image", 0) for row in tried]
                 pictures = [images[one.row["image_id"]].as_py() for one in seen]
@@ -150,14 +160,13 @@ class Verify(Stage):
         order = [*rest[:place], right, *rest[place:]]
         return _Try(row, step, number, tuple(order), place)
 
-    def _render(self, one: _Try, descriptions: dict[str, str]) -> list[Message]:
-        row = one.row
-        long = row["kind"] == "long"
+    def _render(self, one: _Try, known: dict[str, dict[str, str]]) -> list[Message]:
+        row, long = one.row, one.row["kind"] == "long"
         return render(
             self.prompt, statements=row["answer"] if long else "", question=row["question"],
             form=_FORMS[row["kind"]],
             choices=[f"{letter}. {text}" for letter, text in zip(LETTERS, one.choices, strict=False)],
-            description=descriptions.get(row["image_id"], "") if one.step == "description" else "",
+            **(known[row["image_id"]] if one.step == "description" else {"prior": "", "description": ""}),
         )  # fmt: skip
 
     def _ask(self, model: Chat, tries: list[_Try], messages: list[list[Message]]) -> None:

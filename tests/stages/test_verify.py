@@ -52,8 +52,8 @@ def run(rows: list[dict[str, Any]], script: Any, viewer: bool = False, **fields:
     stage.check()
     given = {"converse": pa.Table.from_pylist(rows, schema=schemas.CONVERSE),
              "caption": pa.table({"image_id": ["i0"], "caption": ["a lamp"]})}  # fmt: skip
-    if "ingest" in stage.reads:
-        given["ingest"] = pa.table({"image_id": ["i0"], "image": pa.array([b"\xff\xd8x"], pa.large_binary())})
+    came = {"image_id": ["i0"], "alt_text": ["Lamp Street"], "image": pa.array([b"\xff\xd8x"], pa.large_binary())}
+    given["ingest"] = pa.table(came).select(list(stage.reads["ingest"].columns))
     assert given.keys() == stage.reads.keys()
     made = stage.load()(**given)
     assert isinstance(made, StageOutput)
@@ -200,3 +200,14 @@ def test_a_share_of_the_rows_is_tried_and_the_others_say_so() -> None:
 def test_settings_that_cannot_work_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         run([], Script(), **fields)
+
+
+def test_the_verifier_knows_what_the_asker_knew_of_an_image_but_not_when_it_answers_blind() -> None:
+    _, model = run([question("p")], Script())
+    told, blind = [said(chat) for chat in model.chats if "Image: a lamp" in said(chat)], [
+        said(chat) for chat in model.chats if "Image: a lamp" not in said(chat)
+    ]
+    assert all("Known about the image: Lamp Street" in text for text in told) and told
+    assert not any("Lamp Street" in text for text in blind) and blind
+    _, model = run([question("p")], Script(), prior_words=0)
+    assert not any("Lamp Street" in said(chat) for chat in model.chats)

@@ -140,8 +140,8 @@ def _way(asked: Asked) -> object:
 
 def verify_example(scene: Scene, rng: random.Random) -> tuple[Variables, str]:
     """A question to be answered with or without the description, or statements of which half have one that is false."""
-    description, _, _ = _known(scene, rng)
-    world = world_from(description)
+    description, prior, _ = _known(scene, rng)
+    world = world_from(description, prior=prior)
     kind = "long" if rng.random() < _STATEMENTS else rng.choice(KINDS_ASKED[:3])
     blind = kind != "long" and rng.random() < _BLIND
     guessed = blind and kind != "judgement" and rng.random() < 0.5
@@ -153,7 +153,7 @@ def verify_example(scene: Scene, rng: random.Random) -> tuple[Variables, str]:
         asked = one if clear and (not guessed or _guessed(one)) else None
     values: Variables = {
         "statements": "", "question": asked.question, "form": ANSWER_FORMS[kind], "choices": [],
-        "description": description,
+        "prior": prior, "description": description,
     }  # fmt: skip
     if kind == "long":
         text, wrong = asked.answer, None
@@ -161,7 +161,7 @@ def verify_example(scene: Scene, rng: random.Random) -> tuple[Variables, str]:
             text, wrong = planted(asked.answer, world, rng) or (text, None)
         return {**values, "statements": text}, wrong or "supported"
     if blind:
-        values["description"] = ""
+        values |= {"prior": "", "description": ""}
     true = _guessed(asked) if blind else _true(asked, world)
     if kind == "choice":
         choices = _shuffled(asked, rng)
