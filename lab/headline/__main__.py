@@ -71,6 +71,8 @@ class Record:
 
     def __post_init__(self) -> None:
         (self.out / "answers").mkdir(parents=True, exist_ok=True)
+        if any((self.out / "answers").iterdir()):
+            raise SystemExit(f"{self.out} has answers of an earlier experiment: give another folder to --out")
 
     def clock(self, share: float) -> float:
         """Time at which *share* of the experiment's time has passed."""
