@@ -340,7 +340,7 @@ def test_a_run_of_another_recipe_is_measured_where_its_tables_allow_and_told_wha
     assert {measure.stage for measure in found} == {"caption", "fuse", "instruct"}
     assert {line.partition(" ")[0] for line in unmeasured} == {
         "ingest", "embed", "match", "exemplify", "answer", "filter", "decide", "review", "merge",
-        "export", "verify", "by",
+        "export", "verify", "by", "origin",
     }  # fmt: skip
     assert "match (needs summarize.instruction_id, summarize.instruction)" in unmeasured
 
