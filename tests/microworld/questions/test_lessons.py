@@ -96,7 +96,7 @@ def test_the_verifiers_reply_is_the_answer_of_the_description_or_unknown() -> No
     rng, replies = random.Random(5), Counter[str]()
     for index in range(400):
         values, target = asker_example("verify", draw_scene(index), rng, "train")
-        world = world_from(values["description"])
+        world = world_from(values["description"], prior=values["prior"])
         if values["statements"]:
             wrong = [one for one in sentences(values["statements"]) if false_claims(one, world.facts)]
             assert target == (wrong[0] if wrong else "supported")
