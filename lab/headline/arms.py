@@ -115,7 +115,7 @@ def shown(arm: Arm, sets: Mapping[str, Sequence[Pair]], gains: Sequence[float], 
     chance = random.Random(f"headline drop {seed}")
     if arm.drop == "rated":
         good = [(pair.right and not wrong) != (chance.random() < _MISTAKES) for pair, wrong in rows]
-        rank = [(high, chance.random()) for high in good]
+        rank = [(float(high), chance.random()) for high in good]
     elif arm.drop == "seen":
         rank = [(gain, 0.0) for gain in gains]
     else:

@@ -237,7 +237,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     for _ in range(5):
         square = x @ x.mT
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return (x.mT if tall else x).float()
+    made: Tensor = (x.mT if tall else x).float()
+    return made
 
 
 class Learner:

@@ -121,7 +121,9 @@ def change(found: Verdicts, arm: str, other: str, kinds: Iterable[str]) -> Estim
         mine, theirs = (_per_scene(found, name, kind, lambda one: one.ok) for name in (arm, other))
         shared = min(len(mine), len(theirs))
         step = mine[:shared] - theirs[:shared]
-        ups.append((step > 0).sum(0)), downs.append((step < 0).sum(0)), all_.append(np.full(step.shape[1], shared))
+        ups.append((step > 0).sum(0))
+        downs.append((step < 0).sum(0))
+        all_.append(np.full(step.shape[1], shared))
     return difference(*(np.sum(part, 0).astype(np.float64) for part in (ups, downs, all_)))
 
 
