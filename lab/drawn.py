@@ -82,7 +82,7 @@ def fit(drawn_NF: np.ndarray, others_NF: np.ndarray, limit_NF: np.ndarray) -> Ma
         np.concatenate([drawn_NF, others_NF]), np.repeat([0, 1], [len(drawn_NF), len(others_NF)])
     )
     machine = Machine(
-        vectors=np.round(found.support_vectors_ * 255).astype(np.uint8),
+        vectors=np.round(found.support_vectors_ * 255).astype(np.float32) / 255,
         weights=found.dual_coef_[0].astype(np.float32),
         offset=found.intercept_.astype(np.float32),
     )
@@ -134,7 +134,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(_said(f"{path}, as written", machine.sums(tested[:, 0]) > 0))
         print(_said(f"{path}, encoded again", machine.sums(tested[:, 1]) > 0), flush=True)
     if given.to:
-        np.savez_compressed(given.to, vectors=machine.vectors, weights=machine.weights, offset=machine.offset)
+        vectors = np.round(machine.vectors * 255).astype(np.uint8)
+        np.savez_compressed(given.to, vectors=vectors, weights=machine.weights, offset=machine.offset)
         print(f"{len(machine.weights)} vectors in {given.to}, {given.to.stat().st_size:,} bytes")
     return 0
 

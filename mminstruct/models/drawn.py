@@ -75,7 +75,7 @@ class Machine:
     """A support vector machine with a Gaussian kernel, which gives pictures that are not drawn a sum above 0."""
 
     vectors: np.ndarray
-    """uint8 ``(S, F)``: features of single pictures, drawn ones and others, times 255."""
+    """float32 ``(S, F)``: features of single pictures, drawn ones and others, rounded to 1/255."""
     weights: np.ndarray
     """float32 ``(S,)``, below 0 for drawn ones."""
     offset: np.ndarray
@@ -83,15 +83,17 @@ class Machine:
 
     def sums(self, features_NF: np.ndarray) -> np.ndarray:
         """float32 ``(N,)``."""
-        vectors_SF = self.vectors.astype(np.float32) / 255
-        square_NS = (features_NF**2).sum(1)[:, None] + (vectors_SF**2).sum(1) - 2 * features_NF @ vectors_SF.T
+        square_NS = (features_NF**2).sum(1)[:, None] + (self.vectors**2).sum(1) - 2 * features_NF @ self.vectors.T
         return np.asarray(np.exp(-_GAMMA * square_NS) @ self.weights + self.offset, np.float32)
 
 
 @functools.cache
 def _machine() -> Machine:
     with importlib.resources.files("mminstruct.models").joinpath(WEIGHTS).open("rb") as file:
-        return Machine(**np.load(file, allow_pickle=False))
+        found = np.load(file, allow_pickle=False)
+        return Machine(
+            vectors=found["vectors"].astype(np.float32) / 255, weights=found["weights"], offset=found["offset"]
+        )
 
 
 def decoded(data: bytes) -> Image.Image:
