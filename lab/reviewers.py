@@ -64,7 +64,7 @@ def reviewed(url: str, folder: Path, known: Truth, build: Callable[[Sequence[str
 
 def _whole(run: JudgedRun) -> Measure:
     """Share of rows right in every respect."""
-    return (domains if "ask" in run.manifests else answers).whole(run)[0]
+    return domains.whole(run)[0] if "ask" in run.manifests else answers.whole(run)[0]
 
 
 def _right(run: JudgedRun, items: Mapping[str, Item]) -> dict[str, bool]:

@@ -12,7 +12,7 @@ from mminstruct.store.reader import RunReader
 
 MORE = "MORE_IMAGES"
 """In a command: the source of images that the run has not seen."""
-_OWN = ("out", "source", "base", "units", "recipe.decide.path", "recipe.retrieve.keep", "recipe.retrieve.per_domain")
+_OWN = ("out", "source", "base", "units", "recipe.decide.path", "recipe.retrieve.only", "recipe.retrieve.per_domain")
 """Overrides of a build that are not repeated for other images."""
 
 
@@ -77,8 +77,8 @@ def coverage(run: RunReader) -> dict[str, Any] | None:
 def _recipe(run: RunReader) -> tuple[list[str], list[str]]:
     """Domains and kinds about which the recipe asks."""
     retrieve, number = run["retrieve"].manifest["config"], run["ask"].manifest["config"]["number"]
-    kept = retrieve["keep"] or retrieve["only"]
-    domains = [name for name, _ in retrieve["domains"] if not kept or name in kept]
+    only = retrieve["only"]
+    domains = [name for name, _ in retrieve["domains"] if not only or name in only]
     return domains, [kind for kind, count in number.items() if count]
 
 
@@ -114,7 +114,7 @@ def _gaps(run: RunReader, found: Coverage, domains: list[str], kinds: list[str])
         of_kind = sum(one[column] for one in found.rows) / max(1, sum(found.images))
         each = count / found.images[row] if count and found.images[row] else of_kind
         images = math.ceil((found.wanted - count) / (each or 1.0))
-        words = [f"out={run.url}-{domain}-{kind}", f"source={MORE}", f"recipe.retrieve.keep=[{domain}]"]
+        words = [f"out={run.url}-{domain}-{kind}", f"source={MORE}", f"recipe.retrieve.only=[{domain}]"]
         words += [f"recipe.retrieve.per_domain={images}"]
         words += [f"recipe.ask.number.{other}=0" for other in kinds if other != kind]
         words += [] if kind == "long" else ["recipe.converse.rounds=0"]  # rounds of a conversation are long

@@ -46,10 +46,8 @@ class Retrieve(Stage):
     domains: list[Any] = field(default_factory=list, metadata={"domains": True, "files": _looks})
     """Domains (``readers.domains.Domain``); in YAML, names of their files."""
     only: list[str] = field(default_factory=list)
-    """Names of the domains that compete; empty: all."""
-    keep: list[str] = field(default_factory=list)
-    """Names of the domains whose images are kept, of those that compete; an image of another one is ``no_domain``.
-    Empty: all."""
+    """Names of the domains whose images are kept; empty: all. The other domains compete, too: an image that one of
+    them wins is ``no_domain``."""
     folders: dict[str, str] = files(factory=dict, read=_folders)
     """Seed images: domain -> folder."""
     unreadable: str = "stop"
@@ -76,13 +74,11 @@ class Retrieve(Stage):
             faults.append("domains is empty: name a domain file, such as domains=[domains]")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             faults.append(f"domains has {', '.join(twice)} twice: each domain is in one file")
-        for key, given in (("only", self.only), ("folders", self.folders), ("keep", self.keep)):
+        for key, given in (("only", self.only), ("folders", self.folders)):
             if unknown := sorted(set(given) - set(names)):
                 faults.append(f"{key} has {', '.join(unknown)}: the domains are {', '.join(names)}")
         faults += [f"folders.{name}={path}: no such folder" for name, path in self.folders.items()
                    if not os.path.isdir(path)]  # fmt: skip
-        if self.only and (absent := sorted({*self.keep} - {*self.only})):
-            faults.append(f"keep has {', '.join(absent)}: add it to only, or it can win no image")
         if self.unreadable not in UNREADABLE:
             faults.append(f"unreadable={self.unreadable}: take {' or '.join(UNREADABLE)}")
         if self.per_domain is not None and self.per_domain < 1:
@@ -129,7 +125,7 @@ class Retrieve(Stage):
         told = f"{name}: cosine {similarity:.3f}" + ("" if lead is None else f", lead {lead:.3f}")
         low = self.floor is not None and similarity < self.floor
         near = self.margin is not None and lead is not None and lead < self.margin
-        other = bool(self.keep) and name not in self.keep
+        other = bool(self.only) and name not in self.only
         if low or near or other or score_G[best] < least_G[best]:
             return Drop(image_id, "no_domain", told)
         return {
@@ -153,8 +149,6 @@ class Retrieve(Stage):
     def _looks(self, clip: Embed) -> Iterator[tuple[str, str, np.ndarray]]:
         """(domain, text or file name, embedding) of all that images are compared with."""
         for one in sorted(self.domains, key=lambda one: str(one.name)):
-            if self.only and one.name not in self.only:
-                continue
             yield from zip([one.name] * len(one.looks), one.looks, clip.texts(list(one.looks)), strict=True)
             if folder := self.folders.get(one.name):
                 found = pictures(

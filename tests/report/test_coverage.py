@@ -48,12 +48,12 @@ def table(
 
 
 def asked(folder: Path, *, images: str, cells: dict[tuple[str, str], int], words: list[str] | None = None,
-          per_domain: int | None = None, pairs: int | None = None, keep: tuple[str, ...] = ()) -> RunReader:  # fmt: skip
+          per_domain: int | None = None, pairs: int | None = None, only: tuple[str, ...] = ()) -> RunReader:  # fmt: skip
     """A run that chose *images* (a letter for each, by domain) and has rows in *cells*."""
     store = Store(str(folder))
     names = {name[0]: name for name, _ in DOMAINS}
     chosen: list[dict[str, object]] = [{"image_id": f"i{n}", "domain": names[one]} for n, one in enumerate(images)]
-    table(store, "retrieve", IMAGES, 0, chosen, domains=DOMAINS, only=[], keep=list(keep), per_domain=per_domain)
+    table(store, "retrieve", IMAGES, 0, chosen, domains=DOMAINS, only=list(only), per_domain=per_domain)
     rows: list[dict[str, object]] = [
         {"question_id": f"{domain}{kind}{n}", "domain": domain, "kind": kind, "question": f"Question {n}?"}
         for (domain, kind), count in cells.items()
@@ -85,9 +85,9 @@ def test_every_domain_and_kind_of_the_recipe_is_listed_whether_it_has_rows_or_no
     assert (map_["table"], map_["domains"], map_["kinds"]) == ("ask", ["ocr", "artwork", "posters"], KINDS)
     assert map_["rows"] == [[8, 4], [2, 0], [0, 0]]
     assert map_["images"] == [4, 1, 0]
-    kept = found(asked(tmp_path / "keep", images="oo", cells=FEW, keep=("ocr",)))
-    assert kept["domains"] == ["ocr", "artwork"]  # rows of another domain are shown, but none are wanted
-    assert gaps(kept).keys() <= {("ocr", "judgement"), ("ocr", "choice")}
+    only = found(asked(tmp_path / "only", images="oo", cells=FEW, only=("ocr",)))
+    assert only["domains"] == ["ocr", "artwork"]  # rows of another domain are shown, but none are wanted
+    assert gaps(only).keys() <= {("ocr", "judgement"), ("ocr", "choice")}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_command_repeats_the_build_but_for_one_cell_and_other_images(tmp_path:
     assert shlex.split(made["artwork", "choice"]["command"]) == [
         "mminstruct", "build", "--config-dir", "my conf", "experiment=demo", "seed=3",
         "recipe.ask.number.choice=6",
-        f"out={tmp_path}/run-artwork-choice", "source=MORE_IMAGES", "recipe.retrieve.keep=[artwork]",
+        f"out={tmp_path}/run-artwork-choice", "source=MORE_IMAGES", "recipe.retrieve.only=[artwork]",
         "recipe.retrieve.per_domain=13", "recipe.ask.number.judgement=0", "recipe.converse.rounds=0",
     ]  # fmt: skip
     without = gaps(found(asked(tmp_path / "script", images="o", cells=FEW, pairs=20)))
@@ -200,6 +200,6 @@ def test_the_commands_for_a_real_run_compose_and_choose_its_domain_and_kind(tmp_
             _, run = config.build(compose("build", config.opened("build", words)), [Path(__file__).parents[1]])
         assert isinstance(run.recipe, Domains)
         assert run.recipe.ask.model.name.startswith("Qwen/")
-        assert (run.recipe.retrieve.keep, run.recipe.retrieve.per_domain) == ([domain], gap["images"])
+        assert (run.recipe.retrieve.only, run.recipe.retrieve.per_domain) == ([domain], gap["images"])
         assert [name for name, number in run.recipe.ask.number.items() if number] == [kind]
         assert (run.recipe.converse.rounds > 0) == (kind == "long")
