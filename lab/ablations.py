@@ -11,23 +11,20 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
+from lab.outcomes import COLUMNS, Outcome, differs, mean, outcome
 from lab.variants import AGAIN, PAPER_K, TrueCaption, variants
-from mminstruct.bench.intervals import Array, bootstrap
+from lab.verdicts import verdicts
 from mminstruct.config import engine as make_engine
 from mminstruct.job import exit_process
-from mminstruct.microworld.families import FAMILIES, classify
-from mminstruct.microworld.language import facts_of
-from mminstruct.microworld.oracle import judge_answer, judge_pair, statements
+from mminstruct.microworld.families import FAMILIES
 from mminstruct.quality.measure import share
-from mminstruct.quality.run import JudgedRun, RunTables
-from mminstruct.quality.truth import Truth, find_truth, read_truth
+from mminstruct.quality.run import RunTables
+from mminstruct.quality.truth import find_truth, read_truth
 from mminstruct.recipe import differences, manifests
 from mminstruct.recipes import MMInstruct
 from mminstruct.run import Run, claim, execute
@@ -62,85 +59,11 @@ def load(url: str) -> tuple[MMInstruct, Any]:
     return cast(MMInstruct, run.recipe), made_from.engine
 
 
-Counts = Mapping[str, tuple[float, float]]
-"""(right, all) by image."""
-
-COLUMNS = ("match applies", "statements true", "answer right", "rows right", "rows kept")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Results of a variant."""
-
-    name: str
-    counts: Mapping[str, Counts]
-    """By column."""
-    kinds: int
-    """Families of instructions among the final rows."""
-    bank: int
-    used: float
-    """Share of the bank that was matched with at least one image."""
-    rows: int
-
-
-def outcome(name: str, url: str, known: Truth) -> Outcome:
-    """Judge the run at *url*."""
-    run = JudgedRun(url, known)
-    counts: dict[str, dict[str, tuple[float, float]]] = {column: {} for column in COLUMNS}
-
-    def add(column: str, image: str, good: int, of: int = 1) -> None:
-        before = counts[column].get(image, (0, 0))
-        counts[column][image] = (before[0] + good, before[1] + of)
-
-    right: dict[str, bool] = {}
-    for row in run.answers:
-        scene, asked = known[row["image_id"]].scene, run.bank[row["instruction_id"]]
-        good = judge_answer(row["answer"], asked, scene).ok
-        right[row["pair_id"]] = good and judge_pair(asked, scene)
-        tally = statements(row["answer"], facts_of(scene, place=True), asked)
-        add("statements true", row["image_id"], tally.right, tally.said)
-        add("answer right", row["image_id"], good)
-    final = [row for row in run.rows("select", "pair_id", "image_id", "instruction_id") if row["pair_id"] in right]
-    for row in final:
-        add("rows right", row["image_id"], right[row["pair_id"]])
-    kept, used = {row["pair_id"] for row in final}, set()
-    for row in run.rows("match", "pair_id", "image_id", "instruction_id"):
-        used.add(row["instruction_id"])
-        if row["image_id"] in known:
-            asked = run.bank[row["instruction_id"]]
-            add("match applies", row["image_id"], judge_pair(asked, known[row["image_id"]].scene))
-            add("rows kept", row["image_id"], row["pair_id"] in kept)
-    kinds = {classify(run.bank[row["instruction_id"]]) for row in final} - {None}
-    bank = len(run.bank)
-    return Outcome(name, counts, len(kinds), bank, len(used) / bank if bank else 0.0, len(final))
-
-
-def differs(these: Counts, those: Counts) -> bool:
-    """Whether the 95 % interval of the difference excludes zero; the bootstrap draws the same images from both."""
-    images = sorted({*these, *those})
-    if not these or not those:
-        return False
-
-    def difference(sums: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return sums[..., 0:1] / sums[..., 1:2] - sums[..., 2:3] / sums[..., 3:4]
-
-    both_G4 = np.array([(*these.get(image, (0, 0)), *those.get(image, (0, 0))) for image in images], np.float64)
-    _, low_1, high_1 = bootstrap(difference, both_G4)
-    return bool(low_1[0] > 0 or high_1[0] < 0)
-
-
-def _mean(counts: Counts) -> float:
-    """Share over all images; 0 where there is nothing."""
-    right, of = (sum(column) for column in zip(*counts.values(), strict=True)) if counts else (0, 0)
-    return right / of if of else 0.0
-
-
 def page(outcomes: Sequence[Outcome], images: int, recipe: MMInstruct) -> str:
     """The table, as Markdown; all outcomes are compared with the first one, the run as built."""
     base = outcomes[0]
     same = [one for one in outcomes if one is base or one.name.startswith(AGAIN)]
-    chance = {column: [_mean(one.counts[column]) for one in same] for column in COLUMNS}
+    chance = {column: [mean(one.counts[column]) for one in same] for column in COLUMNS}
     captions = "captions written from the scenes, " if isinstance(recipe.caption, TrueCaption) else ""
     prices = "with" if recipe.match.prices else "without"
     lines = [
@@ -159,7 +82,7 @@ def page(outcomes: Sequence[Outcome], images: int, recipe: MMInstruct) -> str:
     for one in outcomes:
         cells = [one.name]
         for column in COLUMNS:
-            own = _mean(one.counts[column])
+            own = mean(one.counts[column])
             beyond = not min(chance[column]) <= own <= max(chance[column])
             star = " *" if beyond and differs(one.counts[column], base.counts[column]) else ""
             found = share("", column, one.counts[column].values())
@@ -181,12 +104,16 @@ def page(outcomes: Sequence[Outcome], images: int, recipe: MMInstruct) -> str:
         "- Captions half wrong: in each caption, every kind of thing, colour and number is replaced with probability "
         "1/2, each word always by the same other one; all later stages see only these captions.",
         "- Captions the truth: written from the scenes, as a perfect captioner would write them.",
+        "- No fuse: the description is the caption; no alt-text is used.",
+        "- Descriptions of other images: each answer is written from the description of another image of its part. "
+        "What is still right needs no picture: this is a blind test of MM-Instruct's answers, which the recipe itself "
+        "does not have (`recipe=domains` has one, `recipe.verify.blind_votes`).",
     ]
     if recipe.exemplify.model.name == recipe.answer.model.name:
         lines.append("- Exemplars are by the same model as the answers here, so they cannot add knowledge.")
     if recipe.filter.rules and any(one.name == "no filter rules" and one.counts == base.counts for one in outcomes):
         lines.append("- No rule of the filter dropped anything in this run, so the run without them is the same.")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *verdicts(outcomes, images)]) + "\n"
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -21,12 +21,15 @@ from mminstruct.quality.truth import read_truth
 from mminstruct.recipe import check, manifests
 from mminstruct.recipes import MMInstruct
 from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, whole
+from mminstruct.stages.answer import Answer
 
 PAPER_K = 300
 """The paper's k. The k of the run under test stands for it, and other k are scaled likewise."""
 AGAIN = "as built, seed + "
 """Prefix of variants that change only the seed; they show the effect of chance."""
 SEEDS = (1, 2, 3)
+WITHOUT = "filter without "
+"""Prefix of variants that lack one rule of the filter."""
 
 
 @dataclass(kw_only=True)
@@ -100,6 +103,32 @@ class TrueCaption(Stage):
         return caption
 
 
+@dataclass(kw_only=True)
+class Blind(Stage):
+    """Answers of another stage, each from the description of another image: what is right of them needs no picture."""
+
+    of: Stage
+    """The stage that answers."""
+
+    reads = Answer.reads
+    writes = schemas.ANSWER
+    row_key = "pair_id"
+
+    def load(self, *, exemplify: ds.Dataset, summarize: ds.Dataset) -> Transform:
+        answer = cast(Callable[..., StageOutput], self.of.load(exemplify=exemplify, summarize=summarize))
+
+        def blind(match: pa.Table, fuse: pa.Table) -> StageOutput:
+            texts = fuse["description"].to_pylist()
+            others = pa.array([*texts[1:], *texts[:1]], pa.string())
+            return answer(
+                match=match, fuse=fuse.set_column(fuse.column_names.index("description"), "description", others)
+            )
+
+        return blind
+
+
+_NO_TEXT = 1_000_000
+"""Words that alt-text must have where none is to be used: no alt-text has so many."""
 _PLURALS = {many: kind for kind, (_, many) in NOUNS.items()}
 _SINGULARS = {one: kind for kind, (one, _) in NOUNS.items()}
 _NAMED = re.compile(
@@ -169,6 +198,12 @@ def variants(recipe: MMInstruct, folders: Sequence[Path]) -> dict[str, MMInstruc
     def true_captions(one: Any) -> None:
         one.caption = TrueCaption(folders=[str(folder) for folder in folders])
 
+    def same_exemplars(one: Any) -> None:
+        one.exemplify.model = one.answer.model
+
+    def blind_answers(one: Any) -> None:
+        one.answer = Blind(of=recipe.answer)
+
     def shots(number: int) -> Callable[[Any], None]:
         def change(one: Any) -> None:
             one.answer.shots = number
@@ -188,7 +223,12 @@ def variants(recipe: MMInstruct, folders: Sequence[Path]) -> dict[str, MMInstruc
     vary("match: sampled, prices", put("match", strategy="sample", prices=True))
     for number in (0, 1, 3, 5):
         vary(f"{number} exemplars", shots(number))
+    vary("exemplars by the answerer", same_exemplars)
+    vary("no fuse", put("fuse", min_words=_NO_TEXT, alt_words=_NO_TEXT))
     vary("captions: half wrong", half_wrong_captions)
     vary("captions: the truth", true_captions)
+    vary("descriptions of other images", blind_answers)
     vary("no filter rules", put("filter", rules=[]))
+    for rule in recipe.filter.rules:
+        vary(f"{WITHOUT}{rule}", put("filter", rules=[other for other in recipe.filter.rules if other != rule]))
     return found

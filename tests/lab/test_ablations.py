@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 
 from lab import ablations, variants
-from lab.ablations import differs, outcome, page
+from lab.ablations import page
+from lab.outcomes import differs, effective_kinds, kinds_difference, outcome, right_rows
+from lab.verdicts import SCALES, verdict, verdicts
 from mminstruct import schemas
 from mminstruct.microworld import shards
 from mminstruct.microworld.language import caption
@@ -38,6 +40,7 @@ from mminstruct.stages.rate import Rate
 from mminstruct.stages.review import Review
 from mminstruct.stages.select import Select
 from mminstruct.stages.summarize import Summarize
+from mminstruct.text.rules import RULES
 from tests.quality.perfect import PerfectRun
 from tests.stages.doubles import Scripted, dataset, prompt_text
 
@@ -96,10 +99,38 @@ def test_every_variant_changes_the_end_and_keeps_all_tables_before_what_it_chang
         "0 exemplars": "answer",
         "1 exemplars": "answer",
         "5 exemplars": "exemplify",
+        "no fuse": "fuse",
         "captions: half wrong": "caption",
         "captions: the truth": "caption",
+        "descriptions of other images": "answer",
         "no filter rules": "filter",
+        **{f"filter without {rule}": "filter" for rule in RULES},
     }
+
+
+def test_exemplars_by_the_answerer_are_a_variant_only_where_another_model_writes_them(recipe: MMInstruct) -> None:
+    assert "exemplars by the answerer" not in variants.variants(recipe, [Path("world")])
+    other = copy.deepcopy(recipe)
+    other.exemplify.model = Scripted(name="a stronger one")
+    one = variants.variants(other, [Path("world")])["exemplars by the answerer"]
+    assert one.exemplify.model == other.answer.model
+
+
+def test_blind_answers_are_written_from_the_description_of_another_image() -> None:
+    model = Scripted(script=lambda messages, seed: f"Seen: {messages[-1]['content']}")
+    stage = variants.Blind(of=Answer(model=model, prompt=prompt_text("answer"), shots=0))
+    bank = pa.table({"instruction_id": ["q"], "instruction": ["Describe it."]})
+    none = pa.table(
+        {name: pa.array([], pa.string()) for name in ("image_id", "instruction_id", "description", "answer")}
+    )
+    load = stage.load(exemplify=dataset(none), summarize=dataset(bank))
+    match = pa.table({"pair_id": ["1", "2", "3"], "image_id": ["a", "b", "c"], "instruction_id": ["q"] * 3})
+    fuse = pa.table({"image_id": ["a", "b", "c"], "description": ["A cat.", "A dog.", "A boat."]})
+    out = load(match=match, fuse=fuse)
+    assert isinstance(out, StageOutput)
+    texts = out.table["answer"].to_pylist()
+    assert [other in text for other, text in zip(["A dog.", "A boat.", "A cat."], texts, strict=True)] == [True] * 3
+    assert not any(own in text for own, text in zip(["A cat.", "A dog.", "A boat."], texts, strict=True))
 
 
 def test_half_wrong_captions_are_wrong_in_about_half_of_what_they_say_and_the_same_every_time() -> None:
@@ -167,8 +198,46 @@ def test_a_run_without_a_fault_comes_out_right_and_a_spoilt_one_is_starred(
     assert last.count(" *") >= 2
     assert [line for line in lines if re.match(r"\| as built \| 1\.000 \(0\.\d+ to 1\.000\) \|", line)]
     chance = dataclasses.replace(worse, name=f"{variants.AGAIN}1")
-    lines = page([base, chance, worse], 12, recipe).splitlines()
+    lines = page([base, chance, worse], 12, recipe).partition("## What pays")[0].splitlines()
     assert not [line for line in lines if line.startswith("|") and " *" in line]
+
+
+def test_a_choice_pays_or_hurts_only_where_the_interval_and_the_seeds_say_so(
+    perfect: PerfectRun, tmp_path: Path
+) -> None:
+    base = outcome("as built", perfect.write(tmp_path / "base"), perfect.known)
+    spoilt = copy.deepcopy(perfect)
+    for row in spoilt.rows["answer"][::2]:
+        row["answer"] = ""
+    worse = outcome("no filter rules", spoilt.write(tmp_path / "worse"), perfect.known)
+    share, of_images, kinds = SCALES
+    assert (share.value(base), share.value(worse)) == (
+        1,
+        sum(a for a, _ in worse.counts["rows right"].values()) / base.rows,
+    )
+    assert of_images.value(base) == pytest.approx(100 * base.rows / len(right_rows(base)))
+    for scale in (share, of_images):
+        assert verdict(scale, base, worse, [base]) == "pays"
+        assert verdict(scale, worse, base, [worse]) == "hurts"
+        assert verdict(scale, base, base, [base]) == "no difference found"
+    assert verdict(kinds, base, worse, [base]) == "no difference found"  # the same rows, with worse answers
+    another = dataclasses.replace(worse, bank_digest="another bank")
+    assert verdict(share, base, another, [base]) == "pays"
+    assert verdict(share, base, another, [base, worse]) == "no difference found"
+    assert verdicts([base], 12) == []
+    [line] = [line for line in verdicts([base, worse], 12) if line.startswith("| the filter")]
+    assert line.count("**pays**") == 2
+    assert line.count("no difference found") == 1
+
+
+def test_effective_kinds_are_the_number_of_equally_frequent_ones(perfect: PerfectRun, tmp_path: Path) -> None:
+    base = outcome("as built", perfect.write(tmp_path / "base"), perfect.known)
+    even = dataclasses.replace(base, families={f"i{n}": {"haiku": 2, "diary": 2, "menu": 2} for n in range(9)})
+    one = dataclasses.replace(base, families={f"i{n}": {"haiku": 6} for n in range(9)})
+    assert effective_kinds(even) == pytest.approx(3)
+    found = kinds_difference(even, one)
+    assert (found.value, found.low, found.high) == tuple([pytest.approx(2)] * 3)
+    assert kinds_difference(one, dataclasses.replace(base, families={})).value is None
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
