@@ -86,10 +86,11 @@ class Knowing:
 
 
 def verified(text: str, about: str) -> str:
-    """What is true of the description, or unknown."""
-    world = world_from(about)
+    """What is true of the description and of the text that came with the image, or unknown."""
+    prior = re.search(r"\nKnown about the image: (.+)", text)
+    world = world_from(about, prior=prior[1] if prior else "")
     if "Text: " in text:
-        statements = text.partition("Text: ")[2].partition("\nImage: ")[0]
+        statements = re.split(r"\n(?:Known about the image|Image): ", text.partition("Text: ")[2])[0]
         return next((one for one in sentences(statements) if false_claims(one, world.facts)), "supported")
     question = text.partition("Question: ")[2].split("\n")[0]
     kind = "judgement" if "with Yes or No" in text else "choice" if "letter of a choice" in text else "short"
