@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mminstruct.microworld.oracle import judge_answer, judge_pair
-from mminstruct.quality.measures.answers import whole
+from mminstruct.quality.measure import Measure
+from mminstruct.quality.measures import answers, domains
 from mminstruct.quality.run import JudgedRun
 from mminstruct.quality.truth import Truth
 from mminstruct.reviewing import sheet
@@ -44,7 +45,7 @@ def reviewed(url: str, folder: Path, known: Truth, build: Callable[[Sequence[str
             places -= 1
         else:
             break
-    right = {id_: _right(item, known) for id_, item in items.items(ids).items()}
+    right = _right(JudgedRun(url, known), items.items(ids))
     of = sheet.read(str(folder / "sheets"))
     decisions = folder / "sheets" / DECISIONS
     decisions.mkdir()
@@ -55,16 +56,29 @@ def reviewed(url: str, folder: Path, known: Truth, build: Callable[[Sequence[str
     build([f"out={folder / 'reviewed'}", f"base={url}", f"recipe.decide.path={decisions}"])
     found = {}
     for name, run in (("before", url), ("after", str(folder / "reviewed"))):
-        measure = whole(JudgedRun(run, known))[0]
+        measure = _whole(JudgedRun(run, known))
         found[name] = f"{measure.value:.3f} | {measure.interval} | {measure.n}"
     (one,) = result.agreement
     return found | {"reviewers_alpha": f"{one.alpha.value:.2f} [{one.alpha.low:.2f}, {one.alpha.high:.2f}]"}
 
 
-def _right(item: Item, known: Truth) -> bool:
-    assert item.image is not None
-    scene = known[item.image].scene
-    return judge_pair(item.question, scene) and judge_answer(item.answer, item.question, scene).ok
+def _whole(run: JudgedRun) -> Measure:
+    """Share of rows right in every respect."""
+    return domains.whole(run)[0] if "ask" in run.manifests else answers.whole(run)[0]
+
+
+def _right(run: JudgedRun, items: Mapping[str, Item]) -> dict[str, bool]:
+    """Whether each row is right by the truth of its scene; a row that the truth cannot judge counts as right."""
+    if "ask" in run.manifests:
+        rows = domains.turned(run, "review", frozenset(items))
+        found = {one.row["pair_id"]: one.by_scene for one in rows}
+        return {key: not (one := found[key]).known or (one.right and one.unique) for key in items}
+    right = {}
+    for key, item in items.items():
+        assert item.image is not None
+        scene = run.truth[item.image].scene
+        right[key] = judge_pair(item.question, scene) and judge_answer(item.answer, item.question, scene).ok
+    return right
 
 
 def _line(person: str, mine: sheet.Sheet, place: int, right: bool) -> dict[str, object]:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from mminstruct.config.files import conf
+from mminstruct.microworld.questions.grammar import TEMPLATES as JUDGED
 from mminstruct.readers.domains import KINDS, read_domains
 from mminstruct.text.rules import Context, meta_talk
 
@@ -15,11 +16,8 @@ ASKING = {"what", "which", "who", "whom", "whose", "where", "when", "why", "how"
 FILLER = {"a", "an", "the", "is", "are", "does", "do", "of", "in", "on", "to", "and", "or", "it", "this", "here"}
 
 
-DOMAINS = {
-    one.name: one
-    for path in sorted(conf().glob("domains*.yaml"))
-    for one in read_domains(path.read_text(encoding="utf-8"), path.name)
-}
+FILE = conf() / "domains.yaml"
+DOMAINS = {one.name: one for one in read_domains(FILE.read_text(encoding="utf-8"), FILE.name)}
 TEMPLATES = [
     (domain, kind, template)
     for domain, one in DOMAINS.items()
@@ -30,6 +28,11 @@ TEMPLATES = [
 
 def words(text: str) -> list[str]:
     return re.findall(r"<\w+>|[\w'-]+", text.casefold())
+
+
+def test_there_are_24_domains_and_those_that_can_be_judged_come_first() -> None:
+    assert len(DOMAINS) == 24
+    assert list(DOMAINS)[: len(JUDGED)] == list(JUDGED)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -147,6 +147,7 @@ def test_a_build_killed_three_times_ends_in_the_same_bytes(
 def test_ray_makes_the_same_bytes_from_files_in_another_place(
     run: mminstruct.OpenRun, domains_source: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(domains_source, tmp_path / "moved")
-    assert build(tmp_path / "ray", tmp_path / "moved", "engine=ray") == 0
+    moved = tmp_path / "moved" / domains_source.name  # rows name their source by the name of its folder
+    shutil.copytree(domains_source, moved)
+    assert build(tmp_path / "ray", moved, "engine=ray") == 0
     assert contents(tmp_path / "ray") == contents(run.url)

@@ -20,7 +20,7 @@ from mminstruct.microworld.questions.grammar import judge_turn
 from mminstruct.microworld.questions.lessons import asker_example
 from mminstruct.microworld.questions.world import world_from
 from mminstruct.microworld.scene import Scene, draw_scene
-from mminstruct.text.turn import Checker, read_reply
+from mminstruct.text.turn import Checker, Limits, read_reply
 
 SORTS: tuple[tuple[str, str, int, Split], ...] = (
     ("fuse", "fuse", 0, "train"),
@@ -88,7 +88,8 @@ def judge_asked(role: str, values: dict[str, Any], reply: str, scene: Scene) -> 
     if role == "verify":
         return {}
     kind = values.get("kind", "long")
-    checker = Checker(values.get("domain", ""))
+    limits = Limits() if role == "ask" else Limits(long=4)  # rounds have one to three sentences
+    checker = Checker(values.get("domain", ""), limits)
     _, asked = read_reply("stop", reply, role)
     turns = [turn for turn in (checker.check(one, kind) for one in asked) if turn.fault is None][: values["number"]]
     world = world_from(values["description"], values.get("words", ()), values.get("prior", ""))

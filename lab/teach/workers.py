@@ -26,7 +26,10 @@ LONGEST = 1024
 STEP = 16
 """Rows of a batch have a multiple of so many tokens: fewer shapes to plan kernels for."""
 PROMPT_SHARE = 0.06
-"""Share of prompt tokens that also get a loss; copying is learned there first."""
+"""Share of prompt tokens that also get a loss; copying is learned there first. Less where the answer is short: the
+prompt would outweigh it."""
+LONG = 30
+"""Tokens of an answer from which the prompt gets its whole share."""
 
 COPIES = 0.08
 """Extra lessons, as a share, that only repeat random tokens: untaught models learn exact copying fastest by them."""
@@ -144,7 +147,7 @@ def arrays(batch: Sequence[Coded], chance: np.random.Generator, share: float = P
     for row, (prompt, target) in enumerate(batch):
         whole = np.array(prompt + target, np.int16)
         ids[row, : len(whole)] = whole
-        early = np.flatnonzero(chance.random(len(prompt) - 1) < share)
+        early = np.flatnonzero(chance.random(len(prompt) - 1) < share * min(1.0, len(target) / LONG))
         at = np.concatenate([early, np.arange(len(prompt) - 1, len(whole) - 1)])
         where.append(at + row * length)
         labels.append(whole[at + 1])

@@ -45,8 +45,8 @@ def contradictions(claims: Facts, truth: Facts) -> list[str]:
         known = [thing for thing in truth.things if thing.kind == mention.kind]
         if known:
             near = sorted(known, key=lambda thing: thing.colour != mention.colour)  # of two signs, the one meant
-            found = [_differences(mention, thing, truth) for thing in near]
-            wrong += min(found, key=len)
+            fewest = min((_differences(mention, thing, truth) for thing in near), key=len)
+            wrong += fewest
         else:
             wrong.append(f"there is no {mention.kind}")
     return list(dict.fromkeys(wrong))

@@ -71,7 +71,9 @@ def _verified(run: JudgedRun, model: Model, rows: Sequence[Row], blind_votes: in
     config = run.manifests["verify"]["config"]
     stage = Verify(model=model, prompt=config["prompt"], blind_votes=blind_votes, on_blind="mark")
     captions = pa.Table.from_pylist([{"image_id": key, "caption": text} for key, text in run.captions.items()])
-    made = stage.load()(converse=pa.Table.from_pylist(list(rows), schema=schemas.CONVERSE), caption=captions)
+    asked = pa.Table.from_pylist(list(rows), schema=schemas.CONVERSE)
+    ingest = pa.Table.from_pylist(run.rows("ingest", "image_id", "alt_text"))
+    made = stage.load()(converse=asked, caption=captions, ingest=ingest)
     assert isinstance(made, StageOutput)
     return {row["pair_id"]: row for row in made.table.to_pylist()}
 

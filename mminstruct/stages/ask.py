@@ -31,7 +31,7 @@ from mminstruct.stage import (
     role,
     seed,
 )
-from mminstruct.text import one_line, words
+from mminstruct.text import one_line
 from mminstruct.text.languages import LANGUAGES
 from mminstruct.text.needs import MET
 from mminstruct.text.phrases import PHRASES

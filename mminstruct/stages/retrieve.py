@@ -46,7 +46,8 @@ class Retrieve(Stage):
     domains: list[Any] = field(default_factory=list, metadata={"domains": True, "files": _looks})
     """Domains (``readers.domains.Domain``); in YAML, names of their files."""
     only: list[str] = field(default_factory=list)
-    """Names of the domains that are used; empty: all."""
+    """Names of the domains whose images are kept; empty: all. The other domains compete, too: an image that one of
+    them wins is ``no_domain``."""
     folders: dict[str, str] = files(factory=dict, read=_folders)
     """Seed images: domain -> folder."""
     unreadable: str = "stop"
@@ -124,7 +125,8 @@ class Retrieve(Stage):
         told = f"{name}: cosine {similarity:.3f}" + ("" if lead is None else f", lead {lead:.3f}")
         low = self.floor is not None and similarity < self.floor
         near = self.margin is not None and lead is not None and lead < self.margin
-        if low or near or score_G[best] < least_G[best]:
+        other = bool(self.only) and name not in self.only
+        if low or near or other or score_G[best] < least_G[best]:
             return Drop(image_id, "no_domain", told)
         return {
             "image_id": image_id, "domain": name, "similarity": similarity, "margin": lead,
@@ -147,8 +149,6 @@ class Retrieve(Stage):
     def _looks(self, clip: Embed) -> Iterator[tuple[str, str, np.ndarray]]:
         """(domain, text or file name, embedding) of all that images are compared with."""
         for one in sorted(self.domains, key=lambda one: str(one.name)):
-            if self.only and one.name not in self.only:
-                continue
             yield from zip([one.name] * len(one.looks), one.looks, clip.texts(list(one.looks)), strict=True)
             if folder := self.folders.get(one.name):
                 found = pictures(

@@ -88,7 +88,7 @@ def made(mine: Path, *words: str, folders: list[Path] | None = None) -> Run:
         ("experiment=rounds", "experiment=rounds is not for build: there is no key 'train'; there is demo"),
         ("experiment=oracle", "experiment=oracle is not for build: there is no key 'judges'; there is demo"),
         ("+experiment=demo", "+experiment=: omit the plus; experiment=NAME chooses one"),
-        ("models=lpatop", "there is no models/lpatop; there is laptop, micro, modern, paper"),
+        ("models=lpatop", "there is no models/lpatop; there is api, laptop, micro, modern, paper"),
         ("recipe=mm_instrcut", "there is no recipe/mm_instrcut; there is bench, coco, domains, mm_instruct"),
         ("engine=lcal", "there is no engine/lcal; there is local, node_8gpu, nodes_4, one_gpu, ray"),
         ("recipe.match.per_image=two", "Value 'two' of type 'str' could not be converted to Integer"),

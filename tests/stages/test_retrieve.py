@@ -116,8 +116,15 @@ def test_seed_images_belong_to_their_domain(tmp_path: Path, monkeypatch: pytest.
     assert kept(made) == [("i0", "north", "seed.png"), ("i1", "east", "0")]
 
 
-def test_only_the_named_domains_are_used_and_one_alone_has_no_next() -> None:
-    made = run([5, 85], only=["north"])
+def test_only_the_images_of_named_domains_stay_and_the_others_still_win_theirs() -> None:
+    every = run([5, 85, 93, 15])
+    some = run([5, 85, 93, 15], only=["north"])
+    assert some.table.to_pylist() == [row for row in every.table.to_pylist() if row["domain"] == "north"] != []
+    assert [(drop.id, drop.reason) for drop in some.drops] == [("i0", "no_domain"), ("i3", "no_domain")]
+
+
+def test_one_domain_alone_has_no_next() -> None:
+    made = run([5, 85], domains=DOMAINS[1:])
     assert [row["domain"] for row in made.table.to_pylist()] == ["north", "north"]
     assert made.table["margin"].to_pylist() == [None, None]
 

@@ -204,10 +204,13 @@ def test_settings_that_cannot_work_are_refused(fields: dict[str, Any]) -> None:
 
 def test_the_verifier_knows_what_the_asker_knew_of_an_image_but_not_when_it_answers_blind() -> None:
     _, model = run([question("p")], Script())
-    told, blind = [said(chat) for chat in model.chatter.asked if "Image: a lamp" in said(chat)], [
-        said(chat) for chat in model.chatter.asked if "Image: a lamp" not in said(chat)
-    ]
-    assert all("Known about the image: Lamp Street" in text for text in told) and told
-    assert not any("Lamp Street" in text for text in blind) and blind
+    told, blind = (
+        [said(chat) for chat in model.chatter.asked if "Image: a lamp" in said(chat)],
+        [said(chat) for chat in model.chatter.asked if "Image: a lamp" not in said(chat)],
+    )
+    assert all("Known about the image: Lamp Street" in text for text in told)
+    assert told
+    assert not any("Lamp Street" in text for text in blind)
+    assert blind
     _, model = run([question("p")], Script(), prior_words=0)
     assert not any("Lamp Street" in said(chat) for chat in model.chatter.asked)
