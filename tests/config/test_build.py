@@ -436,7 +436,11 @@ def test_every_shipped_experiment_and_set_of_models_composes(mine: Path) -> None
 @pytest.mark.parametrize(
     ("command", "words", "said"),
     [
-        ("build", [], "experiment=dmeo is not for build: there is none of that name; there is demo, demo_coco, ours"),
+        (
+            "build",
+            [],
+            "experiment=dmeo is not for build: there is none of that name; there is demo, demo_coco, demo_domains, demo_hard, ours",
+        ),
         ("bench", ["source=x"], "experiment=dmeo is not for bench: there is none of that name; there is oracle"),
         ("train", ["data.path=x"], "experiment=dmeo is not for train: there is none of that name; there is rounds"),
     ],
