@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mminstruct.microworld.questions import common as c
+from mminstruct.microworld.questions import commonsense as c
 from mminstruct.microworld.questions import queries as q
 from mminstruct.microworld.questions import tell as t
 from mminstruct.microworld.questions.seeing import PAIR, THING, Templates
