@@ -116,6 +116,7 @@ def test_malformed_replies_are_neither_rounds_nor_agreement() -> None:
             "answer": "Yes", "origin": "ask"}  # fmt: skip
     sent = iter([reply for reply, _ in WITHHELD for _ in range(2)])
     caption = pa.table({"image_id": ["i"], "caption": ["A lamp."]})
+    came = pa.table({"image_id": ["i"], "alt_text": [""]})
     with Endpoint(lambda request: Answer(body=say(next(sent)))) as endpoint:
         model = Model(name="m", backend="openai", url=endpoint.url)
         talks = Converse(model=model, prompt=prompt_text("converse")).load()
@@ -125,6 +126,6 @@ def test_malformed_replies_are_neither_rounds_nor_agreement() -> None:
             assert isinstance(made, StageOutput)
             rounds = [row for row in made.table.to_pylist() if row["talk"] and row["fault"] is None]
             assert len(rounds) <= len(clear)
-            judged = checks(converse=pa.Table.from_pylist([ask], schema=schemas.CONVERSE), caption=caption)
+            judged = checks(converse=pa.Table.from_pylist([ask], schema=schemas.CONVERSE), caption=caption, ingest=came)
             assert isinstance(judged, StageOutput)
             assert [drop.reason for drop in judged.drops] == ["verify_unparsed"]

@@ -134,7 +134,7 @@ def test_few_units_were_never_in_hand_together(tmp_path: Path) -> None:
 
 
 def test_what_nobody_knows_is_named_and_never_counted_as_nothing() -> None:
-    bill, costs = billed(1000, "models=laptop", "engine=one_gpu")
+    bill, costs = billed(1000, "models=laptop", "engine=one_gpu", models={})
     assert costs["caption"].hours is None
     told = as_text(bill)
     assert "rates.yaml has no models.Qwen/Qwen3-VL-2B-Instruct" in told
