@@ -99,9 +99,16 @@ def test_only_answers_and_a_share_of_the_prompt_are_learned():
     assert ids[:, :7].tolist() == [[0, 7, 8, 9, 10, 11, 1], [0, 7, 10, 1, 2, 2, 2]]
     assert where.tolist() == [3, 4, 5, workers.STEP + 1, workers.STEP + 2]
     assert labels.tolist() == [10, 11, 1, 10, 1]
-    _, where, labels = workers.arrays(batch, np.random.default_rng(0), 1.0)
-    assert labels.tolist() == [7, 8, 9, 10, 11, 1, 7, 10, 1]
+    said = [10] * (workers.LONG - 1) + [1]
+    ids, where, labels = workers.arrays([([0, 7, 8, 9], said)], np.random.default_rng(0), 1.0)
+    assert labels.tolist() == [7, 8, 9, *said]
     assert (ids.ravel()[where + 1] == labels).all()
+
+
+def test_a_prompt_is_learned_less_where_its_answer_is_short():
+    prompt, chance = [0, *range(10, 310)], np.random.default_rng(0)
+    learned = {n: len(workers.arrays([(prompt, [7] * n)], chance, 0.5)[2]) - n for n in (3, workers.LONG // 2, 60)}
+    assert learned[3] < 30 < learned[workers.LONG // 2] < 110 < learned[60] < 180
 
 
 def test_batches_hold_every_lesson_and_no_more_tokens_than_allowed():
