@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lab.teach.learner import Tensors, orthogonal, precision
+from lab.teach.words import EOS, PAD
 
-PAD, END = 2, 1
-"""Token ids of the tokenizer that ``lab.teach.words`` makes."""
 _BY_ADAM = ("embed", "norm", "bias")
 
 
@@ -208,7 +207,7 @@ class Net:
             last = x.view(m, b, length, width)[:, :, -1]
             best = _linear(_norm(last, self.p["norm"]), self.p["embed"]).argmax(-1)
             said[:, :, step] = torch.where(done, PAD, best)
-            done |= best == END
+            done |= best == EOS
             if step % 16 == 15 and bool(done.all()):
                 break
             start, x = stop, self.embedded(best[:, :, None])
