@@ -30,6 +30,18 @@ from mminstruct.recipes import MMInstruct
 from mminstruct.run import Run, claim, execute
 from mminstruct.store.tables import Store
 
+_NOTES = {
+    "no clustering": "- No clustering: the bank is every distinct raw instruction, unchanged.",
+    "captions: half wrong": "- Captions half wrong: in each caption, every kind of thing, colour and number is replaced"
+    " with probability 1/2, each word always by the same other one; all later stages see only these captions.",
+    "captions: the truth": "- Captions the truth: written from the scenes, as a perfect captioner would write them.",
+    "no fuse": "- No fuse: the description is the caption; no alt-text is used.",
+    "descriptions of other images": "- Descriptions of other images: each answer is written from the description of"
+    " another image of its part. What is still right needs no picture: this is a blind test of MM-Instruct's answers,"
+    " which the recipe itself does not have (`recipe=domains` has one, `recipe.verify.blind_votes`).",
+}
+"""What the names of variants mean."""
+
 
 def load(url: str) -> tuple[MMInstruct, Any]:
     """The recipe that the run at *url* was built with, and its engine's configuration.
@@ -100,14 +112,7 @@ def page(outcomes: Sequence[Outcome], images: int, recipe: MMInstruct) -> str:
         f"{recipe.answer.shots} exemplars, "
         f"{len(recipe.filter.rules)} filter rules. The paper has k = {PAPER_K} for some 50,000 raw instructions; here "
         f"k is scaled so that {recipe.cluster.k} stands for {PAPER_K}.",
-        "- No clustering: the bank is every distinct raw instruction, unchanged.",
-        "- Captions half wrong: in each caption, every kind of thing, colour and number is replaced with probability "
-        "1/2, each word always by the same other one; all later stages see only these captions.",
-        "- Captions the truth: written from the scenes, as a perfect captioner would write them.",
-        "- No fuse: the description is the caption; no alt-text is used.",
-        "- Descriptions of other images: each answer is written from the description of another image of its part. "
-        "What is still right needs no picture: this is a blind test of MM-Instruct's answers, which the recipe itself "
-        "does not have (`recipe=domains` has one, `recipe.verify.blind_votes`).",
+        *(note for one in outcomes for name, note in _NOTES.items() if one.name == name),
     ]
     if recipe.exemplify.model.name == recipe.answer.model.name:
         lines.append("- Exemplars are by the same model as the answers here, so they cannot add knowledge.")

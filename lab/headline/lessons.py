@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from lab.headline.arms import Pair
-from lab.headline.model import PAD, Learner, Net, Size, Tensors, costs, precision, repeated
+from lab.headline.model import Learner, Net, Size, costs, repeated
 from lab.headline.scenes import Array, Asked, Words
+from lab.teach.learner import Tensors, precision
+from lab.teach.words import PAD
 from mminstruct.microworld.language import caption
 
 _MIX = (0.4, 0.25, 0.35)

@@ -15,16 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Tensors = dict[str, Tensor]
-PAD, END = 2, 1
-"""Token ids of the tokenizer that ``lab.teach.words`` makes."""
+from lab.teach.learner import Tensors, orthogonal, precision
+from lab.teach.words import EOS, PAD
+
 _BY_ADAM = ("embed", "norm", "bias")
-
-
-def precision(device: str | torch.device) -> torch.dtype:
-    """bfloat16 where *device* has hardware for it, else float32."""
-    fast = torch.device(device).type != "cpu" or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +207,7 @@ class Net:
             last = x.view(m, b, length, width)[:, :, -1]
             best = _linear(_norm(last, self.p["norm"]), self.p["embed"]).argmax(-1)
             said[:, :, step] = torch.where(done, PAD, best)
-            done |= best == END
+            done |= best == EOS
             if step % 16 == 15 and bool(done.all()):
                 break
             start, x = stop, self.embedded(best[:, :, None])
@@ -225,20 +219,6 @@ def costs(scores_MBKV: Tensor, ids_MBL: Tensor, at_MBK: Tensor) -> tuple[Tensor,
     truth = ids_MBL.gather(2, at_MBK.clamp(min=0) + 1).masked_fill(at_MBK < 0, -100)
     each = F.cross_entropy(scores_MBKV.float().flatten(0, 2), truth.flatten(), ignore_index=-100, reduction="none")
     return each.view(truth.shape).sum(-1), (truth != -100).sum(-1)
-
-
-def orthogonal(matrices: Tensor) -> Tensor:
-    """Approximate nearest semi-orthogonal matrices (n, rows, columns) by Newton-Schulz steps (Jordan 2024)."""
-    x = matrices.to(precision(matrices.device))
-    tall = x.shape[-2] > x.shape[-1]
-    if tall:
-        x = x.mT
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(5):
-        square = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    made: Tensor = (x.mT if tall else x).float()
-    return made
 
 
 class Learner:

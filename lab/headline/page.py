@@ -90,9 +90,12 @@ def seeds_of(found: Verdicts, arm: str) -> list[int]:
     return sorted({seed for name, seed, _ in found if name == arm})
 
 
-def _per_scene(found: Verdicts, arm: str, kind: str, value: Callable[[Judged], float]) -> np.ndarray[Any, Any]:
-    """(seeds, scenes)."""
-    return np.array([[value(one) for one in found[arm, seed, kind]] for seed in seeds_of(found, arm)], np.float64)
+def _per_scene(
+    found: Verdicts, arm: str, kind: str, value: Callable[[Judged], float], seeds: Sequence[int] | None = None
+) -> np.ndarray[Any, Any]:
+    """(seeds, scenes); of all seeds of *arm* by default."""
+    chosen = seeds_of(found, arm) if seeds is None else seeds
+    return np.array([[value(one) for one in found[arm, seed, kind]] for seed in chosen], np.float64)
 
 
 def shares(found: Verdicts, arm: str, kind: str) -> dict[str, Any]:
@@ -115,15 +118,15 @@ def shares(found: Verdicts, arm: str, kind: str) -> dict[str, Any]:
 
 
 def change(found: Verdicts, arm: str, other: str, kinds: Iterable[str]) -> Estimate:
-    """How much more often *arm* is right in every respect than *other*, by seed and question; clustered by scene."""
+    """How much more often *arm* is right in every respect than *other*, by question and seed; clustered by scene."""
     ups, downs, all_ = [], [], []
+    shared = [seed for seed in seeds_of(found, arm) if seed in seeds_of(found, other)]
     for kind in kinds:
-        mine, theirs = (_per_scene(found, name, kind, lambda one: one.ok) for name in (arm, other))
-        shared = min(len(mine), len(theirs))
-        step = mine[:shared] - theirs[:shared]
+        mine, theirs = (_per_scene(found, name, kind, lambda one: one.ok, shared) for name in (arm, other))
+        step = mine - theirs
         ups.append((step > 0).sum(0))
         downs.append((step < 0).sum(0))
-        all_.append(np.full(step.shape[1], shared))
+        all_.append(np.full(step.shape[1], len(shared)))
     return difference(*(np.sum(part, 0).astype(np.float64) for part in (ups, downs, all_)))
 
 

@@ -7,7 +7,7 @@ with a line break and an answer with ``</s>``. Only answers are learned. Nothing
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ CHUNK = 64
 _OFTEN = 40
 """Characters below which a text is a short question or answer, which come often."""
 _START, _END, _PAD, _IMAGE = range(4)
+"""Ids of the first tokens of ``lab.teach.words.train_tokenizer``."""
 _LONG = ("Describe the image.", "What is in the picture?", "What do you see?")
 _BRIEF = ("Describe the image in one sentence.", "What is this, in brief?")
 
@@ -64,22 +65,6 @@ class Asked:
     @property
     def scene(self) -> Scene:
         return draw_scene(EXAM[1] + self.index, EXAM[0])
-
-
-def make_tokenizer(texts: Iterable[str], path: Path, vocabulary: int = 2048) -> None:
-    """Write byte-level BPE trained on *texts* to *path*; it encodes any text, and adds no special tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    inner.decoder = decoders.ByteLevel()  # type: ignore[assignment]
-    letters = pre_tokenizers.ByteLevel.alphabet()
-    special = ["<s>", "</s>", "<pad>", "<image>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=special, initial_alphabet=letters, show_progress=False
-    )
-    inner.train_from_iterator(texts, trainer)
-    inner.save(str(path))
 
 
 class Words:

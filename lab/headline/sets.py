@@ -19,7 +19,8 @@ from pathlib import Path
 
 from lab.contest import answer as written
 from lab.headline.arms import NAMES, Pair
-from lab.headline.scenes import SETS, kind_of, make_tokenizer, texts
+from lab.headline.scenes import SETS, kind_of, texts
+from lab.teach.words import train_tokenizer
 from mminstruct.microworld.families import FAMILIES, classify
 from mminstruct.microworld.oracle import judge_answer, judge_pair
 from mminstruct.microworld.scene import Scene
@@ -80,7 +81,7 @@ def main(words: Sequence[str] | None = None) -> int:
     folder: Path = given.to
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "tokenizer.json").exists():
-        make_tokenizer(texts(_TEXTS), folder / "tokenizer.json")
+        train_tokenizer(texts(_TEXTS), folder / "tokenizer.json")
     facts = {}
     for name in NAMES:
         made, seen = pairs(getattr(given, name))

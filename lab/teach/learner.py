@@ -38,8 +38,8 @@ def precision(device: str | torch.device = "cpu") -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def _orthogonal(matrices: Tensor) -> Tensor:
-    """Approximate nearest semi-orthogonal matrices, singular values 0.7 to 1.2. Shape (n, rows, columns)."""
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Approximate nearest semi-orthogonal matrices (n, rows, columns), singular values 0.7 to 1.2."""
     x = matrices.to(precision(matrices.device))
     tall = x.shape[-2] > x.shape[-1]
     if tall:
@@ -134,7 +134,7 @@ class Learner:
                 leaf.grad = None
             if g.shape:
                 g.first.mul_(0.95).add_(grad)
-                update = _orthogonal(grad.add_(g.first, alpha=0.95)) * (0.2 * math.sqrt(max(g.shape)))
+                update = orthogonal(grad.add_(g.first, alpha=0.95)) * (0.2 * math.sqrt(max(g.shape)))
                 pace = g.factor * (self.rate * share)
                 g.full.mul_(1 - pace * self.decay).sub_(update * pace)
             else:

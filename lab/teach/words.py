@@ -32,11 +32,8 @@ Coded = tuple[list[int], list[int]]
 """Token ids of a prompt, and of its answer with the end token."""
 
 
-def make_tokenizer(texts: Iterable[str], folder: Path, like: Path) -> None:
-    """Write byte-level BPE trained on *texts* to *folder*, with the settings of the tokenizer in *like*.
-
-    It encodes any text, and adds no special tokens.
-    """
+def train_tokenizer(texts: Iterable[str], path: Path, vocabulary: int = VOCABULARY) -> None:
+    """Write byte-level BPE trained on *texts* to *path*; it encodes any text, and adds no special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     inner = Tokenizer(models.BPE())
@@ -45,14 +42,19 @@ def make_tokenizer(texts: Iterable[str], folder: Path, like: Path) -> None:
     inner.train_from_iterator(
         texts,
         trainers.BpeTrainer(
-            vocab_size=VOCABULARY,
+            vocab_size=vocabulary,
             special_tokens=[*SPECIAL.values(), IMAGE],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         ),
     )
+    inner.save(str(path))
+
+
+def make_tokenizer(texts: Iterable[str], folder: Path, like: Path) -> None:
+    """Train the tokenizer of *folder* on *texts*, with the settings of the tokenizer in *like*."""
     copy_files(like, folder, TOKENIZER[1:])
-    inner.save(str(folder / "tokenizer.new"))
+    train_tokenizer(texts, folder / "tokenizer.new")
     (folder / "tokenizer.new").replace(folder / "tokenizer.json")
 
 

@@ -90,7 +90,7 @@ class CardFacts:
     funnel: Sequence[dict[str, Any]] = ()
     """Counts of each stage, in order: ``table``, ``in``, ``kept`` and ``dropped`` (reason -> count)."""
     warnings: Sequence[str] = ()
-    """What the run warns of (``status.tables.all_warnings``)."""
+    """What the run, or the runs and exports of a mix, warn of (``status.tables.all_warnings``)."""
     about: dict[str, Any] = field(default_factory=dict)
     """The recipe's description of its method (``Recipe.about``); empty for a mix."""
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)

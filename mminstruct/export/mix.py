@@ -32,7 +32,7 @@ from mminstruct.export.card import CardFacts
 from mminstruct.export.proof import Check, Target, repeated
 from mminstruct.export.records import records, row_of
 from mminstruct.export.row import TURNS, Image, Row, check_turns
-from mminstruct.export.table import Exported
+from mminstruct.export.table import Exported, warnings
 from mminstruct.readers import text
 from mminstruct.readers.conversation import InvalidRow
 from mminstruct.readers.values import parse
@@ -190,6 +190,8 @@ class Mixture:
 
     def close(self, facts: CardFacts) -> None:
         facts.mixture = self.report
+        taken = (one["source"] for one in self.report if one["rows"])
+        facts.warnings = [f"{name}: {line}" for name in taken for line in warnings(self.wanted.sources[name].path)]
         facts.made_from = {"seed": self.wanted.seed, "sources": self.digests}
 
     def _survey(self, source: Source) -> _Survey:

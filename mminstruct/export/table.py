@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -13,7 +14,9 @@ from mminstruct.export import ExportError, hf
 from mminstruct.export.card import CardFacts
 from mminstruct.export.proof import Check
 from mminstruct.export.row import Row
+from mminstruct.readers import text
 from mminstruct.readers.conversation import IMAGE, Turn
+from mminstruct.readers.values import parse
 from mminstruct.store import deletion
 from mminstruct.store.reader import RunReader, manifests
 from mminstruct.store.tables import Store
@@ -150,6 +153,18 @@ class Exported:
             "parts": self.table.digest(),
             "deleted": len(self.deleted),
         }
+
+
+def warnings(path: str) -> list[str]:
+    """What the run or export at *path* warns of; a file tells nothing."""
+    from mminstruct.status.tables import all_warnings, table_statuses
+
+    if Path(path).is_file():
+        return []
+    about = Path(path) / "export.json"
+    if about.is_file():
+        return [str(line) for line in parse(text.read(about), str(about)).get("warnings", ())]
+    return all_warnings(table_statuses(path))
 
 
 def _step(facts: CardFacts, name: str, kept: int, dropped: Counter[str]) -> None:

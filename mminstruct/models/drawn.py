@@ -40,7 +40,7 @@ _DECODED = 256
 SAID = (
     "images are not drawn, and micro: models know drawn scenes only: what they write about these images is wrong. Build"
     " with models that know photographs, in a new folder: mminstruct build out=NEW source=IMAGES models=laptop (or"
-    " paper, modern: docs/models.md)"
+    " paper, modern, api: docs/models.md)"
 )
 
 

@@ -16,7 +16,7 @@ from mminstruct.quality.truth import find_truth, read_annotation_truth, read_tru
 TAUGHT = 0
 """Seed of the world that the embedded models were trained on."""
 EXAMINED = 1000
-"""Seed of the world whose scores decided when their training stopped."""
+"""Seed of the world of their exams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def as_markdown(found: Report, more: str = "") -> str:
     names = ", ".join(map(str, found.worlds))
     worlds = f"The scenes are of world {names}; the embedded models were trained on world {TAUGHT} only."
     if EXAMINED in found.worlds:
-        worlds += f" Scores on the first scenes of world {EXAMINED} decided when training stopped."
+        worlds += f" Their exams are about the first scenes of world {EXAMINED}, too."
     if TAUGHT in found.worlds:
         worlds = f"Warning: some scenes are of world {TAUGHT}, which the embedded models were trained on."
     lines = [PREFACE.format(run=found.run, images=found.images, kinds=len(FAMILIES), more=option, worlds=worlds)]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mminstruct.checksum import seal, unseal
 from mminstruct.cli import main
 from mminstruct.export import ExportError
 from mminstruct.export.mix import Mix, Source, load, mix, shares
@@ -225,6 +226,16 @@ def test_deleted_rows_of_a_run_stay_out(world: Path) -> None:
     rows = mixed(world, {"ours": RUN})
     assert len(rows) == 16
     assert facts(world)["mixture"][0]["unsound"] == {"deleted (asked for)": 2}
+
+
+def test_a_mixture_warns_of_what_its_runs_and_exports_warn_of(world: Path) -> None:
+    for file in (world / "run" / "export" / "_receipts").glob("*.json"):
+        found = unseal(file.read_bytes(), "", "")
+        file.write_bytes(seal(found | {"warnings": {"images are odd": [2, 5]}}))
+    mixed(world, {"ours": {**RUN, "count": 3}, "chat": CHAT}, "one")
+    assert facts(world, "one")["warnings"] == ["ours: export: 4 of 10 images are odd"]
+    mixed(world, {"mixed": {"path": "one"}, "ours": {**RUN, "count": 0}}, "two")
+    assert facts(world, "two")["warnings"] == ["mixed: ours: export: 4 of 10 images are odd"]
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,10 @@ def test_a_run_without_a_fault_comes_out_right_and_a_spoilt_one_is_starred(
     lines = page([base, worse], 12, recipe).splitlines()
     [last] = [line for line in lines if line.startswith("| worse")]
     assert last.count(" *") >= 2
+    assert not [line for line in lines if line.startswith("- No fuse:")]
+    named = page([base, dataclasses.replace(worse, name="no fuse")], 12, recipe)
+    assert "- No fuse: the description is the caption" in named
+    assert "- No clustering:" not in named
     assert [line for line in lines if re.match(r"\| as built \| 1\.000 \(0\.\d+ to 1\.000\) \|", line)]
     chance = dataclasses.replace(worse, name=f"{variants.AGAIN}1")
     lines = page([base, chance, worse], 12, recipe).partition("## What pays")[0].splitlines()

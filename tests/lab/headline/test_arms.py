@@ -9,7 +9,8 @@ import pytest
 
 from lab.headline import arms
 from lab.headline.arms import ARMS, Arm, Pair
-from lab.headline.scenes import HELD, KINDS, LEARNED, NEVER, Words, base_rows, exam, kind_of, make_tokenizer, texts
+from lab.headline.scenes import HELD, KINDS, LEARNED, NEVER, Words, base_rows, exam, kind_of, texts
+from lab.teach.words import train_tokenizer
 from mminstruct.microworld.families import FAMILIES, classify
 from mminstruct.microworld.language import facts_of
 from mminstruct.microworld.scene import draw_scene
@@ -21,7 +22,7 @@ SEEN = 10
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Words:
     path = tmp_path_factory.mktemp("words") / "tokenizer.json"
-    make_tokenizer(texts(30), path)
+    train_tokenizer(texts(30), path)
     return Words(path, SEEN)
 
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lab.headline.model import END, PAD, Learner, Net, Size, Tensors, costs, fresh, llama, repeated
+from lab.headline.model import Learner, Net, Size, Tensors, costs, fresh, llama, repeated
+from lab.teach.words import EOS, PAD
 
 SIZE = Size(width=64, layers=2, inner=128, vocabulary=48, tower=16, head=32)
 SEEN = 5
@@ -123,7 +124,7 @@ def test_answers_from_a_cache_are_those_of_whole_rows_whatever_the_padding() -> 
                 some = states[model : model + 1, row : row + 1]
                 scores = alone.scores(torch.tensor([[whole]]), some, shown, at)
                 assert int(scores.argmax()) == token
-                if token == END:
+                if token == EOS:
                     break
                 whole.append(token)
             different.add(tuple(whole))

@@ -70,3 +70,10 @@ def test_a_file_with_too_few_answers_is_refused(out: Path, tmp_path: Path) -> No
     (tmp_path / "set-0.json").write_text(json.dumps(made))
     with pytest.raises(ValueError, match="95 answers to 96 questions"):
         page.judged(tmp_path / "set-0.json")
+
+
+def test_arms_are_compared_by_the_seeds_that_both_have() -> None:
+    no, yes = page.Judged(False, False, 0, 1, 1), page.Judged(True, True, 1, 1, 1)
+    found = {("set", 0, "held"): [no, no], ("set", 1, "held"): [yes, yes], ("vqa", 1, "held"): [yes, yes]}
+    assert page.change(found, "set", "vqa", ["held"]).value == 0.0
+    assert page.duel(found, "set", "vqa", ["held"])["tie"] == 2
