@@ -18,7 +18,7 @@ from mminstruct.text import one_line
 KINDS = ("judgement", "choice", "short", "long")
 """Kinds of questions: yes or no, one of four choices, one to five words, two to five sentences."""
 NEEDS = ("words", "person", "two_things", "number", "place")
-"""What a domain may require of an image before it is asked: words that can be read, a person, two different things,
+"""What a domain may require of an image before it is asked: words that can be read, a person, two kinds of things,
 something that can be counted, the name of a place."""
 PLACEHOLDERS = frozenset((
     "thing", "other", "place", "text", "number", "colour", "material", "style", "mood", "brand", "species",
@@ -78,21 +78,21 @@ def read_domains(text: str, what: str) -> list[Domain]:
 
 def _domain(name: str, node: yaml.Node, place: _Place) -> Domain:
     given = dict(place.entries(node))
-    for key in given.keys() - {"says", "looks", "needs", "templates"}:
+    for key in [key for key in given if key not in ("says", "looks", "needs", "templates")]:
         place.fault(given[key], f"{key} is unknown: it takes says, looks, needs, templates")
     for key in [key for key in ("says", "looks", "templates") if key not in given]:
         place.fault(node, f"{key} is missing")
     says = place.text(given["says"], "says") if "says" in given else ""
     looks = [text for text, _ in place.texts(given.get("looks"), "looks")]
-    if "looks" in given and len(looks) < LOOKS:
-        place.fault(given["looks"], f"looks has {len(looks)} texts: write {LOOKS} or more")
+    if "looks" in given and len({look.casefold() for look in looks}) < LOOKS:
+        place.fault(given["looks"], f"looks has {len(looks)} texts: write {LOOKS} or more different ones")
     needs = list(place.texts(given.get("needs"), "needs"))
     for need, at in needs:
         if need not in NEEDS:
             place.fault(at, f"needs has {need!r}: take any of {', '.join(NEEDS)}")
     templates = {}
     kinds = dict(place.entries(given["templates"])) if "templates" in given else {}
-    for kind in kinds.keys() - set(KINDS):
+    for kind in [kind for kind in kinds if kind not in KINDS]:
         place.fault(kinds[kind], f"templates.{kind} is no kind of question: take {', '.join(KINDS)}")
     for kind in KINDS if "templates" in given else ():
         templates[kind] = tuple(_templates(kind, kinds.get(kind), given["templates"], place))
@@ -108,7 +108,7 @@ def _templates(kind: str, node: yaml.Node | None, parent: yaml.Node, place: _Pla
             if blank not in PLACEHOLDERS:
                 there = ", ".join(sorted(PLACEHOLDERS))
                 place.fault(at, f"templates.{kind} has the placeholder <{blank}>: take any of {there}")
-        if set("<>") & set(_BLANK.sub("", text)):
+        if set("<>＜＞") & set(_BLANK.sub("", text)):
             place.fault(at, f"templates.{kind} has a bracket without its partner: {text!r}")
         yield text
 

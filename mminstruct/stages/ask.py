@@ -123,6 +123,9 @@ class Ask(Stage):
         faults = []
         if not self.domains:
             faults.append("domains is empty: name a domain file, such as domains=[domains]")
+        names = [one.name for one in self.domains]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            faults.append(f"domains has {', '.join(twice)} twice: each domain is in one file")
         for key in ("number", "phrases"):
             if unknown := sorted(set(getattr(self, key)) - set(KINDS)):
                 faults.append(f"{key} has {', '.join(unknown)}: kinds are {', '.join(KINDS)}")

@@ -26,8 +26,7 @@ from mminstruct.stage import (
     seed,
 )
 from mminstruct.text.languages import LANGUAGES
-from mminstruct.text.turn import Checker, Limits, read_reply
-from mminstruct.text.vqa import normal
+from mminstruct.text.turn import Checker, Limits, question_key, read_reply
 from mminstruct.unit import note
 
 Row = dict[str, Any]
@@ -125,7 +124,7 @@ class Converse(Stage):
         note("converse_more", len(found[self.rounds :]))
         domain = rows[0]["domain"]
         limits = Limits((self.question_words[0], self.question_words[1]), 0, self.answer_words, tuple(self.languages))
-        checker = Checker(domain, limits, {normal(row["question"]) for row in rows if row["fault"] is None})
+        checker = Checker(domain, limits, {question_key(row["question"]) for row in rows if row["fault"] is None})
         talk = content_id(str(self.seed), "talk", image)
         for place, one in enumerate(found[: self.rounds]):
             turn = checker.check(one, "long")

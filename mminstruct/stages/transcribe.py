@@ -36,7 +36,8 @@ class Transcribe(Stage):
     Quoted strings in a reply are the words; if there are none, its lines are. So a captioner, which puts the words of
     a sign in quotes, can transcribe with its own prompt. Notes count ``transcribe_prose`` (lines that describe instead
     of copying), ``transcribe_broken`` (lines with residue of models), ``transcribe_refusal``, ``transcribe_truncated``
-    (the last line is left out), and ``transcribe_most`` (images with more words than are kept).
+    (the last line is left out), ``transcribe_most`` (images with more words than are kept), and ``ocr_unreadable``
+    (sidecars whose field is neither a text nor a list of texts; the model reads those images).
     """
 
     model: Model = role("transcriber", like="captioner")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from mminstruct.prompts import Message, render
 from mminstruct.stage import Drop, Stage, StageOutput, Tokens, Transform, output, part, prompt, role, seed
 from mminstruct.text.consistency import same
 from mminstruct.text.prior import prior
-from mminstruct.text.turn import LETTERS
+from mminstruct.text.reply import spoken, unlabelled
+from mminstruct.text.turn import LETTERS, chosen
 
 Row = dict[str, Any]
 REASONS = {
@@ -173,7 +174,7 @@ class Verify(Stage):
         seeds = [seed(self.seed, "verify", one.row["pair_id"], one.step, str(one.number)) for one in tries]
         replies: list[Reply] = model.chat(messages, seeds=seeds)
         for one, reply in zip(tries, replies, strict=True):
-            one.said = reply.error or reply.text[:200]
+            one.said = reply.error or _in_words(reply.text, one.choices)[:200]
             if reply.finish in ("error", "filtered"):
                 one.outcome = f"model_{reply.finish}"
             else:
@@ -181,25 +182,35 @@ class Verify(Stage):
                 one.outcome = same(reply.text, reply.finish, kind, answer, one.choices, one.right)
 
     def _judge(self, row: Row, tries: list[_Try]) -> Row | Drop:
-        pair = row["pair_id"]
-        told = f"{row['question']} / {row['answer']}"
+        pair, told = row["pair_id"], _told(row)
         if row["fault"] is not None:
             return Drop(pair, row["fault"], f"{told} ({row['detail']})" if row["detail"] else told)
         of_step = {step: [one for one in tries if one.step == step] for step in ("description", "blind", "image")}
         blind = [one.outcome == "same" for one in of_step["blind"]]
-        found = (
-            next((one for one in tries if one.outcome.startswith("model_")), None)
-            or _against(of_step["description"]) or _against(of_step["image"])
-        )  # fmt: skip
-        if found is not None:
-            return Drop(pair, _reason(found), f"{told} ({found.step}: {found.said})")
-        if self.on_blind == "drop" and row["kind"] == "choice" and all(blind) and blind:
+        silent = next((one for one in tries if one.outcome.startswith("model_")), None)
+        found = silent or _against(of_step["description"])
+        if found is None and self.on_blind == "drop" and row["kind"] == "choice" and all(blind) and blind:
             return Drop(pair, "blind_answerable", f"{told} (right in {len(blind)} tries)")
+        if found := found or _against(of_step["image"]):
+            return Drop(pair, _reason(found), f"{told} ({found.step}: {found.said})")
         return {
             **row, "checked": [step for step, some in of_step.items() if some],
             "agrees": True if of_step["description"] else None,
             "blind": sum(blind) / len(blind) if blind else None, "seen": True if of_step["image"] else None,
         }  # fmt: skip
+
+
+def _told(row: Row) -> str:
+    """Question and answer, for the detail of a drop."""
+    return f"{row['question']} / {row['answer']}" + (
+        f". {row['choices'][row['right']]}" if row["right"] is not None else ""
+    )
+
+
+def _in_words(reply: str, choices: Sequence[str]) -> str:
+    """The choice that *reply* names, otherwise *reply*: a letter tells nothing, as each try has an order of its own."""
+    place = chosen(unlabelled(spoken(reply), "answer"), choices) if choices else None
+    return choices[place] if isinstance(place, int) else reply
 
 
 def _against(tries: list[_Try]) -> _Try | None:
@@ -231,5 +242,4 @@ def _without_gaps(rows: list[Row], judged: list[Row | Drop]) -> Iterator[Row | D
             ends[row["talk"]] = min(row["turn"], ends.get(row["talk"], row["turn"]))
     for row, one in zip(rows, judged, strict=True):
         late = row["talk"] is not None and row["turn"] > ends.get(row["talk"], row["turn"])
-        told = f"{row['question']} / {row['answer']}"
-        yield Drop(row["pair_id"], "after_a_gap", told) if late and not isinstance(one, Drop) else one
+        yield Drop(row["pair_id"], "after_a_gap", _told(row)) if late and not isinstance(one, Drop) else one

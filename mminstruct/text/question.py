@@ -54,7 +54,9 @@ _SEEN = _ARTICLES | {
     "visible", "see", "seen", "you", "please", "tell", "me", "any", "some",
 }  # fmt: skip
 """Words that do not change what is asked about an image."""
-_NOT = {"no", "not", "never", "without", "nobody", "nothing", "isn't", "aren't", "doesn't", "don't", "didn't", "wasn't"}
+NEGATIONS = {
+    "no", "not", "never", "without", "nobody", "nothing", "isn't", "aren't", "doesn't", "don't", "didn't", "wasn't",
+}  # fmt: skip
 _PLACED = ("in", "on", "at")
 _HEADS = (
     ("how many", r"(?:what|which) (?:is )?(?:number|amount|count) of|how many"),
@@ -91,8 +93,8 @@ class Question:
             if found := pattern.match(said):
                 head, rest = name, said[found.end() :]
                 break
-        content = (_singular(_DIGITS.get(word, word)) for word in rest.split() if word not in _SEEN)
-        kept = tuple("not" if word in _NOT else word for word in content)
+        content = (singular(_DIGITS.get(word, word)) for word in rest.split() if word not in _SEEN)
+        kept = tuple("not" if word in NEGATIONS else word for word in content)
         if kept and kept[-1] in _PLACED and (head == "where" or not rest.endswith(f" {kept[-1]}")):
             kept = kept[:-1]  # of "in the picture"
         return cls(head, kept)
@@ -117,7 +119,7 @@ def _tokens(text: str) -> list[str]:
     return [word.casefold().replace("’", "'") for word in words(unicodedata.normalize("NFKC", text))]
 
 
-def _singular(word: str) -> str:
+def singular(word: str) -> str:
     """*word* without the s of a plural or of a verb: men and mice stay as they are."""
     if len(word) > 3 and word.endswith("ies"):
         return word[:-3] + "y"

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from mminstruct.text.characters import one_line
 
-_BRACKETED = r"[<＜]\s*(?P<end>[/\\／]?)\s*(?P<kind>[QCAＱＣＡ])\s*(?P<number>[0-9０-９]{0,4})\s*[>＞]"
+_BRACKETED = r"[<＜]\s*(?:(?P<end>[/\\／])\s*)?(?P<kind>[QCAＱＣＡ])\s*(?:(?P<number>[0-9０-９]{1,4})\s*)?[>＞]"
 _LABELLED = r"(?:^|(?<=\n))[ \t>#-]*[*_]{0,3}(?P<label>[QCA])(?P<place>[0-9]{1,4})[*_]{0,3}\s*[:：]"
 _TAG = re.compile(rf"{_BRACKETED}|{_LABELLED}", re.IGNORECASE)
-_STARS = re.compile(r"^[\s*_:：`]+|[\s*_`]+$")
+_STARS = re.compile(r"^[\s*_:：`]+|(?<![\s*_`])[\s*_`]+$")
 _WIDE = str.maketrans("ＱＣＡｑｃａ", "QCAqca")
 _CHOICE = r"[(（]?[*_]{0,3}(?P<letter>[A-Z])[*_]{0,3}\s?[.．):：、）]\.?[*_]{0,3}(?=\s|\Z|[^\W\d_]{2}|\d|[\"'“])"
 _AT_LINE = re.compile(rf"(?:\A|(?<=\n))[ \t*-]*{_CHOICE}")

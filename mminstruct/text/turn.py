@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,7 +27,7 @@ FAULTS = {
     "choices_count": "there are not four choices with the letters A to D",
     "choice_empty": "a choice is empty",
     "choice_same": "two choices are the same",
-    "choice_refers": "a choice refers to the others: all of the above",
+    "choice_refers": "a choice refers to the others, or contains the answer: all of the above, A and B, Answer: C",
     "choice_sorts": "some choices are numbers and some are words",
     "answer_no_choice": "the answer is none of the choices",
     "answer_letter_text": "the answer's letter and its text are different choices",
@@ -58,7 +59,7 @@ _JUDGED = re.compile(r"\W*(yes|no)\W*", re.IGNORECASE)
 _REFERS = re.compile(
     r"\b(?:all|none|both|neither|any|either) of (?:the|these|those) ?(?:above|choices|options|others|answers)?\b"
     r"|\b(?:all|none|both) (?:above|the same)\b|\b(?:both|either|neither) [(]?[A-D][)]? (?:and|or|nor) [(]?[A-D]\b"
-    r"|\b(?:options?|choices?) [(]?[A-D]\b",
+    r"|\b(?:options?|choices?) [(]?[A-D]\b|\A\W*[A-D](?:\W+(?:and|or)\W+[A-D]|\s*[,&]\s*[A-D])+\W*\Z|\banswer\s*[:：]",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(
@@ -122,7 +123,7 @@ class Checker:
     domain: str = ""
     limits: Limits = Limits()
     seen: set[str] = field(default_factory=set)
-    """Normal forms of the questions that were asked without a fault."""
+    """``question_key`` of each question that was asked without a fault."""
 
     def check(self, asked: Asked, kind: str) -> Turn:
         """*asked* with its fault, or in the form in which it is learned: ``Yes``, a letter, the words."""
@@ -131,7 +132,7 @@ class Checker:
         if fault is not None:
             shown = None if asked.choices is None else tuple(text for _, text in asked.choices)
             return Turn(kind, asked.question, asked.answer or "", shown or None, None, *fault)
-        self.seen.add(normal(turn.question))
+        self.seen.add(question_key(turn.question))
         return turn
 
     def _read(self, asked: Asked, kind: str) -> Turn:
@@ -159,7 +160,7 @@ class Checker:
             ("answer_short", lambda: turn.kind == "long" and length < self.limits.long and f"{length} words"),
             ("placeholder_left", lambda: placeholder(turn.answer, context)),
             ("language", lambda: foreign(together, self.limits.languages)),
-            ("question_twice", lambda: normal(turn.question) in self.seen and turn.question),
+            ("question_twice", lambda: question_key(turn.question) in self.seen and turn.question),
         )
         return next(((name, str(found)) for name, test in tests if (found := test())), None)
 
@@ -167,6 +168,14 @@ class Checker:
         raw = self.domain if "_" in self.domain and self.domain in turn.question else None
         topic = _TOPIC.search(turn.question)
         return raw or (topic.group() if topic else None) or meta_talk(turn.question, Context())
+
+
+def question_key(question: str) -> str:
+    """*question* in the form in which two are compared: two that have one key are the same.
+
+    Two questions with one ``instruction_id`` have one key, too: it ignores all that the id ignores.
+    """
+    return normal(unicodedata.normalize("NFKC", question).casefold().rstrip(".!?:; "))
 
 
 def _blank(texts: Sequence[str]) -> str | None:
@@ -211,7 +220,7 @@ def chosen(answer: str, choices: Sequence[str]) -> int | str:
         return plain.index(normal(said)) if plain.count(normal(said)) == 1 else "answer_no_choice"
     place, text = LETTERS.index(letter[1]), (letter[2] or "").strip("*_` ")
     alone = not words(text)
-    if alone and any(other != place and words(one) == [letter[1]] for other, one in enumerate(choices)):
+    if alone and any(other != place and words(one.upper()) == [letter[1]] for other, one in enumerate(choices)):
         return "answer_letter_text"  # the text of one choice is the letter of another
     return place if alone or normal(text) == plain[place] else "answer_letter_text"
 

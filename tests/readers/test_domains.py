@@ -36,6 +36,8 @@ def test_a_file_of_domains_is_read_in_its_order() -> None:
         (one().replace("of choice 5", "of choice 4"), "of choice 0", "has 6 texts: write 6 different ones"),
         (one(needs=["word"]), "- word\n", "needs has 'word': take any of words, person"),
         (one(looks=["a", "b"]), "- a\n", "looks has 2 texts: write 3 or more"),
+        (one(looks=["a", "b", "B"]), "- a\n", "looks has 3 texts: write 3 or more different ones"),
+        (one().replace("<thing> of long 3", "＜thing＞ of long 3"), "＜thing＞", "a bracket without its partner"),
         (one(looks="a picture"), "a picture", "looks should be a list of texts"),
         (one(says=None), "  looks", "says is missing"),
         (one(says=12), "says: 12", "says should be a text (put quotes around it)"),

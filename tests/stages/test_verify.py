@@ -176,6 +176,19 @@ def test_only_choices_are_dropped_for_being_found_blind_and_only_in_every_try() 
     assert marked.table["blind"].to_pylist() == [1.0]
 
 
+def test_the_first_step_that_fails_is_the_reason() -> None:
+    pear, fig = (lambda messages, text=text: letter(messages, text) for text in ("pear", "fig"))
+    for told, blind, seen, reason in ((fig, pear, fig, "inconsistent"), (pear, pear, fig, "blind_answerable"),
+                                      (pear, fig, fig, "image_disagrees")):  # fmt: skip
+        made, _ = run([choice("c")], Script(told, blind, seen), viewer=True, on_blind="drop")
+        assert reasons(made) == {"c": reason}
+
+
+def test_a_dropped_choice_tells_the_texts_of_both_answers_because_letters_differ_from_try_to_try() -> None:
+    made, _ = run([choice("c")], Script(told=lambda messages: f"Answer: {letter(messages, 'fig')}"))
+    assert [drop.detail for drop in made.drops] == ["What about c? / B. pear (description: fig)"]
+
+
 def test_a_conversation_ends_before_its_first_dropped_round_and_others_go_on() -> None:
     rows = [question(f"{talk}{turn}", "long", LONG, talk=talk, turn=turn) for talk in "st" for turn in range(4)]
     rows[5]["fault"] = "no_answer"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -113,3 +115,10 @@ def test_answers_that_are_deleted_are_missing_and_never_taken_from_a_neighbour(
     assert [(one.question, one.answer) for one in parse(reply)] == [
         (pairs[n][0], None if n in gone else pairs[n][1]) for n in order
     ]
+
+
+@pytest.mark.parametrize("run", [" ", "*", "\n", "< "])
+def test_a_long_run_of_marks_is_read_in_linear_time(run: str) -> None:
+    started = time.process_time()
+    parse(f"<{run * 20_000}<Q1{run * 20_000}> a{run * 20_000}b </Q1> <A1> Yes </A1>")
+    assert time.process_time() - started < 2  # seconds; 0.1 as it is, 40 if time grows with the square

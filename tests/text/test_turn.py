@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mminstruct.stage import instruction_id
 from mminstruct.text.phrases import PHRASES
 from mminstruct.text.tagged import Asked
-from mminstruct.text.turn import FAULTS, REPLIES, Checker, Limits, Turn, chosen, read_reply, shuffled
+from mminstruct.text.turn import FAULTS, REPLIES, Checker, Limits, Turn, chosen, question_key, read_reply, shuffled
 
 FRUIT = (("A", "an apple"), ("B", "a pear"), ("C", "a plum"), ("D", "a cherry"))
 LONG = " ".join(f"word{n}" for n in range(25))
@@ -137,3 +140,28 @@ def test_each_kind_has_ten_phrases_of_its_own() -> None:
         ("judgement", "choice", "short", "long"), 10
     )
     assert len(set(every)) == 40
+
+
+@pytest.mark.parametrize("text", ["A and B", "B or C", "A, B and D", "A & C", "white Answer: B"])
+def test_a_choice_that_refers_to_the_letters_of_others_is_a_fault(text: str) -> None:
+    turn = Checker().check(Asked("What is on the table?", (*FRUIT[:3], ("D", text)), "A"), "choice")
+    assert turn.fault == "choice_refers"
+
+
+@pytest.mark.parametrize("letters", ["EATN", "eatn"])
+def test_a_letter_that_is_the_text_of_another_choice_is_not_clear(letters: str) -> None:
+    assert chosen("A", letters) == "answer_letter_text"
+    assert chosen("D", letters) == 3
+
+
+@pytest.mark.parametrize("again", ["What is on the chair:", "What is on the chair？", "ＷHAT is on the chair"])
+def test_a_question_that_would_get_the_id_of_another_is_asked_twice(again: str) -> None:
+    checker = Checker()
+    first, second = (checker.check(Asked(text, None, "a hat"), "short") for text in ("What is on the chair?", again))
+    assert (first.fault, second.fault) == (None, "question_twice")
+
+
+@given(st.text(max_size=20), st.text("?？.:;! Ｉiſẞ", max_size=4))
+def test_questions_with_one_id_have_one_key(text: str, end: str) -> None:
+    one, other = " ".join(text.split()), " ".join((text + end).split())
+    assert instruction_id(one) != instruction_id(other) or question_key(one) == question_key(other)
