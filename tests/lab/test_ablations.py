@@ -257,7 +257,7 @@ def test_a_real_run_is_built_again_without_filter_rules_and_reported_on(
     said = capsys.readouterr()
     assert "no filter rules: 10 of 16 tables taken over" in said.err
     assert [line.split(" | ")[0] for line in said.out.splitlines() if line.startswith("| ")] == [
-        "| variant", "| as built", "| no filter rules",
+        "| variant", "| as built", "| no filter rules", "| choice", "| the filter",
     ]  # fmt: skip
     assert json.loads((tmp_path / "ablations.json").read_text())[1]["rows"] > 0
     found = report.report(str(demo))
