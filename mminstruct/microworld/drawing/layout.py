@@ -239,7 +239,7 @@ class _Attempt:
         self._put(group, sprite, *best)
 
     def _apart(self, group: int) -> bool:
-        """Whether the group neither hides nor is hidden, since its words must be read or its tiny things seen."""
+        """Whether the group must be fully visible and cover no other: its word is read, or its things are tiny."""
         return self.scene.groups[group].kind == "sign" or self.scene.groups[group].size == "tiny"
 
     def _others(self, group: int) -> list[tuple[tuple[int, int, int, int], float, float]]:
