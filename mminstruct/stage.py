@@ -69,9 +69,14 @@ def runtime(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MI
     return field(default=default, default_factory=factory, metadata={"runtime": True})
 
 
-def prompt(name: str, *variables: str) -> Any:
-    """A field with the text of a prompt that may use *variables*; in YAML, the name of a file in ``conf/prompts``."""
-    return field(default=name, metadata={"prompt": frozenset(variables)})
+def prompt(name: str, *variables: str, optional: tuple[str, ...] = ()) -> Any:
+    """A field with the text of a prompt; in YAML, the name of a file in ``conf/prompts``, or the path of a ``.md`` file.
+
+    Args:
+        variables: What the prompt must use, unless it says ``{# without NAME #}``.
+        optional: What it may use.
+    """
+    return field(default=name, metadata={"prompt": frozenset({*variables, *optional}), "needed": frozenset(variables)})
 
 
 def role(name: str, like: str | None = None) -> Any:

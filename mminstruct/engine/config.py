@@ -66,7 +66,8 @@ class EngineConfig:
     autoscale: bool = False
     """Whether the cluster can grow: pools larger than the cluster then wait for nodes instead of being refused."""
     gpu: str = ""
-    """GPU model, by its name in conf/rates.yaml (H100); used by plan only."""
+    """GPU model, by its name in conf/rates.yaml (H100). ``plan`` takes its price and speed, and the models of a segment
+    must fit its memory."""
     gpu_usd: float | None = None
     """US dollars for one GPU hour; None takes the price of conf/rates.yaml."""
     fused: bool = False
@@ -105,7 +106,9 @@ def pool_of(config: EngineConfig, stages: dict[str, Stage], names: list[str]) ->
             settings = {key: value for key, value in settings.items() if key not in ("workers", "gpus")}
         settings |= given
     if total := settings.pop("total_gpus", None):
-        settings.setdefault("gpus", max((_gpus(model) for name in names for model in models(stages[name])), default=1))
+        settings.setdefault(
+            "gpus", max((replica_gpus(model) for name in names for model in models(stages[name])), default=1)
+        )
         settings.setdefault("workers", max(1, int(total // settings["gpus"])) if settings["gpus"] else 1)
     one_unit = first.reads and all(read.mode == "whole" for read in first.reads.values())
     if one_unit and "workers" not in _given(config.pools.get(names[0])):
@@ -142,7 +145,7 @@ def check_placement(config: EngineConfig, recipe: Recipe) -> None:
     for group, pool in (item for segment in pools(config, recipe) for item in segment):
         for name in group:
             for model in models(stages[name]):
-                wants = _gpus(model)
+                wants = replica_gpus(model)
                 if wants > 1 and 0 < pool.gpus < wants:
                     raise ValueError(
                         f"engine.pools.{group[0]}.gpus is {pool.gpus:g}, and the model of {name} ({model.name}) is"
@@ -150,7 +153,7 @@ def check_placement(config: EngineConfig, recipe: Recipe) -> None:
                     )
 
 
-def _gpus(model: Model) -> int:
+def replica_gpus(model: Model) -> int:
     """GPUs of one replica; none for a remote model."""
     sizes = [int(model.options.get(f"{how}_parallel_size", 1)) for how in ("tensor", "pipeline")]
     return 0 if model.remote else sizes[0] * sizes[1]
