@@ -125,8 +125,9 @@ def check(recipe: Recipe, installed: bool = True) -> None:
         installed: Whether the models' backends must be installed; False where a run is only estimated.
 
     Raises:
-        RecipeError: One line for each fault: an unknown table or column, an unknown or missing variable of a prompt, a path
-            that does not exist, an unknown backend or backend option, a missing package, a fault that a stage reports itself.
+        RecipeError: One line for each fault: an unknown table or column, an unknown or missing variable of a prompt, a
+            path that does not exist, an unknown backend or backend option, a missing package, a fault that a stage
+            reports itself.
     """
     faults: list[str] = []
     written: dict[str, pa.Schema] = {}

@@ -70,7 +70,7 @@ def runtime(default: Any = dataclasses.MISSING, *, factory: Any = dataclasses.MI
 
 
 def prompt(name: str, *variables: str, optional: tuple[str, ...] = ()) -> Any:
-    """A field with the text of a prompt; in YAML, the name of a file in ``conf/prompts``, or the path of a ``.md`` file.
+    """A field with the text of a prompt; in YAML, the name of a file in ``conf/prompts``, or a path of a ``.md`` file.
 
     Args:
         variables: What the prompt must use, unless it says ``{# without NAME #}``.

@@ -42,7 +42,8 @@ def read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | No
     there = [file.stem for place in places for file in sorted((place / kind).glob(f"*{suffix}"))]
     near = difflib.get_close_matches(name, there, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(there)}"
-    raise ConfigurationError(f"{where}: no file {kind}/{name}{suffix}{hint} (give the path of your own .md file, or its folder with --config-dir)")
+    own = "take the path of your own .md file, or add its folder" if kind == "prompts" else "add your own folder"
+    raise ConfigurationError(f"{where}: no file {kind}/{name}{suffix}{hint} ({own} with --config-dir)")
 
 
 def _text(file: Path) -> str:
