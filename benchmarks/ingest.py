@@ -203,6 +203,8 @@ def main() -> None:
                     connect(fused)  # after the first forks: Ray has threads
                 loads.append(os.getloadavg()[0])
                 took[name].append(run())
+                count, wall, cpu = took[name][-1]
+                print(f"round {number + 1}: {name}: {count} images, {wall:.1f} s, {cpu:.1f} CPU s", flush=True)
     size = sum(map(len, images)) / len(images) / 1000
     print(f"{len(images) * given.copies} JPEGs of {size:.0f} kB on average, two processes; median of {given.rounds}")
     print(f"{os.cpu_count()} cores, load {min(loads):.1f} to {max(loads):.1f}\n")
