@@ -3,9 +3,9 @@
     python -m benchmarks.simulate [--shards 6] [--parts 16]
 
 A source and three stages, each a pool of its own. A stage sleeps for every unit by a lognormal factor that depends on
-the unit's content; one unit at a time for each worker, as on a GPU, whatever the number in flight. A first run with one
-unit gives the time to start the workers, which the simulation is told; it is not told the factors that the units drew,
-only their spread. Sleeping needs no core, so the comparison holds on a busy machine, except for start and driver.
+the unit's content; one unit at a time for each worker, as on a GPU, whatever the number in flight. The simulation is
+told when the workers of the first stage were ready on average, which depends on the load of the machine. It is not told
+the factors that the units drew, only their spread. Sleeping needs no core, so the rest holds on a busy machine, too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import os
 import random
+import statistics
 import tempfile
 import threading
 import time
@@ -22,7 +23,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lab.simulate.account import interval
 from lab.simulate.assumptions import Assumptions
 from lab.simulate.events import Simulation
 from lab.simulate.flow import Segment, Station
@@ -41,8 +41,13 @@ POOLS = {"first": (3, 0.9), "second": (2, 0.5), "third": (1, 0.2)}
 @dataclass(kw_only=True)
 class Asleep(Pass):
     seconds: float = runtime(0.0)
+    ready: str = runtime("")
+    """File that gets the time at which each worker is ready."""
 
     def load(self) -> Transform:
+        if self.ready:
+            with open(self.ready, "a") as file:
+                file.write(f"{time.time()}\n")
         device = threading.Lock()  # units in flight compute one after another
 
         def sleep(**given: pa.Table) -> StageOutput:
@@ -73,21 +78,24 @@ class Chain(Recipe):
     third: Third
 
 
-def measured(folder: Path, shards: int, parts: int, scale: float) -> float:
-    """Seconds of a real run."""
+def measured(folder: Path, shards: int, parts: int) -> tuple[float, float]:
+    """Seconds of a real run, and the mean seconds until a worker of its first stage was ready."""
+    times = Path(f"{folder}.ready")
     recipe = Chain(
         count=Count(shard_count=shards, parts=parts, rows=8),
-        first=Asleep(seconds=scale * POOLS["first"][1]),
-        second=Second(seconds=scale * POOLS["second"][1]),
-        third=Third(seconds=scale * POOLS["third"][1]),
+        first=Asleep(seconds=POOLS["first"][1], ready=str(times)),
+        second=Second(seconds=POOLS["second"][1]),
+        third=Third(seconds=POOLS["third"][1]),
     )
     pools = {name: PoolConfig(workers=workers, cpus=0.2) for name, (workers, _) in POOLS.items()}
     engine = Ray(EngineConfig(pool=PoolConfig(workers=1, cpus=0.2), pools=pools))
     run = Run(url=str(folder), recipe=recipe)
     claim(run)
-    began = time.perf_counter()
+    began = time.time()
     execute(run, engine)
-    return time.perf_counter() - began
+    ended = time.time()
+    ready = [float(line) - began for line in times.read_text().split()]
+    return ended - began, sum(ready) / len(ready)
 
 
 def simulated(shards: int, parts: int, start: float, given: Assumptions, seed: int) -> float:
@@ -118,11 +126,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(words.rounds):
             load = os.getloadavg()[0]
-            start = measured(Path(scratch) / f"{number}-one", 1, 1, 0.0)
-            real = measured(Path(scratch) / f"{number}-all", words.shards, words.parts, 1.0)
-            guess, half = interval([simulated(words.shards, words.parts, start, given, seed) for seed in range(20)])
+            real, start = measured(Path(scratch) / f"{number}", words.shards, words.parts)
+            guesses = [simulated(words.shards, words.parts, start, given, seed) for seed in range(40)]
+            guess, sigma = statistics.fmean(guesses), statistics.stdev(guesses)
             print(
-                f"start {start:.1f} s; measured {real:.1f} s, simulated {guess:.1f} ± {half:.1f} s,"
+                f"start {start:.1f} s; measured {real:.1f} s, simulated {guess:.1f} s (sigma {sigma:.1f}),"
                 f" error {(guess - real) / real:+.1%}; load {load:.1f}",
                 flush=True,
             )

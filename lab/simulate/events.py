@@ -160,8 +160,8 @@ class Simulation:
                 node.since, node.ready = self.now, self.now + given.boot  # ordered again for the next segment
             self._charge(node)
         return SegmentResult(
-            segment.name, began, self.now, self._held, self._listing, self._booted, [pool.result for pool in self._pools],
-            self._sent,
+            segment.name, began, self.now, self._held, self._listing, self._booted,
+            [pool.result for pool in self._pools], self._sent,
         )  # fmt: skip
 
     def _pool(self, number: int, at: int, station: Station) -> _Pool:
