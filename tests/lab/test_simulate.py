@@ -121,6 +121,7 @@ def test_a_unit_fails_after_the_deaths_that_the_engine_allows_and_takes_its_part
     first, second = result.pools
     assert first.failed
     assert second.never == 10 * first.failed
+    assert first.redone <= 4 * (storm.retries + 1)
     assert second.done + second.failed + second.never == 40
 
 
