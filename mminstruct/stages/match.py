@@ -39,8 +39,10 @@ from mminstruct.store.sample import sample_rows
 
 _BLOCK = 1024
 """Images per batch. It limits the images x instructions matrix, however large a part is."""
-_PAIRS = 1 << 19
-"""Pairs ranked at a time: 2 MB of scores stay in the cache."""
+_PAIRS = 1 << 18
+"""Pairs ranked at a time: 1 MB of scores stay in the cache."""
+_GROUPS = 8
+"""Least number of groups a candidate in ``_best``: with fewer, more scores pass the bound."""
 _UNIT = 100_000
 """Cosines are ranked as integers, in units of five decimals: the last bits of a product depend on the machine and the
 number of threads, and differences of integers have exact ties."""
@@ -199,7 +201,7 @@ class Match(Stage):
         infinity means that the instruction does not fit.
         """
         count, size = similarity_NM.shape
-        fits_NM = np.True_
+        fits_NM: np.ndarray | None = None
         if self.floor is not None or self.margin is not None:
             units_NM = _units(similarity_NM)
             fits_NM = units_NM >= round((self.floor or -1) * _UNIT, 6)
@@ -208,15 +210,15 @@ class Match(Stage):
                 fits_NM &= units_NM >= mean_N1 + round(self.margin * _UNIT, 6)
         if self.strategy == "random":
             index_NK = np.broadcast_to(np.arange(size), (count, size))
-            return index_NK, np.where(np.broadcast_to(fits_NM, (count, size)), 0.0, -np.inf)
-        scores_NM = np.subtract(similarity_NM, prices_M.astype(similarity_NM.dtype))
-        scores_NM[~np.broadcast_to(fits_NM, scores_NM.shape)] = _UNFIT
+            return index_NK, np.zeros((count, size)) if fits_NM is None else np.where(fits_NM, 0.0, -np.inf)
+        if fits_NM is not None:
+            similarity_NM = np.where(fits_NM, similarity_NM, similarity_NM.dtype.type(_UNFIT))
         k, step = min(self.top_k, size), max(1, _PAIRS // size)
-        blocks = [(similarity_NM[n : n + step], scores_NM[n : n + step]) for n in range(0, max(count, 1), step)]
-        keys_NK = np.concatenate([_best(*block, prices_M, k) for block in blocks])
+        blocks = range(0, max(count, 1), step)
+        keys_NK = np.concatenate([_best(similarity_NM[n : n + step], prices_M, k) for n in blocks])
         index_NK = np.asarray(-keys_NK % size, np.int64)
         scores_NK = (keys_NK + index_NK) / size
-        return index_NK, np.where(scores_NK > _UNFIT * _UNIT, scores_NK / _UNIT / self.temperature, -np.inf)
+        return index_NK, np.where(scores_NK > _UNFIT / 2 * _UNIT, scores_NK / _UNIT / self.temperature, -np.inf)
 
     def find_prices(self, similarity_SM: np.ndarray) -> np.ndarray:
         """Prices ``(M,)`` in cosine units at which no instruction's expected share of the draws exceeds the cap.
@@ -296,17 +298,21 @@ class Match(Stage):
         return np.where(fits_NR, order_NR, -1)
 
 
-def _best(similarity_NM: np.ndarray, scores_NM: np.ndarray, prices_M: np.ndarray, k: int) -> np.ndarray:
+def _best(similarity_NM: np.ndarray, prices_M: np.ndarray, k: int) -> np.ndarray:
     """Keys ``(N, K)`` of the highest scores, highest first: score in units x M - index, exact in float64.
 
-    A partition of the values, unrounded and without indices, is several times as fast as one with indices. It bounds
-    the few scores of a row that can be among the best once they are rounded, and only those are ranked.
+    The k-th highest of the maxima of disjoint groups bounds the k-th highest score from below. So most of a row is only
+    compared, without indices and unrounded, and the few scores above the bound are rounded and sorted.
     """
-    count, size = scores_NM.shape
-    bound_N1 = np.partition(scores_NM, size - k, axis=1)[:, [size - k]] - 2 / _UNIT
+    count, size = similarity_NM.shape
+    scores_NM = similarity_NM - prices_M.astype(similarity_NM.dtype)
+    groups_NG = scores_NM
+    while (half := groups_NG.shape[1] // 2) >= _GROUPS * k:
+        groups_NG = np.maximum(groups_NG[:, :half], groups_NG[:, half : 2 * half])
+    rank = groups_NG.shape[1] - k
+    bound_N1 = np.partition(groups_NG, rank, axis=1)[:, [rank]] - 2 / _UNIT
     n_C, m_C = np.divmod(np.flatnonzero(scores_NM >= np.maximum(bound_N1, _UNFIT / 2)), size)
-    starts_N = np.searchsorted(n_C, np.arange(count))
-    place_C = np.arange(len(n_C)) - starts_N[n_C]
+    place_C = np.arange(len(n_C)) - np.searchsorted(n_C, np.arange(count))[n_C]
     width = max(k, int(place_C.max(initial=-1)) + 1)
     keys_NC = np.tile(_UNFIT * _UNIT * size - np.arange(width, dtype=np.float64), (count, 1))
     scores_C = _units(similarity_NM[n_C, m_C]).astype(np.float64) - np.rint(prices_M * _UNIT)[m_C]

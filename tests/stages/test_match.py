@@ -167,7 +167,7 @@ def test_draws_have_the_probabilities_of_drawing_without_replacement_over_images
     st.integers(0, 2**31 - 1),
     st.sampled_from([None, 0.2, 0.26]),
     st.sampled_from([None, 0.0, 0.03]),
-    st.sampled_from([1, 37, 1 << 19]),
+    st.sampled_from([1, 37, 1 << 18]),
 )
 def test_the_best_are_found_exactly_and_of_equal_scores_the_first_in_the_bank(
     count: int, bank: int, k: int, seed: int, floor: float | None, margin: float | None, pairs: int
