@@ -18,7 +18,7 @@ from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, 
 from mminstruct.store.journal import Calls
 from mminstruct.store.tables import Store
 from mminstruct.work import Worker
-from tests.doing_nothing import Count, NUMBERS, Pass, Small, small
+from tests.doing_nothing import NUMBERS, Count, Pass, Small, small
 
 
 def build(
