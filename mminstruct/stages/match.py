@@ -204,7 +204,7 @@ class Match(Stage):
         fits_NM: np.ndarray | None = None
         if self.floor is not None or self.margin is not None:
             units_NM = _units(similarity_NM)
-            fits_NM = units_NM >= round((self.floor or -1) * _UNIT, 6)
+            fits_NM = units_NM >= (-np.inf if self.floor is None else round(self.floor * _UNIT, 6))
             if self.margin is not None:
                 mean_N1 = units_NM.mean(axis=1, keepdims=True, dtype=np.float64)  # exact: integers
                 fits_NM &= units_NM >= mean_N1 + round(self.margin * _UNIT, 6)
@@ -310,7 +310,7 @@ def _best(similarity_NM: np.ndarray, prices_M: np.ndarray, k: int) -> np.ndarray
     while (half := groups_NG.shape[1] // 2) >= _GROUPS * k:
         groups_NG = np.maximum(groups_NG[:, :half], groups_NG[:, half : 2 * half])
     rank = groups_NG.shape[1] - k
-    bound_N1 = np.partition(groups_NG, rank, axis=1)[:, [rank]] - 2 / _UNIT
+    bound_N1 = np.partition(groups_NG, rank, axis=1)[:, [rank]] - 3 / _UNIT  # rounding moves two scores by a unit each
     n_C, m_C = np.divmod(np.flatnonzero(scores_NM >= np.maximum(bound_N1, _UNFIT / 2)), size)
     place_C = np.arange(len(n_C)) - np.searchsorted(n_C, np.arange(count))[n_C]
     width = max(k, int(place_C.max(initial=-1)) + 1)

@@ -175,7 +175,7 @@ def test_the_best_are_found_exactly_and_of_equal_scores_the_first_in_the_bank(
     rng = np.random.default_rng(seed)
     units_NM, prices_M = (
         rng.integers(24990, 25010, (count, bank)) * rng.choice([1, 1.04], (count, 1)),
-        rng.integers(0, 9, bank),
+        rng.integers(0, 9, bank) + rng.choice([0, 0.4]),
     )
     units_NM = np.rint(units_NM).astype(int)
     noise = rng.uniform(-0.3, 0.3, units_NM.shape)
@@ -190,10 +190,12 @@ def test_the_best_are_found_exactly_and_of_equal_scores_the_first_in_the_bank(
             -1e6 if margin is None else units_NM[row].mean() + margin * 1e5,
         )
         fit = [m for m in range(bank) if units_NM[row, m] >= least - 1e-6]
-        best = sorted(fit, key=lambda m: (prices_M[m] - units_NM[row, m], m))[:k]
+        best = sorted(fit, key=lambda m: (np.rint(prices_M[m]) - units_NM[row, m], m))[:k]
         there = np.isfinite(logits_NK[row])
         assert index_NK[row][there].tolist() == best
-        assert logits_NK[row][there] == pytest.approx([(units_NM[row, m] - prices_M[m]) / 1000 for m in best], rel=1e-9)
+        assert logits_NK[row][there] == pytest.approx(
+            [(units_NM[row, m] - np.rint(prices_M[m])) / 1000 for m in best], rel=1e-9
+        )
         assert ((index_NK[row] >= 0) & (index_NK[row] < bank)).all()
 
 
@@ -273,6 +275,11 @@ def test_a_margin_is_measured_from_the_images_own_mean(tmp_path: Path) -> None:
     (made,) = run(tmp_path / "run", stage, [images([near(0.6, 0.6, 0.5), near(0.3, 0.1, 0.1)])], bank=3)
     assert [drop.id for drop in made.drops] == ["i0"]
     assert made.table["instruction_id"].to_pylist() == ["t00"]
+
+
+def test_a_floor_of_zero_is_a_floor() -> None:
+    index_NK, logits_NK = Match(model=Space(name="space"), floor=0.0).choices(np.array([[-0.1, 0.1]]), np.zeros(2))
+    assert index_NK[np.isfinite(logits_NK)].tolist() == [1]
 
 
 def test_top1_takes_the_nearest_and_random_takes_any(tmp_path: Path) -> None:
