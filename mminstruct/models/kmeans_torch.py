@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 
 _BLOCK = 65536
 """Points compared with all centroids at a time: 786 MB of similarities for 3,000 centroids."""
@@ -19,6 +18,8 @@ _RESIDENT = 8 << 30
 
 
 def device() -> str:
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -26,12 +27,16 @@ class Near:
     """``kmeans.Near`` on *on*. Only the picks go there, and one distance a point comes back."""
 
     def __init__(self, points_ND: np.ndarray, on: str = "cuda") -> None:
+        import torch
+
         self._points_ND = torch.from_numpy(points_ND).to(on)
         self._squares_N = self._points_ND.square().sum(1)
         self._near_N = torch.full_like(self._squares_N, torch.inf)
         self._near_NC = self._near_N[:, None]
 
     def tried(self, picks_C: np.ndarray) -> np.ndarray:
+        import torch
+
         index_C = torch.from_numpy(np.asarray(picks_C, np.int64)).to(self._points_ND.device)
         sums_NC = self._squares_N[:, None] + self._squares_N[index_C]
         far_NC = sums_NC - 2 * (self._points_ND @ self._points_ND[index_C].T)
@@ -46,13 +51,15 @@ class Near:
 
 def nearest(points_ND: np.ndarray, centroids_KD: np.ndarray, on: str = "cuda") -> tuple[np.ndarray, np.ndarray]:
     """Nearest centroid of each point ``(N,)``, and its squared distance ``(N,)`` in float64."""
+    import torch
+
     centroids = torch.from_numpy(centroids_KD).to(on)
     half_K = centroids.square().sum(1) / 2
     labels, squares = [], []
     with torch.inference_mode():
         for block in torch.split(torch.from_numpy(points_ND), _BLOCK):
             block_BD = block.to(on)
-            labels_B = _labels(block_BD, centroids, half_K, on != "cpu")
+            labels_B = _labels(block_BD, centroids, half_K, quick=False)
             labels.append(labels_B.cpu().numpy())
             squares.append((block_BD - centroids[labels_B]).double().square().sum(1).cpu().numpy())
     return np.concatenate(labels), np.concatenate(squares)
@@ -71,6 +78,8 @@ def fit(
         total: Sums a tensor over all processes that hold a share of the points.
         on: The device; None: a GPU if there is one.
     """
+    import torch
+
     on = on or device()
     gpu = on != "cpu"
     blocks = torch.split(torch.from_numpy(points_ND), _BLOCK)
@@ -96,12 +105,14 @@ def fit(
     return np.asarray(centroids_KD.cpu().numpy())
 
 
-def _labels(block_BD: torch.Tensor, centroids_KD: torch.Tensor, half_K: torch.Tensor, quick: bool) -> torch.Tensor:
+def _labels(block_BD: Any, centroids_KD: Any, half_K: Any, quick: bool) -> Any:
     """Nearest centroid of each point.
 
     *quick* takes the two best of a product in TF32, which is eight times as fast on an H200, and compares those two in
     float32: its error is a thousandth, too much to choose between neighbours.
     """
+    import torch
+
     if not quick or len(centroids_KD) == 1:
         return (block_BD @ centroids_KD.T - half_K).argmax(1)
     with _tf32():
@@ -113,11 +124,13 @@ def _labels(block_BD: torch.Tensor, centroids_KD: torch.Tensor, half_K: torch.Te
     return torch.where(high > low, high_B, low_B)
 
 
-def _add(sums_KD: torch.Tensor, block_BD: torch.Tensor, labels_B: torch.Tensor, ordered: bool) -> None:
+def _add(sums_KD: Any, block_BD: Any, labels_B: Any, ordered: bool) -> None:
     """Add each point to the sum of its label, in the order of the points.
 
     *ordered* sorts the points first: ``index_add_`` on a GPU adds in any order, and on a CPU in theirs.
     """
+    import torch
+
     if not ordered:
         sums_KD.index_add_(0, labels_B, block_BD)
         return
@@ -128,6 +141,8 @@ def _add(sums_KD: torch.Tensor, block_BD: torch.Tensor, labels_B: torch.Tensor, 
 
 @contextmanager
 def _tf32() -> Iterator[None]:
+    import torch
+
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
