@@ -57,7 +57,7 @@ def units(count: int, width: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     made = rng.standard_normal((count, width)).astype(np.float32)
     made[:, 0] += 0.5 * width**0.5
-    return made / np.linalg.norm(made, axis=1, keepdims=True)
+    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True))
 
 
 def seconds(call: Callable[[], Any]) -> tuple[float, float]:

@@ -154,7 +154,7 @@ class Near:
     def take(self, pick: int) -> np.ndarray:
         """Choose the pick of this number in the last trial; the distances ``(N,)`` after it."""
         self._near_N1 = self._near_NC[:, [pick]]
-        return self._near_N1[:, 0]
+        return np.asarray(self._near_N1[:, 0])
 
 
 def plus_plus(

@@ -148,7 +148,7 @@ class Match(Stage):
             seen_N = eval_NE.max(axis=1, initial=-np.inf) >= self.eval_cosine
             index_NK, logits_NK = self.choices(similarity_NM, prices_M)
             drawn_NR = self._draw(_hashes(self._salt(), ids), hash_M[index_NK], logits_NK)
-            drops = []
+            drops: list[Drop] = []
             for n in np.flatnonzero(~sound_N | seen_N | (drawn_NR[:, 0] < 0)):
                 if not sound_N[n]:
                     drops.append(Drop(ids[n], "bad_embedding"))
@@ -174,7 +174,8 @@ class Match(Stage):
         def match(fuse: pa.Table, ingest: pa.Table) -> StageOutput:
             images = dict(zip(ingest["image_id"].to_pylist(), ingest["image"], strict=True))
             wanted = fuse["image_id"].to_pylist()
-            tables, dropped = [self.writes.empty_table()], []
+            tables = [self.writes.empty_table()]
+            dropped: list[Drop] = []
             for start in range(0, len(wanted), _BLOCK):
                 ids = wanted[start : start + _BLOCK]
                 table, drops = pairs(ids, clip.images([images[key].as_py() for key in ids]))
@@ -317,18 +318,18 @@ def _best(similarity_NM: np.ndarray, prices_M: np.ndarray, k: int) -> np.ndarray
     keys_NC = np.tile(_UNFIT * _UNIT * size - np.arange(width, dtype=np.float64), (count, 1))
     scores_C = _units(similarity_NM[n_C, m_C]).astype(np.float64) - np.rint(prices_M * _UNIT)[m_C]
     keys_NC[n_C, place_C] = scores_C * size - m_C
-    return -np.sort(-keys_NC, axis=1)[:, :k]
+    return np.asarray(-np.sort(-keys_NC, axis=1)[:, :k])
 
 
 def _units(similarity: np.ndarray) -> np.ndarray:
-    return np.rint(similarity * np.asarray(_UNIT, similarity.dtype))
+    return np.asarray(np.rint(similarity * np.asarray(_UNIT, similarity.dtype)))
 
 
 def _mix(hashes: np.ndarray) -> np.ndarray:
     """Finaliser of SplitMix64 (Steele, Lea, Flood 2014): each bit of the result depends on each bit of the argument."""
     hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return hashes ^ (hashes >> np.uint64(31))
+    return np.asarray(hashes ^ (hashes >> np.uint64(31)))
 
 
 def _hashes(salt: int, ids: list[str]) -> np.ndarray:
