@@ -261,6 +261,7 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
             "config": identity(stage),
             "schema": {field.name: str(field.type) for field in stage.writes},
             "inputs": {table: found[table]["fingerprint"] for table, _ in inputs(stage).values()},
+            **({"version": stage.version} if stage.version > 1 else {}),
         }
         found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
         found[name]["row_key"] = _row_key(stage)

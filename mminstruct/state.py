@@ -217,6 +217,8 @@ def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
     lines = [re.sub(r"^\w+", lambda old: now.get(old[0], old[0]), line) for line in changed]
     lines += [f"schema {line}" for line in differences(there["schema"], wanted["schema"])]
     lines += [f"stage {there['stage']} -> {wanted['stage']}"] if there["stage"] != wanted["stage"] else []
+    was, now_is = there.get("version", 1), wanted.get("version", 1)
+    lines += [f"stage {wanted['stage']}: version {was} -> {now_is}, which gives other rows"] if was != now_is else []
     again = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]
     return lines or [f"it reads {', '.join(again)}, {AGAIN}"]
 

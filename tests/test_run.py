@@ -18,7 +18,7 @@ from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, 
 from mminstruct.store.journal import Calls
 from mminstruct.store.tables import Store
 from mminstruct.work import Worker
-from tests.doing_nothing import NUMBERS, Count, Small, small
+from tests.doing_nothing import NUMBERS, Count, Pass, Small, small
 
 
 def build(
@@ -87,6 +87,15 @@ def test_a_changed_recipe_is_refused_by_name(tmp_path: Path) -> None:
     build(tmp_path, small())
     with pytest.raises(DriftError, match=r"first\.drop: 0 -> 3\n.*out=NEW base="):
         build(tmp_path, small(drop=3))
+
+
+def test_a_stage_that_gives_other_rows_than_before_is_refused_by_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, small())
+    monkeypatch.setattr(Pass, "version", 2)
+    with pytest.raises(DriftError, match=r"first: stage Pass: version 1 -> 2, which gives other rows\n.*out=NEW base="):
+        build(tmp_path, small())
 
 
 def test_runtime_knobs_are_no_drift(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def _(folder: Path) -> None:
             )
         for name in ("numpy", "faiss"):
             before = used.copy()
-            Cluster(k=2, backend=name)._fit(list("abcd"), points_ND)
+            Cluster(k=2, backend=name)._fit(points_ND)
             assert set(used - before) == {name}
 
 
