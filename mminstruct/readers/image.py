@@ -61,6 +61,8 @@ class Rules:
     """Largest ratio of the longer to the shorter side."""
     strict: bool = True
     """Whether an image is dropped if the decoder only warns of it."""
+    enough: int = 0
+    """If not 0: a JPEG is decoded at 1/2, 1/4 or 1/8 as long as its shorter side keeps this many pixels."""
     whole: bool = True
     """Whether an image is dropped if it ends early or its structure is broken; else its intact part is read."""
 
@@ -206,12 +208,12 @@ def _upright(
     scale = min(1.0, (longest or math.inf) / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if format == "JPEG":
-        decoded = _decode_jpeg(opened, bare, size if scale <= 0.5 else (0, 0), rules)
+        decoded = _decode_jpeg(opened, bare, size if scale <= 0.5 else _fraction(width, height, rules.enough), rules)
     else:
         decoded = _load(opened, rules)
     orientation = _orientation(opened)  # after the pixels: the decoder rotates TIFFs, and a PNG may state it last
     transform = conversion(profile_of(opened, data, format), decoded.mode)
-    untouched = scale == 1 and orientation == 1
+    untouched = scale == 1 and orientation == 1 and decoded.size == (width, height)
     kept = bare if format == "JPEG" and untouched and decoded.mode == "RGB" and transform is None else None
     rgb = flatten(decoded, transform)
     if scale < 1:
@@ -221,6 +223,12 @@ def _upright(
     return Decoded(
         rgb=rgb, format=format, frames=frames, width=width, height=height, untouched=untouched, kept=kept
     )  # fmt: skip
+
+
+def _fraction(width: int, height: int, enough: int) -> tuple[int, int]:
+    """The smallest size of 1/2, 1/4 or 1/8 whose shorter side has at least *enough* pixels; (0, 0): the full size."""
+    parts = [part for part in (8, 4, 2) if enough and min(width, height) >= part * enough]
+    return (-(-width // parts[0]), -(-height // parts[0])) if parts else (0, 0)
 
 
 def _check_size(width: int, height: int, rules: Rules) -> None:

@@ -105,11 +105,22 @@ def test_the_model_left_is_the_model_learned(trained: Trained, llava: Path, run:
     assert [name for name in changed if "language_model" in name]
 
 
+def samples(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "train" / "samples.jsonl").read_text().splitlines()]
+
+
 def test_samples_of_a_fixed_probe_come_with_each_evaluation(trained: Trained) -> None:
     folder, _ = trained
-    rows = [json.loads(line) for line in (folder / "whole" / "train" / "samples.jsonl").read_text().splitlines()]
-    assert [(row["step"], row["id"]) for row in rows] == [(6, "row-0"), (6, "row-1")]
+    rows = samples(folder / "whole")
+    assert [(row["step"], row["id"]) for row in rows] == [(step, f"row-{n}") for step in (2, 4, 6) for n in range(3)]
     assert all(row["wanted"] for row in rows)
+
+
+def test_zero_3_gathers_the_weights_once_for_all_answers_of_a_probe(trained: Trained) -> None:
+    folder, made = trained
+    assert made["gathered"] == pytest.approx([1, 1, 1], rel=0.01)  # partitions are padded
+    assert made["gathered per token"][0] > 20
+    assert samples(folder / "per token") == samples(folder / "whole")[:3]
 
 
 def test_the_curve_tells_speed_memory_and_time_left(trained: Trained) -> None:

@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,40 @@ def flip(file: Path, place: int | None = None) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2 if place is None else place] ^= 4
     file.write_bytes(data)
+
+
+@contextlib.contextmanager
+def gathered() -> Iterator[list[float]]:
+    """How often ZeRO-3 gathers the parameters of the model for the probe questions of each evaluation."""
+    from deepspeed.runtime.zero import partition_parameters
+
+    counts: list[float] = []
+    gather, answers = partition_parameters._dist_allgather_fn, loop._Run._answers
+
+    def counted(part: Any, whole: Any, group: Any = None) -> Any:
+        counts[-1] += whole.numel()
+        return gather(part, whole, group)
+
+    def answered(self: loop._Run) -> list[dict[str, str]]:
+        counts.append(0.0)
+        partition_parameters._dist_allgather_fn = counted
+        said = answers(self)
+        partition_parameters._dist_allgather_fn = gather
+        counts[-1] /= sum(p.ds_numel for p in self.engine.module.parameters())
+        return said
+
+    loop._Run._answers = answered  # type: ignore[method-assign]
+    yield counts
+    loop._Run._answers = answers  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def per_token() -> Iterator[None]:
+    """As if the weights did not fit into a worker's GPU: all workers answer together, and gather for each token."""
+    whole = deepspeed.whole
+    deepspeed.whole = lambda *_: contextlib.nullcontext(False)  # type: ignore[assignment]
+    yield
+    deepspeed.whole = whole
 
 
 class Command:
@@ -122,9 +157,15 @@ def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
     def settings(name: str, **more: Any) -> Train:
         return sets.settings(folder / name, model, data, **mixed | more)
 
-    whole = settings("whole")
-    whole.data.eval, whole.data.probe = str(data), 2
-    made["whole"] = run(whole, rank)
+    split = Zero(stage=3, options={"stage3_param_persistence_threshold": 0})  # small weights are split, too
+    whole = settings("whole", eval_every=2, zero=split)
+    whole.data.eval, whole.data.probe = str(data), 3
+    with gathered() as made["gathered"]:
+        made["whole"] = run(whole, rank)
+    each = settings("per token", eval_every=2, zero=split)
+    each.data.eval, each.data.probe = str(data), 3
+    with gathered() as made["gathered per token"], per_token():
+        run(each, rank, until=2)
     made["killed"] = run(settings("killed"), rank, until=5)
     made["gone on"] = run(settings("killed"), rank)
     for stage in (0, 2):
