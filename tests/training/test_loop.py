@@ -112,14 +112,14 @@ def samples(run: Path) -> list[dict[str, Any]]:
 def test_samples_of_a_fixed_probe_come_with_each_evaluation(trained: Trained) -> None:
     folder, _ = trained
     rows = samples(folder / "whole")
-    assert [(row["step"], row["id"]) for row in rows] == [(step, f"row-{n}") for step in (2, 4, 6) for n in range(3)]
+    assert [(row["step"], row["id"]) for row in rows] == [(step, f"row-{n}") for step in (3, 6) for n in range(2)]
     assert all(row["wanted"] for row in rows)
 
 
 def test_zero_3_gathers_the_weights_once_for_all_answers_of_a_probe(trained: Trained) -> None:
     folder, made = trained
-    assert made["gathered"] == pytest.approx([1, 1, 1], rel=0.01)  # partitions are padded
-    assert made["gathered per token"][0] > 20
+    assert made["gathered"] == pytest.approx([1, 1], rel=0.01)  # partitions are padded
+    assert made["gathered per token"][0] > 5
     assert samples(folder / "per token") == samples(folder / "whole")[:3]
 
 

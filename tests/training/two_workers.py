@@ -57,20 +57,22 @@ def flip(file: Path, place: int | None = None) -> None:
 @contextlib.contextmanager
 def gathered() -> Iterator[list[float]]:
     """How often ZeRO-3 gathers the parameters of the model for the probe questions of each evaluation."""
-    from deepspeed.runtime.zero import partition_parameters
+    import deepspeed.comm.comm as comm
 
     counts: list[float] = []
-    gather, answers = partition_parameters._dist_allgather_fn, loop._Run._answers
-
-    def counted(part: Any, whole: Any, group: Any = None) -> Any:
-        counts[-1] += whole.numel()
-        return gather(part, whole, group)
+    answers = loop._Run._answers
 
     def answered(self: loop._Run) -> list[dict[str, str]]:
+        gather = comm.cdb.all_gather_into_tensor
         counts.append(0.0)
-        partition_parameters._dist_allgather_fn = counted
+
+        def counted(output_tensor: Any, input_tensor: Any, **rest: Any) -> Any:
+            counts[-1] += output_tensor.numel()
+            return gather(output_tensor, input_tensor, **rest)
+
+        comm.cdb.all_gather_into_tensor = counted
         said = answers(self)
-        partition_parameters._dist_allgather_fn = gather
+        comm.cdb.all_gather_into_tensor = gather
         counts[-1] /= sum(p.ds_numel for p in self.engine.module.parameters())
         return said
 
@@ -158,14 +160,14 @@ def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
         return sets.settings(folder / name, model, data, **mixed | more)
 
     split = Zero(stage=3, options={"stage3_param_persistence_threshold": 0})  # small weights are split, too
-    whole = settings("whole", eval_every=2, zero=split)
-    whole.data.eval, whole.data.probe = str(data), 3
+    whole = settings("whole", eval_every=3, zero=split)
+    whole.data.eval, whole.data.probe = str(data), 2
     with gathered() as made["gathered"]:
         made["whole"] = run(whole, rank)
-    each = settings("per token", eval_every=2, zero=split)
-    each.data.eval, each.data.probe = str(data), 3
+    each = settings("per token", eval_every=3, save_every=100, zero=split)
+    each.data.eval, each.data.probe = str(data), 2
     with gathered() as made["gathered per token"], per_token():
-        run(each, rank, until=2)
+        run(each, rank, until=3)
     made["killed"] = run(settings("killed"), rank, until=5)
     made["gone on"] = run(settings("killed"), rank)
     for stage in (0, 2):
@@ -174,7 +176,7 @@ def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
     run(settings("fewer"), rank, until=4)
     run(settings("fewer-2", zero=Zero(stage=2)), rank, until=4)
     lora = settings("lora", lora=Lora(r=4, alpha=8, dropout=0.0), save_every=100)
-    lora.data.eval, lora.data.probe, lora.train.optim.projector_lr = str(data), 0, 1e-3
+    lora.data.eval, lora.data.probe, lora.train.optim.projector_lr = str(data), 1, 1e-3
     made["lora"] = run(lora, rank)
     made |= damaged(rank, folder, settings)
     try:
@@ -223,6 +225,7 @@ def main(rank: int, folder: Path, model: Path) -> None:
     import torch.distributed as dist
 
     torch.set_num_threads(1)
+    loop._MAX_ANSWER = 12  # tokens
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     if rank == 0:
