@@ -86,12 +86,12 @@ def pictures(section: Section) -> None:
         "on a GPU": functools.partial(ours, 336),
     }
     for width, height in ((640, 480), (1024, 768), (2048, 1536)):
-        images = material.jpegs(4 if section.smoke else 24, width, height)
+        images = material.jpegs(2 if section.smoke else 12, width, height)
         for threads in (1, 2) if section.smoke else (1, 2, 8):
             wall: dict[str, list[float]] = {name: [] for name in sides}
             cpu: dict[str, list[float]] = {name: [] for name in sides}
             with ThreadPoolExecutor(threads) as pool:
-                for _ in range(1 if section.smoke else 5):
+                for _ in range(1 if section.smoke else 3):
                     for name, work in sides.items():
                         began, used = time.perf_counter(), time.process_time()
                         list(pool.map(work, images))

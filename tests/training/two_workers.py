@@ -24,6 +24,16 @@ from mminstruct.training.config import Lora, Train, Zero
 from mminstruct.training.prepare import prepare
 from tests.training import sets
 
+SPLIT = {
+    "zero_optimization": {
+        "stage3_param_persistence_threshold": 0,
+        "stage3_max_live_parameters": 1,
+        "stage3_max_reuse_distance": 1,
+        "stage3_prefetch_bucket_size": 0,
+    }
+}
+"""With these a small model is partitioned as a large one is: by default none of its weights would be released."""
+
 
 class Killed(Exception):
     """Represents the end of the process after a step."""
@@ -159,15 +169,14 @@ def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
     def settings(name: str, **more: Any) -> Train:
         return sets.settings(folder / name, model, data, **mixed | more)
 
-    split = Zero(stage=3, options={"stage3_param_persistence_threshold": 0})  # small weights are split, too
-    whole = settings("whole", eval_every=3, zero=split)
+    whole = settings("whole")
     whole.data.eval, whole.data.probe = str(data), 2
-    with gathered() as made["gathered"]:
-        made["whole"] = run(whole, rank)
-    each = settings("per token", eval_every=3, save_every=100, zero=split)
-    each.data.eval, each.data.probe = str(data), 2
-    with gathered() as made["gathered per token"], per_token():
-        run(each, rank, until=3)
+    made["whole"] = run(whole, rank)
+    for name, way in (("once", contextlib.nullcontext()), ("per token", per_token())):
+        probed = settings(name, eval_every=1, save_every=100, zero=Zero(stage=3, options=SPLIT))
+        probed.data.eval, probed.data.probe = str(data), 2
+        with way, gathered() as made[f"gathered {name}"]:
+            made[name] = run(probed, rank, until=2)
     made["killed"] = run(settings("killed"), rank, until=5)
     made["gone on"] = run(settings("killed"), rank)
     for stage in (0, 2):
