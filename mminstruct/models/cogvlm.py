@@ -142,7 +142,9 @@ class Chatter:
         with torch.inference_mode():
             cache = Cache(self._config, len(prompts), max(lengths) + max(budgets), self._dtype, self._device)
             logits_BV, real_BK, next_B1 = self._net.begin(prompts, cache)
-            decode = Step(self._net, cache, real_BK, next_B1) if self._graphs else self._step(cache, real_BK, next_B1)
+            decode: Callable[[Any], Any] = (
+                Step(self._net, cache, real_BK, next_B1) if self._graphs else self._step(cache, real_BK, next_B1)
+            )
             made_BS = next_B1[:, :0]
             done_B = limits_B < 1
             while True:

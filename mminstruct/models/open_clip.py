@@ -93,15 +93,16 @@ class Encoder:
         batches = (images[start : start + self._batch] for start in range(0, len(images), self._batch))
         rows = []
         for pixels in self._prefetch(self._pixels, batches):
-            good = [row for row, found in enumerate(pixels) if not isinstance(found, Unanswerable)]
+            good = {row: found for row, found in enumerate(pixels) if not isinstance(found, Unanswerable)}
             note("clip_image_broken", len(pixels) - len(good))
             vectors_BD = np.full((len(pixels), self._width), np.nan, np.float32)
             if good:
-                shape = (len(good), *pixels[good[0]].shape)
+                some = list(good.values())
+                shape = (len(some), *some[0].shape)
                 pixels_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.startswith("cuda"))
-                np.stack([pixels[row] for row in good], out=pixels_BHWC.numpy())
+                np.stack(some, out=pixels_BHWC.numpy())
                 with self._lock, torch.inference_mode():
-                    vectors_BD[good] = self._encode(pixels_BHWC.to(self._device, non_blocking=True))
+                    vectors_BD[list(good)] = self._encode(pixels_BHWC.to(self._device, non_blocking=True))
             rows.append(vectors_BD)
         return _unit(np.concatenate(rows))
 

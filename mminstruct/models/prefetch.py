@@ -12,7 +12,8 @@ from mminstruct.unit import UNIT, Unit, note
 
 _AHEAD = 3
 """Batches that are prepared before they are needed; the one in use is not counted."""
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Prefetcher:
@@ -42,7 +43,7 @@ class Prefetcher:
                 UNIT.reset(token)
 
         def first() -> list[B | Unanswerable]:
-            results = []
+            results: list[B | Unanswerable] = []
             for result, notes in (future.result() for future in ahead.popleft()):
                 for name, count in notes.items():
                     note(name, count)
