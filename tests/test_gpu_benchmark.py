@@ -38,12 +38,13 @@ def test_the_benchmark_of_gpu_paths_runs_in_tiny_sizes_on_a_cpu(tmp_path: Path) 
 
 
 def test_a_part_that_fails_or_lacks_a_package_or_time_is_a_row_and_the_next_part_runs(tmp_path: Path) -> None:
-    section = Section("clip", tmp_path, "cpu", True, 100.0)
+    section = Section("clip", tmp_path, "cpu", False, 100.0)
     with section.part("one"):
         need("a_package_that_nobody_has")
     with section.part("two"):
         raise ZeroDivisionError("by nothing")
-    with section.part("three", needs=1000):
+    with section.part("three"):
+        section.wants(1000)
         section.add("three", 1.0)
     with section.part("four"):
         section.add("four", 2.0, "ms", ceiling=0.5, before=4.0)

@@ -40,7 +40,8 @@ def cogvlm(section: Section) -> None:
     for size in (1, 3) if tiny else (1, 8, 32):
         took: dict[bool, tuple[float, float]] = {}
         for graphs in (False, True):
-            with section.part(f"batch {size}, {'fixed shapes' if graphs else 'growing cache'}", 0 if tiny else 20):
+            with section.part(f"batch {size}, {'fixed shapes' if graphs else 'growing cache'}"):
+                section.wants(20)
                 chat._batch, chat._graphs = size, graphs
 
                 def say(tokens: int, size: int = size) -> list[Any]:
@@ -78,7 +79,8 @@ def llava(section: Section) -> None:
     asked = material.questions(material.jpegs(4 if tiny else 64, 640, 480))
     weights = 2 * sum(p.numel() for name, p in chat._net.named_parameters() if "tower" not in name)
     for size in (2, 4) if tiny else (16, 64):
-        with section.part(f"batch {size}", 0 if tiny else 20):
+        with section.part(f"batch {size}"):
+            section.wants(20)
             chat._batch, some = size, asked[:size]
             said = Sampling(0.0, 1.0, long)
             seconds = section.seconds_of(lambda: chat.chat(some, seeds=[0] * len(some), sampling=said), 1)  # noqa: B023

@@ -31,7 +31,8 @@ def kmeans(section: Section) -> None:
             if section.cuda and backend not in ("cuvs", "torch") and count > 50_000:
                 continue
             what = f"{count:,} x {width}, k={k}, {backend}"
-            with section.part(what, 0 if section.smoke else 15):
+            with section.part(what):
+                section.wants(15)
                 _runs(backend)
                 few, more = 2, 12
 

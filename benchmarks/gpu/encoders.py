@@ -52,7 +52,8 @@ def clip(section: Section) -> None:
     tokens = (pixels.shape[-1] // encoder._net.visual.conv1.kernel_size[0]) ** 2 + 1
     section.add("encoder alone", alone, "images/s", ceiling=1e12 * section.ceilings["bf16"] / (2 * weights * tokens))
     for width, height in ((640, 480), (1024, 768)):
-        with section.part(f"JPEG of {width} x {height}", 0 if tiny else 10):
+        with section.part(f"JPEG of {width} x {height}"):
+            section.wants(10)
             few = material.jpegs(4 if tiny else 64, width, height)
             images = few * (2 if tiny else 16)
             seconds = section.seconds_of(lambda: encoder.images(images), 1)  # noqa: B023

@@ -76,12 +76,15 @@ class Section:
         self.save()
         print(json.dumps(kept), flush=True)
 
+    def wants(self, seconds: float) -> None:
+        """Raise ``NotRun`` if less time is left; tiny sizes always go on."""
+        if self.left() < seconds and not self.smoke:
+            raise NotRun(f"{self.left():.0f} s were left, it needs {seconds:.0f}")
+
     @contextlib.contextmanager
-    def part(self, what: str, needs: float = 0.0) -> Iterator[None]:
-        """Go on with the next part if this one fails, or needs more seconds than are left; a row says why."""
+    def part(self, what: str) -> Iterator[None]:
+        """Go on with the next part if this one fails or cannot run; a row says why."""
         try:
-            if self.left() < needs:
-                raise NotRun(f"{self.left():.0f} s were left, it needs {needs:.0f}")
             yield
         except NotRun as error:
             self.add(what, "not run", note=str(error))

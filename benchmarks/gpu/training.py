@@ -94,12 +94,14 @@ def step(section: Section) -> None:
 
     before: float | None = None
     for what, work in (("the loop", ours), ("bare transformers and DeepSpeed", bare), ("the loop, again", ours)):
-        with section.part(what, 0 if section.smoke else 30):
+        with section.part(what):
+            section.wants(30)
             tokens, flops = speed(0, work)
             section.add(f"{size}, {what}", flops, "TFLOP/s", ceiling=peak,
                         note=f"{tokens:.0f} tokens/s, only weights counted; {section.memory() or 'CPU'}")  # fmt: skip
             before = flops if work is ours else before
-    with section.part("the probe", 0 if section.smoke else 40):
+    with section.part("the probe"):
+        section.wants(40)
         loop._MAX_ANSWER, config.data.probe = 8, 1
         took = {}
         for name, held in (("before", False), ("measured", True)):
@@ -112,7 +114,8 @@ def step(section: Section) -> None:
             deepspeed.whole = whole
         section.add(f"{size}, an answer of 8 tokens", took["measured"], "s", before=took["before"],
                     note="before: weights gathered for each token")  # fmt: skip
-    with section.part("liger", 0 if section.smoke else 30):
+    with section.part("liger"):
+        section.wants(30)
         need("liger_kernel")
         llava.with_liger(run.model)
         tokens, flops = speed(0, ours)
@@ -144,10 +147,12 @@ def agreement(section: Section) -> None:
         ("ZeRO-0", {"zero": Zero(stage=0)}), ("ZeRO-2", {"zero": Zero(stage=2)}),
         ("gradient checkpointing", {"gradient_checkpointing": True}), ("packing", {"packing": True}),
     ):  # fmt: skip
-        with section.part(what, 0 if section.smoke else 10):
+        with section.part(what):
+            section.wants(10)
             some = losses(section.work / what, data, section.device, **more)
             section.add(f"{what} against ZeRO-3", differ(some, whole))
-    with section.part("LoRA", 0 if section.smoke else 10):
+    with section.part("LoRA"):
+        section.wants(10)
         need("peft")
         some = losses(section.work / "lora", data, section.device, lora=Lora(r=8, alpha=16))
         section.add("LoRA: last loss / first", some[-1] / some[0])
