@@ -185,7 +185,7 @@ def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
     run(settings("fewer"), rank, until=4)
     run(settings("fewer-2", zero=Zero(stage=2)), rank, until=4)
     lora = settings("lora", lora=Lora(r=4, alpha=8, dropout=0.0), save_every=100)
-    lora.data.eval, lora.data.probe, lora.train.optim.projector_lr = str(data), 1, 1e-3
+    lora.data.eval, lora.data.probe, lora.train.optim.projector_lr = str(data), 0, 1e-3
     made["lora"] = run(lora, rank)
     made |= damaged(rank, folder, settings)
     try:
