@@ -66,6 +66,8 @@ class Rules:
     """Largest ratio of the longer to the shorter side."""
     strict: bool = True
     """Whether an image is dropped if the decoder only warns of it."""
+    enough: int = 0
+    """If not 0: a JPEG is decoded at 1/2, 1/4 or 1/8 as long as its shorter side keeps this many pixels."""
     whole: bool = True
     """Whether an image is dropped if it ends early or its structure is broken; else its intact part is read."""
 
@@ -235,7 +237,7 @@ def _upright(
             box = (0.0, 0.0, width / 8, height / 8)
             grey = _decode_jpeg(opened, bare, (math.ceil(box[2]), math.ceil(box[3])), rules, "GRAY")
             return Decoded(grey, format, frames, width, height, untouched=True, kept=kept, box=box)
-        decoded = _decode_jpeg(opened, bare, size if scale <= 0.5 else (0, 0), rules)
+        decoded = _decode_jpeg(opened, bare, size if scale <= 0.5 else _fraction(width, height, rules.enough), rules)
     else:
         kept = None
         decoded = _load(opened, rules)
@@ -246,7 +248,14 @@ def _upright(
         rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     if orientation != 1:
         rgb = rgb.transpose(_TURNED[orientation])
-    return Decoded(rgb, format, frames, width, height, untouched=scale == 1 and orientation == 1, kept=kept)
+    untouched = scale == 1 and orientation == 1 and decoded.size == (width, height)
+    return Decoded(rgb, format, frames, width, height, untouched=untouched, kept=kept if untouched else None)
+
+
+def _fraction(width: int, height: int, enough: int) -> tuple[int, int]:
+    """The smallest size of 1/2, 1/4 or 1/8 whose shorter side has at least *enough* pixels; (0, 0): the full size."""
+    parts = [part for part in (8, 4, 2) if enough and min(width, height) >= part * enough]
+    return (-(-width // parts[0]), -(-height // parts[0])) if parts else (0, 0)
 
 
 def _check_size(width: int, height: int, rules: Rules) -> None:

@@ -82,7 +82,7 @@ def shown(url: str, stage: str, words: Sequence[str], exchanges: list[Exchange])
 
 
 def _texts(row: Mapping[str, Any], table: TableReader) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for name in table.tagged("text"):
         value = row[name]
         if isinstance(value, list) and value and isinstance(value[0], dict):  # turns of a conversation
