@@ -48,6 +48,9 @@ class Engine(Protocol):
         """Process *keys*, units of the first table, through all *tables*; yields one event per unit, in any order."""
         ...
 
+    def close(self) -> None:
+        """End the workers that it keeps from one segment to the next."""
+
 
 def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[str, list[str]]:
     """Claim the run's folder for its recipe, and copy the units of *base* that this recipe would make identically.

@@ -16,6 +16,9 @@ class Local:
         for key in keys:
             yield from _follow(workers, key)
 
+    def close(self) -> None:
+        """Nothing outlives a segment here but the models that its workers still use (``models.loaded``)."""
+
 
 def _follow(workers: list[Worker], key: str) -> Iterator[Event]:
     if workers:
