@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from mminstruct.engine.pipeline import Pipeline
 from mminstruct.run import Event, Run
 from mminstruct.stage import Halt
 from mminstruct.store.receipt import Receipt
+from mminstruct.terminal import say
 
 
 class Ray:
@@ -33,6 +35,8 @@ class Ray:
         self._pipeline: Pipeline | None = None
 
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
+        if "ray" not in sys.modules:
+            say("Starting Ray, which takes about ten seconds", flush=True)
         import ray
 
         connect(self.config)

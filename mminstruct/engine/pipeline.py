@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import weakref
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
@@ -36,6 +37,8 @@ class Pipeline:
         # beside the driver: if that node is lost, so is the run
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
         self._feed = ray.remote(num_cpus=0, label_selector=here)(Feed).remote()
+        self._end_feed = weakref.finalize(self, ray.kill, self._feed)
+        self._end_feed.atexit = False  # then Ray has ended already
         data = ray.data.from_items(["rows"]).flat_map(
             _read, fn_args=(self._feed,), num_cpus=0, label_selector=here, compute=ray.data.TaskPoolStrategy(1)
         )
@@ -99,10 +102,8 @@ class Pipeline:
 
     def close(self) -> None:
         """End the actors, whatever they do."""
-        import ray
-
         self._batches.close()
-        ray.kill(self._feed)
+        self._end_feed()
 
 
 class Feed:
