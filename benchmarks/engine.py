@@ -9,8 +9,8 @@ nothing else: no receipts, no digests, no row counts checked, no fsync. The loop
 file, which a commit needs. All variants run alternately in one process, so that other load on the machine affects each
 of them; the minimum time of each counts.
 
-With ``--keys`` it gives that many units of one small part each to the Ray engine (fused, two workers), and prints when
-the first ended, how many ended in a second after it, until there are ``--units``, and how much memory this process took.
+With ``--keys`` it gives that many one-part units to the Ray engine (fused, two workers). It prints when the
+first ended, how many ended in a second after it (until there are ``--units``), and how much memory this process took.
 With another version's folder in PYTHONPATH it measures that version.
 """
 
