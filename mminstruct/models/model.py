@@ -177,7 +177,7 @@ class Model:
         return found
 
     def chat(self) -> Chat:
-        """Load the model, or connect to it; a model that this process uses already is not loaded again.
+        """Load the model, or connect to it; a worker that uses it already does not load it again.
 
         Raises:
             ValueError: for a backend that does not chat, or an option that it does not know.
@@ -193,7 +193,7 @@ class Model:
         return WarningChat(chat)
 
     def embed(self) -> Embed:
-        """Load the encoder, unless this process uses it already.
+        """Load the encoder, unless this worker uses it already.
 
         Raises:
             ValueError: for a backend that does not embed, or an option that it does not know.

@@ -222,3 +222,11 @@ def test_the_feed_gives_a_reader_that_starts_again_as_many_rows_as_the_first_has
         assert [row["keys"] for row in await feed.read(3)] == [["d"]]
 
     asyncio.run(read())
+
+
+def test_the_local_engine_keeps_a_model_for_the_next_segment_too(tmp_path: Path) -> None:
+    engine = Local()
+    run(tmp_path / "run", asking(tmp_path / "log"), engine)
+    engine.close()
+    steps = [line.rpartition(" ")[0] for line in (tmp_path / "log").read_text().splitlines()]
+    assert steps == ["load a", "free a", "load b", "free b"]
