@@ -114,17 +114,18 @@ class Feed:
     """
 
     def __init__(self) -> None:
-        self._segment: tuple[int, Any] = (0, None)
+        self._number = 0
+        self._segment: tuple[Run, list[list[str]]]
         self._gone, self._rows = 0, list[Row]()
         self._more = asyncio.Condition()
 
     def begin(self, number: int, segment: tuple[Run, list[list[str]]]) -> None:
-        self._segment = number, segment
+        self._number, self._segment = number, segment
         self._gone, self._rows = self._gone + len(self._rows), []
 
     def segment(self, number: int) -> tuple[Run, list[list[str]]]:
-        assert number == self._segment[0], "a row of a segment that has ended"
-        return self._segment[1]
+        assert number == self._number, "a row of a segment that has ended"
+        return self._segment
 
     async def send(self, rows: list[Row]) -> None:
         async with self._more:
