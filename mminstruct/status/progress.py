@@ -162,7 +162,8 @@ class FirstRows:
         """Look at a unit that has ended."""
         if event.table in self._seen or not event.fresh or event.receipt is None or not event.receipt.kept:
             return
-        writes, id_column = self.run.stages[event.table].writes, keys(self.run.stages[event.table])[1]
+        writes = self.run.stages[event.table].writes
+        id_column = [*tagged(writes, "id", "member"), keys(self.run.stages[event.table])[1]][0]
         texts = [name for name in tagged(writes, "text") if pa.types.is_string(writes.field(name).type)]
         if texts:
             with suppress(OSError):  # a line for the eye is no reason to stop a build
