@@ -42,6 +42,7 @@ class Operator:
         self.units = _SharedLock()
         self._segment = -1
         self._workers: list[list[Worker]] = []
+        self._again: list[Any] = []
         self._beginning = threading.Lock()
 
     def __call__(self, row: Row) -> list[Row]:

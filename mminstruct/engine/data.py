@@ -36,7 +36,8 @@ class Ray:
 
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
         if "ray" not in sys.modules:
-            say("Starting Ray, which takes about ten seconds", flush=True)
+            there = self.config.address or os.environ.get("RAY_ADDRESS")
+            say(f"Joining Ray at {there}" if there else "Starting Ray, which takes about ten seconds", flush=True)
         import ray
 
         connect(self.config)
