@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -235,7 +234,7 @@ def _make(config: DictConfig) -> tuple[str, int]:
         engine = configuration.engine(made.engine)
         how = {"units": made.units, "fail_on_error": made.fail_on_error}
         try:
-            with Progress() as progress, closing(engine):
+            with Progress() as progress:
                 first = FirstRows(run)
 
                 def watch(event: Event) -> None:

@@ -110,7 +110,6 @@ def test_a_model_is_kept_for_the_next_segment_and_freed_before_another_is_loaded
 ) -> None:
     engine = Ray(EngineConfig(fused=True, pool=PoolConfig(workers=1, cpus=0.25)))
     run(tmp_path / "run", asking(tmp_path / "log"), engine)
-    engine.close()
     steps = [line.rpartition(" ") for line in (tmp_path / "log").read_text().splitlines()]
     assert [what for what, _, _ in steps][:3] == ["load a", "free a", "load b"]
     assert len({process for _, _, process in steps}) == 1
@@ -152,7 +151,6 @@ def test_an_actor_goes_on_in_the_next_segment_and_is_replaced_if_it_dies_there(t
     )  # fmt: skip
     engine = Ray(EngineConfig(fused=True, pool=PoolConfig(workers=1, cpus=0.25)))
     run(tmp_path / "ray", recipe, engine)
-    engine.close()
     early = {file.name for file in (tmp_path / "marks").iterdir() if file.name.isdecimal()}
     late = {file.name.removeprefix("last-") for file in (tmp_path / "marks").glob("last-*")}
     assert len(early) == 1
@@ -227,6 +225,5 @@ def test_the_feed_gives_a_reader_that_starts_again_as_many_rows_as_the_first_has
 def test_the_local_engine_keeps_a_model_for_the_next_segment_too(tmp_path: Path) -> None:
     engine = Local()
     run(tmp_path / "run", asking(tmp_path / "log"), engine)
-    engine.close()
     steps = [line.rpartition(" ")[0] for line in (tmp_path / "log").read_text().splitlines()]
     assert steps == ["load a", "free a", "load b", "free b"]
