@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -76,14 +75,14 @@ class Pipeline:
         self._segments += 1
         ray.get(self._feed.begin.remote(self._segments, (run, groups)))  # else a row could overtake it
         queues = [deque(keys), *(deque[str]() for _ in groups[1:])]
-        out, ended, began = Fraction(0), 0, 0.0
+        out, ended, spent = Fraction(0), 0, 0.0
         while True:
             rows: list[Row] = []
             while out < self._slots and any(queues):
                 step = max(step for step, queue in enumerate(queues) if queue)  # the furthest, so that units end early
-                queue, rate = queues[step], ended / (time.monotonic() - began) / len(groups[step])
-                size = min(rate * _ROW_SECONDS, len(queue) / 2) / self._slots
-                size = 1 if single and step == 0 else max(1, min(int(size), _MOST))
+                queue, seconds = queues[step], max(spent / ended, 1e-3) * len(groups[step]) if ended else _ROW_SECONDS
+                size = min(_ROW_SECONDS / seconds, len(queue) / 2 / self._slots, _MOST)
+                size = 1 if single and step == 0 else max(1, int(size))
                 some = [queue.popleft() for _ in range(size)]
                 rows.append({"segment": self._segments, "step": step, "keys": some, "share": "1", "events": "[]"})
                 out += 1
@@ -96,8 +95,8 @@ class Pipeline:
                 if row["step"] < len(queues):
                     queues[row["step"]].extend(row["keys"])
                 events = json.loads(row["events"])
-                began = began or time.monotonic()  # without the start of the workers
-                ended += len(events)
+                receipts = [event["receipt"] for event in events if event.get("receipt")]
+                ended, spent = ended + len(receipts), spent + sum(receipt["seconds"] for receipt in receipts)
                 yield from events
 
     def close(self) -> None:
