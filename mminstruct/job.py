@@ -218,8 +218,8 @@ def _bench(config: DictConfig) -> int:
 def _make(config: DictConfig) -> tuple[str, int]:
     """Build every table of a recipe, or continue a build; returns the run's folder and the exit code."""
     from mminstruct import config as configuration
-    from mminstruct.run import FailedUnits, claim, execute
-    from mminstruct.status.progress import Progress
+    from mminstruct.run import Event, FailedUnits, claim, execute
+    from mminstruct.status.progress import FirstRows, Progress
     from mminstruct.status.tables import all_faults, as_text, table_statuses
     from mminstruct.store import lease
 
@@ -238,7 +238,13 @@ def _make(config: DictConfig) -> tuple[str, int]:
         how = {"units": made.units, "fail_on_error": made.fail_on_error}
         try:
             with Progress() as progress:
-                execute(run, engine, watch=progress.watch, begin=progress.begin, **how)
+                first = FirstRows(run)
+
+                def watch(event: Event) -> None:
+                    progress.watch(event)
+                    first.watch(event)
+
+                execute(run, engine, watch=watch, begin=progress.begin, **how)
         except FailedUnits as error:
             raise FailedUnits(f"{error}{_emptied(table_statuses(made.out))}") from error
     statuses = table_statuses(made.out)

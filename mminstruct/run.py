@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +48,9 @@ class Engine(Protocol):
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
         """Process *keys*, units of the first table, through all *tables*; yields one event per unit, in any order."""
         ...
+
+    def close(self) -> None:
+        """End the workers that it keeps from one segment to the next; ``execute`` calls it after the last."""
 
 
 def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[str, list[str]]:
@@ -147,7 +151,7 @@ def execute(
         FailedUnits: A barrier found more failed units than it tolerates.
         DriftError: Units after a barrier were made from other or fewer parts than there are now.
     """
-    with lease.hold(run.url):
+    with lease.hold(run.url), closing(engine):
         _execute(run, engine, units, fail_on_error, watch, begin)
 
 

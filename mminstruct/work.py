@@ -17,6 +17,7 @@ from mminstruct import schemas
 from mminstruct.checksum import Damaged
 from mminstruct.errors import RunError
 from mminstruct.files import Unreachable
+from mminstruct.models.loaded import sharing
 from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
 from mminstruct.stage import Drop, Halt, Rows, Stage, StageOutput, Transform, WorkerFault, keys
@@ -104,7 +105,7 @@ class Worker:
         Raises:
             Halt: A model or input cannot be loaded, so no unit of this table can be processed.
         """
-        with _LOADING:
+        with _LOADING, sharing():
             if self._transform is None:
                 try:
                     self.load()
