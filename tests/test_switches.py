@@ -18,12 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
 from mminstruct import config as configuration
-from mminstruct import schemas
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.config.checks import check_pools

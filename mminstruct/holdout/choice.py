@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -176,6 +177,24 @@ class Choice:
             else:
                 told = f"near {texts(self.pair_N[detail : detail + 1])[0]}"
             yield Drop(pair, reason, told)
+
+
+def parts(review: ds.Dataset) -> Iterator[tuple[str, Iterator[pa.RecordBatch]]]:
+    """Key and batches of each part of ``review``, for ``Choice``."""
+    columns = ["pair_id", "image_id", "instruction_id", "kind", "domain", "decision"]
+    for fragment in review.get_fragments():
+        yield os.path.basename(fragment.path).split(".")[0], fragment.to_batches(columns=columns)
+
+
+def image_hashes(choice: Choice, ingest: ds.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Perceptual hash of each image that has a pair ``(I,)``, and whether ``ingest`` has the image ``(I,)``."""
+    ids = choice.sides["image"].ids
+    hash_I, hashed_I = np.zeros(len(ids), np.uint64), np.zeros(len(ids), bool)
+    for batch in ingest.to_batches(columns=["image_id", "phash"]):
+        place_M, there_M = places(ids, numbers(batch["image_id"]))
+        hash_I[place_M[there_M]] = batch["phash"].to_numpy()[there_M]
+        hashed_I[place_M[there_M]] = True
+    return hash_I, hashed_I
 
 
 def still_open(choice: Choice, review: ds.Dataset, *columns: str) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:

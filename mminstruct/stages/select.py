@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 
 from mminstruct import schemas
 from mminstruct.holdout import Holdout, hold_out
-from mminstruct.holdout.choice import Choice, open_answers, still_open
+from mminstruct.holdout.choice import Choice, image_hashes, open_answers, parts, still_open
 from mminstruct.readers.evaluation import UNREADABLE, hashes, pictures
 from mminstruct.readers.text import read
 from mminstruct.schemas import AXES
@@ -138,10 +138,10 @@ class Select(Stage):
 
     def load(self, *, review: ds.Dataset, ingest: ds.Dataset, rate: ds.Dataset | None = None) -> Transform:
         def select() -> Iterator[tuple[str, StageOutput]]:
-            choice = Choice(_parts(review), self._ranks())
+            choice = Choice(parts(review), self._ranks())
             hash_I, hashed_I = np.empty(0, np.uint64), np.empty(0, bool)
             if self.eval_images is not None or self.phash_bits is not None:
-                hash_I, hashed_I = _hashes(choice, ingest)
+                hash_I, hashed_I = image_hashes(choice, ingest)
             self._evaluation_images(choice, hash_I, hashed_I)
             self._evaluation_questions(choice, review)
             if rate is not None:
@@ -347,20 +347,3 @@ class Select(Stage):
             names = texts(ids_N[block]).to_pylist()
             digest_N[block] = [int(content_id(str(self.seed), "select", purpose, name), 16) for name in names]
         return digest_N
-
-
-def _parts(review: ds.Dataset) -> Iterator[tuple[str, Iterator[pa.RecordBatch]]]:
-    columns = ["pair_id", "image_id", "instruction_id", "kind", "domain", "decision"]
-    for fragment in review.get_fragments():
-        yield os.path.basename(fragment.path).split(".")[0], fragment.to_batches(columns=columns)
-
-
-def _hashes(choice: Choice, ingest: ds.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Perceptual hash of each image that has a pair ``(I,)``, and whether ``ingest`` has the image ``(I,)``."""
-    ids = choice.sides["image"].ids
-    hash_I, hashed_I = np.zeros(len(ids), np.uint64), np.zeros(len(ids), bool)
-    for batch in ingest.to_batches(columns=["image_id", "phash"]):
-        place_M, there_M = places(ids, numbers(batch["image_id"]))
-        hash_I[place_M[there_M]] = batch["phash"].to_numpy()[there_M]
-        hashed_I[place_M[there_M]] = True
-    return hash_I, hashed_I
