@@ -22,7 +22,8 @@ _TWELFTHS = 12
 """The means of up to four ratings are whole numbers of twelfths."""
 _RATED = 1 << 12
 """More than twelve times the highest rating that an int8 can hold."""
-_LOOKED_UP = 1 << 20
+_LOOKED_UP = 1 << 18
+"""Rows that are joined, or numbered, at once."""
 
 
 class Side:
@@ -83,9 +84,9 @@ class Choice:
         """Rows of each part."""
         ids: dict[str, list[np.ndarray]] = {"pair": [], "image": [], "instruction": []}
         names: dict[str, list[pa.DictionaryArray]] = {"kind": [], "domain": []}
-        preferred = [np.empty(0, np.int32)]
+        preferred: list[np.ndarray] = []
         words, rank_of = pa.array(list(ranks), pa.string()), np.array(list(ranks.values()), np.int32)
-        count = 0
+        count = flat = flat_rows = 0
         for key, batches in parts:
             start = count
             for batch in batches:
@@ -98,13 +99,19 @@ class Choice:
                 if rank_places.null_count:
                     raise ValueError(f"part {key} of review has a decision that is none of {', '.join(ranks)}")
                 preferred.append(rank_of[rank_places.to_numpy(zero_copy_only=False)] * np.int32(_RATED))
+                if count - flat_rows >= _LOOKED_UP:  # arrays of one batch each would leave holes in the heap
+                    for found in ids.values():
+                        found[flat:] = [joined(found[flat:])]
+                    preferred[flat:] = [np.concatenate(preferred[flat:])]
+                    flat, flat_rows = flat + 1, count
             self.parts[key] = slice(start, count)
         self.sides = {name: Side.named(names.pop(name)) for name in ("kind", "domain")}
         # a list goes when its column is made, since each may have gigabytes
         self.sides |= {name: Side.of(joined(ids.pop(name))) for name in ("image", "instruction")}
         self.pair_N = joined(ids.pop("pair"))
-        self.prefer_N = np.concatenate(preferred)
+        self.prefer_N = np.concatenate([np.empty(0, np.int32), *preferred])
         """Pairs with a lower number are preferred."""
+        del preferred
         self.reasons = ["", "duplicate"]
         self._said: dict[str, int] = {}
         self.reason_N = np.zeros(count, np.uint8)

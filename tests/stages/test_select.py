@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mminstruct import schemas
-from mminstruct.holdout import Holdout
+from mminstruct.holdout import Holdout, choice
 from mminstruct.readers.image import load, phashes
 from mminstruct.stage import StageOutput
 from mminstruct.stages import select
@@ -201,6 +201,7 @@ def test_the_choices_are_the_same_however_the_work_is_split(tmp_path: Path, monk
     assert {"dup_image", "dup_answer", "balance_answer", "held_out"} <= set(reasons(whole).values())
     for name, size in (("_PARTITION", 5), ("_TEXTS", 7), ("_SHARE", 3), ("_BLOCK", 11)):
         monkeypatch.setattr(select, name, size)
+    monkeypatch.setattr(choice, "_LOOKED_UP", 13)
     assert run(tmp_path / "small", stage, parts, **told_apart) == whole
     token = WORKER_GROUP.set(lend)
     try:
