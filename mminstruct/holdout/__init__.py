@@ -57,7 +57,8 @@ def hold_out(choice: Choice, how: Holdout, order: Order) -> np.ndarray:
     of_image, image_edges = choice.groups("image")
     gone_N = np.zeros(len(test_N), bool)
     """Rows that train may not have: those of the test split, and others with its images or instructions."""
-    tested_I, held = np.zeros(choice.sides["image"].count, bool), []
+    tested_I = np.zeros(choice.sides["image"].count, bool)
+    held: list[int] = []
     gone, stopped = 0, False
     for name in there[np.argsort(order(how.by, side.ids[there]), kind="stable")].tolist():
         if len(held) >= wanted:

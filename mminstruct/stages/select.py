@@ -277,12 +277,12 @@ class Select(Stage):
                 spill.add((mixed >> np.uint64(32)) % np.uint64(partitions), rows, np.concatenate([s for _, s in found]))
             spilled = iter(spill)
             while some := list(itertools.islice(spilled, self.ranks)):
-                shares = []
+                compared = []
                 for rows, signatures_NP in some:
                     order_N = np.lexsort((choice.pair_N[rows], choice.prefer_N[rows]))
                     sent = signatures_NP if group is None else np.array(signatures_NP)
-                    shares.append((sent, groups(rows), self.jaccard, order_N))
-                for (rows, _), keeper_N in zip(some, spread(near_signatures, shares, group), strict=True):
+                    compared.append((sent, groups(rows), self.jaccard, order_N))
+                for (rows, _), keeper_N in zip(some, spread(near_signatures, compared, group), strict=True):
                     near = np.flatnonzero(keeper_N != np.arange(len(rows)))
                     choice.drop(rows[near], "dup_answer", rows[keeper_N[near]])
 

@@ -56,7 +56,7 @@ def masks(count: int, most: int) -> list[int]:
 
     def work(blocks: int) -> float:
         bits = min(32, 64 * (blocks - most) // blocks)
-        return math.comb(blocks, most) * (count * math.log2(count) + count**2 / 2**bits)
+        return math.comb(blocks, most) * (count * math.log2(count) + count**2 / float(1 << bits))
 
     blocks = min(range(most + 1, most + 5), key=work)
     edges = np.linspace(0, 64, blocks + 1).astype(int).tolist()
