@@ -199,12 +199,11 @@ class Table:
         """Write one part. Readers do not see it before a receipt names it."""
         return self._put(part, table, "")
 
-    def put_drops(self, key: str, drops: list[Drop]) -> str | None:
+    def put_drops(self, key: str, drops: list[Drop] | pa.Table) -> str | None:
         """Write the dropped rows; returns the file's name, or None if there are none."""
-        if not drops:
+        if not len(drops):
             return None
-        rows = [{"id": drop.id, "reason": drop.reason, "detail": drop.detail} for drop in drops]
-        return self._put(key, pa.Table.from_pylist(rows, schema=schemas.DROPPED), "_dropped/").file
+        return self._put(key, drops if isinstance(drops, pa.Table) else drop_table(drops), "_dropped/").file
 
     def _put(self, part: str, table: pa.Table, folder: str) -> Part:
         buffer = pa.BufferOutputStream()  # writes to BytesIO take as long as all the rest
@@ -309,6 +308,12 @@ class Table:
         """Digest of all committed parts. The same rows in the same parts have the same digest."""
         text = "\n".join(f"{part.part} {part.sha256}" for part in self.parts(only).values())
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def drop_table(drops: list[Drop]) -> pa.Table:
+    """*drops* as a table of ``schemas.DROPPED``."""
+    rows = [{"id": drop.id, "reason": drop.reason, "detail": drop.detail} for drop in drops]
+    return pa.Table.from_pylist(rows, schema=schemas.DROPPED)
 
 
 @functools.cache
