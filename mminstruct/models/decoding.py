@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 _MIN_SHARED = 16
-"""Tokens that a shared prefix must have to be prefilled separately."""
+"""Tokens that prompts must share to be computed once for all of them."""
+_PREFILL = 1024
+"""Tokens, with padding, of one forward pass of a prefill: few enough that its rows have about equal lengths."""
 
 
 class Sampler:
@@ -57,43 +59,47 @@ def uniforms(seeds_B: np.ndarray, step: int) -> np.ndarray:
     return np.asarray((x_B >> np.uint64(24)) * 2.0**-40)  # few enough bits that u * total stays below total
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Numbers of the prompts in one batch that share a prefix, and its length in tokens."""
+@dataclass(slots=True, eq=False)
+class Node:
+    """Tokens that follow those of *parent* in each of *rows*; computed once for all of them."""
 
+    tokens: list[int]
+    parent: Node | None
     rows: list[int]
-    shared: int
+    path: list[tuple[Any, Any]] | None = None
+    """Keys and values ``(H, T, D)`` of each layer, from the prompt's first token to the last of *tokens*."""
 
 
-def batches(prompts: list[list[int]], size: int, *, share: bool = True) -> list[list[Group]]:
-    """Split prompts into batches of at most *size*; prompts with a common prefix go together, so do similar lengths.
+def batches(prompts: list[list[int]], size: int, *, share: bool = True) -> list[list[int]]:
+    """Rows of *prompts* in batches of at most *size*: neighbours in the order of their tokens, so that long common
+    prefixes come together; without *share*, prompts of about equal length.
 
-    The prompts are sorted by their tokens and split between two neighbours whose common prefix is less than half of
-    that of the pairs beside them. So a few prompts with a long common prefix share all of it, and not only what every
-    prompt has in common.
+    Equal sets of prompts give equal batches, whatever their order.
     """
-    order = sorted(range(len(prompts)), key=lambda row: (prompts[row], row))
-    alike = [_common(prompts[a], prompts[b]) for a, b in pairwise(order)] if share else [0] * (len(order) - 1)
-    runs: list[list[int]] = []
-    for place, row in enumerate(order):
-        before = alike[place - 1] if place else 0
-        around = max(alike[max(place - 2, 0) : place - 1] + alike[place : place + 1], default=0)
-        if not place or before < _MIN_SHARED or 2 * before < around:
-            runs.append([])
-        runs[-1].append(row)
-    pieces = [sorted(run, key=lambda row: (-len(prompts[row]), row)) for run in runs]
-    pieces = [piece[at : at + size] for piece in pieces for at in range(0, len(piece), size)]
-    pieces.sort(key=lambda piece: (-len(prompts[piece[0]]), piece))
-    made: list[list[Group]] = []
-    room = 0
-    for piece in pieces:
-        if len(piece) > room:
-            made.append([])
-            room = size
-        room -= len(piece)
-        start = min(_common(prompts[piece[0]], prompts[row]) for row in piece) if len(piece) > 1 else 0
-        start = min(start, min(len(prompts[row]) for row in piece) - 1)
-        made[-1].append(Group(piece, start if start >= _MIN_SHARED else 0))
+    order = sorted(range(len(prompts)), key=lambda row: (0 if share else -len(prompts[row]), prompts[row], row))
+    return [order[at : at + size] for at in range(0, len(order), size)]
+
+
+def levels(prompts: list[list[int]]) -> list[list[Node]]:
+    """The tree of the common prefixes of *prompts*, by depth: each token is in one node, unless fewer than
+    ``_MIN_SHARED`` are shared.
+    """
+    order = sorted(range(len(prompts)), key=prompts.__getitem__)
+    alike = [_common(prompts[a], prompts[b]) for a, b in pairwise(order)]
+    made: list[list[Node]] = []
+    todo: list[tuple[int, int, int, Node | None, int]] = [(0, len(order), 0, None, 0)] if order else []
+    while todo:
+        first, end, base, parent, depth = todo.pop()
+        prompt = prompts[order[first]]
+        shared = min(alike[first : end - 1], default=len(prompt))
+        if shared - base >= (_MIN_SHARED if end - first > 1 else 1):
+            parent = Node(prompt[base:shared], parent, order[first:end])
+            made += [[]] if depth == len(made) else []
+            made[depth].append(parent)
+            base, depth = shared, depth + 1
+        if end - first > 1:
+            cuts = [place + 1 for place in range(first, end - 1) if alike[place] - base < _MIN_SHARED]
+            todo += [(a, b, base, parent, depth) for a, b in pairwise([first, *cuts, end])]
     return made
 
 
@@ -103,38 +109,65 @@ def _common(one: list[int], other: list[int]) -> int:
     return next((place for place in range(short) if one[place] != other[place]), short)
 
 
-def prefilled(net: Any, prompts: list[list[int]], groups: list[Group], pad: int) -> dict[str, Any]:
-    """Arguments of ``generate`` for one batch, rows in the order of *groups*; shared prefixes are already in the cache.
-
-    A row in the tensors: ``[pad | shared prefix | pad | rest of the prompt]``.
+def prefilled(net: Any, prompts: list[list[int]], pad: int) -> dict[str, Any]:
+    """Arguments of ``generate`` for one batch. The cache already has every token but the last of each prompt; tokens of
+    a common prefix are computed once. A net that caches anything else than keys and values gets no cache.
     """
+    ids_BT, mask_BT = _padded(prompts, pad, net.device)
+    cache = empty_cache(net)
+    inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, "past_key_values": cache}
+    if cache is None or ids_BT.shape[1] == 1:
+        return inputs
+    paths: list[list[tuple[Any, Any]] | None] = [None] * len(prompts)
+    for nodes in levels([prompt[:-1] for prompt in prompts]):
+        nodes.sort(key=lambda node: -len(node.tokens))  # stable: the order of the tree decides ties
+        while nodes:
+            count = max(1, _PREFILL // len(nodes[0].tokens))
+            _extend(net, nodes[:count], pad)
+            for node in nodes[:count]:
+                for row in node.rows:
+                    paths[row] = node.path
+            del nodes[:count]
+    _fill(cache, paths)
+    return inputs
+
+
+def _extend(net: Any, nodes: list[Node], pad: int) -> None:
+    """Compute the paths of *nodes*, whose parents have theirs. A row: ``[pad | parent's path | pad | tokens]``."""
     import torch
 
-    starts = [prompts[group.rows[0]][: group.shared] for group in groups if group.shared]
-    which = np.cumsum([bool(group.shared) for group in groups]) - 1
-    rests = [prompts[row][group.shared :] for group in groups for row in group.rows]
-    rest_BT, rest_mask_BT = _padded(rests, pad, net.device)
-    if not starts:
-        return {"input_ids": rest_BT, "attention_mask": rest_mask_BT, "past_key_values": empty_cache(net)}
-    start_GT, start_mask_GT = _padded(starts, pad, net.device)
+    before = [node.parent.path if node.parent else None for node in nodes]
+    old = [path[0][0].shape[1] if path else 0 for path in before]
+    ids_BT, mask_BT = _padded([node.tokens for node in nodes], pad, net.device)
     cache = empty_cache(net)
+    if width := max(old):
+        _fill(cache, before)
+        mask_BP = torch.arange(width, device=net.device) >= width - torch.tensor(old, device=net.device)[:, None]
+        mask_BT = torch.cat([mask_BP.to(mask_BT.dtype), mask_BT], dim=1)
+    positions_BT = (mask_BT.cumsum(-1) - 1).clamp_min(0)[:, width:]
     with torch.inference_mode():
         net(
-            input_ids=start_GT,
-            attention_mask=start_mask_GT,
-            position_ids=(start_mask_GT.cumsum(-1) - 1).clamp_min(0),
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            position_ids=positions_BT,
             past_key_values=cache,
             logits_to_keep=1,
         )
-    of_row = [max(int(which[n]), 0) for n, group in enumerate(groups) for _ in group.rows]
-    has_start_B1 = torch.tensor([[bool(group.shared)] for group in groups for _ in group.rows], device=net.device)
-    index_B = torch.tensor(of_row, device=net.device)
-    cache.reorder_cache(index_B)
-    return {
-        "input_ids": torch.cat([start_GT[index_B], rest_BT], dim=1),
-        "attention_mask": torch.cat([start_mask_GT[index_B] * has_start_B1, rest_mask_BT], dim=1),
-        "past_key_values": cache,
-    }
+    keep = mask_BT.bool()
+    for row, node in enumerate(nodes):
+        node.path = [(layer.keys[row][:, keep[row]], layer.values[row][:, keep[row]]) for layer in cache.layers]
+
+
+def _fill(cache: Any, paths: list[list[tuple[Any, Any]] | None]) -> None:
+    """Put *paths* into an empty cache, padded on the left with zeros; None is a row without tokens."""
+    some = max((path for path in paths if path), key=lambda path: path[0][0].shape[1])
+    width = some[0][0].shape[1]
+    for layer, both in enumerate(some):
+        held = [x_HTD.new_zeros((len(paths), *x_HTD.shape)) for x_HTD in both]
+        for row, path in enumerate(paths):
+            for held_BHTD, x_HTD in zip(held, path[layer] if path else (), strict=False):
+                held_BHTD[row, :, width - x_HTD.shape[1] :] = x_HTD
+        cache.update(*held, layer)
 
 
 def _padded(rows: list[list[int]], pad: int, device: Any) -> tuple[Any, Any]:
@@ -142,8 +175,8 @@ def _padded(rows: list[list[int]], pad: int, device: Any) -> tuple[Any, Any]:
     import torch
 
     width = max(map(len, rows))
-    ids_BT = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
-    mask_BT = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    ids_BT = torch.tensor([[pad] * (width - len(row)) + row for row in rows], dtype=torch.long, device=device)
+    mask_BT = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], dtype=torch.long, device=device)
     return ids_BT, mask_BT
 
 

@@ -109,10 +109,9 @@ class Chatter:
         replies = {row: self._too_long(len(ids)) for row, ids in prompts.items() if len(ids) >= self._context}
         rows = [row for row in prompts if row not in replies]
         ids = [prompts[row] for row in rows]
-        for groups in batches(ids, self._batch, share=empty_cache(self._net) is not None):
-            inputs = prefilled(self._net, ids, groups, self._tokenizer.pad_token_id)
-            order = [place for group in groups for place in group.rows]
-            replies |= self._generate(inputs, {rows[place]: len(ids[place]) for place in order}, seeds)
+        for some in batches(ids, self._batch, share=empty_cache(self._net) is not None):
+            inputs = prefilled(self._net, [ids[place] for place in some], self._tokenizer.pad_token_id)
+            replies |= self._generate(inputs, {rows[place]: len(ids[place]) for place in some}, seeds)
         return replies
 
     def _answer_images(
