@@ -37,9 +37,16 @@ class Run:
         """Table -> the source whose part keys it has."""
         self.first = next(iter(self.stages), "")
         """The source that ``units=N`` limits; other sources are read whole."""
+        self._tables: dict[str, Table] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tables": {}}  # a worker reads what it needs
 
     def table(self, name: str) -> Table:
-        return Store(self.url).table(name)
+        """The table *name*: one object for each process, which keeps the receipts that it has read."""
+        if name not in self._tables:
+            self._tables[name] = Store(self.url).table(name)
+        return self._tables[name]
 
     def partwise(self, name: str) -> bool:
         """Whether the table's part keys are those of the first source, and so limited by ``only``."""

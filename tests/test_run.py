@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.run import DriftError, Event, FailedUnits, Run, claim, execute
 from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, whole
+from mminstruct.status.tables import table_statuses
 from mminstruct.store.journal import Calls
 from mminstruct.store.tables import Store
 from mminstruct.work import Worker
@@ -310,8 +313,6 @@ def test_a_stage_that_breaks_its_contract_fails_the_unit(tmp_path: Path, how: st
 
 
 def test_a_worker_travels_without_what_it_loaded(tmp_path: Path) -> None:
-    import pickle
-
     run = Run(url=str(tmp_path), recipe=small())
     claim(run)
     worker = Worker(run, "count")
@@ -319,6 +320,36 @@ def test_a_worker_travels_without_what_it_loaded(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(worker))
     assert not again.work("shard-00000").fresh
     assert isinstance(again.stage, Count)
+
+
+def test_a_run_keeps_its_tables_and_sends_none_to_its_workers(tmp_path: Path) -> None:
+    build(tmp_path, small())
+    run = Run(url=str(tmp_path), recipe=small())
+    alone = len(pickle.dumps(run))
+    assert len(run.table("first").receipts()) == 4
+    assert run.table("first") is run.table("first")
+    assert len(pickle.dumps(run)) == alone
+    assert pickle.loads(pickle.dumps(run)).table("first").receipts() == run.table("first").receipts()
+
+
+def test_a_build_with_nothing_to_do_reads_each_receipt_at_most_once_and_no_dropped_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, small(drop=3))
+    read: Counter[str] = Counter()
+    real = Store.read
+
+    def counted(store: Store, *pieces: str, **where: int | None) -> bytes | None:
+        read["/".join(pieces)] += 1
+        return real(store, *pieces, **where)
+
+    monkeypatch.setattr(Store, "read", counted)
+    run = Run(url=str(tmp_path), recipe=small(drop=3))
+    claim(run)
+    execute(run, Local())
+    assert not [s for s in table_statuses(str(tmp_path), recount=False, tables=run.table) if s.state != "complete"]
+    assert max(count for name, count in read.items() if "/_receipts/" in name or name.startswith("_receipts")) == 1
+    assert not [name for name in read if "_dropped" in name]
 
 
 def test_a_run_on_an_object_store_makes_the_bytes_of_a_run_on_disk(bucket: str, tmp_path: Path) -> None:

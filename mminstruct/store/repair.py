@@ -22,6 +22,7 @@ def restore(table: Table) -> None:
         Damaged: the manifest and its copy are damaged and the table has receipts, so its configuration is unknown.
     """
     _restore_manifest(table)
+    table.forget()
     damaged: dict[str, str] = {}
     table.receipts(damaged)
     for key, why in damaged.items():

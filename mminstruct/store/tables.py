@@ -86,6 +86,10 @@ class Table:
         self._receipts: dict[str, Receipt] = {}
         self._index: dict[str, Part] = {}
 
+    def forget(self) -> None:
+        """Read every receipt again when it is next needed: for whoever looks for damage, or replaces a receipt."""
+        self._receipts, self._index = {}, {}
+
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Write the manifest, unless there is one."""
         data = seal(facts, indent=1)
@@ -135,6 +139,8 @@ class Table:
     def receipts(self, damaged: dict[str, str] | None = None) -> dict[str, Receipt]:
         """All receipts by unit key, in order of keys; only those new since the last call are read.
 
+        A receipt never changes, but if it is removed, its unit is made again. So receipts that are gone are not kept.
+
         Args:
             damaged: Collects the errors of damaged receipts, by key.
 
@@ -152,7 +158,8 @@ class Table:
                 if damaged is None:
                     raise
                 damaged[key] = str(error)
-        return {key: self._receipts[key] for key in keys if key in self._receipts}
+        self._receipts = {key: self._receipts[key] for key in keys if key in self._receipts}
+        return dict(self._receipts)
 
     def parse(self, data: bytes, key: str) -> Receipt:
         """The receipt of unit *key* from its bytes.
