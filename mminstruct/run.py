@@ -179,6 +179,8 @@ def _execute(
             if event.error is not None:
                 failed.setdefault(event.table, []).append(f"{event.table}/{event.key}: {event.error}")
             watch(event)
+        for name in tables:
+            run.table(name).kept.consolidate()
         for name, lines in failed.items():
             if not _tolerable(len(lines), seen[name], fail_on_error):
                 again = "run the same command again"

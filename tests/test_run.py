@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+import s3fs
 
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
@@ -332,10 +333,13 @@ def test_a_run_keeps_its_tables_and_sends_none_to_its_workers(tmp_path: Path) ->
     assert pickle.loads(pickle.dumps(run)).table("first").receipts() == run.table("first").receipts()
 
 
-def test_a_build_with_nothing_to_do_reads_each_receipt_at_most_once_and_no_dropped_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_build_with_nothing_to_do_reads_no_receipt_twice_and_no_dropped_rows(
+    tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(tmp_path, small(drop=3))
+    for file in tmp_path.glob("*/_receipts.packed") if not packed else ():
+        file.unlink()
     read: Counter[str] = Counter()
     real = Store.read
 
@@ -347,8 +351,10 @@ def test_a_build_with_nothing_to_do_reads_each_receipt_at_most_once_and_no_dropp
     run = Run(url=str(tmp_path), recipe=small(drop=3))
     claim(run)
     execute(run, Local())
-    assert not [s for s in table_statuses(str(tmp_path), recount=False, tables=run.table) if s.state != "complete"]
-    assert max(count for name, count in read.items() if "/_receipts/" in name or name.startswith("_receipts")) == 1
+    statuses = table_statuses(str(tmp_path), recount=False, tables=run.table)
+    assert {status.state for status in statuses} == {"complete"}
+    receipts = [count for name, count in read.items() if "/_receipts/" in name]
+    assert receipts == ([] if packed else [1] * sum(status.units for status in statuses))
     assert not [name for name in read if "_dropped" in name]
 
 
@@ -367,3 +373,23 @@ def test_a_run_on_an_object_store_makes_the_bytes_of_a_run_on_disk(bucket: str, 
     with pytest.raises(DriftError, match=r"first\.drop: 3 -> 2"):
         build(f"{bucket}/whole", small(Count(shard_count=2), drop=2))
     assert not any(event.fresh for event in build(f"{bucket}/again", recipe, base=f"{bucket}/whole"))  # type: ignore[arg-type]
+
+
+def test_a_unit_on_an_object_store_needs_few_requests(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: Counter[str] = Counter()
+    real = s3fs.S3FileSystem._call_s3
+
+    async def counted(fs: s3fs.S3FileSystem, method: str, *args: object, **facts: object) -> object:
+        asked[method] += 1
+        return await real(fs, method, *args, **facts)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
+    recipe = small(Count(shard_count=2, parts=10, rows=9), drop=3)
+    units = len(build(f"{bucket}/requests", recipe))
+    assert asked["head_object"] < 3, "only the bucket and the folder are looked for"
+    assert asked["list_objects_v2"] < 1.5 * units
+    assert asked.total() < 12 * units
+    asked.clear()
+    assert not any(event.fresh for event in build(f"{bucket}/requests", recipe))
+    assert asked["get_object"] < 40, "a table's receipts are one object"
+    assert asked.total() < 2 * units
