@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -183,14 +183,22 @@ class Packed(Mapping[str, T], Generic[T]):
 class _Items(ItemsView[str, T]):
     """Parses each block once; a plain view would look up each key."""
 
+    def __init__(self, of: Packed[T]) -> None:
+        super().__init__(of)
+        self._of = of
+
     def __iter__(self) -> Iterator[tuple[str, T]]:
-        for some in cast(Packed[T], self._mapping).parsed():
+        for some in self._of.parsed():
             yield from some.items()
 
 
 class _Values(ValuesView[T]):
+    def __init__(self, of: Packed[T]) -> None:
+        super().__init__(of)
+        self._of = of
+
     def __iter__(self) -> Iterator[T]:
-        for some in cast(Packed[T], self._mapping).parsed():
+        for some in self._of.parsed():
             yield from some.values()
 
 
