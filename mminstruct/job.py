@@ -124,7 +124,7 @@ def _came_out(command: str, out: str) -> str:
                 (("loss", "loss"), ("eval_loss", "held out"))]  # fmt: skip
         return ", ".join(filter(None, last))
     try:
-        last_table = table_statuses(out)[-1]
+        last_table = table_statuses(out, recount=False)[-1]
     except FileNotFoundError:
         return "no run"
     except OSError as error:  # a damaged file; its message names it
@@ -246,8 +246,10 @@ def _make(config: DictConfig) -> tuple[str, int]:
 
                 execute(run, engine, watch=watch, begin=progress.begin, **how)
         except FailedUnits as error:
-            raise FailedUnits(f"{error}{_emptied(table_statuses(made.out))}") from error
-    statuses = table_statuses(made.out)
+            raise FailedUnits(
+                f"{error}{_emptied(table_statuses(made.out, recount=False, tables=run.table))}"
+            ) from error
+    statuses = table_statuses(made.out, recount=False, tables=run.table)
     say(as_text(statuses))
     say(f"\nDone: {made.out}")
     return made.out, EXIT_ERROR if all_faults(statuses) else 0
