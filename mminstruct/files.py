@@ -303,9 +303,9 @@ def sync_folder(folder: str) -> None:
 
 def _stamp(facts: dict[str, Any]) -> str:
     """Size and ETag of an object, or else the time of its last change, as stores of fsspec name them."""
-    named = (
-        facts.get(name) for name in ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "created")
-    )
+    names = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime", "modificationTime",
+             "created")  # fmt: skip
+    named = (facts.get(name) for name in names)
     return f"{facts.get('size') or 0} {next((str(one) for one in named if one), '')}"
 
 

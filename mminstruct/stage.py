@@ -279,6 +279,11 @@ def fingerprint(facts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def part_key(file: str) -> str:
+    """Key of the part in a data file, ``KEY.DIGEST.parquet``. A key may have dots: the shard data.v1.tar gives some."""
+    return file.rsplit("/", 1)[-1].rsplit(".", 2)[0]
+
+
 def content_id(*pieces: str | bytes) -> str:
     """First 16 hex digits of the SHA-256 of *pieces*, joined by a zero byte."""
     try:  # one call for all-text pieces: a third of the time, and an id is made for each pair

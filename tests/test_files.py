@@ -71,6 +71,11 @@ def test_on_a_store_that_fails_by_chance_a_run_ends_the_same_or_with_an_error_th
     assert same == 20 if chance == 0.02 else named > 0
 
 
+@pytest.mark.parametrize("named", ["ETag", "LastModified", "mtime", "modificationTime"])
+def test_an_object_of_equal_size_is_another_one_if_what_its_store_calls_the_time_or_digest_differs(named: str) -> None:
+    assert files._stamp({"size": 9, named: 1}) != files._stamp({"size": 9, named: 2})
+
+
 def test_what_is_forbidden_is_not_absent() -> None:
     store = Files("faulty://runs/forbidden")
     Faulty.begin(1.0, 0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mminstruct import schemas
 from mminstruct.schemas.__main__ import document
-from mminstruct.schemas.ids import joined, numbers, places, texts
+from mminstruct.schemas.ids import alike, joined, numbers, places, texts
 
 ALL = [*schemas.TABLES.items(), ("_dropped", schemas.DROPPED)]
 
@@ -103,6 +103,11 @@ def test_ids_of_both_forms_are_joined_and_found(some: list[str], others: list[st
 
 def test_sixteen_digits_take_eight_bytes() -> None:
     assert numbers(pa.array(["00000000000000ff", "8000000000000000"])).tolist() == [255, 1 << 63]
+
+
+def test_ids_that_are_not_digits_are_not_converted_again_for_each_batch_that_looks_for_some() -> None:
+    many, few = (numbers(pa.array(ids)) for ids in (["a", "b"], ["b"]))
+    assert all(one is given for one, given in zip(alike([many, few]), [many, few], strict=True))
 
 
 def test_an_id_that_is_null_or_would_be_cut_is_refused() -> None:

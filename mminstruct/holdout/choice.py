@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from mminstruct.schemas.ids import alike, joined, numbers, places, texts
-from mminstruct.stage import Drop
+from mminstruct.stage import Drop, part_key
 from mminstruct.unit import note
 
 SIDES = ("image", "instruction", "kind", "domain")
@@ -190,7 +189,7 @@ def parts(review: ds.Dataset) -> Iterator[tuple[str, Iterator[pa.RecordBatch]]]:
     """Key and batches of each part of ``review``, for ``Choice``."""
     columns = ["pair_id", "image_id", "instruction_id", "kind", "domain", "decision"]
     for fragment in review.get_fragments():
-        yield os.path.basename(fragment.path).split(".")[0], fragment.to_batches(columns=columns)
+        yield part_key(fragment.path), fragment.to_batches(columns=columns)
 
 
 def image_hashes(choice: Choice, ingest: ds.Dataset) -> tuple[np.ndarray, np.ndarray]:

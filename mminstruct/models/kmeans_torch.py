@@ -24,7 +24,7 @@ def device() -> str:
 
 
 class Near:
-    """``kmeans.Near`` on *on*. Only the picks go there, and one distance a point comes back."""
+    """``kmeans.Near`` on the device *on*. Only the picks go there, and one distance a point comes back."""
 
     def __init__(self, points_ND: np.ndarray, on: str = "cuda") -> None:
         import torch

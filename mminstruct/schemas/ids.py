@@ -72,7 +72,10 @@ def alike(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Several ``numbers`` in one form, so that they can be compared: uint64 if all are, otherwise bytes."""
     if _hex(arrays):
         return list(arrays)
-    return [np.array([id_.encode() for id_ in texts(one).to_pylist()], np.bytes_) for one in arrays]
+    return [
+        np.array(texts(one).cast(pa.binary()).to_pylist(), np.bytes_) if one.dtype == np.uint64 else one
+        for one in arrays
+    ]
 
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -212,14 +212,17 @@ class Select(Stage):
             return next((line for line in found if line), None)
 
         instruction_N = choice.sides["instruction"].of_N
-        by_words: dict[int, str | None] = {}  # instruction -> evaluation question
+        known_I = np.zeros(choice.sides["instruction"].count, bool)
+        sharing: dict[int, str] = {}  # instruction -> evaluation question
         for rows, batch in still_open(choice, review, "question", "choices", "answer"):
             for row, instruction, turn in zip(
                 rows.tolist(), instruction_N[rows].tolist(), batch.to_pylist(), strict=True
             ):
-                if instruction not in by_words:
-                    by_words[instruction] = shared(asked(turn["question"], turn["choices"]))
-                if told := by_words[instruction] or shared(turn["answer"]):
+                if not known_I[instruction]:
+                    known_I[instruction] = True
+                    if told := shared(asked(turn["question"], turn["choices"])):
+                        sharing[instruction] = told
+                if told := sharing.get(instruction) or shared(turn["answer"]):
                     choice.drop([row], "eval_question", told)
 
     def _ratings(self, choice: Choice, rate: ds.Dataset) -> None:

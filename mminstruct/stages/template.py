@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ import pyarrow.dataset as ds
 from mminstruct import schemas
 from mminstruct.annotations.keys import image_key
 from mminstruct.prompts import blanks, fill
-from mminstruct.stage import Drop, Stage, StageOutput, Transform, content_id, instruction_id, output, whole
+from mminstruct.stage import Drop, Stage, StageOutput, Transform, content_id, instruction_id, output, part_key, whole
 from mminstruct.text import one_line
 from mminstruct.text.question import asked, in_digits, is_abbreviated
 
@@ -158,7 +157,7 @@ class _Images:
         parts: list[int] = []
         seen: dict[str, int] = {}
         named: dict[str, list[int]] = {}
-        fragments = {os.path.basename(one.path).split(".")[0]: one for one in ingest.get_fragments()}
+        fragments = {part_key(one.path): one for one in ingest.get_fragments()}
         for key, fragment in sorted(fragments.items()):
             for batch in fragment.to_batches(columns=["image_id", "source", "member"]):
                 for image_id, source, member in zip(*(column.to_pylist() for column in batch.columns), strict=True):

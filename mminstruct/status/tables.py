@@ -91,7 +91,7 @@ def table_statuses(
         table = (tables or store.table)(name)
         damaged: dict[str, str] = {}
         receipts = table.kept.all(damaged, packed=not verify)
-        parts[name] = table.kept.parts(damaged)
+        parts[name] = table.kept.parts(damaged, packed=not verify)
         status = statuses[name] = TableStatus(table=name, units=len(receipts))
         status.faults += damaged.values()
         status.failed = {key: said["error"] for key, said in table.failures().items() if key not in receipts}

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mminstruct.stage import part_key
 from mminstruct.store import deletion
 from mminstruct.store.reader import RunReader, TableReader
 from mminstruct.terminal import one_line
@@ -260,7 +261,7 @@ class Places:
         if (name, kind, ids) not in self._found:
             rows = self.run[name].dataset(self.parts(name, kind, ids))
             files = rows.to_table(columns=["__filename"], filter=pc.field(kind).isin(sorted(ids)))["__filename"]
-            keys = (file.rsplit("/", 1)[-1].rsplit(".", 2)[0] for file in pc.unique(files).to_pylist())
+            keys = (part_key(file) for file in pc.unique(files).to_pylist())
             self._found[name, kind, ids] = frozenset(keys)
         return self._found[name, kind, ids]
 

@@ -43,7 +43,7 @@ class Receipts:
         """Read again what is next needed."""
         self.fault = ""
         self._kept = _packed([])
-        self._parts: Packed[Part] | None = None
+        self._parts: tuple[Packed[Receipt], Packed[Part]] = self._kept, parts_of()
         self._listed = self._stored = ""
 
     def one(self, key: str) -> Receipt | None:
@@ -65,13 +65,14 @@ class Receipts:
 
     def _facts(self, data: bytes, key: str) -> dict[str, Any]:
         where = self.store.show(self.name, "_receipts", f"{key}.json")
-        facts = unseal(data, where, FIX)
+        fix = f"{FIX}; if it does not, since size and time are those of {PACKED}, remove that file first"
+        facts = unseal(data, where, fix)
         try:
             found = Receipt.from_facts(facts)
         except (TypeError, KeyError, ValueError) as error:
-            raise Damaged(f"{where} is no receipt ({error}): {FIX}") from None
+            raise Damaged(f"{where} is no receipt ({error}): {fix}") from None
         if found.key != key:
-            raise Damaged(f"{where} is the receipt of unit {found.key}: {FIX}")
+            raise Damaged(f"{where} is the receipt of unit {found.key}: {fix}")
         return facts
 
     def all(self, damaged: dict[str, str] | None = None, packed: bool = True) -> Packed[Receipt]:
@@ -102,7 +103,7 @@ class Receipts:
         found = list(self._merged(tags, faults))
         if len(found) > 2 * (len(tags) // COUNT + 1):
             found = list(blocks(_packed(found).entries()))
-        self._kept, self._parts = _packed(found), None
+        self._kept = _packed(found)
         if not faults:
             self._listed = listed
         elif damaged is None:
@@ -148,12 +149,14 @@ class Receipts:
                 except Damaged as error:
                     faults[item] = str(error)
 
-    def parts(self, damaged: dict[str, str] | None = None) -> Packed[Part]:
-        """All committed parts by part key, each tagged with the SHA-256 of its file; *damaged* as in ``all``."""
-        receipts = self.all(damaged)
-        if self._parts is None:
-            self._parts = parts_of(receipts)
-        return self._parts
+    def parts(self, damaged: dict[str, str] | None = None, packed: bool = True) -> Packed[Part]:
+        """All committed parts by part key, each tagged with the SHA-256 of its file; arguments as in ``all``."""
+        receipts = self.all(damaged, packed)
+        of, parts = self._parts
+        if of is not receipts:  # one assignment, so a thread that reads other receipts meanwhile does no harm
+            parts = parts_of(receipts)
+            self._parts = receipts, parts
+        return parts
 
     def consolidate(self) -> None:
         """Write the object that has all receipts, unless it has them already. For builds only."""
@@ -167,7 +170,7 @@ class Receipts:
 
     def differs(self) -> str:
         """How the object differs from the receipts, which were read without it; empty if it does not."""
-        stored, kept = _packed(self._load()), self.all({})
+        stored, kept = _packed(self._load()), self.all({}, packed=False)
         wrong = [key for key, tag in stored.tags() if kept.tag(key) == tag and kept[key] != stored[key]]
         where = self.store.show(self.name, PACKED)
         return f"{where} has other contents than the receipt {wrong[0]}: remove it" if wrong else ""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import pyarrow.dataset as ds
 
-from mminstruct.stage import content_id
+from mminstruct.stage import content_id, part_key
 
 
 def sample_rows(table: ds.Dataset, column: str, count: int) -> list[Any]:
     """About *count* values of *column*: the first rows of up to 16 parts, which are chosen by content."""
-    fragments = sorted(table.get_fragments(), key=lambda f: content_id(os.path.basename(f.path).split(".")[0]))
+    fragments = sorted(table.get_fragments(), key=lambda f: content_id(part_key(f.path)))
     each = math.ceil(count / max(1, min(len(fragments), 16)))
     found: list[Any] = []
     for fragment in fragments:

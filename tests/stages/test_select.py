@@ -127,9 +127,9 @@ GRID = {
 
 
 def test_every_part_comes_back_with_its_own_key_even_where_nothing_is_left(tmp_path: Path) -> None:
-    parts = {"a-0000": [("i1", "t1"), ("i2", "t1")], "a-0001": [], "b-0000": [("i3", "t2")]}
+    parts = {"a.v1-0000": [("i1", "t1"), ("i2", "t1")], "a.v1-0001": [], "a.v2-0000": [("i3", "t2")]}
     made = run(tmp_path / "run", Select(**KEEP_ALL), parts)
-    assert list(made) == ["a-0000", "a-0001", "b-0000"]
+    assert list(made) == ["a.v1-0000", "a.v1-0001", "a.v2-0000"]
     assert [one.table.num_rows for one in made.values()] == [2, 0, 1]
     assert all(one.table.schema == schemas.SELECT for one in made.values())
 
@@ -268,9 +268,9 @@ def test_pairs_that_share_words_with_an_evaluation_question_leave(tmp_path: Path
     stage = Select(**KEEP_ALL, eval_questions=str(tmp_path / "questions.txt"))
     answers = {("i1", "t1"): "I wonder how many RED boats are moored, beside the old bridge of the town."}
     instructions = {"t2": "What breed?", "t3": "What breeds are these?"}
-    parts = {"a-0000": [("i1", "t1"), ("i2", "t1"), ("i3", "t2"), ("i4", "t3")]}
+    parts = {"a-0000": [("i1", "t1"), ("i2", "t1"), ("i3", "t2"), ("i4", "t3"), ("i5", "t2")]}
     made = run(tmp_path / "run", stage, parts, answers=answers, instructions=instructions)
-    assert reasons(made) == {"i1+t1": "eval_question", "i3+t2": "eval_question"}
+    assert reasons(made) == dict.fromkeys(("i1+t1", "i3+t2", "i5+t2"), "eval_question")
 
 
 def test_quotas_keep_that_many_and_choose_by_content(tmp_path: Path) -> None:

@@ -28,14 +28,14 @@ def annotation(id_: str, question: str | None = "Is it red?", answer: str = "yes
 def parts(folder: Path, schema: pa.Schema, rows: dict[str, list[Row]]) -> ds.Dataset:
     folder.mkdir(parents=True, exist_ok=True)
     for key, some in rows.items():
-        pq.write_table(pa.Table.from_pylist(some, schema=schema), folder / f"{key}.parquet")
-    files = [str(folder / f"{key}.parquet") for key in rows]
+        pq.write_table(pa.Table.from_pylist(some, schema=schema), folder / f"{key}.0123abcd.parquet")
+    files = [str(folder / f"{key}.0123abcd.parquet") for key in rows]
     return ds.dataset(files, schema=schema, format="parquet")
 
 
 IMAGES = {
-    "a-0000": [{"image_id": "nine", "member": "COCO_val2014_000000000009.jpg", "source": "val2014"}],
-    "b-0000": [
+    "a.v1-0000": [{"image_id": "nine", "member": "COCO_val2014_000000000009.jpg", "source": "val2014"}],
+    "a.v2-0000": [
         {"image_id": "vg nine", "member": "9.jpg", "source": "VG_100K"},
         {"image_id": "boat", "member": "x/boat.png", "source": "mine"},
     ],
@@ -67,7 +67,7 @@ def one(folder: Path, **change: Any) -> Row:
     """The row of one annotation."""
     made, drops = templated(folder, {"s": [annotation("1", **change)]})
     assert drops == []
-    (row,) = made["a-0000"]
+    (row,) = made["a.v1-0000"]
     return row
 
 
@@ -82,10 +82,10 @@ def test_an_annotation_becomes_a_turn_in_the_part_of_its_image(tmp_path: Path) -
     assert drops == []
     places = {row["annotation_id"]: (key, row["image_id"]) for key, some in made.items() for row in some}
     assert places == {
-        "1": ("a-0000", "nine"), "2": ("b-0000", "vg nine"), "3": ("b-0000", "boat"), "4": ("a-0000", "nine"),
+        "1": ("a.v1-0000", "nine"), "2": ("a.v2-0000", "vg nine"), "3": ("a.v2-0000", "boat"), "4": ("a.v1-0000", "nine"),
     }  # fmt: skip
     assert made["c-0000"] == []
-    assert made["b-0000"][0]["origin"] == "vg_qa"
+    assert made["a.v2-0000"][0]["origin"] == "vg_qa"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,10 @@ def test_the_wording_of_phrases_and_answers_can_be_changed(tmp_path: Path) -> No
     )
     rows = [annotation("1"), annotation("2", kind="explained", rationale="it rains"), annotation("3", kind="caption")]
     made, drops = templated(tmp_path, {"s": rows}, stage=stage)
-    assert [(row["phrase"], row["answer"]) for row in made["a-0000"]] == [(None, "Yes"), ("Why?", "It rains. So: Yes.")]
+    assert [(row["phrase"], row["answer"]) for row in made["a.v1-0000"]] == [
+        (None, "Yes"),
+        ("Why?", "It rains. So: Yes."),
+    ]
     assert drops == [Drop("3", "unknown_kind", "vqa: caption has no phrase")]
 
 
@@ -145,7 +148,7 @@ def test_an_annotation_without_an_image_or_with_two_is_dropped(tmp_path: Path) -
         Drop("3", "no_image", "vqa: no image is vg:5 or coco:11"),
         Drop("5", "image_ambiguous", "vqa: coco:9 is both nine and other nine"),
     ]
-    assert [row["annotation_id"] for row in made["b-0000"]] == ["4"]
+    assert [row["annotation_id"] for row in made["a.v2-0000"]] == ["4"]
     assert made["e-0000"] == []
 
 
@@ -160,7 +163,7 @@ def test_an_annotation_of_60_000_images_with_one_name_names_two_of_them(tmp_path
     images = [  # 0.3 s; with a list of all images of a name it took a minute
         {"image_id": f"{number:06d}", "member": f"{number}/view.jpg", "source": "mine"} for number in range(60_000)
     ]
-    _, drops = templated(tmp_path, {"s": [annotation("1", image_key="stem:view")]}, {"a-0000": images})
+    _, drops = templated(tmp_path, {"s": [annotation("1", image_key="stem:view")]}, {"a.v1-0000": images})
     assert drops == [Drop("1", "image_ambiguous", "vqa: stem:view is both 000000 and 000001")]
 
 

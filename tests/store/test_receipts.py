@@ -17,7 +17,8 @@ from mminstruct.engine.local import Local
 from mminstruct.files import Files
 from mminstruct.run import Run, claim, execute
 from mminstruct.status.tables import all_faults, table_statuses
-from mminstruct.store import packed
+from mminstruct.store import packed, receipts
+from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.receipts import PACKED, Receipts, packed_receipts, parts_of
 from mminstruct.store.tables import Part, Store
@@ -126,6 +127,24 @@ def test_parts_are_in_the_order_of_their_keys_and_found_by_them() -> None:
     assert list(found.only({"a-0000", "z-0001-0000"})) == sorted({"a-0000", "z-0001-0000"} & set(every))
 
 
+def test_parts_that_another_thread_reads_meanwhile_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    commit(store, "a")
+    kept = Receipts(store, "t")
+
+    def overtaken(*some: Packed[Receipt]) -> Packed[Part]:
+        monkeypatch.setattr(receipts, "parts_of", parts_of)
+        commit(store, "b")
+        assert list(kept.parts()) == ["a-0000", "b-0000"]
+        return parts_of(*some)
+
+    monkeypatch.setattr(receipts, "parts_of", overtaken)
+    assert list(kept.parts()) == ["a-0000"]
+    assert list(kept.parts()) == ["a-0000", "b-0000"]
+
+
 def test_a_damaged_object_is_named_not_used_and_written_again_by_a_build(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -196,6 +215,8 @@ def test_verification_compares_the_object_with_the_receipts(tmp_path: Path) -> N
     told = [said for s in table_statuses(str(tmp_path), verify=True) for said in s.faults]
     assert len(told) == 1
     assert f"first/{PACKED} has other contents than the receipt" in told[0]
+    next((tmp_path / "first" / "_receipts").iterdir()).write_bytes(b"{")  # beside damage it is found, too
+    assert told[0] in [said for s in table_statuses(str(tmp_path), verify=True) for said in s.faults]
 
 
 def test_a_receipt_whose_bits_changed_is_found_by_verification_and_by_a_build_that_reads_it(tmp_path: Path) -> None:
@@ -206,7 +227,9 @@ def test_a_receipt_whose_bits_changed_is_found_by_verification_and_by_a_build_th
     file.write_bytes(data)
     os.utime(file, ns=(there.st_atime_ns, there.st_mtime_ns))  # as a disk does that loses bits
     assert not all_faults(table_statuses(str(tmp_path)))
-    assert "its checksum differs" in "".join(all_faults(table_statuses(str(tmp_path), verify=True)))
+    told = "".join(all_faults(table_statuses(str(tmp_path), verify=True)))
+    assert "its checksum differs" in told
+    assert f"if it does not, since size and time are those of {PACKED}, remove that file first" in told
     (tmp_path / "first" / PACKED).unlink()
     build(tmp_path)
     assert not all_faults(table_statuses(str(tmp_path), verify=True))
