@@ -90,7 +90,7 @@ def made(mine: Path, *words: str, folders: list[Path] | None = None) -> Run:
         ("+experiment=demo", "+experiment=: omit the plus; experiment=NAME chooses one"),
         ("models=lpatop", "there is no models/lpatop; there is api, gpu24, laptop, micro, modern, paper"),
         ("recipe=mm_instrcut", "there is no recipe/mm_instrcut; there is bench, coco, domains, mm_instruct"),
-        ("engine=lcal", "there is no engine/lcal; there is local, node_8gpu, nodes_4, one_gpu, ray"),
+        ("engine=lcal", "there is no engine/lcal; there is local, node_8gpu, nodes_4, nodes_8, one_gpu, ray"),
         ("recipe.match.per_image=two", "Value 'two' of type 'str' could not be converted to Integer"),
         ("recipe.match.strategy=best", "recipe.match.strategy='best' is not one of sample, top1, random"),
         ("recipe.fuse.on_leak=best", "on_leak is 'best': choose caption or drop"),

@@ -53,7 +53,9 @@ def test_a_presets_pools_fit_the_machines_it_is_for_with_every_choice_of_models(
         assert answer.workers * answer.gpus == gpus  # the most expensive stage has all of them
 
 
-@pytest.mark.parametrize(("engine", "models"), [pair for pair in PAIRS if pair[1] != "micro"])
+@pytest.mark.parametrize(
+    ("engine", "models"), [pair for pair in PAIRS if pair[1] != "micro" and pair != ("one_gpu", "gpu24")]
+)
 def test_a_presets_pools_fit_the_recipe_domains_whose_models_run_at_the_same_time(engine: str, models: str) -> None:
     gpus, cpus = MACHINES[engine]
     made = built(f"engine={engine}", f"models={models}", "recipe=domains")

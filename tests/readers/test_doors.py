@@ -173,7 +173,7 @@ def test_only_the_reader_decodes_pictures() -> None:
         cells = json.loads(path.read_text())["cells"]
         texts[path.name] = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     found = {name for name, text in texts.items() if _decodes(ast.parse(text))}
-    assert found == {"mminstruct/readers/image.py"}
+    assert found == {"mminstruct/readers/image.py", "benchmarks/ingest.py"}  # the latter is compared with Pillow alone
 
 
 def _decodes(tree: ast.Module) -> bool:
