@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from omegaconf import DictConfig
 
 from mminstruct import config as configuration
 from mminstruct import job
+from mminstruct.engine.config import EngineConfig
 from mminstruct.errors import ConfigurationError
 from mminstruct.models.model import Chat, Model, Reply
 from mminstruct.prompts import Message
@@ -29,10 +31,11 @@ from mminstruct.report.previews import Exchange, Shown
 from mminstruct.run import Run, claim, execute
 from mminstruct.stage import Stage, content_id
 from mminstruct.status.progress import Progress
+from mminstruct.store import lease
 from mminstruct.terminal import say
 
 _EXCHANGES = "exchanges.json"
-"""In a kept run: what the stage's models were asked, and their replies."""
+"""In a kept run, by stage: what its models were asked, and their replies."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -82,29 +85,39 @@ class Preview:
         if self.stage not in run.stages:
             raise ConfigurationError(f"no stage {self.stage}: this recipe has {', '.join(run.stages)}")
         place = _cache() / content_id(os.path.abspath(made.source), str(self.rows), type(made.recipe).__name__)
-        old, new = place / "kept", place / "new"
-        shutil.rmtree(new, ignore_errors=True)
         source = run.stages[run.first]
         if hasattr(source, "rows"):
             source.rows = min(source.rows, self.rows)
-        heard: list[Exchange] = []
-        run = Run(url=str(new), recipe=UpTo(recipe=made.recipe, last=self.stage, heard=heard))
-        taken = claim(run, str(old) if old.is_dir() else None, units=1)
-        with Progress() as progress:
-            execute(run, configuration.engine(made.engine), units=1, watch=progress.watch, begin=progress.begin)
-        if not heard and taken.get(self.stage) and (old / _EXCHANGES).is_file():
-            heard += [Exchange(**one) for one in json.loads((old / _EXCHANGES).read_text())]
-        (new / _EXCHANGES).write_text(json.dumps([dataclasses.asdict(one) for one in heard]))
-        self.shown.append(previews.shown(str(new), self.stage, job.overrides(), heard))
-        shutil.rmtree(old, ignore_errors=True)
-        new.rename(old)
+        with lease.hold(str(place)):
+            self.shown.append(self._made(UpTo(recipe=made.recipe, last=self.stage), made.engine, place))
         return 0
+
+    def _made(self, recipe: UpTo, engine: EngineConfig, place: Path) -> Shown:
+        """Run *recipe* with the tables kept in *place*, and keep its own there; those kept stay if it fails."""
+        kept, new, gone = (place / name for name in ("kept", "new", "gone"))
+        for left in (new, gone):  # by a preview that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        run = Run(url=str(new), recipe=recipe)
+        taken = claim(run, str(kept) if kept.is_dir() else None, units=1)
+        with Progress() as progress:
+            execute(run, configuration.engine(engine), units=1, watch=progress.watch, begin=progress.begin)
+        file = kept / _EXCHANGES
+        before = json.loads(file.read_text()) if file.is_file() else {}
+        heard = {name: [dataclasses.asdict(one) for one in recipe.heard[name]] for name in run.stages}
+        heard = {name: some or (before.get(name, []) if taken.get(name) else []) for name, some in heard.items()}
+        (new / _EXCHANGES).write_text(json.dumps(heard))
+        found = previews.shown(str(new), self.stage, job.overrides(), [Exchange(**one) for one in heard[self.stage]])
+        if kept.is_dir():
+            kept.rename(gone)
+        new.rename(kept)
+        shutil.rmtree(gone, ignore_errors=True)
+        return found
 
     def tell(self) -> None:
         """Print what was made, and write the page."""
         if self.shown:
             to = Path(self.to) if self.to else _cache() / "preview.html"
-            to.write_text(previews.page(self.stage, self.shown), encoding="utf-8")
+            to.write_text(previews.page(self.stage, self.shown), encoding="utf-8", errors="backslashreplace")
             say(previews.as_text(self.shown))
             say(f"\nThe same with pictures, and every prompt as it was sent: {to}")
 
@@ -117,11 +130,12 @@ def _cache() -> Path:
 
 @dataclass(kw_only=True)
 class UpTo(Recipe):
-    """The stages of *recipe* that table *last* needs, and the stage itself, whose models are overheard."""
+    """The stages of *recipe* that table *last* needs, and the stage itself; their models are overheard."""
 
     recipe: Recipe
     last: str
-    heard: list[Exchange]
+    heard: dict[str, list[Exchange]] = field(default_factory=lambda: defaultdict(list))
+    """By stage."""
 
     def stages(self) -> dict[str, Stage]:
         given = self.recipe.stages()
@@ -129,11 +143,11 @@ class UpTo(Recipe):
         for name in reversed(given):
             if name in wanted:
                 wanted |= {table for table, _ in inputs(given[name]).values()}
-        stage = given[self.last]
-        for item in dataclasses.fields(stage):
-            model = getattr(stage, item.name)
-            if type(model) is Model:
-                setattr(stage, item.name, Overheard(**vars(model), heard=self.heard))
+        for name, stage in given.items():
+            for item in dataclasses.fields(stage):
+                model = getattr(stage, item.name)
+                if type(model) is Model:
+                    setattr(stage, item.name, Overheard(**vars(model), heard=self.heard[name]))
         return {name: one for name, one in given.items() if name in wanted}
 
 
@@ -141,7 +155,8 @@ class UpTo(Recipe):
 class Overheard(Model):
     """A model that keeps what it is asked and what it replies. Its identity is that of the model."""
 
-    heard: list[Exchange] = field(metadata={"runtime": True})
+    heard: list[Exchange] = field(repr=False, metadata={"runtime": True})
+    """Not in ``repr``, by which stages with the same model share it."""
 
     def chat(self) -> Chat:
         return _Overhearing(super().chat(), self.heard)
