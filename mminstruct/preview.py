@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 
 from mminstruct import config as configuration
 from mminstruct import job
+from mminstruct.checksum import Damaged
 from mminstruct.engine.config import EngineConfig
 from mminstruct.errors import ConfigurationError
 from mminstruct.models.model import Chat, Model, Reply
@@ -34,6 +35,8 @@ from mminstruct.status.progress import Progress
 from mminstruct.store import lease
 from mminstruct.terminal import say
 
+_KEPT = "kept"
+"""The run of the latest preview of some images."""
 _EXCHANGES = "exchanges.json"
 """In a kept run, by stage: what its models were asked, and their replies."""
 
@@ -64,7 +67,7 @@ class Preview:
         """The preview that the words of a command ask for, and the words that configure the build.
 
         Raises:
-            ConfigurationError: No stage is named, or ``rows`` is no number.
+            ConfigurationError: No stage is named, ``rows`` is no number, or the folder of ``to`` does not exist.
         """
         named = [word for word in words if "=" not in word and not word.startswith("-")]
         if len(named) != 1:
@@ -72,6 +75,8 @@ class Preview:
         own = {key: value for key, _, value in (word.partition("=") for word in words) if key in ("rows", "to")}
         if not own.get("rows", "5").isdecimal() or int(own.get("rows", "5")) < 1:
             raise ConfigurationError(f"rows={own['rows']}: take a number of images, 1 or more")
+        if not Path(own.get("to", "")).parent.is_dir():
+            raise ConfigurationError(f"to={own['to']}: its folder does not exist")
         rest = [word for word in words if word not in named and word.partition("=")[0] not in ("rows", "to")]
         if any("," in word and "=" in word and not set("[]{}'\"") & set(word) for word in rest):
             rest.append("--multirun")  # two prompts, side by side
@@ -89,12 +94,18 @@ class Preview:
         if hasattr(source, "rows"):
             source.rows = min(source.rows, self.rows)
         with lease.hold(str(place)):
-            self.shown.append(self._made(UpTo(recipe=made.recipe, last=self.stage), made.engine, place))
+            try:
+                self.shown.append(self._made(UpTo(recipe=made.recipe, last=self.stage), made.engine, place))
+            except Damaged as error:
+                shutil.rmtree(place / _KEPT, ignore_errors=True)
+                raise Damaged(
+                    f"{error}\nThe tables kept by earlier previews are removed: run the same command again"
+                ) from error
         return 0
 
     def _made(self, recipe: UpTo, engine: EngineConfig, place: Path) -> Shown:
         """Run *recipe* with the tables kept in *place*, and keep its own there; those kept stay if it fails."""
-        kept, new, gone = (place / name for name in ("kept", "new", "gone"))
+        kept, new, gone = (place / name for name in (_KEPT, "new", "gone"))
         for left in (new, gone):  # by a preview that was killed
             shutil.rmtree(left, ignore_errors=True)
         run = Run(url=str(new), recipe=recipe)

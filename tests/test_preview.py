@@ -82,6 +82,12 @@ def test_a_preview_that_fails_or_finds_another_at_work_leaves_the_tables_that_we
     wrong = "+models.captioner.options.chat_template=/no/such/file"
     assert preview(source, tmp_path, capfd, "caption", "rows=2", wrong)[0] == 4
     assert sorted(path.name for path in kept.iterdir()) == before
+    part = next(kept.glob("ingest/*.parquet"))
+    whole = part.read_bytes()
+    part.write_bytes(whole[:100])
+    code, _, log, _ = preview(source, tmp_path, capfd, "caption", "rows=2")
+    assert (code, "run the same command" in log, kept.is_dir()) == (1, True, False)
+    assert preview(source, tmp_path, capfd, "ingest", "rows=2")[0] == 0
     holding = "import sys; from mminstruct.store import lease\nwith lease.hold(sys.argv[1]): print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", holding, str(kept.parent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -100,6 +106,7 @@ def test_a_preview_that_fails_or_finds_another_at_work_leaves_the_tables_that_we
         (["source=x"], "name one stage: mminstruct preview answer"),
         (["caption", "fuse", "source=x"], "name one stage"),
         (["caption", "rows=0", "source=x"], "rows=0: take a number of images"),
+        (["caption", "to=none/page.html", "source=x"], "to=none/page.html: its folder does not exist"),
         (["captoin", "source=."], "no stage captoin: this recipe has ingest, caption"),
     ],
 )

@@ -96,7 +96,7 @@ def check_memory(config: EngineConfig, recipe: Recipe, rates: Mapping[str, Any])
     lines = dict.fromkeys(line for fit in fits(config, recipe, rates) for line in fit.faults())
     if lines:
         raise ValueError(
-            f"the models do not fit the memory of {config.gpu} (engine.gpu):\n"
+            f"the models do not fit the memory of {config.gpu} (engine.gpu= names another GPU):\n"
             + "\n".join(f"  {line}" for line in lines)
             + "\ntake smaller or quantised models (docs/models.md says what fits which GPU), a smaller batch_size or"
             " max_model_len in their options, or an engine with more GPUs"
