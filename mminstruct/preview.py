@@ -14,6 +14,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from mminstruct.status.progress import Progress
 from mminstruct.store import lease
 from mminstruct.terminal import say
 
+_ALONE = ("-m", "--multirun")
+"""Options that are followed by no value of theirs, as ``--config-dir`` is."""
 _KEPT = "kept"
 """The run of the latest preview of some images."""
 _EXCHANGES = "exchanges.json"
@@ -43,6 +46,10 @@ _EXCHANGES = "exchanges.json"
 
 def main(words: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
+    if {"-h", "--help"} & set(words):
+        say("mminstruct preview STAGE source=IMAGES [rows=5] [to=PAGE.html] [any key of build]")
+        say(__doc__)
+        return 0
     try:
         preview, rest = Preview.of(words)
     except ConfigurationError as error:
@@ -69,7 +76,12 @@ class Preview:
         Raises:
             ConfigurationError: No stage is named, ``rows`` is no number, or the folder of ``to`` does not exist.
         """
-        named = [word for word in words if "=" not in word and not word.startswith("-")]
+        named = [
+            at
+            for at, (before, word) in enumerate(pairwise(["", *words]))
+            if not ("=" in word or word.startswith("-"))
+            and (before in _ALONE or "=" in before or not before.startswith("-"))
+        ]
         if len(named) != 1:
             raise ConfigurationError("name one stage: mminstruct preview answer source=/data/photos rows=5")
         own = {key: value for key, _, value in (word.partition("=") for word in words) if key in ("rows", "to")}
@@ -77,12 +89,14 @@ class Preview:
             raise ConfigurationError(f"rows={own['rows']}: take a number of images, 1 or more")
         if not Path(own.get("to", "")).parent.is_dir():
             raise ConfigurationError(f"to={own['to']}: its folder does not exist")
-        rest = [word for word in words if word not in named and word.partition("=")[0] not in ("rows", "to")]
+        rest = [
+            word for at, word in enumerate(words) if at not in named and word.partition("=")[0] not in ("rows", "to")
+        ]
         if any("," in word and "=" in word and not set("[]{}'\"") & set(word) for word in rest):
             rest.append("--multirun")  # two prompts, side by side
         if not any(word.startswith("engine=") for word in rest):
             rest.append("engine=local")
-        return cls(named[0], int(own.get("rows", "5")), own.get("to")), ["out=preview", *rest]
+        return cls(words[named[0]], int(own.get("rows", "5")), own.get("to")), ["out=preview", *rest]
 
     def add(self, config: DictConfig) -> int:
         """Run the stages up to this one, and keep what is to be shown."""

@@ -123,3 +123,16 @@ def test_a_named_engine_is_taken_and_a_list_in_brackets_is_one_value() -> None:
     assert (made.stage, made.rows, made.to) == ("answer", 7, None)
     assert words == ["out=preview", "engine=ray", "recipe.instruct.seeds=[a,b]", "source=x"]
     assert "--multirun" in Preview.of(["answer", "recipe.answer.prompt=a,b", "source=x"])[1]
+
+
+def test_the_value_of_an_option_is_no_stage() -> None:
+    made, words = Preview.of(["-m", "answer", "--config-dir", "answer", "source=x"])
+    assert (made.stage, words) == (
+        "answer",
+        ["out=preview", "-m", "--config-dir", "answer", "source=x", "engine=local"],
+    )
+
+
+def test_help_says_how_to_call_it(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["preview", "--help"]) == 0
+    assert "mminstruct preview STAGE source=IMAGES" in capfd.readouterr().out
