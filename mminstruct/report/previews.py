@@ -101,6 +101,8 @@ def _texts(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, str]:
         value = row[name]
         if isinstance(value, list) and value and isinstance(value[0], dict):  # turns of a conversation
             value = ["  ".join(f"{key}: {item}" for key, item in turn.items() if item) for turn in value]
+        if isinstance(value, bool | int | float):
+            value = f"{value:.4g}" if isinstance(value, float) else str(value)  # a 0 and a False are said, too
         found |= texts({name: value}, [name])
     return found
 
