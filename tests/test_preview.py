@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,12 +52,61 @@ def test_a_preview_shows_rows_prompts_and_replies_and_runs_only_the_changed_stag
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "page.html", "short.md"]  # no run folder
 
 
+def test_rows_of_two_prompts_stand_side_by_side_by_what_they_were_made_from_and_an_earlier_stage_keeps_its_calls(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.md").write_text("## user\nAsk about this. {{ description }} {{ examples | first }}")
+    words = ("instruct", "rows=2", "recipe.instruct.prompt=instruct,mine.md")
+    code, out, _, page = preview(source, tmp_path, capfd, *words)  # the text of its rows makes their own ids
+    assert code == 0
+    assert out.count("\n  (description) ") == out.count("\n  instruction: ") == 4
+    assert page.count('class="two"') == 2
+    assert "no such row" not in page
+    code, out, log, _ = preview(source, tmp_path, capfd, "caption", "rows=2")
+    assert code == 0
+    assert "caption: 1/1 units" not in log  # it was kept
+    assert "2 calls of a model" in out
+    assert "Describe this image in detail" in out
+
+
+def test_a_preview_that_fails_or_finds_another_at_work_leaves_the_tables_that_were_kept(
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert preview(source, tmp_path, capfd, "ingest", "rows=2")[0] == 0
+    (kept,) = (tmp_path / "cache").glob("mminstruct/preview/*/kept")
+    before = sorted(path.name for path in kept.iterdir())
+    wrong = "+models.captioner.options.chat_template=/no/such/file"
+    assert preview(source, tmp_path, capfd, "caption", "rows=2", wrong)[0] == 4
+    assert sorted(path.name for path in kept.iterdir()) == before
+    part = next(kept.glob("ingest/*.parquet"))
+    whole = part.read_bytes()
+    part.write_bytes(whole[:100])
+    code, _, log, _ = preview(source, tmp_path, capfd, "caption", "rows=2")
+    assert (code, "run the same command" in log, kept.is_dir()) == (1, True, False)
+    assert preview(source, tmp_path, capfd, "ingest", "rows=2")[0] == 0
+    holding = "import sys; from mminstruct.store import lease\nwith lease.hold(sys.argv[1]): print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holding, str(kept.parent)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        code, _, log, _ = preview(source, tmp_path, capfd, "ingest", "rows=2")
+        other.communicate("\n")
+    assert (code, str(other.pid) in log) == (4, True)
+    assert sorted(path.name for path in kept.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["source=x"], "name one stage: mminstruct preview answer"),
         (["caption", "fuse", "source=x"], "name one stage"),
         (["caption", "rows=0", "source=x"], "rows=0: take a number of images"),
+        (["caption", "to=none/page.html", "source=x"], "to=none/page.html: its folder does not exist"),
         (["captoin", "source=."], "no stage captoin: this recipe has ingest, caption"),
     ],
 )
@@ -72,3 +123,16 @@ def test_a_named_engine_is_taken_and_a_list_in_brackets_is_one_value() -> None:
     assert (made.stage, made.rows, made.to) == ("answer", 7, None)
     assert words == ["out=preview", "engine=ray", "recipe.instruct.seeds=[a,b]", "source=x"]
     assert "--multirun" in Preview.of(["answer", "recipe.answer.prompt=a,b", "source=x"])[1]
+
+
+def test_the_value_of_an_option_is_no_stage() -> None:
+    made, words = Preview.of(["-m", "answer", "--config-dir", "answer", "source=x"])
+    assert (made.stage, words) == (
+        "answer",
+        ["out=preview", "-m", "--config-dir", "answer", "source=x", "engine=local"],
+    )
+
+
+def test_help_says_how_to_call_it(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["preview", "--help"]) == 0
+    assert "mminstruct preview STAGE source=IMAGES" in capfd.readouterr().out

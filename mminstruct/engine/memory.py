@@ -7,11 +7,11 @@ the keys and values of one token; of a GPU ``gb``. A model without a size is rep
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mminstruct.engine.config import EngineConfig, Pool, models, replica_gpus, side_by_side
+from mminstruct.engine.config import EngineConfig, models, replica_gpus, side_by_side
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe, segments
 from mminstruct.stage import Stage
@@ -22,8 +22,8 @@ VLLM_SHARE = 0.9
 """Share of a GPU that a vLLM engine reserves if ``options.gpu_memory_utilization`` is not set."""
 _QUANTIZED = {"fp8": 0.5, "experts_int8": 0.5, "bitsandbytes": 0.3}
 """``options.quantization`` that shrinks bf16 weights while they are loaded -> their size relative to bf16."""
-_BATCH = {"transformers": 16, "cogvlm": 8}
-"""Sequences in a batch by default, of backends that compute fixed batches."""
+_BATCH = {"transformers": 64, "cogvlm": 8}
+"""Sequences in a batch by default, of backends that compute fixed batches; transformers takes 16 with images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def fits(config: EngineConfig, recipe: Recipe, rates: Mapping[str, Any]) -> list
         shared: list[Need] = []
         occupied = 0.0
         for names, pool in side_by_side(config, recipe, tables):
-            needs = [need for name in names for need in _needs(name, stages[name], pool, has, rates)]
+            needs = _needs({name: stages[name] for name in names}, has, rates) if pool.gpus else []
             if pool.gpus >= 1 and needs:
                 found.append(Fit(needs, 1, has))
             elif pool.gpus and needs:
@@ -96,17 +96,21 @@ def check_memory(config: EngineConfig, recipe: Recipe, rates: Mapping[str, Any])
     lines = dict.fromkeys(line for fit in fits(config, recipe, rates) for line in fit.faults())
     if lines:
         raise ValueError(
-            f"the models do not fit the memory of {config.gpu} (engine.gpu):\n"
+            f"the models do not fit the memory of {config.gpu} (engine.gpu= names another GPU):\n"
             + "\n".join(f"  {line}" for line in lines)
             + "\ntake smaller or quantised models (docs/models.md says what fits which GPU), a smaller batch_size or"
             " max_model_len in their options, or an engine with more GPUs"
         )
 
 
-def _needs(table: str, stage: Stage, pool: Pool, has: float, rates: Mapping[str, Any]) -> Iterator[Need]:
-    for model in models(stage):
-        if model.name and not model.remote and model.options.get("device") != "cpu" and pool.gpus:
-            yield _need(table, stage, model, has, rates["models"].get(model.name, {}))
+def _needs(tables: Mapping[str, Stage], has: float, rates: Mapping[str, Any]) -> list[Need]:
+    """Of one worker that makes *tables*; equal models are loaded once (``models.loaded``)."""
+    found: dict[str, Need] = {}
+    for table, stage in tables.items():
+        for model in models(stage):
+            if model.name and not model.remote and model.options.get("device") != "cpu" and repr(model) not in found:
+                found[repr(model)] = _need(table, stage, model, has, rates["models"].get(model.name, {}))
+    return list(found.values())
 
 
 def _need(table: str, stage: Stage, model: Model, has: float, entry: Mapping[str, Any]) -> Need:
@@ -116,12 +120,9 @@ def _need(table: str, stage: Stage, model: Model, has: float, entry: Mapping[str
     weights = entry["gb"] * _QUANTIZED.get(str(options.get("quantization")), 1.0) / spread + PROCESS_GB
     token_gb = entry.get("kib", 0) * 1024 / 1e9 / spread
     if model.backend == "vllm":
-        least = weights + int(options.get("max_model_len", 4096)) * token_gb
-        return Need(table, model.name, has * float(options.get("gpu_memory_utilization", VLLM_SHARE)), least)
+        least = weights + int(options.get("max_model_len") or 4096) * token_gb
+        return Need(table, model.name, has * float(options.get("gpu_memory_utilization") or VLLM_SHARE), least)
+    sees = model.backend == "transformers" and "image" in entry
+    batch = int(options.get("batch_size") or (16 if sees else _BATCH.get(model.backend, 1)))
     tokens = (stage.call_tokens.input if stage.call_tokens else 0) + entry.get("image", 0) + model.max_tokens
-    return Need(
-        table,
-        model.name,
-        weights + int(options.get("batch_size", _BATCH.get(model.backend, 1))) * tokens * token_gb,
-        None,
-    )
+    return Need(table, model.name, weights + batch * tokens * token_gb, None)

@@ -6,13 +6,14 @@ Several variants of the stage are shown side by side, row by row.
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mminstruct.report.page import picture, render
 from mminstruct.report.samples import texts
-from mminstruct.store.reader import RunReader, TableReader, encoded, picture_column
+from mminstruct.store.reader import RunReader, encoded, picture_column
 
 MOST = 100
 """Rows of a variant that are shown."""
@@ -58,35 +59,50 @@ class Shown:
 
 
 def shown(url: str, stage: str, words: Sequence[str], exchanges: list[Exchange]) -> Shown:
-    """The rows of table *stage* in the run at *url*, kept and dropped, in the order of their ids."""
+    """The rows of table *stage* in the run at *url*, kept and dropped, in the order of their ids.
+
+    A row has the id of what it was made from, so that rows of several variants, and a dropped one, stand side by side;
+    further rows made from the same have a number behind it.
+    """
     run = RunReader(url)
     table = run[stage]
-    own = table.tagged("id")[0]
+    own = table.manifest["row_key"]
+    own = own if own in table.schema.names else next(iter(table.tagged("id")), table.schema.names[0])
     known, pictures = _known(run, stage), _pictures(run)
-    parents = [name for name in table.tagged("id", "parent") if name != own or name in known]
-    rows = [
-        Row(
-            str(row[own]),
-            _given(row, parents, known),
-            _texts(row, table),
-            picture=pictures.get(row.get("image_id", "")),
-        )
-        for row in table.to_arrow(columns=[*dict.fromkeys([own, *parents, *table.tagged("text")])]).to_pylist()
+    parents = [name for name in table.tagged("id", "parent", "member") if name in known]
+    columns = table.tagged("text") or [
+        name for name in table.schema.names if name not in table.tagged("id", "parent", "member", "name", "heavy")
     ]
+    image = [name for name in ("image_id",) if name in table.schema.names]
+    seen: Counter[str] = Counter()
+    rows = []
+    for row in table.to_arrow(columns=[*dict.fromkeys([own, *image, *parents, *columns])]).to_pylist():
+        id_ = str(row[own])
+        seen[id_] += 1
+        id_ = id_ if seen[id_] == 1 else f"{id_} ({seen[id_]})"
+        shows = pictures.get(row.get("image_id", ""))
+        rows.append(Row(id_, _given(row, parents, known), _texts(row, columns), picture=shows))
     for drop in table.dropped():
         said = f"{drop['reason']}: {drop['detail']}" if drop["detail"] else drop["reason"]
         of = known.get(own, {}).get(drop["id"], {})
         rows.append(Row(drop["id"], dict(of), dropped=said, picture=pictures.get(drop["id"])))
-    rows.sort(key=lambda row: row.id)
+    rows.sort(key=lambda row: _order(row.id))
     return Shown(list(words), rows[:MOST], max(0, len(rows) - MOST), exchanges)
 
 
-def _texts(row: Mapping[str, Any], table: TableReader) -> dict[str, str]:
+def _order(id_: str) -> tuple[str, int, str]:
+    """(2) before (10)."""
+    return id_.partition(" (")[0], len(id_), id_
+
+
+def _texts(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name in table.tagged("text"):
+    for name in columns:
         value = row[name]
         if isinstance(value, list) and value and isinstance(value[0], dict):  # turns of a conversation
             value = ["  ".join(f"{key}: {item}" for key, item in turn.items() if item) for turn in value]
+        if isinstance(value, bool | int | float):
+            value = f"{value:.4g}" if isinstance(value, float) else str(value)  # a 0 and a False are said, too
         found |= texts({name: value}, [name])
     return found
 
@@ -97,7 +113,7 @@ def _known(run: RunReader, stage: str) -> dict[str, dict[str, dict[str, str]]]:
     for table in run.values():
         if table.name == stage:
             break
-        for own in table.tagged("id")[:1]:
+        for own in table.tagged("id", "member")[:1]:
             mine = [name for name in table.tagged("text") if name not in table.lists("from")]
             for row in table.to_arrow(columns=[own, *mine]).to_pylist() if mine else ():
                 found.setdefault(own, {}).setdefault(row[own], {}).update(texts(row, mine))
@@ -136,7 +152,7 @@ def names(variants: Sequence[Shown]) -> list[str]:
 
 def page(stage: str, variants: Sequence[Shown]) -> str:
     """The page: rows of all variants side by side, then every prompt and reply."""
-    ids = sorted({row.id for one in variants for row in one.rows})
+    ids = sorted({row.id for one in variants for row in one.rows}, key=_order)
     by_id = [{row.id: row for row in one.rows} for one in variants]
     table = [[rows.get(id_) for rows in by_id] for id_ in ids]
     return render("previews.html", title=f"Preview of {stage}", names=names(variants), rows=table, variants=variants)

@@ -85,3 +85,8 @@ def test_a_model_without_a_size_is_named_by_plan_and_endpoints_and_cpu_models_ne
     assert main(["plan", *words]) == 0
     assert "without me/mine, whose gb rates.yaml does not have" in capsys.readouterr().out
     assert shares("models=api", "engine=one_gpu", "+models.embedder.options.device=cpu") == {("match",): 1.3}
+
+
+def test_a_model_that_two_fields_share_is_loaded_and_counted_once() -> None:
+    words = ("models=modern", "engine=node_8gpu", "recipe.rate.enable=true", "models.answerer=${models.captioner}")
+    assert shares(*words)["rate",] == pytest.approx(0.9 * 80)  # reader and viewer
