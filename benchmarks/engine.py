@@ -1,12 +1,17 @@
 """Measures the overhead of the engines: stages that do nothing, compared with a plain loop over the same Parquet files.
 
     python -m benchmarks.engine [--rounds 3] [--rows 100352]
+    python -m benchmarks.engine --keys 100000 [--units 3000]
 
 100,352 rows (196 parts of 512) pass through a recipe of five stages: a source, and four that copy rows. The bare loop
 calls the same source, and for each other stage reads and writes every part with the same codec and checksums, and
 nothing else: no receipts, no digests, no row counts checked, no fsync. The loop "that syncs" adds the fsync of each
 file, which a commit needs. All variants run alternately in one process, so that other load on the machine affects each
 of them; the minimum time of each counts.
+
+With ``--keys`` it gives that many one-part units to the Ray engine (fused, two workers). It prints when the
+first ended, how many ended in a second after it (until there are ``--units``), and how much memory this process took.
+With another version's folder in PYTHONPATH it measures that version.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -109,11 +115,35 @@ def timed(work: Callable[[Path], None], folder: Path) -> float:
     return seconds
 
 
+def many(keys: int, units: int) -> None:
+    """Give *keys* units to Ray, and stop after *units*."""
+    connect(EngineConfig())
+    before, began, cpu = psutil.Process().memory_info().rss, time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Run(url=f"{scratch}/run", recipe=chain(shards=keys, parts=1, rows=1))
+        claim(run)
+        how = Ray(EngineConfig(fused=True, pool=Pool(workers=2, cpus=0.5)))
+        events = how.run(run, ["count"], sorted(run.recipe.stages()["count"].shards()))  # type: ignore[attr-defined]
+        next(events)
+        first = time.perf_counter()
+        for _ in itertools.islice(events, units):
+            pass
+        last, after = time.perf_counter(), psutil.Process().memory_info().rss
+        events.close()  # type: ignore[attr-defined]
+    print(f"{keys} keys: the first unit ended after {first - began:.1f} s; then {units / (last - first):.0f} units/s;"
+          f" {(time.process_time() - cpu):.1f} CPU s and {(after - before) / 2**20:.0f} MB more in this process;"
+          f" load {os.getloadavg()[0]:.0f}")  # fmt: skip
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--rounds", type=int, default=3)
     asked.add_argument("--rows", type=int, default=196 * 512)
+    asked.add_argument("--keys", type=int)
+    asked.add_argument("--units", type=int, default=3000)
     given = asked.parse_args()
+    if given.keys:
+        return many(given.keys, given.units)
     parts = max(1, given.rows // 512 // 14)
     recipe = chain(shards=14, parts=parts)
     units = 14 + 4 * 14 * parts

@@ -17,6 +17,10 @@ from mminstruct.terminal import say
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if words is None else words)
+    if words and words[0] == "preview":
+        from mminstruct import preview
+
+        return preview.main(words[1:])
     if words and words[0] in job.COMMANDS:
         return job.run(words[0], words[1:])
     said = "Image collections into visual instruction-tuning sets."
@@ -25,6 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
     commands.add_parser("build", help="build every table of a recipe, or continue a build (build --help: recipes)")
     commands.add_parser("bench", help="contestants answer questions, judges compare the answers (bench --help)")
     commands.add_parser("plan", help="show what the same build command would do, or estimate its cost (images=N)")
+    commands.add_parser("preview", help="run the stages up to one on a few rows, and show what it made (preview STAGE)")
     commands.add_parser("serve", help="serve a role's model at an OpenAI-compatible endpoint (serve --help)")
     commands.add_parser("train", help="fine-tune a LLaVA on an export (train --help)")
     status = commands.add_parser("status", help="units done, failed and left; row counts; reasons of drops")

@@ -7,7 +7,9 @@ finally fails. Readers never remove or rename anything.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -108,6 +110,9 @@ class Files:
         self.fs, self.root = fsspec.core.url_to_fs(url)
         self.root = self.root.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
+        known = inspect.signature(type(self.fs)._cat_file).parameters if isinstance(self.fs, AsyncFileSystem) else ()
+        self._whole = {"max_concurrency": 1} if "max_concurrency" in known else {}
+        """How to read a file with one request; s3fs would ask for its size first, and list a folder if it is absent."""
 
     def path(self, *pieces: str) -> str:
         return "/".join((self.root, *pieces))
@@ -130,14 +135,35 @@ class Files:
         """Bytes of each file in a folder by name, sorted; 0 for a folder in it; empty if it does not exist."""
         if self.local:
             return {name: _size(self.path(*pieces, name)) for name in self.names(*pieces)}
+        return {name: int(facts.get("size") or 0) for name, facts in self._list(*pieces).items()}
+
+    def _list(self, *pieces: str) -> dict[str, dict[str, Any]]:
+        """What a remote store says of each file in a folder, by name, sorted; empty if it does not exist."""
         path = self.path(*pieces)
         self.fs.invalidate_cache()
         try:
             found = self.ask("list", path, lambda: self.fs.ls(path, detail=True))
         except FileNotFoundError:
             return {}
-        sizes = {str(info["name"]).rstrip("/"): int(info.get("size") or 0) for info in found}
-        return {name.rsplit("/", 1)[-1]: size for name, size in sorted(sizes.items()) if name != path}
+        facts = {str(one["name"]).rstrip("/"): one for one in found}
+        return {name.rsplit("/", 1)[-1]: one for name, one in sorted(facts.items()) if name != path}
+
+    def listed(self, *pieces: str) -> dict[str, str]:
+        """Sorted names in a folder with their ``stamp``, which is empty on a local disk: it would cost a call each."""
+        if self.local:
+            return dict.fromkeys(self.names(*pieces), "")
+        return {name: _stamp(facts) for name, facts in self._list(*pieces).items()}
+
+    def stamp(self, *pieces: str) -> str:
+        """Size and time (on a local disk), or size and ETag, of a file: it is another one if they differ."""
+        path = self.path(*pieces)
+        if not self.local:
+            return _stamp(info(self.fs, path) or {})
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return ""
+        return f"{found.st_size} {found.st_mtime_ns}"
 
     def exists(self, *pieces: str) -> bool:
         """Whether a file or folder exists; if that cannot be found out, it is an error (see ``info``)."""
@@ -149,7 +175,7 @@ class Files:
         """A file's bytes, or those from *start* to *end*; None if it does not exist."""
         path = self.path(*pieces)
         try:
-            return bytes(self.ask("read", path, lambda: self.fs.cat_file(path, start=start, end=end)))
+            return bytes(self.ask("read", path, lambda: self.fs.cat_file(path, start=start, end=end, **self._whole)))
         except FileNotFoundError:
             return None
 
@@ -275,10 +301,19 @@ def sync_folder(folder: str) -> None:
         os.close(handle)
 
 
+def _stamp(facts: dict[str, Any]) -> str:
+    """Size and ETag of an object, or else the time of its last change, as stores of fsspec name them."""
+    named = (
+        facts.get(name) for name in ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "created")
+    )
+    return f"{facts.get('size') or 0} {next((str(one) for one in named if one), '')}"
+
+
 def _size(path: str) -> int:
     """Bytes of a local file; 0 for a folder, and for a file that is gone since it was listed."""
     try:
-        return os.path.getsize(path) if os.path.isfile(path) else 0
+        found = os.stat(path)
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
     except FileNotFoundError:
         return 0
 

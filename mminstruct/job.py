@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 EXIT_ERROR, EXIT_CONFIG, EXIT_FAILED, EXIT_HALTED, EXIT_SIGNAL = 1, 2, 3, 4, 128
 """Exit codes: an error (`status`: data is damaged or row counts are wrong), a bad configuration, failed units
 (`status`: units failed or are left), a halt (key, budget). A signal gives 128 + its number (Ctrl-C: 130)."""
-COMMANDS = {"build": "build", "plan": "build", "bench": "bench", "serve": "serve", "train": "train"}
+COMMANDS = {"build": "build", "plan": "build", "preview": "build", "bench": "bench", "serve": "serve", "train": "train"}
 """Commands whose configuration Hydra composes, and the file in conf/ that each starts from."""
 _SWEEP = {"-m", "--multirun"}
 """Options of Hydra that turn a command into a sweep."""
 
 
-def run(command: str, words: list[str]) -> int:
+def run(command: str, words: list[str], work: Callable[[DictConfig], int] | None = None) -> int:
     """Compose a configuration from *words* and run a command with it, once or for each job of a sweep.
+
+    Args:
+        work: Does the command's work; by default the function of its name here.
 
     With HYDRA_FULL_ERROR=1 in the environment, every error is raised with its traceback.
     """
@@ -42,12 +45,12 @@ def run(command: str, words: list[str]) -> int:
     from mminstruct.config import files as conf_files
 
     configuration.register()
-    work: Callable[[DictConfig], int] = globals()[f"_{command}"]
+    work = work or globals()[f"_{command}"]
     whole = os.environ.get("HYDRA_FULL_ERROR") == "1"
     jobs: list[_Job] = []
 
     def job(config: DictConfig) -> None:
-        jobs.append(_Job(_overrides(), str(OmegaConf.select(config, "out", throw_on_missing=False))))
+        jobs.append(_Job(overrides(), str(OmegaConf.select(config, "out", throw_on_missing=False))))
         try:
             jobs[-1].code = work(config)
         except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -73,7 +76,7 @@ def run(command: str, words: list[str]) -> int:
         sys.argv = before
         if not whole:
             del os.environ["HYDRA_FULL_ERROR"]
-    if len(jobs) > 1 and command != "plan":
+    if len(jobs) > 1 and command not in ("plan", "preview"):
         say(_side_by_side(command, jobs))
     return max((one.code for one in jobs), default=0)
 
@@ -91,7 +94,7 @@ def _overrides_a_value(word: str) -> bool:
     return "=" in word and not word.startswith("-")
 
 
-def _overrides() -> list[str]:
+def overrides() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
     return list(map(str, OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)))  # type: ignore[arg-type]
@@ -121,7 +124,7 @@ def _came_out(command: str, out: str) -> str:
                 (("loss", "loss"), ("eval_loss", "held out"))]  # fmt: skip
         return ", ".join(filter(None, last))
     try:
-        last_table = table_statuses(out)[-1]
+        last_table = table_statuses(out, recount=False)[-1]
     except FileNotFoundError:
         return "no run"
     except OSError as error:  # a damaged file; its message names it
@@ -190,7 +193,7 @@ def _in_another_folder(command: str, out: str) -> str:
     return f"\n  {shlex.join(['mminstruct', command, f'out={new}', f'base={out}', *words])}"
 
 
-def _folders() -> list[Path]:
+def folders() -> list[Path]:
     """Folders that the user gave with --config-dir."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -215,13 +218,13 @@ def _bench(config: DictConfig) -> int:
 def _make(config: DictConfig) -> tuple[str, int]:
     """Build every table of a recipe, or continue a build; returns the run's folder and the exit code."""
     from mminstruct import config as configuration
-    from mminstruct.run import FailedUnits, claim, execute
-    from mminstruct.status.progress import Progress
+    from mminstruct.run import Event, FailedUnits, claim, execute
+    from mminstruct.status.progress import FirstRows, Progress
     from mminstruct.status.tables import all_faults, as_text, table_statuses
     from mminstruct.store import lease
 
     log()
-    made, run = configuration.build(config, _folders())
+    made, run = configuration.build(config, folders())
     if made.images is not None:
         raise ValueError("images= is for plan, which estimates the cost; units=N builds the first N parts")
     with lease.hold(made.out):
@@ -229,16 +232,24 @@ def _make(config: DictConfig) -> tuple[str, int]:
         for name, keys in taken.items():
             if keys:
                 say(f"{name}: {len(keys)} units reused from {made.base}")
-        folders = [word for folder in _folders() for word in ("--config-dir", str(folder))]
-        configuration.record(run, config, [*folders, *_overrides()])
+        places = [word for folder in folders() for word in ("--config-dir", str(folder))]
+        configuration.record(run, config, [*places, *overrides()])
         engine = configuration.engine(made.engine)
         how = {"units": made.units, "fail_on_error": made.fail_on_error}
         try:
             with Progress() as progress:
-                execute(run, engine, watch=progress.watch, begin=progress.begin, **how)
+                first = FirstRows(run)
+
+                def watch(event: Event) -> None:
+                    progress.watch(event)
+                    first.watch(event)
+
+                execute(run, engine, watch=watch, begin=progress.begin, **how)
         except FailedUnits as error:
-            raise FailedUnits(f"{error}{_emptied(table_statuses(made.out))}") from error
-    statuses = table_statuses(made.out)
+            raise FailedUnits(
+                f"{error}{_emptied(table_statuses(made.out, recount=False, tables=run.table))}"
+            ) from error
+    statuses = table_statuses(made.out, recount=False, tables=run.table)
     say(as_text(statuses))
     say(f"\nDone: {made.out}")
     return made.out, EXIT_ERROR if all_faults(statuses) else 0
@@ -267,10 +278,10 @@ def _plan(config: DictConfig) -> int:
         runs = [config[key] for key in ("out", "base") if not OmegaConf.is_missing(config, key) and config[key]]
         for key in ("out", "source"):
             config[key] = "(none)" if OmegaConf.is_missing(config, key) else config[key]
-        made, run = configuration.build(config, _folders())
-        say(as_text(estimate(run.recipe, made.engine, config.images, rates(_folders()), runs)))
+        made, run = configuration.build(config, folders())
+        say(as_text(estimate(run.recipe, made.engine, config.images, rates(folders()), runs)))
         return 0
-    made, run = configuration.build(config, _folders())
+    made, run = configuration.build(config, folders())
     found = states(run, made.base, made.units)
     steps = plan(run, found, made.base)
     say(plan_text(steps))

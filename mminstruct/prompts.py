@@ -26,6 +26,7 @@ class Message(TypedDict):
 
 
 _TURN = re.compile(r"^## (system|user|assistant)[ \t]*$", re.MULTILINE)
+_WITHOUT = re.compile(r"\{#-? *without ([\w, ]+?) *-?#\}")
 _JINJA = jinja2.sandbox.SandboxedEnvironment(
     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
 )
@@ -52,6 +53,11 @@ def variables(prompt: str) -> frozenset[str]:
     except jinja2.TemplateSyntaxError as error:  # a block that begins in one turn and ends in another
         raise ValueError(f"line {error.lineno}: {error.message}") from error
     return names
+
+
+def left_out(prompt: str) -> frozenset[str]:
+    """Names of the variables that *prompt* leaves out on purpose: ``{# without NAME, NAME #}``."""
+    return frozenset(name.strip() for names in _WITHOUT.findall(prompt) for name in names.split(","))
 
 
 def render(prompt: str, **values: Any) -> list[Message]:

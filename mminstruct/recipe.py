@@ -125,8 +125,9 @@ def check(recipe: Recipe, installed: bool = True) -> None:
         installed: Whether the models' backends must be installed; False where a run is only estimated.
 
     Raises:
-        RecipeError: One line for each fault: an unknown table or column, an unknown prompt variable, a path that does
-            not exist, an unknown backend or backend option, a missing package, a fault that a stage reports itself.
+        RecipeError: One line for each fault: an unknown table or column, an unknown or missing variable of a prompt, a
+            path that does not exist, an unknown backend or backend option, a missing package, a fault that a stage
+            reports itself.
     """
     faults: list[str] = []
     written: dict[str, pa.Schema] = {}
@@ -145,7 +146,7 @@ def check(recipe: Recipe, installed: bool = True) -> None:
                 given, look = field.metadata.get("prompt"), field.metadata.get("files")
                 value = getattr(holder, field.name)
                 if given is not None:
-                    faults += _prompt_faults(f"{where}.{field.name}", value, given)
+                    faults += _prompt_faults(f"{where}.{field.name}", value, given, field.metadata["needed"])
                 if look is not None and value is not None and installed:
                     try:
                         look(value, holder)
@@ -208,15 +209,19 @@ def holders(where: str, holder: Any) -> Iterator[tuple[str, Any]]:
                 yield from holders(f"{where}.{field.name}{key}", item)
 
 
-def _prompt_faults(where: str, text: str, given: frozenset[str]) -> list[str]:
+def _prompt_faults(where: str, text: str, given: frozenset[str], needed: frozenset[str]) -> list[str]:
     try:
-        unknown = prompts.variables(text) - given
+        used = prompts.variables(text)
     except ValueError as error:
         return [f"{where}: {error}"]
     there = ", ".join(sorted(given)) or "nothing"
     return [
         f"{where} uses {{{{ {name} }}}}, which this stage does not fill in; it fills in {there}"
-        for name in sorted(unknown)
+        for name in sorted(used - given)
+    ] + [
+        f"{where} does not use {{{{ {name} }}}}, so the model would not see it: put it into the prompt, or the comment"
+        f" {{# without {name} #}} if that is intended"
+        for name in sorted(needed - used - prompts.left_out(text))
     ]
 
 
@@ -256,6 +261,7 @@ def manifests(recipe: Recipe) -> dict[str, dict[str, Any]]:
             "config": identity(stage),
             "schema": {field.name: str(field.type) for field in stage.writes},
             "inputs": {table: found[table]["fingerprint"] for table, _ in inputs(stage).values()},
+            **({"version": stage.version} if stage.version > 1 else {}),
         }
         found[name] = {**facts, "fingerprint": fingerprint(facts), "order": len(found), "primary": primary(stage)}
         found[name]["row_key"] = _row_key(stage)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from mminstruct.errors import ConfigurationError, RunError
 from mminstruct.recipe import inputs, manifests, segments
@@ -48,6 +49,9 @@ class Engine(Protocol):
         """Process *keys*, units of the first table, through all *tables*; yields one event per unit, in any order."""
         ...
 
+    def close(self) -> None:
+        """End the workers that it keeps from one segment to the next; ``execute`` calls it after the last."""
+
 
 def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[str, list[str]]:
     """Claim the run's folder for its recipe, and copy the units of *base* that this recipe would make identically.
@@ -69,18 +73,18 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
             restore(run.table(name))
         found = states(run, base, units)
         refuse(run, found)
-        ours = Store(run.url)
+        ours, theirs = Store(run.url), Store(base) if base is not None else None
         for name, facts in wanted.items():
-            ours.table(name).begin(facts)
+            run.table(name).begin(facts)
             for receipt in found[name].brought.values():
                 drops = [f"_dropped/{receipt.drops}"] if receipt.drops else []
                 for file in [*(part.file for part in receipt.parts), *drops]:
-                    ours.copy_from(Store(str(base)), name, file)
-                ours.table(name).commit(receipt)
-            if base is not None and not found[name].not_brought:
-                _bring_calls(ours, Store(base), name)
-        if base is not None:
-            inherit(ours, Store(base))
+                    ours.copy_from(cast(Store, theirs), name, file)
+                run.table(name).commit(receipt)
+            if theirs is not None and not found[name].not_brought:
+                _bring_calls(ours, theirs, name)
+        if theirs is not None:
+            inherit(ours, theirs)
     return {name: list(state.brought) for name, state in found.items()} if base is not None else {}
 
 
@@ -147,7 +151,7 @@ def execute(
         FailedUnits: A barrier found more failed units than it tolerates.
         DriftError: Units after a barrier were made from other or fewer parts than there are now.
     """
-    with lease.hold(run.url):
+    with lease.hold(run.url), closing(engine):
         _execute(run, engine, units, fail_on_error, watch, begin)
 
 
@@ -179,6 +183,8 @@ def _execute(
             if event.error is not None:
                 failed.setdefault(event.table, []).append(f"{event.table}/{event.key}: {event.error}")
             watch(event)
+        for name in tables:
+            run.table(name).kept.consolidate()
         for name, lines in failed.items():
             if not _tolerable(len(lines), seen[name], fail_on_error):
                 again = "run the same command again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
@@ -11,7 +11,9 @@ from typing import Any, cast
 from mminstruct.recipe import Recipe, differences, inputs, manifests, primary, sources
 from mminstruct.stage import ALL, CHANGED, Source, Stage, content_id
 from mminstruct.store.datafile import Part
+from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
+from mminstruct.store.receipts import packed_receipts, parts_of
 from mminstruct.store.tables import Store, Table
 
 AGAIN = "which would be made again"
@@ -37,9 +39,16 @@ class Run:
         """Table -> the source whose part keys it has."""
         self.first = next(iter(self.stages), "")
         """The source that ``units=N`` limits; other sources are read whole."""
+        self._tables: dict[str, Table] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tables": {}}  # a worker reads what it needs
 
     def table(self, name: str) -> Table:
-        return Store(self.url).table(name)
+        """The table *name*: one object for each process, which keeps the receipts that it has read."""
+        if name not in self._tables:
+            self._tables[name] = Store(self.url).table(name)
+        return self._tables[name]
 
     def partwise(self, name: str) -> bool:
         """Whether the table's part keys are those of the first source, and so limited by ``only``."""
@@ -71,9 +80,9 @@ class Run:
         return partial(_digests, parts=parts, wholes=wholes)
 
 
-def digest(parts: Mapping[str, Part]) -> str:
+def digest(parts: Packed[Part]) -> str:
     """Number and digest of *parts*. The same rows in the same parts have the same digest."""
-    found = content_id(*(f"{part.part} {part.sha256}" for part in parts.values()))
+    found = content_id(*(f"{key} {sha256}" for key, sha256 in parts.tags()))
     return f"{len(parts)} part{'s' * (len(parts) != 1)}, digest {found}"
 
 
@@ -81,8 +90,8 @@ def _facts(key: str, shards: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {fact: str(value) for fact, value in shards.get(key, {}).items()}
 
 
-def _digests(key: str, parts: Mapping[str, Mapping[str, Part]], wholes: Mapping[str, str]) -> dict[str, str]:
-    mine = {table: found[key].sha256[:16] for table, found in parts.items() if key in found}
+def _digests(key: str, parts: Mapping[str, Packed[Part]], wholes: Mapping[str, str]) -> dict[str, str]:
+    mine = {table: sha256[:16] for table, found in parts.items() if (sha256 := found.tag(key)) is not None}
     return {**{f"whole {table}": whole for table, whole in wholes.items()}, **mine}
 
 
@@ -124,12 +133,12 @@ class State:
     """Fields whose values differ from those that the table was made with, and both values."""
     stale: list[str] = field(default_factory=list)
     """Units that were made from other inputs than there are now, or from fewer than there will be."""
-    here: dict[str, Receipt] = field(default_factory=dict)
+    here: Mapping[str, Receipt] = field(default_factory=dict)
     brought: dict[str, Receipt] = field(default_factory=dict)
     """Units of the other run that this recipe would make identically."""
     not_brought: list[str] = field(default_factory=list)
     """Why none can be copied: fields whose values differ."""
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: Packed[Part] = field(default_factory=parts_of)
     """Of both, in order."""
     limit: frozenset[str] | None = None
     """Parts that this command uses; None: all."""
@@ -151,8 +160,8 @@ class State:
         return self.total == len(self.usable) and not self.refused
 
     @property
-    def usable(self) -> dict[str, Part]:
-        return {key: part for key, part in self.parts.items() if self.limit is None or key in self.limit}
+    def usable(self) -> Packed[Part]:
+        return self.parts if self.limit is None else self.parts.only(self.limit)
 
 
 def states(run: Run, base: str | None = None, units: int | None = None) -> dict[str, State]:
@@ -187,12 +196,14 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
             state.not_brought = differs(theirs, wanted[name])
             if not state.differs and not state.not_brought and not unsettled:
                 state.brought = _same(stage, theirs.receipts(), state.here, parts, now)
-        receipts = {**state.here, **state.brought}
-        made = {part.part: part for receipt in receipts.values() for part in receipt.parts}
-        state.parts = dict(sorted(made.items()))
+        receipts = {**state.here, **state.brought} if state.brought else state.here
+        if state.brought:
+            state.parts = parts_of(*(packed_receipts(some) for some in (state.here, state.brought)))
+        elif state.here:
+            state.parts = table.parts()
         first = primary(stage)
-        keys = sorted(shards) if not stage.reads else [ALL] if first is None else list(found[first].usable)
-        left = set(keys) - receipts.keys()
+        keys = sorted(shards) if not stage.reads else [ALL] if first is None else found[first].usable
+        left = {key for key in keys if key not in receipts}
         if not stage.reads:
             unread[name] = f", and {len(left)} of {len(keys)} shards are not read yet" if left else ""
         state.total, state.settled = len(keys), not left or left <= table.failures().keys()
@@ -200,7 +211,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
             limit, state.settled = _first(keys, receipts, units)
             state.total = len(receipts) if state.settled else len(keys)
         elif name == run.first and limit is not None:
-            state.settled = limit <= made.keys()
+            state.settled = all(key in state.parts for key in limit)
         elif first is not None and not found[first].settled:
             state.total = _most(run, first, found[first], units)
         state.settled &= not state.refused and all(found[of].settled for of, _ in reads)
@@ -217,6 +228,8 @@ def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
     lines = [re.sub(r"^\w+", lambda old: now.get(old[0], old[0]), line) for line in changed]
     lines += [f"schema {line}" for line in differences(there["schema"], wanted["schema"])]
     lines += [f"stage {there['stage']} -> {wanted['stage']}"] if there["stage"] != wanted["stage"] else []
+    was, now_is = there.get("version", 1), wanted.get("version", 1)
+    lines += [f"stage {wanted['stage']}: version {was} -> {now_is}, which gives other rows"] if was != now_is else []
     again = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]
     return lines or [f"it reads {', '.join(again)}, {AGAIN}"]
 
@@ -234,7 +247,7 @@ def _same(
     return found
 
 
-def _first(keys: list[str], receipts: Mapping[str, Receipt], units: int) -> tuple[frozenset[str], bool]:
+def _first(keys: Iterable[str], receipts: Mapping[str, Receipt], units: int) -> tuple[frozenset[str], bool]:
     """The first *units* parts of a source, and whether they are all there."""
     found: list[str] = []
     for key in keys:

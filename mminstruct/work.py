@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,15 +18,17 @@ from mminstruct import schemas
 from mminstruct.checksum import Damaged
 from mminstruct.errors import RunError
 from mminstruct.files import Unreachable
+from mminstruct.models.loaded import sharing
 from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
-from mminstruct.stage import Drop, Halt, Rows, Stage, StageOutput, Transform, WorkerFault, keys
+from mminstruct.schemas.ids import alike, joined, numbers, places, texts
+from mminstruct.stage import Halt, Rows, Stage, StageOutput, Transform, WorkerFault, keys
 from mminstruct.state import CONTENT
 from mminstruct.store import spending
 from mminstruct.store.datafile import Part
 from mminstruct.store.journal import Calls
 from mminstruct.store.receipt import Receipt
-from mminstruct.store.tables import Table
+from mminstruct.store.tables import Table, drop_table
 from mminstruct.unit import UNIT, Unit
 from mminstruct.version import __version__
 
@@ -104,7 +107,7 @@ class Worker:
         Raises:
             Halt: A model or input cannot be loaded, so no unit of this table can be processed.
         """
-        with _LOADING:
+        with _LOADING, sharing():
             if self._transform is None:
                 try:
                     self.load()
@@ -142,7 +145,7 @@ class Worker:
             digests[CONTENT] = content
         receipt = Receipt(
             key=key, parts=ledger.parts, rows_in=ledger.rows_in, kept=ledger.kept, dropped=ledger.reasons(),
-            drops=self.table.put_drops(key, ledger.drops), inputs=digests,
+            drops=self.table.put_drops(key, ledger.drops()), inputs=digests,
             seconds=round(time.monotonic() - began, 3), calls=unit.calls, tokens_in=unit.tokens_in,
             tokens_out=unit.tokens_out, cost=round(unit.cost, 6), notes=unit.notes, warnings=unit.warnings,
             host=socket.gethostname(), version=__version__,
@@ -167,23 +170,24 @@ class Worker:
                 digests[table] = part.sha256[:16]
         return given, digests
 
-    def _taken(self, given: dict[str, pa.Table]) -> pa.Array:
-        """Distinct values of the first input's column that identifies rows."""
+    def _taken(self, given: dict[str, pa.Table]) -> np.ndarray:
+        """Distinct ``numbers`` of the first input's column that identifies rows, sorted."""
         name = next(iter(self.stage.reads))
         column, _ = keys(self.stage)
-        table = given[name] if name in given else self._wholes[name].to_table(columns=[column])
-        return pc.unique(table[column].cast(pa.string()))
+        read = given[name] if name in given else self._wholes[name]
+        batches = read.select([column]).to_batches() if name in given else read.to_batches(columns=[column])
+        return np.unique(joined([numbers(batch[column]) for batch in batches]))
 
 
 class _Ledger:
-    """Writes the parts of a unit and counts their rows."""
+    """Writes the parts of a unit and counts their rows. An id takes 8 bytes: a unit may have a hundred million."""
 
     def __init__(self, stage: Stage, table: Table, key: str) -> None:
         self.stage, self.table, self.where = stage, table, f"{table.name}/{key}"
         self.parts: list[Part] = []
-        self.drops: list[Drop] = []
         self.rows_in = self.kept = 0
-        self._kept: list[pa.Array] = []
+        self._drops: list[pa.Table] = []
+        self._kept: list[np.ndarray] = []
 
     def add(self, part: str, made: StageOutput, rows_in: int | None = None) -> None:
         table = made.table
@@ -196,45 +200,48 @@ class _Ledger:
         metadata = {**(self.stage.writes.metadata or {}), **(made.table.schema.metadata or {})}
         table = table.cast(schemas.stored(self.stage.writes)).replace_schema_metadata(metadata)
         self.parts.append(self.table.put(part, table))
-        self.drops += made.drops
+        if made.drops:
+            self._drops.append(drop_table(made.drops))
         if rows_in is None:
-            self._kept.append(pc.unique(table[keys(self.stage)[1]].cast(pa.string())))
+            self._kept += [np.unique(numbers(chunk)) for chunk in table[keys(self.stage)[1]].chunks]
             return
         if rows_in != table.num_rows + len(made.drops):
             raise UnitError(f"{self.where}: {rows_in} rows_in, but {table.num_rows} kept and {len(made.drops)} dropped")
         self.rows_in += rows_in
         self.kept += table.num_rows
 
-    def close(self, rows_in: pa.Array) -> None:
+    def close(self, rows_in: np.ndarray) -> None:
         """Check that every input id is kept or dropped exactly once, and that there are no other ids.
+
+        Args:
+            rows_in: Distinct ids as ``numbers``, sorted.
 
         Raises:
             UnitError: It names up to three ids.
         """
-        empty = pa.array([], pa.string())
-        kept = pc.unique(pa.concat_arrays([*self._kept, empty]))
-        dropped = pa.array([drop.id for drop in self.drops], pa.string())
-        everyone = pa.concat_arrays([kept, dropped])
+        kept = np.unique(joined(self._kept))
+        dropped = np.sort(joined([numbers(chunk) for chunk in self.drops()["id"].chunks]))
+        kept, dropped, rows_in = alike([kept, dropped, rows_in])
+        repeated = np.unique(dropped[1:][dropped[1:] == dropped[:-1]])
         faults = {
-            "were lost": _without(rows_in, everyone),
-            "came from nowhere": _without(everyone, rows_in),
-            "were both kept and dropped, or dropped twice": _repeated(everyone),
+            "were lost": rows_in[~(_among(rows_in, kept) | _among(rows_in, dropped))],
+            "came from nowhere": np.concatenate([some[~_among(some, rows_in)] for some in (kept, dropped)]),
+            "were both kept and dropped, or dropped twice": np.union1d(kept[_among(kept, dropped)], repeated),
         }
         for what, ids in faults.items():
-            if ids:
-                raise UnitError(f"{self.where}: {len(ids)} {keys(self.stage)[0]} {what}: {', '.join(ids[:3])}")
+            if len(ids):
+                named = ", ".join(texts(ids[:3]).to_pylist())
+                raise UnitError(f"{self.where}: {len(ids)} {keys(self.stage)[0]} {what}: {named}")
         self.rows_in, self.kept = len(rows_in), len(kept)
 
+    def drops(self) -> pa.Table:
+        """The rows that were dropped."""
+        return pa.concat_tables([schemas.DROPPED.empty_table(), *self._drops]).combine_chunks()
+
     def reasons(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for drop in self.drops:
-            counts[drop.reason] = counts.get(drop.reason, 0) + 1
-        return dict(sorted(counts.items()))
+        counts = pc.value_counts(self.drops()["reason"]).to_pylist()
+        return {count["values"]: count["counts"] for count in sorted(counts, key=lambda count: str(count["values"]))}
 
 
-def _without(these: pa.Array, those: pa.Array) -> list[str]:
-    return cast(list[str], these.filter(pc.invert(pc.is_in(these, value_set=those))).to_pylist())
-
-
-def _repeated(ids: pa.Array) -> list[str]:
-    return [entry["values"] for entry in pc.value_counts(ids).to_pylist() if entry["counts"] > 1]
+def _among(ids: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return places(others, ids)[1]

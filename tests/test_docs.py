@@ -15,6 +15,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from mminstruct import cli, config, job
+from mminstruct.preview import Preview
 from mminstruct.training.config import check
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +90,11 @@ def _compose(command: str, words: list[str]) -> None:
     if "--help" in words:
         return
     sweep = "--multirun" in words
+    if command == "preview":
+        words = Preview.of(words)[1]
+        sweep = "--multirun" in words
     given = [word for word in words if "=" in word and not word.startswith(("base=", "--config-dir"))]
+    given = [word for word in given if not word.endswith("mine.md")]  # a prompt that the reader writes
     given = [re.sub(r"=([^,\[{(]*),[^\[{(]*$", r"=\1", word) if sweep else word for word in given]
     keys = {word.lstrip("+").partition("=")[0] for word in given}
     needed = {"train": ["out=x", "data.path=x"], "serve": []}.get(command, ["out=x", "source=x", "images=1"])

@@ -30,8 +30,8 @@ def made(choice: str, *words: str) -> MMInstruct:
     return recipe
 
 
-def test_there_is_a_choice_for_a_demo_a_laptop_an_endpoint_the_paper_and_today() -> None:
-    assert CHOICES == ["api", "laptop", "micro", "modern", "paper"]
+def test_there_is_a_choice_for_a_demo_a_laptop_a_small_gpu_an_endpoint_the_paper_and_today() -> None:
+    assert CHOICES == ["api", "gpu24", "laptop", "micro", "modern", "paper"]
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import jinja2
@@ -9,7 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mminstruct.bench.juror import Juror
 from mminstruct.prompts import render, variables
+from mminstruct.recipe import stage_types
+from mminstruct.recipes import RECIPES
 
 PROMPT = """## system
 You describe images.
@@ -95,3 +100,27 @@ def test_every_shipped_prompt_is_a_transcript_that_ends_with_the_user(file: Path
     assert turns[-1]["role"] == "user"
     ends = [turn["content"].removesuffix("\n") for turn in turns]  # of a block, as in verify
     assert all(text.strip() == text and text for text in ends)
+
+
+def test_the_page_of_prompts_names_every_variable_of_every_prompt_and_which_are_optional() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    told: dict[str, dict[str, bool]] = {}
+    key = ""
+    for named, names in re.findall(r"^\| (?:`([\w.]+)`)? ?\| ([^|]*) \|", page, re.MULTILINE):
+        key = named or key
+        if key:
+            told.setdefault(key, {}).update(
+                dict.fromkeys(re.findall(r"`(\w+)`", names), not names.endswith(", optional"))
+            )
+    known: dict[str, dict[str, bool]] = {}
+    for recipe in RECIPES.values():
+        for name, stage in stage_types(recipe).items():
+            known |= {f"recipe.{name}.{key}": said for key, said in _variables(stage).items()}
+    known |= {f"judges.NAME.{key}": said for key, said in _variables(Juror).items()}
+    assert told == known
+
+
+def _variables(kind: type) -> dict[str, dict[str, bool]]:
+    """Field -> variable -> whether a prompt must use it."""
+    found = {field.name: field.metadata for field in dataclasses.fields(kind) if "prompt" in field.metadata}
+    return {key: {name: name in facts["needed"] for name in facts["prompt"]} for key, facts in found.items()}

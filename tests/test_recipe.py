@@ -59,6 +59,16 @@ def test_each_fault_is_told_with_its_mend() -> None:
     ]
 
 
+def test_a_prompt_that_leaves_out_what_its_stage_hands_in_is_refused_unless_it_says_so() -> None:
+    with pytest.raises(
+        RecipeError, match=r"recipe\.wrong\.text does not use \{\{ caption \}\}, so the model would not see it"
+    ):
+        check(Faulty(count=Count(), wrong=Wrong(text="## user\nDescribe it.")))
+    with pytest.raises(RecipeError) as refused:
+        check(Faulty(count=Count(), wrong=Wrong(text="## user\nDescribe it. {#- without other, caption -#}")))
+    assert "wrong.text" not in str(refused.value)
+
+
 def test_a_prompt_that_is_no_transcript_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"wrong\.text: a prompt starts with a line"):
         check(Faulty(count=Count(), wrong=Wrong(text="just words")))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +12,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+import s3fs
 
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.run import DriftError, Event, FailedUnits, Run, claim, execute
 from mminstruct.stage import Drop, Stage, StageOutput, Transform, output, part, whole
+from mminstruct.status.tables import table_statuses
 from mminstruct.store.journal import Calls
 from mminstruct.store.tables import Store
 from mminstruct.work import Worker
-from tests.doing_nothing import NUMBERS, Count, Small, small
+from tests.doing_nothing import NUMBERS, Count, Pass, Small, small
 
 
 def build(
@@ -87,6 +91,15 @@ def test_a_changed_recipe_is_refused_by_name(tmp_path: Path) -> None:
     build(tmp_path, small())
     with pytest.raises(DriftError, match=r"first\.drop: 0 -> 3\n.*out=NEW base="):
         build(tmp_path, small(drop=3))
+
+
+def test_a_stage_that_gives_other_rows_than_before_is_refused_by_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, small())
+    monkeypatch.setattr(Pass, "version", 2)
+    with pytest.raises(DriftError, match=r"first: stage Pass: version 1 -> 2, which gives other rows\n.*out=NEW base="):
+        build(tmp_path, small())
 
 
 def test_runtime_knobs_are_no_drift(tmp_path: Path) -> None:
@@ -310,8 +323,6 @@ def test_a_stage_that_breaks_its_contract_fails_the_unit(tmp_path: Path, how: st
 
 
 def test_a_worker_travels_without_what_it_loaded(tmp_path: Path) -> None:
-    import pickle
-
     run = Run(url=str(tmp_path), recipe=small())
     claim(run)
     worker = Worker(run, "count")
@@ -319,6 +330,41 @@ def test_a_worker_travels_without_what_it_loaded(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(worker))
     assert not again.work("shard-00000").fresh
     assert isinstance(again.stage, Count)
+
+
+def test_a_run_keeps_its_tables_and_sends_none_to_its_workers(tmp_path: Path) -> None:
+    build(tmp_path, small())
+    run = Run(url=str(tmp_path), recipe=small())
+    alone = len(pickle.dumps(run))
+    assert len(run.table("first").receipts()) == 4
+    assert run.table("first") is run.table("first")
+    assert len(pickle.dumps(run)) == alone
+    assert pickle.loads(pickle.dumps(run)).table("first").receipts() == run.table("first").receipts()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_build_with_nothing_to_do_reads_no_receipt_twice_and_no_dropped_rows(
+    tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, small(drop=3))
+    for file in tmp_path.glob("*/_receipts.packed") if not packed else ():
+        file.unlink()
+    read: Counter[str] = Counter()
+    real = Store.read
+
+    def counted(store: Store, *pieces: str, **where: int | None) -> bytes | None:
+        read["/".join(pieces)] += 1
+        return real(store, *pieces, **where)
+
+    monkeypatch.setattr(Store, "read", counted)
+    run = Run(url=str(tmp_path), recipe=small(drop=3))
+    claim(run)
+    execute(run, Local())
+    statuses = table_statuses(str(tmp_path), recount=False, tables=run.table)
+    assert {status.state for status in statuses} == {"complete"}
+    receipts = [count for name, count in read.items() if "/_receipts/" in name]
+    assert receipts == ([] if packed else [1] * sum(status.units for status in statuses))
+    assert not [name for name in read if "_dropped" in name]
 
 
 def test_a_run_on_an_object_store_makes_the_bytes_of_a_run_on_disk(bucket: str, tmp_path: Path) -> None:
@@ -336,3 +382,23 @@ def test_a_run_on_an_object_store_makes_the_bytes_of_a_run_on_disk(bucket: str, 
     with pytest.raises(DriftError, match=r"first\.drop: 3 -> 2"):
         build(f"{bucket}/whole", small(Count(shard_count=2), drop=2))
     assert not any(event.fresh for event in build(f"{bucket}/again", recipe, base=f"{bucket}/whole"))  # type: ignore[arg-type]
+
+
+def test_a_unit_on_an_object_store_needs_few_requests(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: Counter[str] = Counter()
+    real = s3fs.S3FileSystem._call_s3
+
+    async def counted(fs: s3fs.S3FileSystem, method: str, *args: object, **facts: object) -> object:
+        asked[method] += 1
+        return await real(fs, method, *args, **facts)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counted)
+    recipe = small(Count(shard_count=2, parts=10, rows=9), drop=3)
+    units = len(build(f"{bucket}/requests", recipe))
+    assert asked["head_object"] < 3, "only the bucket and the folder are looked for"
+    assert asked["list_objects_v2"] < 1.5 * units
+    assert asked.total() < 12 * units
+    asked.clear()
+    assert not any(event.fresh for event in build(f"{bucket}/requests", recipe))
+    assert asked["get_object"] < 40, "a table's receipts are one object"
+    assert asked.total() < 2 * units

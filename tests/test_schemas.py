@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mminstruct import schemas
 from mminstruct.schemas.__main__ import document
+from mminstruct.schemas.ids import joined, numbers, places, texts
 
 ALL = [*schemas.TABLES.items(), ("_dropped", schemas.DROPPED)]
 
@@ -75,3 +79,34 @@ def test_every_table_says_which_column_is_an_id_and_no_id_goes_without_a_tag(nam
     assert schemas.tagged(schema, "id", "member", "parent")
     untagged = {field.name for field in schema if field.name.endswith("_id") and not schemas.tag(field)}
     assert untagged == ({"pair_id"} if name == "exemplify" else set())
+
+
+IDS = st.lists(st.text("0123456789abcdef", min_size=16, max_size=16) | st.text().filter(lambda id_: id_[-1:] != "\0"))
+DIGESTS = st.lists(st.text("0123456789abcdef", min_size=16, max_size=16))
+
+
+@given(DIGESTS | IDS, st.integers(0, 5))
+def test_ids_as_numbers_sort_like_the_ids_and_come_back(ids: list[str], cut: int) -> None:
+    found = numbers(pa.array(ids, pa.string()).slice(cut))
+    assert texts(found).to_pylist() == ids[cut:]
+    assert texts(np.sort(found)).to_pylist() == sorted(ids[cut:])
+
+
+@given(DIGESTS, DIGESTS | IDS)
+def test_ids_of_both_forms_are_joined_and_found(some: list[str], others: list[str]) -> None:
+    one, other = (numbers(pa.array(ids, pa.string())) for ids in (some, others))
+    assert texts(joined([one, other])).to_pylist() == some + others
+    place, there = places(np.sort(one), other)
+    assert there.tolist() == [id_ in some for id_ in others]
+    assert [sorted(some)[n] for n in place[there].tolist()] == [id_ for id_ in others if id_ in some]
+
+
+def test_sixteen_digits_take_eight_bytes() -> None:
+    assert numbers(pa.array(["00000000000000ff", "8000000000000000"])).tolist() == [255, 1 << 63]
+
+
+def test_an_id_that_is_null_or_would_be_cut_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 of 2 ids are null"):
+        numbers(pa.array(["a", None]))
+    with pytest.raises(ValueError, match="ends with a zero byte"):
+        numbers(pa.array(["a\0"]))

@@ -18,19 +18,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
 from mminstruct import config as configuration
-from mminstruct import schemas
 from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.config.checks import check_pools
 from mminstruct.engine.config import EngineConfig, PoolConfig, check_placement, pools
 from mminstruct.engine.service import Service
 from mminstruct.export.mix import Mix
-from mminstruct.holdout import Choice, Holdout
+from mminstruct.holdout import Holdout
+from mminstruct.holdout.choice import Choice
 from mminstruct.models.backends import BACKENDS, load
 from mminstruct.models.connection import Settings
 from mminstruct.models.model import Model
@@ -270,10 +269,10 @@ def _(folder: Path) -> None:
 @proves("Select.eval_unreadable")
 def _(folder: Path) -> None:
     images = _evaluation(folder)
-    none = ds.dataset(schemas.INGEST.empty_table())
+    none = Choice([], {}), np.empty(0, np.uint64), np.empty(0, bool)
     with pytest.raises(ValueError, match=r"lost\.heic"):
-        Select(eval_images=images)._evaluation_images(Choice(), none)
-    Select(eval_images=images, eval_unreadable="note")._evaluation_images(Choice(), none)
+        Select(eval_images=images)._evaluation_images(*none)
+    Select(eval_images=images, eval_unreadable="note")._evaluation_images(*none)
 
 
 @proves("Cluster.backend")
@@ -291,7 +290,7 @@ def _(folder: Path) -> None:
             )
         for name in ("numpy", "faiss"):
             before = used.copy()
-            Cluster(k=2, backend=name)._fit(list("abcd"), points_ND)
+            Cluster(k=2, backend=name)._fit(points_ND)
             assert set(used - before) == {name}
 
 

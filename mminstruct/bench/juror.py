@@ -43,9 +43,9 @@ class Juror(Model):
     A judge without vision (``image: false``) is shown the caption. So is every judge of a question without an image.
     """
 
-    rubric: str = prompt("rubric", "question", "caption", "reference", "answer", "image_id")
+    rubric: str = prompt("rubric", "question", "answer", optional=("caption", "reference", "image_id"))
     """Prompt for grading one answer."""
-    prompt: str = prompt("judge", "question", "caption", "reference", "first", "second", "image_id")
+    prompt: str = prompt("judge", "question", "first", "second", optional=("caption", "reference", "image_id"))
     """Prompt for comparing two answers."""
     asks: list[str] = field(default_factory=lambda: ["pair"])
     """pair: which of two answers is better; grade: 1 to 10 for each answer."""

@@ -15,6 +15,8 @@ from mminstruct.bench.statistics import scores, summarize
 from mminstruct.store.reader import RunReader
 
 _UNEVEN = 1.5
+_PAIRS = 12
+"""Pairs that the terminal shows for each judge."""
 MEASURES = {"form": "form kept", "collapse": "collapsed"}
 """Names of measures of ``bench.rounds`` for readers, where they differ."""
 
@@ -252,22 +254,25 @@ def shown(measure: str, estimate: dict[str, Any], *, signed: bool) -> str:
 
 
 def _pairs(pairs: dict[str, Any]) -> list[str]:
-    both, rows = pairs["position"], []
+    both, rows, lines = pairs["position"], [], []
     for pair in pairs["pairs"]:
-        for kind, one in [("all", pair["all"]), *(pair["kinds"].items() if len(pair["kinds"]) > 1 else ())]:
+        kinds = pair["kinds"].items() if len(pairs["pairs"]) == 1 and len(pair["kinds"]) > 1 else ()
+        for kind, one in [("all", pair["all"]), *kinds]:
             rows.append(
                 [
                     f"{one['a']} : {one['b']}", kind, one["questions"], f"{one['win']}/{one['tie']}/{one['lose']}",
                     one["undecided"], _estimate(one["win_rate"]), _estimate(one["win_rate_decisive"]),
                 ]
             )  # fmt: skip
-    lines = _columns(["a : b", "kind", "n", "win/tie/lose", "undecided", "win rate", "without ties"], rows)
     if len(pairs["ranking"]) > 2:
         ranks = [
             [one["rank"], one["contestant"], _estimate(one["strength"], "{:+.2f}"), f"{one['best']} to {one['worst']}"]
             for one in sorted(pairs["ranking"], key=lambda one: one["rank"])
         ]
-        lines += ["", *_columns(["rank", "contestant", "Bradley-Terry", "may be"], ranks)]
+        lines += [*_columns(["rank", "contestant", "Bradley-Terry", "may be"], ranks), ""]
+    lines += _columns(["a : b", "kind", "n", "win/tie/lose", "undecided", "win rate", "without ties"], rows[:_PAIRS])
+    if len(rows) > _PAIRS:
+        lines.append(f"... and {len(rows) - _PAIRS} more pairs, by kind, too: mminstruct report RUN")
     lines += [
         "",
         f"same verdict in both orders {_estimate(both['consistent'])}; winner changes with the order"

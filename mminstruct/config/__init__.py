@@ -27,8 +27,9 @@ from mminstruct.bench.juror import Juror
 from mminstruct.checksum import seal_text
 from mminstruct.config import explain
 from mminstruct.config.checks import check_keys, check_pools, check_secrets
-from mminstruct.config.files import conf, domains, read, seeds
+from mminstruct.config.files import conf, domains, rates, read, seeds
 from mminstruct.engine.config import ENGINES, EngineConfig, check_placement
+from mminstruct.engine.memory import check_memory
 from mminstruct.engine.service import Service
 from mminstruct.errors import ConfigurationError
 from mminstruct.models.model import Model
@@ -182,6 +183,7 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
     check(made.recipe, installed=made.images is None)
     check_placement(made.engine, made.recipe)
     check_pools(made.engine, made.recipe)
+    check_memory(made.engine, made.recipe, rates(folders))
     return made, Run(url=made.out, recipe=made.recipe)
 
 

@@ -25,19 +25,33 @@ def conf() -> Path:
 
 
 def read(kind: str, name: str, suffix: str, where: str, folders: list[Path] | None) -> str:
+    """The text of a file in the folder *kind* of *folders* or conf/; a prompt may also be the path of its file.
+
+    Raises:
+        ConfigurationError: There is no such file; the message lists what there is.
+    """
     places = [*(folders or []), conf()]
     for place in places:
         file = place / kind / f"{name}{suffix}" if kind else place / f"{name}{suffix}"
         if file.is_file():
-            seen: Counter[str] = Counter()
-            found = text.read(file, seen)
-            if seen:
-                log.warning("%s is not UTF-8 and was read as %s", file, ", ".join(seen))
-            return found
+            return _text(file)
+    if kind == "prompts" and name.endswith(suffix):
+        if Path(name).is_file():
+            return _text(Path(name))
+        raise ConfigurationError(f"{where}={name}: there is no such file (seen from {Path.cwd()})")
     there = [file.stem for place in places for file in sorted((place / kind).glob(f"*{suffix}"))]
     near = difflib.get_close_matches(name, there, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(there)}"
-    raise ConfigurationError(f"{where}: no file {kind}/{name}{suffix}{hint} (add your own folder with --config-dir)")
+    own = "take the path of your own .md file, or add its folder" if kind == "prompts" else "add your own folder"
+    raise ConfigurationError(f"{where}: no file {kind}/{name}{suffix}{hint} ({own} with --config-dir)")
+
+
+def _text(file: Path) -> str:
+    seen: Counter[str] = Counter()
+    found = text.read(file, seen)
+    if seen:
+        log.warning("%s is not UTF-8 and was read as %s", file, ", ".join(seen))
+    return found
 
 
 def rates(folders: list[Path] | None = None) -> dict[str, Any]:

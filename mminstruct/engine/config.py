@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +67,8 @@ class EngineConfig:
     autoscale: bool = False
     """Whether the cluster can grow: pools larger than the cluster then wait for nodes instead of being refused."""
     gpu: str = ""
-    """GPU model, by its name in conf/rates.yaml (H100); used by plan only."""
+    """GPU model, by its name in conf/rates.yaml (H100). ``plan`` takes its price and speed, and the models of a segment
+    must fit its memory."""
     gpu_usd: float | None = None
     """US dollars for one GPU hour; None takes the price of conf/rates.yaml."""
     fused: bool = False
@@ -95,6 +97,55 @@ def side_by_side(config: EngineConfig, recipe: Recipe, tables: list[str]) -> lis
     return [(names, pool_of(config, recipe.stages(), names)) for names in groups]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Actors:
+    """The actors of one operator in a pipeline of Ray Data."""
+
+    name: str
+    """The first table that they work on."""
+    pool: Pool
+    models: tuple[str, ...] = ()
+    """Models that they hold on their GPUs."""
+    lend: bool = False
+    """Whether a unit borrows more workers like them (``worker_group``)."""
+
+
+def actors(config: EngineConfig, recipe: Recipe, tables: list[str], units: int) -> list[Actors]:
+    """The actors that a segment of *units* units needs, in the order in which a unit meets them.
+
+    The two pools of a fused segment are one if the second can do the work of the first: its actors then take the
+    source's units and the parts made of them.
+    """
+    grows, stages = fans_out(recipe, tables[0]), recipe.stages()
+    found = []
+    for number, (names, pool) in enumerate(side_by_side(config, recipe, tables)):
+        if not config.fused and not (grows and number):  # only these can have more workers than units
+            pool = dataclasses.replace(pool, workers=min(pool.workers, units))
+        held = sorted({repr(model) for name in names for model in models(stages[name])}) if pool.gpus else []
+        lends = any(getattr(stages[name], "ranks", 1) > 1 for name in names)
+        found.append(Actors(name=names[0], pool=pool, models=tuple(held), lend=lends))
+    if config.fused and len(found) == 2 and goes_on(found[1:], found[:1]):
+        return found[1:]
+    return found
+
+
+def goes_on(old: list[Actors], new: list[Actors]) -> bool:
+    """Whether the actors of a segment can execute the *new* one, too; otherwise they end, and their resources are free.
+
+    Actors with GPUs go on only with the same models, since nothing but the end of a process frees all of a GPU's
+    memory. More actors than are wanted go on only where nothing else needs their resources.
+    """
+    return len(old) == len(new) and all(
+        dataclasses.replace(there.pool, workers=0) == dataclasses.replace(here.pool, workers=0)
+        and there.models == here.models
+        and (
+            there.pool.workers == here.pool.workers
+            or (there.pool.workers > here.pool.workers and len(new) == 1 and not here.pool.gpus and not here.lend)
+        )
+        for there, here in zip(old, new, strict=True)
+    )
+
+
 def pool_of(config: EngineConfig, stages: dict[str, Stage], names: list[str]) -> Pool:
     """The pool that works on the tables *names*."""
     first = stages[names[0]]
@@ -105,7 +156,9 @@ def pool_of(config: EngineConfig, stages: dict[str, Stage], names: list[str]) ->
             settings = {key: value for key, value in settings.items() if key not in ("workers", "gpus")}
         settings |= given
     if total := settings.pop("total_gpus", None):
-        settings.setdefault("gpus", max((_gpus(model) for name in names for model in models(stages[name])), default=1))
+        settings.setdefault(
+            "gpus", max((replica_gpus(model) for name in names for model in models(stages[name])), default=1)
+        )
         settings.setdefault("workers", max(1, int(total // settings["gpus"])) if settings["gpus"] else 1)
     one_unit = first.reads and all(read.mode == "whole" for read in first.reads.values())
     if one_unit and "workers" not in _given(config.pools.get(names[0])):
@@ -142,7 +195,7 @@ def check_placement(config: EngineConfig, recipe: Recipe) -> None:
     for group, pool in (item for segment in pools(config, recipe) for item in segment):
         for name in group:
             for model in models(stages[name]):
-                wants = _gpus(model)
+                wants = replica_gpus(model)
                 if wants > 1 and 0 < pool.gpus < wants:
                     raise ValueError(
                         f"engine.pools.{group[0]}.gpus is {pool.gpus:g}, and the model of {name} ({model.name}) is"
@@ -150,7 +203,7 @@ def check_placement(config: EngineConfig, recipe: Recipe) -> None:
                     )
 
 
-def _gpus(model: Model) -> int:
+def replica_gpus(model: Model) -> int:
     """GPUs of one replica; none for a remote model."""
     sizes = [int(model.options.get(f"{how}_parallel_size", 1)) for how in ("tensor", "pipeline")]
     return 0 if model.remote else sizes[0] * sizes[1]

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mminstruct.engine.config import models
+from mminstruct.models.loaded import in_use
 from mminstruct.run import Event, Run
 from mminstruct.work import Worker
 
 
 class Local:
-    """Executes one unit at a time, and follows each through the whole segment."""
+    """Executes one unit at a time, and follows each through the whole segment.
+
+    Models that the next segment uses, too, stay loaded.
+    """
+
+    def __init__(self) -> None:
+        self._workers: list[Worker] = []
 
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
-        workers = [Worker(run, name) for name in tables]
+        again = [in_use(model) for name in tables for model in models(run.stages[name])]
+        self._workers = [Worker(run, name) for name in tables]  # the others, and their models, end here
         for key in keys:
-            yield from _follow(workers, key)
+            yield from _follow(self._workers, key)
+        del again
+
+    def close(self) -> None:
+        """Free the models."""
+        self._workers = []
 
 
 def _follow(workers: list[Worker], key: str) -> Iterator[Event]:

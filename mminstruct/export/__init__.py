@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -187,11 +189,18 @@ def save(
         if not facts.rows:
             raise ExportError(collection.nothing())
         collection.close(facts)
+        facts.date = _today()
         facts.download = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         if hasattr(module, "finish"):
             module.finish(folder, facts)
         (folder / "README.md").write_text(card.text(facts), encoding="utf-8")
         (folder / "export.json").write_text(facts.as_json(), encoding="utf-8")
+
+
+def _today() -> str:
+    """Today in UTC; the day of SOURCE_DATE_EPOCH (reproducible-builds.org) if it is set, for exports of equal bytes."""
+    seconds = float(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 def free(to: Path, overwrite: bool) -> Path:

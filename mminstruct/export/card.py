@@ -79,6 +79,10 @@ class CardFacts:
     """Content digest of each split, independent of the order of rows."""
     download: int = 0
     """Total bytes of all files."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of each split without compression; only of the format hf."""
+    date: str = ""
+    """Day of the export, ISO 8601, UTC."""
     shares: dict[str, Share] = field(default_factory=dict)
     """Counts by source."""
     target: dict[str, Any] = field(default_factory=dict)
@@ -132,7 +136,7 @@ class CardFacts:
         return "synthetic" in self.tags
 
     def as_json(self) -> str:
-        facts = {key: value for key, value in asdict(self).items() if key not in ("files", "use") and value}
+        facts = {key: value for key, value in asdict(self).items() if key not in ("files", "use", "date") and value}
         return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -293,7 +297,7 @@ def _head(facts: CardFacts) -> dict[str, Any]:
     ]
     turns = [{"name": "from", "dtype": "string"}, {"name": "value", "dtype": "string"}]
     files = [{"split": split, "path": facts.files.format(split=split)} for split in facts.rows]
-    features = {
+    features = facts.format == "hf" and {
         "dataset_info": {
             "features": [
                 {"name": "pair_id", "dtype": "string"},
@@ -302,8 +306,12 @@ def _head(facts: CardFacts) -> dict[str, Any]:
                 *string,
                 {"name": "turns", "list": [{"name": name, "dtype": dtype} for name, dtype in TURN.items()]},
             ],
-            "splits": [{"name": split, "num_examples": rows} for split, rows in facts.rows.items()],
+            "splits": [
+                {"name": split, "num_bytes": facts.sizes.get(split, 0), "num_examples": rows}
+                for split, rows in facts.rows.items()
+            ],
             "download_size": facts.download,
+            "dataset_size": sum(facts.sizes.values()),
         }
     }
     writers = ["machine-generated" if facts.synthetic else "other"]
@@ -318,7 +326,7 @@ def _head(facts: CardFacts) -> dict[str, Any]:
         "size_categories": [_size(sum(facts.rows.values()))],
         "tags": ["visual-instruction-tuning", "llava", *facts.tags],
         "configs": [{"config_name": "default", "data_files": files}],
-        **(features if facts.format == "hf" else {}),
+        **(features or {}),
     }
 
 

@@ -30,6 +30,10 @@ _CONTEXT: dict[str, Any] = {
 """The standard context of version 1.1."""
 
 
+VERSION = "1.0.0"
+"""Version of a dataset that is exported for the first time; raise it in the file when you publish a change."""
+
+
 def text(facts: CardFacts) -> str:
     """croissant.json of an export in the format hf."""
     made = f": {facts.made}" if facts.made else ""
@@ -40,10 +44,12 @@ def text(facts: CardFacts) -> str:
         "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": facts.name,
         "description": f"{sum(facts.rows.values()):,} conversations for visual instruction tuning{made}.",
+        "version": VERSION,
+        "datePublished": facts.date,
         "license": licences,
         "keywords": ["visual instruction tuning", "LLaVA", *facts.tags],
         "inLanguage": "en",
-        "citeAs": [] if facts.mixture else facts.about.get("paper") or [],
+        "citeAs": (not facts.mixture and facts.about.get("paper")) or f"{facts.name}, made with mminstruct",
         "isLiveDataset": False,
         "rai:dataCollection": "Images of "
         + ", ".join(sorted(facts.shares))

@@ -62,7 +62,11 @@ def read(folder: Path, split: str) -> Iterator[Row]:
 
 
 def finish(folder: Path, facts: CardFacts) -> None:
-    """Write ``croissant.json``."""
+    """Add the size of each split to *facts*, and write ``croissant.json``."""
+    for split in facts.rows:
+        footers = map(pq.read_metadata, sorted(folder.glob(FILES.format(split=split))))
+        groups = (footer.row_group(number) for footer in footers for number in range(footer.num_row_groups))
+        facts.sizes[split] = sum(group.total_byte_size for group in groups)
     (folder / "croissant.json").write_text(croissant.text(facts), encoding="utf-8")
 
 

@@ -8,15 +8,18 @@ vLLM 0.32 and transformers 5.19 do not support these models, and the published c
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
 
 from mminstruct.models.cogvlm_net import Cache, Net, load, read
+from mminstruct.models.cogvlm_step import Step
 from mminstruct.models.cogvlm_vision import pixels
 from mminstruct.models.decoding import Sampler
 from mminstruct.models.model import Finish, Model, Reply, Sampling
+from mminstruct.models.prefetch import Prefetcher
 from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
 
@@ -33,13 +36,18 @@ TEMPLATES = {
 }
 """Published prompt formats; a checkpoint's config.json names the one that it was trained with."""
 
+_Prompt = tuple[list[int], bytes | None]
+"""Token ids of bos and text, and the encoded image."""
+
 
 class Chatter:
     """``Chat`` by CogVLM, with one image per transcript or none.
 
     Options: ``tokenizer`` (name or folder, if the checkpoint has none: CogVLM 1 uses
     ``lmsys/vicuna-7b-v1.5``), ``tokenizer_revision``, ``template`` (chat, vqa, base; the checkpoint's own by default),
-    ``batch_size`` (8), ``dtype`` (float32 on CPU, bfloat16 on GPU), ``device``, ``threads`` of this process.
+    ``batch_size`` (8), ``dtype`` (float32 on CPU, bfloat16 on GPU), ``device``, ``threads`` of this process,
+    ``decoders`` (threads that decode and resize images, 2 on CPU, 8 on GPU), ``graphs`` (off; decode by a CUDA graph,
+    which was never run on a GPU; ``benchmarks.gpu`` compares both).
     """
 
     def __init__(self, model: Model) -> None:
@@ -64,7 +72,9 @@ class Chatter:
         if self._bos is None:
             raise ValueError(f"{model.name}: its tokenizer has no bos token, which starts every prompt of CogVLM")
         self._batch = int(options.get("batch_size", 8))
+        self._graphs = bool(options.get("graphs", False))
         self._sampling = model.sampling
+        self._prefetch = Prefetcher(options, self._device)
         self._lock = threading.Lock()
 
     def chat(
@@ -77,39 +87,50 @@ class Chatter:
     ) -> list[Reply]:
         """See ``Chat``; *schema* is not enforced here."""
         replies: dict[int, Reply] = {}
-        prompts: dict[int, tuple[list[int], Image.Image | None]] = {}
+        prompts: dict[int, _Prompt] = {}
         for row, transcript in enumerate(messages):
             try:
                 prompts[row] = self._prompt(transcript)
             except Unanswerable as error:
                 replies[row] = error_reply(error)
         order = sorted(prompts, key=lambda row: (-self._length(prompts[row]), row))
-        with self._lock:
-            for start in range(0, len(order), self._batch):
-                some = order[start : start + self._batch]
-                made = self._generate(
-                    [prompts[row] for row in some], [seeds[row] for row in some], sampling or self._sampling
-                )
-                replies |= dict(zip(some, made, strict=True))
+        groups = [order[start : start + self._batch] for start in range(0, len(order), self._batch)]
+        seen = self._prefetch(lambda row: self._pixels(prompts[row][1]), groups)
+        for rows, images in zip(groups, seen, strict=True):
+            whole: dict[int, tuple[list[int], np.ndarray | None]] = {}
+            for row, image in zip(rows, images, strict=True):
+                if isinstance(image, Unanswerable):
+                    replies[row] = error_reply(image)
+                else:
+                    whole[row] = prompts[row][0], image
+            if whole:
+                with self._lock:
+                    made = self._generate(
+                        list(whole.values()), [seeds[row] for row in whole], sampling or self._sampling
+                    )
+                replies |= dict(zip(whole, made, strict=True))
         return count_usage([replies[row] for row in range(len(messages))])
 
-    def _prompt(self, transcript: list[Message]) -> tuple[list[int], Image.Image | None]:
-        """Token ids of bos and text, and the image whose tokens go between them."""
+    def _prompt(self, transcript: list[Message]) -> _Prompt:
+        """Token ids of bos and text, and the encoded image whose tokens go between them."""
         text, images = self._transcripts.read(transcript)
         if len(images) > 1:
             raise Unanswerable(f"CogVLM takes one image, not {len(images)}")
         ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        prompt = [self._bos, *ids], picture(images[0]) if images else None
+        prompt = [self._bos, *ids], images[0] if images else None
         if (length := self._length(prompt)) >= self._config.context:
             raise Unanswerable(f"the prompt has {length} tokens, the model's context only {self._config.context}")
         return prompt
 
-    def _length(self, prompt: tuple[list[int], Image.Image | None]) -> int:
+    def _length(self, prompt: tuple[list[int], Any]) -> int:
         ids, image = prompt
         return len(ids) + (0 if image is None else self._config.tower.tokens)
 
+    def _pixels(self, image: bytes | None) -> np.ndarray | None:
+        return None if image is None else pixels(picture(image), self._config.tower)
+
     def _generate(
-        self, prompts: list[tuple[list[int], Image.Image | None]], seeds: list[int], sampling: Sampling
+        self, prompts: list[tuple[list[int], np.ndarray | None]], seeds: list[int], sampling: Sampling
     ) -> list[Reply]:
         """Replies of one batch."""
         import torch
@@ -120,8 +141,10 @@ class Chatter:
         limits_B, ends_E = (torch.tensor(some, device=self._device) for some in (budgets, self._ends))
         with torch.inference_mode():
             cache = Cache(self._config, len(prompts), max(lengths) + max(budgets), self._dtype, self._device)
-            inputs = [(ids, None if image is None else pixels(image, self._config.tower)) for ids, image in prompts]
-            logits_BV, real_BK, next_B1 = self._net.begin(inputs, cache)
+            logits_BV, real_BK, next_B1 = self._net.begin(prompts, cache)
+            decode: Callable[[Any], Any] = (
+                Step(self._net, cache, real_BK, next_B1) if self._graphs else self._step(cache, real_BK, next_B1)
+            )
             made_BS = next_B1[:, :0]
             done_B = limits_B < 1
             while True:
@@ -130,13 +153,23 @@ class Chatter:
                 done_B = done_B | torch.isin(token_B1[:, 0], ends_E) | (limits_B <= made_BS.shape[1])
                 if bool(done_B.all()):
                     break
-                if real_BK is not None:
-                    real_BK = torch.cat((real_BK, torch.ones_like(token_B1, dtype=torch.bool)), dim=1)
-                mask = None if real_BK is None else real_BK[:, None, None]
-                logits_BV = self._net.logits(self._net.embed(token_B1), next_B1, cache, mask=mask)
-                next_B1 = next_B1 + 1
+                logits_BV = decode(token_B1)
         rows = zip(made_BS.tolist(), budgets, lengths, strict=True)
         return [self._reply(ids[:budget], length) for ids, budget, length in rows]
+
+    def _step(self, cache: Cache, real_BK: Any, next_B1: Any) -> Callable[[Any], Any]:
+        """A function from the next token ``(B, 1)`` to the logits after it; the cache grows with each call."""
+        from torch.nn.functional import pad
+
+        def decode(token_B1: Any) -> Any:
+            nonlocal real_BK, next_B1
+            real_BK = None if real_BK is None else pad(real_BK, (0, 1), value=True)
+            mask = None if real_BK is None else real_BK[:, None, None]
+            logits_BV = self._net.logits(self._net.embed(token_B1), next_B1, cache, mask=mask)
+            next_B1 = next_B1 + 1
+            return logits_BV
+
+        return decode
 
     def _reply(self, ids: list[int], tokens_in: int) -> Reply:
         end = next((place for place, token in enumerate(ids) if token in self._ends), None)

@@ -75,37 +75,10 @@ def _faiss(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.n
     return _lloyd(points_ND, first_KD, iterations, label)
 
 
-def _torch(
-    points_ND: np.ndarray, first_KD: np.ndarray, iterations: int, total: Any = lambda tensor: tensor
-) -> np.ndarray:
-    """*total* sums a tensor over all processes that hold a share of the points."""
-    import torch
+def _torch(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
+    from mminstruct.models import kmeans_torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    blocks = torch.split(torch.from_numpy(points_ND), _BLOCK)
-    if points_ND.nbytes < 8 << 30:
-        blocks = tuple(block.to(device) for block in blocks)  # else one block at a time, in every iteration
-    centroids_KD = torch.from_numpy(first_KD).to(device)
-    last_N = torch.full((len(points_ND),), -1, device=device)
-    with torch.inference_mode():
-        for _ in range(iterations):
-            half_K = centroids_KD.square().sum(1) / 2
-            sums_KD = torch.zeros_like(centroids_KD)
-            labels = []
-            for block in blocks:
-                block_BD = block.to(device)
-                labels_B = (block_BD @ centroids_KD.T - half_K).argmax(1)
-                # a product instead of index_add, whose order of sums varies on a GPU
-                member_BK = torch.nn.functional.one_hot(labels_B, len(centroids_KD)).to(block_BD.dtype)
-                sums_KD += member_BK.T @ block_BD
-                labels.append(labels_B)
-            labels_N = torch.cat(labels)
-            if not total((labels_N != last_N).sum()):
-                break
-            sizes_K1 = total(torch.bincount(labels_N, minlength=len(centroids_KD)))[:, None]
-            centroids_KD = torch.where(sizes_K1 > 0, total(sums_KD) / sizes_K1.clamp_min(1), centroids_KD)
-            last_N = labels_N
-    return np.asarray(centroids_KD.cpu().numpy())
+    return kmeans_torch.fit(points_ND, first_KD, iterations)
 
 
 def _cuvs(points_ND: np.ndarray, first_KD: np.ndarray, iterations: int) -> np.ndarray:
@@ -148,9 +121,11 @@ def spread(group: WorkerGroup) -> Fit:
 def _rank(
     meeting: tuple[str, int], rank: int, size: int, points_ND: np.ndarray, first_KD: np.ndarray, iterations: int
 ) -> np.ndarray:
-    """``_torch`` on a share of the points; the ranks meet at the store that ``spread`` keeps open."""
+    """``kmeans_torch.fit`` on a share of the points; the ranks meet at the store that ``spread`` keeps open."""
     import torch
     from torch import distributed
+
+    from mminstruct.models import kmeans_torch
 
     def total(tensor: Any) -> Any:
         distributed.all_reduce(tensor)
@@ -160,6 +135,6 @@ def _rank(
     transport = "nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(transport, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
-        return _torch(points_ND, first_KD, iterations, total)
+        return kmeans_torch.fit(points_ND, first_KD, iterations, total)
     finally:
         distributed.destroy_process_group()  # or the others would wait for a rank that failed

@@ -7,12 +7,14 @@ import difflib
 import importlib.resources
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 
 from mminstruct import content
+from mminstruct.models import loaded
 from mminstruct.models.backends import BACKENDS, Backend, find, load
 from mminstruct.prompts import Message
 from mminstruct.stage import files, fingerprint, runtime
@@ -175,7 +177,7 @@ class Model:
         return found
 
     def chat(self) -> Chat:
-        """Load the model, or connect to it.
+        """Load the model, or connect to it; a worker that uses it already does not load it again.
 
         Raises:
             ValueError: for a backend that does not chat, or an option that it does not know.
@@ -183,7 +185,7 @@ class Model:
         backend = self._backend()
         if backend.chat is None:
             raise ValueError(f"{self.name}: backend {self.backend} does not chat")
-        chat = cast(Chat, load(backend.chat)(self))
+        chat = cast(Chat, loaded.once(self, "chat", partial(load(backend.chat), self)))
         if not self.name.startswith(MICRO):
             return chat
         from mminstruct.models.drawn import WarningChat  # it imports this module
@@ -191,7 +193,7 @@ class Model:
         return WarningChat(chat)
 
     def embed(self) -> Embed:
-        """Load the encoder.
+        """Load the encoder, unless this worker uses it already.
 
         Raises:
             ValueError: for a backend that does not embed, or an option that it does not know.
@@ -200,7 +202,7 @@ class Model:
         if backend.embed is None:
             able = " or ".join(name for name, one in BACKENDS.items() if one.embed)
             raise ValueError(f"{self.name}: backend {self.backend} does not embed; take {able}")
-        embed = cast(Embed, load(backend.embed)(self))
+        embed = cast(Embed, loaded.once(self, "embed", partial(load(backend.embed), self)))
         if not self.name.startswith(MICRO):
             return embed
         from mminstruct.models.drawn import WarningEmbed  # it imports this module

@@ -7,14 +7,13 @@ ranking. Both numbers are attributes of ``Encoder``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mminstruct.models.model import Model
+from mminstruct.models.prefetch import Prefetcher
 from mminstruct.models.transcript import Unanswerable, picture
 from mminstruct.unit import note
 
@@ -28,6 +27,9 @@ class Encoder:
     Options: ``batch_size`` (images; 32 on CPU, 256 on GPU), ``text_batch_size`` (256), ``precision`` (fp32 on CPU,
     bf16 on GPU; also fp16, pure_bf16...), ``device``, ``decoders`` (threads that decode and resize, 2 on CPU, 8 on
     GPU), ``threads`` of torch, ``cache_dir`` of downloads.
+
+    On a GPU a JPEG whose shorter side is at least twice the model's input is decoded at 1/2, 1/4 or 1/8, so that its
+    shorter side is still as long as the input; on the CPU pixels are those of open_clip's own preprocessing.
     """
 
     logit_scale: float
@@ -46,7 +48,7 @@ class Encoder:
         small = self._device == "cpu"
         precision = str(options.get("precision") or ("fp32" if small else "bf16"))
         name, tag = _source(model)
-        net, self._prepare = open_clip.create_model_from_pretrained(
+        net, prepare = open_clip.create_model_from_pretrained(
             name,
             pretrained=tag,
             precision=precision,
@@ -59,7 +61,9 @@ class Encoder:
         self._dtype = open_clip.get_input_dtype(precision)
         self._batch = int(options.get("batch_size") or (32 if small else 256))
         self._text_batch = int(options.get("text_batch_size") or 256)
-        self._decoders = int(options.get("decoders") or (2 if small else 8))
+        self._shape, self._mean, self._deviation = _split(prepare, self._device)
+        self._enough = 0 if small else min(_side(net))
+        self._prefetch = Prefetcher(options, self._device)
         self._lock = threading.Lock()
         self.logit_scale = float(net.logit_scale.detach().exp())
         bias = getattr(net, "logit_bias", None)
@@ -86,34 +90,31 @@ class Encoder:
             return self._empty()
         import torch
 
+        batches = (images[start : start + self._batch] for start in range(0, len(images), self._batch))
         rows = []
-        with self._lock, torch.inference_mode(), ThreadPoolExecutor(self._decoders) as pool:
-            for tensors in self._decoded(images, pool):
-                whole = [tensor for tensor in tensors if tensor is not None]
-                note("clip_image_broken", len(tensors) - len(whole))
-                vectors_BD = np.full((len(tensors), self._width), np.nan, np.float32)
-                if whole:
-                    pixels_BCHW = torch.stack(whole).to(self._device, self._dtype)
-                    good = [row for row, tensor in enumerate(tensors) if tensor is not None]
-                    vectors_BD[good] = self._net.encode_image(pixels_BCHW, normalize=True).float().cpu().numpy()
-                rows.append(vectors_BD)
+        for pixels in self._prefetch(self._pixels, batches):
+            good = {row: found for row, found in enumerate(pixels) if not isinstance(found, Unanswerable)}
+            note("clip_image_broken", len(pixels) - len(good))
+            vectors_BD = np.full((len(pixels), self._width), np.nan, np.float32)
+            if good:
+                some = list(good.values())
+                shape = (len(some), *some[0].shape)
+                pixels_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.startswith("cuda"))
+                np.stack(some, out=pixels_BHWC.numpy())
+                with self._lock, torch.inference_mode():
+                    vectors_BD[list(good)] = self._encode(pixels_BHWC.to(self._device, non_blocking=True))
+            rows.append(vectors_BD)
         return _unit(np.concatenate(rows))
 
-    def _decoded(self, images: list[bytes], pool: ThreadPoolExecutor) -> Iterator[list[Any]]:
-        """Preprocessed images in batches; the next batch is decoded while the caller uses this one."""
-        ahead: list[list[Future[Any]]] = []
-        for start in range(0, len(images), self._batch):
-            ahead.append([pool.submit(self._tensor, data) for data in images[start : start + self._batch]])
-            if len(ahead) > 1:
-                yield [future.result() for future in ahead.pop(0)]
-        for futures in ahead:
-            yield [future.result() for future in futures]
+    def _pixels(self, data: bytes) -> np.ndarray:
+        """Pixels ``(H, W, 3)`` of the model's size, uint8."""
+        return np.asarray(self._shape(picture(data, self._enough)))
 
-    def _tensor(self, data: bytes) -> Any:
-        try:
-            return self._prepare(picture(data))
-        except Unanswerable:
-            return None
+    def _encode(self, pixels_BHWC: Any) -> np.ndarray:
+        """Vectors of uint8 pixels, which take a quarter of the room of floats on their way to a GPU."""
+        pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2).contiguous().float().div(255)  # as torchvision's ToTensor
+        pixels_BCHW = pixels_BCHW.sub_(self._mean).div_(self._deviation).to(self._dtype)
+        return np.asarray(self._net.encode_image(pixels_BCHW, normalize=True).float().cpu().numpy())
 
     def _cut(self, text: str) -> bool:
         """Whether *text* has more tokens than the context, start and end tokens included."""
@@ -141,6 +142,28 @@ class Encoder:
 def similarity(images_ND: np.ndarray, texts_MD: np.ndarray) -> np.ndarray:
     """Cosines ``(N, M)``, float32; the rows must have unit length."""
     return np.asarray(images_ND, np.float32) @ np.asarray(texts_MD, np.float32).T
+
+
+def _split(prepare: Any, device: str) -> tuple[Any, Any, Any]:
+    """open_clip's preprocessing up to the pixels, and the mean and the deviation ``(3, 1, 1)`` of its normalisation.
+
+    Raises:
+        ValueError: it does not end in ``ToTensor`` and ``Normalize``.
+    """
+    import torch
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    *shape, to_tensor, normalize = prepare.transforms
+    if not isinstance(to_tensor, ToTensor) or not isinstance(normalize, Normalize):
+        raise ValueError(f"open_clip's preprocessing is not known: {prepare}; use open_clip_torch 3.3")
+    mean, deviation = (torch.tensor(some, device=device).view(3, 1, 1) for some in (normalize.mean, normalize.std))
+    return Compose(shape), mean, deviation
+
+
+def _side(net: Any) -> tuple[int, int]:
+    """Height and width of a network's input."""
+    side = net.visual.image_size
+    return (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
 
 
 def _source(model: Model) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mminstruct.errors import ModelError
 from mminstruct.models.model import Model, Reply, images_of
 from mminstruct.prompts import Message
 from mminstruct.readers.container import BadImage
-from mminstruct.readers.image import load
+from mminstruct.readers.image import GIVEN, load
 from mminstruct.readers.text import read
 from mminstruct.unit import UNIT, note
 
@@ -120,14 +121,18 @@ def source(model: Model) -> dict[str, Any]:
     }
 
 
-def picture(data: bytes) -> Image.Image:
+def picture(data: bytes, enough: int = 0) -> Image.Image:
     """Decode an image to RGB, upright and in sRGB (``readers.image.load``).
+
+    Args:
+        data: The encoded image.
+        enough: See ``readers.image.Rules``.
 
     Raises:
         Unanswerable: for bytes that are not a complete image of a known format, or more than 50 million pixels.
     """
     try:
-        return load(data)
+        return load(data, replace(GIVEN, enough=enough))
     except BadImage as error:
         raise Unanswerable(f"broken image: {error}") from error
 

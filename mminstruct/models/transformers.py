@@ -17,6 +17,7 @@ from PIL import Image
 
 from mminstruct.models.decoding import Sampler, batches, empty_cache, grouped_attention, prefilled
 from mminstruct.models.model import Finish, Model, Reply, Sampling
+from mminstruct.models.prefetch import Prefetcher
 from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
 from mminstruct.unit import note
@@ -26,7 +27,8 @@ class Chatter:
     """``Chat`` by ``generate()``, in batches of prompts of about equal length.
 
     Options: ``batch_size`` (64; 16 with images), ``dtype`` (float32 on CPU, bfloat16 on GPU), ``device``, ``threads``
-    of this process, ``context`` (tokens), ``chat_template`` (text or path), ``trust_remote_code`` (off).
+    of this process, ``decoders`` (threads that decode images, 2 on CPU, 8 on GPU), ``context`` (tokens),
+    ``chat_template`` (text or path), ``trust_remote_code`` (off).
     """
 
     def __init__(self, model: Model) -> None:
@@ -66,6 +68,7 @@ class Chatter:
         text = config.get_text_config()
         self._context = int(options.get("context") or getattr(text, "max_position_embeddings", 0) or 2**31)
         self._batch = int(options.get("batch_size", 16 if self._sees else 64))
+        self._prefetch = Prefetcher(options, self._device)
         self._lock = threading.Lock()
         self._sampling = model.sampling  # of the call that holds the lock
 
@@ -93,8 +96,10 @@ class Chatter:
                 if self._sees:
                     lengths = dict(zip(rows, map(len, ids), strict=True))  # image tokens are not counted
                     order = sorted(rows, key=lambda row: (bool(prompts[row][1]), -lengths[row], row))
-                    for some in _batches(order, self._batch, lambda row: bool(prompts[row][1])):
-                        replies |= self._answer_images({row: prompts[row] for row in some}, seeds)
+                    groups = list(_batches(order, self._batch, lambda row: bool(prompts[row][1])))
+                    decoded = self._prefetch(lambda row: [picture(data) for data in prompts[row][1]], groups)
+                    for some, images in zip(groups, decoded, strict=True):
+                        replies |= self._answer_images({row: prompts[row][0] for row in some}, images, seeds)
                 else:
                     replies |= self._answer_texts(dict(zip(rows, ids, strict=True)), seeds)
         return count_usage([replies[row] for row in range(len(messages))])
@@ -109,15 +114,17 @@ class Chatter:
             replies |= self._generate(inputs, {rows[place]: len(ids[place]) for place in some}, seeds)
         return replies
 
-    def _answer_images(self, prompts: dict[int, tuple[str, list[bytes]]], seeds: list[int]) -> dict[int, Reply]:
+    def _answer_images(
+        self, texts: dict[int, str], images: list[list[Image.Image] | Unanswerable], seeds: list[int]
+    ) -> dict[int, Reply]:
         """Replies of one batch, in which all rows have images or none has; a row with a broken image fails alone."""
         replies: dict[int, Reply] = {}
         seen: dict[int, tuple[str, list[Image.Image]]] = {}
-        for row, (text, images) in prompts.items():
-            try:
-                seen[row] = text, [picture(data) for data in images]
-            except Unanswerable as error:
-                replies[row] = error_reply(error)
+        for (row, text), some in zip(texts.items(), images, strict=True):
+            if isinstance(some, Unanswerable):
+                replies[row] = error_reply(some)
+            else:
+                seen[row] = text, some
         return replies | (self._process(seen, seeds) if seen else {})
 
     def _process(self, seen: dict[int, tuple[str, list[Image.Image]]], seeds: list[int]) -> dict[int, Reply]:

@@ -69,11 +69,11 @@ def pictures(
             refused[name] = str(error)
             continue
         counts["eval_frames_passed_by"] += seen.frames - 1
-        if phashes(seen.rgb) is None:
+        if phashes(seen.pixels) is None:
             counts["eval_images_one_colour"] += 1
             continue
         counts["eval_images_read"] += 1
-        yield name, seen.rgb
+        yield name, seen.pixels
     counts["eval_images_unreadable"] = len(refused)
     for what, count in counts.items():
         note(what, count)

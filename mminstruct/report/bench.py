@@ -40,7 +40,7 @@ def page(url: str, standard: list[dict[str, Any]]) -> str:
 
 
 def _judge(name: str, judge: dict[str, Any]) -> dict[str, Any]:
-    drawn: dict[str, Any] = {"name": name, **judge, "heat": None, "ranked": None, "graded": None}
+    drawn: dict[str, Any] = {"name": name, **judge, "heat": None, "matrix": None, "ranked": None, "graded": None}
     if judge["grades"]:
         rows = [(one["contestant"], one["mean"]) for one in judge["grades"]]
         drawn["graded"] = drawing.whiskers(rows, "Mean grades", low=1, high=10, zero=1, show="{:.2f}".format)
@@ -59,6 +59,11 @@ def _judge(name: str, judge: dict[str, Any]) -> dict[str, Any]:
         if len(kinds) > len(names):  # more rows than columns
             names, kinds, cells = kinds, names, [list(column) for column in zip(*cells, strict=True)]
         drawn["heat"] = drawing.heat(names, kinds, cells, "Win rate by kind of task")
+    ranked = [one["contestant"] for one in sorted(judge["pairs"]["ranking"], key=lambda one: one["rank"])]
+    if len(ranked) > 2:
+        drawn["matrix"] = drawing.heat(
+            ranked, ranked, _matrix(ranked, judge["pairs"]["pairs"]), "Win rate of row against column"
+        )
     position = judge["pairs"]["position"]
     drawn["bias"] = drawing.whiskers(
         [("first shown over second", position["bias"])],
@@ -74,6 +79,17 @@ def _judge(name: str, judge: dict[str, Any]) -> dict[str, Any]:
             ranks, "Bradley-Terry strengths", low=-most, high=most, zero=0, show="{:+.2f}".format
         )
     return drawn
+
+
+def _matrix(names: list[str], pairs: list[dict[str, Any]]) -> list[list[dict[str, Any] | None]]:
+    """Win rates of each contestant (rows) against each other (columns); None where they were not compared."""
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    for pair in pairs:
+        a, b, rate = pair["all"]["a"], pair["all"]["b"], pair["all"]["win_rate"]
+        other = {end: None if rate[end] is None else 1 - rate[end] for end in ("value", "low", "high")}
+        cells[a, b] = rate
+        cells[b, a] = {**rate, "value": other["value"], "low": other["high"], "high": other["low"]}
+    return [[cells.get((row, column)) for column in names] for row in names]
 
 
 def _rounds(found: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,34 @@ _ROW = 26
 _SLANT = 80
 """Space right of the last column for its slanted name."""
 _CHARS = 25
-"""Characters of a label that fit beside a chart."""
+"""Characters of a label that fit beside a chart; if one label of a chart is longer, all are above their bars."""
+_COLUMN = 16
+"""Characters of a name that fit above a column; if one is longer, columns have numbers, and a list names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Where the bars of a chart are: beside their labels, or below them."""
+
+    left: int
+    tall: int
+    above: int
+    """Height of a label above its bar."""
+
+    @classmethod
+    def of(cls, labels: Iterable[str]) -> _Rows:
+        if max(map(len, labels), default=0) <= _CHARS:
+            return cls(_LABEL, _ROW, 0)
+        return cls(24, _ROW + 18, 18)
+
+    def top(self, place: int) -> int:
+        """Upper edge of the bar of row *place*."""
+        return place * self.tall + self.above
+
+    def label(self, text: str, place: int) -> Markup:
+        if self.above:
+            return _text(self.left, place * self.tall + 15, text, "above")
+        return _text(self.left - 8, place * self.tall + 17, text, "label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +62,34 @@ def stacked(rows: Sequence[tuple[str, Sequence[Segment], str]], title: str) -> M
     Segments above zero have a minimum width, so that one failed row in a million is visible; the longest one of the row
     gives way to them.
     """
-    span = WIDTH - _LABEL - 150
+    at = _Rows.of(label for label, _, _ in rows)
+    span = WIDTH - at.left - 150
     pieces = []
     for place, (label, segments, note) in enumerate(rows):
-        y, x, shown = place * _ROW, float(_LABEL), [segment for segment in segments if segment.value > 0]
+        y, x, shown = at.top(place), float(at.left), [segment for segment in segments if segment.value > 0]
         whole = sum(segment.value for segment in shown)
         widths = [max(1.5, span * segment.value / whole) for segment in shown]
         if widths:
             widths[widths.index(max(widths))] -= sum(widths) - span
-        pieces.append(_label(label, y))
+        pieces.append(at.label(label, place))
         for segment, width in zip(shown, widths, strict=True):
             pieces.append(_box(x, y + 4, width, _ROW - 8, segment.style, segment.title))
             x += width
-        pieces.append(_text(_LABEL + span + 10, y + 17, note, "note"))
-    return _svg(pieces, len(rows) * _ROW, title)
+        pieces.append(_text(at.left + span + 10, y + 17, note, "note"))
+    return _svg(pieces, len(rows) * at.tall, title)
 
 
 def lengths(rows: Sequence[tuple[str, float, str]], title: str) -> Markup:
     """Horizontal bars on a common scale; one (label, value, note) per row."""
-    span = WIDTH - _LABEL - 150
+    at = _Rows.of(label for label, _, _ in rows)
+    span = WIDTH - at.left - 190
     most = max((value for _, value, _ in rows), default=0) or 1
     pieces = []
     for place, (label, value, note) in enumerate(rows):
-        y = place * _ROW
-        pieces += [_label(label, y), _box(_LABEL, y + 4, span * value / most, _ROW - 8, "bar", f"{label}: {note}")]
-        pieces.append(_text(_LABEL + span * value / most + 8, y + 17, note, "note"))
-    return _svg(pieces, len(rows) * _ROW, title)
+        y, wide = at.top(place), span * value / most
+        pieces += [at.label(label, place), _box(at.left, y + 4, wide, _ROW - 8, "bar", f"{label}: {note}")]
+        pieces.append(_text(at.left + wide + 8, y + 17, note, "note"))
+    return _svg(pieces, len(rows) * at.tall, title)
 
 
 def whiskers(
@@ -82,21 +111,22 @@ def whiskers(
         zero: The value that means no difference.
         show: Formats a number.
     """
-    span = WIDTH - _LABEL - 190
+    rows_at = _Rows.of(label for label, _ in rows)
+    span, height = WIDTH - rows_at.left - 190, len(rows) * rows_at.tall
 
     def at(value: float) -> float:
-        return _LABEL + span * (min(max(value, low), high) - low) / ((high - low) or 1)
+        return rows_at.left + span * (min(max(value, low), high) - low) / ((high - low) or 1)
 
     pieces = []
     for tick in range(5):
         value = low + (high - low) * tick / 4
-        pieces.append(_line(at(value), 0, at(value), len(rows) * _ROW, "grid"))
-        pieces.append(_text(at(value), len(rows) * _ROW + 14, show(value), "tick"))
+        pieces.append(_line(at(value), 0, at(value), height, "grid"))
+        pieces.append(_text(at(value), height + 14, show(value), "tick"))
     for place, (label, estimate) in enumerate(rows):
-        y, value = place * _ROW, estimate["value"]
-        pieces.append(_label(label, y))
+        y, value = rows_at.top(place), estimate["value"]
+        pieces.append(rows_at.label(label, place))
         if value is None:
-            pieces.append(_text(_LABEL + span + 10, y + 17, "nothing to estimate from", "note"))
+            pieces.append(_text(rows_at.left + span + 10, y + 17, "nothing to estimate from", "note"))
             continue
         told, style = show(value), "better" if value > zero else "worse"
         left, right = sorted((at(value), at(zero)))
@@ -108,9 +138,9 @@ def whiskers(
         if estimate["low"] is not None:
             pieces.append(_line(at(estimate["low"]), y + _ROW / 2, at(estimate["high"]), y + _ROW / 2, "whisker"))
             pieces += [_line(at(estimate[e]), y + 8, at(estimate[e]), y + _ROW - 8, "whisker") for e in ("low", "high")]
-        pieces.append(_text(_LABEL + span + 10, y + 17, told, "note"))
-    pieces.append(_line(at(zero), 0, at(zero), len(rows) * _ROW, "zero"))
-    return _svg(pieces, len(rows) * _ROW + 20, title)
+        pieces.append(_text(rows_at.left + span + 10, y + 17, told, "note"))
+    pieces.append(_line(at(zero), 0, at(zero), height, "zero"))
+    return _svg(pieces, height + 20, title)
 
 
 def heat(
@@ -147,25 +177,36 @@ class _Cell:
 
 
 def _grid(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[_Cell | None]], title: str) -> Markup:
-    """Coloured cells under slanted column names; a dash for None."""
-    wide = max(44.0, min(120.0, (WIDTH - _LABEL - _SLANT) / max(1, len(columns))))
-    tall, top = 30, 78
+    """Coloured cells under slanted column names; a dash for None. Long names are listed below, by their number."""
+    ways = [names if max(map(len, names), default=0) <= most else [f"{n}" for n in range(1, len(names) + 1)]
+            for names, most in ((rows, _CHARS), (columns, _COLUMN))]  # fmt: skip
+    left = _LABEL if ways[0] is rows else 40
+    wide = max(44.0, min(120.0, (WIDTH - left - _SLANT) / max(1, len(columns))))
+    tall, top = 30, 78 if ways[1] is columns else 30
     pieces = []
-    for place, name in enumerate(columns):
-        x = _LABEL + wide * place + wide / 2
-        pieces.append(Markup('<g transform="translate({:.1f} {}) rotate(-35)">{}</g>').format(
-            x - 4, top - 8, _text(0, 0, _cut(name, 18), "column")))  # fmt: skip
-    for r, name in enumerate(rows):
+    for place, name in enumerate(ways[1]):
+        x = left + wide * place + wide / 2
+        turn = -35 if ways[1] is columns else 0
+        pieces.append(Markup('<g transform="translate({:.1f} {}) rotate({})">{}</g>').format(
+            x - 4, top - 8, turn, _text(0, 0, name, "column")))  # fmt: skip
+    for r, name in enumerate(ways[0]):
         y = top + r * tall
-        pieces.append(_label(name, y + (tall - _ROW) / 2))
+        pieces.append(_text(left - 8, y + 19, name, "label"))
         for c, cell in enumerate(cells[r]):
-            x = _LABEL + wide * c
+            x = left + wide * c
             if cell is None:
                 pieces.append(_text(x + wide / 2, y + tall / 2 + 4, "–", "cell"))
                 continue
             pieces.append(_box(x + 1, y + 1, wide - 2, tall - 2, cell.style, cell.title, cell.opacity))
             pieces.append(_text(x + wide / 2, y + tall / 2 + 4, cell.text, "cell sure" if cell.bold else "cell"))
-    return _svg(pieces, top + tall * len(rows), title, _LABEL + wide * len(columns) + _SLANT)
+    drawn = _svg(pieces, top + tall * len(rows), title, left + wide * len(columns) + _SLANT)
+    listed = [
+        Markup('<p class="soft">{}: {}</p>').format(what, "; ".join(f"{n} {name}" for n, name in enumerate(names, 1)))
+        for what, names, shown in (("Rows", rows, ways[0]), ("Columns", columns, ways[1])) if shown is not names
+    ]  # fmt: skip
+    if len(listed) == 2 and list(rows) == list(columns):
+        listed = [Markup('<p class="soft">{}</p>').format("; ".join(f"{n} {name}" for n, name in enumerate(rows, 1)))]
+    return drawn + Markup("").join(listed)
 
 
 def histogram(counts: Sequence[int], names: Sequence[str], title: str) -> Markup:
@@ -185,15 +226,6 @@ def _svg(pieces: Sequence[Markup], height: float, title: str, width: float = WID
     size = max(width, WIDTH), max(height, 1)
     head = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">').format(*size, title)
     return head + Markup("").join(pieces) + Markup("</svg>")
-
-
-def _label(text: str, y: float) -> Markup:
-    whole = Markup('<text x="{}" y="{:.1f}" class="label">{}<title>{}</title></text>')
-    return whole.format(_LABEL - 8, y + 17, _cut(text, _CHARS), text)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _text(x: float, y: float, text: str, style: str) -> Markup:

@@ -44,6 +44,8 @@ class FolderSource(ImageSource):
         for name in self.listing.files:
             if _candidate(name, rule):
                 folders.setdefault(name.rpartition("/")[0], []).append(name)
+        # text and JSON in a folder without images belong to no image: annotations of a whole collection, for example
+        folders = {folder: names for folder, names in folders.items() if any(map(_image, names))}
         found = []
         reporters = self._reporters(sorted(folders))
         for folder, names in sorted(folders.items()):
@@ -150,6 +152,12 @@ def _candidate(name: str, rule: Rule) -> bool:
     last = name.rpartition("/")[2]
     extensions = {split(name, rule)[1], split(name, "last")[1]}
     return not ignored(name) and bool("." not in last or extensions & (IMAGES | SIDECARS))
+
+
+def _image(name: str) -> bool:
+    """Whether a file may be an image: by its extension, or because it has none."""
+    last = name.rpartition("/")[2]
+    return "." not in last or split(name, "last")[1] in IMAGES
 
 
 def _described(one: Sample | Drop, known: dict[str, dict[str, Any]]) -> Sample | Drop:

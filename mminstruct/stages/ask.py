@@ -72,7 +72,7 @@ class Ask(Stage):
     model: Model = role("asker", like="answerer")
     """The asker."""
     prompt: str = prompt(
-        "ask", "domain", "says", "kind", "number", "templates", "prior", "words", "description"
+        "ask", "kind", "number", "templates", "description", optional=("domain", "says", "prior", "words")
     )  # fmt: skip
     domains: list[Any] = field(default_factory=list, metadata={"domains": True, "files": _asks})
     """Domains (``readers.domains.Domain``); in YAML, names of their files."""

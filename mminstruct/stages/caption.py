@@ -27,7 +27,7 @@ class Caption(Stage):
 
     model: Model = role("captioner")
     """The captioner."""
-    prompt: str = prompt("caption", "words", "domain")
+    prompt: str = prompt("caption", optional=("words", "domain"))
     seed: int = 0
 
     kind = "vision"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from mminstruct.stage import Stage, StageOutput, Transform, content_id, runtime,
 from mminstruct.unit import WORKER_GROUP, WorkerGroup
 
 _BLOCK = 8192
-"""Points assigned at a time: 8192 x 300 similarities are 10 MB."""
+"""Points read and assigned at a time: 8192 x 1024 values are 32 MB."""
 
 
 @dataclass(kw_only=True)
@@ -27,8 +28,9 @@ class Cluster(Stage):
     """Clusters, about as many as the paper has final instructions; fewer if there are fewer distinct embeddings."""
     iterations: int = 25
     restarts: int = 1
-    sample: int | None = None
-    """Points that the centroids are fitted on, sampled by content; None: all."""
+    sample: int | None = 262_144
+    """Most points that the centroids are fitted on, chosen by content; None: all. Only these are kept in memory, 1 GB
+    at 1024 dimensions; all points are assigned in blocks."""
     seed: int = 0
     backend: str = runtime("auto")
     """cuvs, torch, faiss or numpy; auto: the first that is installed and has its device."""
@@ -38,6 +40,7 @@ class Cluster(Stage):
     reads = {"embed": whole("instruction_id", "embedding"), "instruct": whole("instruction_id")}
     writes = schemas.CLUSTER
     row_key = "instruction_id"
+    version = 2
     core_seconds = 0.0001
     """25 rounds of 0.2 s over 50,000 points of 1024 dimensions and 300 centres: measured with faiss on two cores."""
 
@@ -54,33 +57,44 @@ class Cluster(Stage):
 
     def load(self, *, embed: ds.Dataset, instruct: ds.Dataset) -> Transform:
         def cluster() -> StageOutput:
-            ids, points_ND = _points(embed)
-            if not ids:
+            ids, place_R = _ids(embed)
+            count = len(ids)
+            if not count:
                 return StageOutput(self.writes.empty_table(), [])
-            centroids_KD = self._fit(ids, points_ND)
-            labels_N, cosines_N = _nearest(points_ND, centroids_KD)
+            rows_S = self._chosen(ids)
+            points_SD = _gather(embed, place_R, rows_S)
+            centroids_KD = self._fit(points_SD)
+            labels_N, cosines_N = np.empty(count, np.int64), np.empty(count, np.float32)
+            every = _blocks(embed, place_R) if len(rows_S) < count else _slices(points_SD)
+            for rows_B, points_BD in every:
+                labels_N[rows_B], cosines_N[rows_B] = _nearest(points_BD, centroids_KD)
             sizes_K = np.bincount(labels_N, minlength=len(centroids_KD))
-            first_K = np.full(len(sizes_K), len(ids))
-            np.minimum.at(first_K, labels_N, np.arange(len(ids)))
+            first_K = np.full(len(sizes_K), count)
+            np.minimum.at(first_K, labels_N, np.arange(count))
             rank_K = np.empty_like(sizes_K)
             rank_K[np.lexsort((first_K, -sizes_K))] = np.arange(len(sizes_K))  # empty ones come last and are cut
             counted = pc.value_counts(instruct.to_table(columns=["instruction_id"])["instruction_id"])
-            counts = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
             columns = {
                 "instruction_id": ids,
                 "cluster": rank_K[labels_N].astype(np.int32),
                 "distance": np.sqrt(np.maximum(0, 2 - 2 * cosines_N)).astype(np.float32),
-                "count": np.array([counts[key] for key in ids], np.int32),
+                "count": counted.field("counts").take(pc.index_in(ids, counted.field("values"))).cast(pa.int32()),
             }
             return StageOutput(pa.table(columns, schema=self.writes), [])
 
         return cluster
 
-    def _fit(self, ids: list[str], points_ND: np.ndarray) -> np.ndarray:
+    def _chosen(self, ids: pa.Array) -> np.ndarray:
+        """Places ``(S,)`` of the points that the centroids are fitted on, in order: those of the lowest digests."""
+        if self.sample is None or self.sample >= len(ids):
+            return np.arange(len(ids))
+        salt = str(self.seed)
+        digests = (int(content_id(salt, key.as_py()), 16) for key in ids)
+        digest_N = np.fromiter(digests, np.uint64, len(ids))
+        return np.sort(np.argpartition(digest_N, self.sample - 1)[: self.sample])
+
+    def _fit(self, points_ND: np.ndarray) -> np.ndarray:
         """Centroids ``(K, D)`` of unit length."""
-        if self.sample is not None and self.sample < len(ids):
-            order = sorted(range(len(ids)), key=lambda n: content_id(str(self.seed), ids[n]))
-            points_ND = points_ND[sorted(order[: self.sample])]
         with self._group() as group:
             found = kmeans(
                 points_ND,
@@ -103,27 +117,51 @@ class Cluster(Stage):
         return lend(self.ranks)
 
 
-def _points(embed: ds.Dataset) -> tuple[list[str], np.ndarray]:
-    """Distinct ids, sorted so that the order of parts does not matter, and their unit vectors ``(N, D)``."""
-    ids: list[str] = []
-    blocks = []
-    for fragment in embed.get_fragments():  # one at a time: offsets of one list array end at 2**31 values
-        table = fragment.to_table(columns=["instruction_id", "embedding"])
-        if table.num_rows:
-            ids += table["instruction_id"].to_pylist()
-            flat = table["embedding"].combine_chunks().flatten().to_numpy()
-            blocks.append(flat.reshape(table.num_rows, -1))
-    if not ids:
-        return [], np.empty((0, 0), np.float32)
-    distinct, first = np.unique(np.array(ids), return_index=True)
-    return distinct.tolist(), np.concatenate(blocks)[first]
+def _ids(embed: ds.Dataset) -> tuple[pa.StringArray, np.ndarray]:
+    """Distinct ids ``(N,)``, sorted so that the order of parts does not matter, and the place among them of each row.
+
+    The place of a row whose id was there before is -1.
+    """
+    rows = embed.to_table(columns=["instruction_id"])["instruction_id"]
+    table = pa.table({"id": rows, "row": np.arange(len(rows))})
+    first = table.group_by("id").aggregate([("row", "min")]).sort_by("id")
+    place_R = np.full(len(rows), -1)
+    place_R[first["row_min"].to_numpy()] = np.arange(first.num_rows)
+    return first["id"].combine_chunks(), place_R
 
 
-def _nearest(points_ND: np.ndarray, centroids_KD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest centroid of each point, and the cosine between them."""
-    labels, cosines = [], []
+def _blocks(embed: ds.Dataset, place_R: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places and vectors of all distinct points, block by block in the order of the parts."""
+    start = 0
+    for fragment in embed.get_fragments():
+        for batch in fragment.to_batches(columns=["embedding"], batch_size=_BLOCK, batch_readahead=0):
+            place_B = place_R[start : start + batch.num_rows]
+            start += batch.num_rows
+            if batch.num_rows:
+                vectors_BD = batch["embedding"].flatten().to_numpy().reshape(batch.num_rows, -1)
+                yield place_B[place_B >= 0], vectors_BD[place_B >= 0]
+
+
+def _slices(points_ND: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for start in range(0, len(points_ND), _BLOCK):
-        similarity_BK = points_ND[start : start + _BLOCK] @ centroids_KD.T
-        labels.append(similarity_BK.argmax(axis=1))
-        cosines.append(similarity_BK.max(axis=1))
-    return np.concatenate(labels), np.concatenate(cosines)
+        block_BD = points_ND[start : start + _BLOCK]
+        yield np.arange(start, start + len(block_BD)), block_BD
+
+
+def _gather(embed: ds.Dataset, place_R: np.ndarray, places_S: np.ndarray) -> np.ndarray:
+    """The vectors ``(S, D)`` at *places_S*, which are in order."""
+    points_SD: np.ndarray | None = None
+    for place_B, points_BD in _blocks(embed, place_R):
+        if points_SD is None:
+            points_SD = np.empty((len(places_S), points_BD.shape[1]), np.float32)
+        at_B = np.minimum(np.searchsorted(places_S, place_B), len(places_S) - 1)
+        there_B = places_S[at_B] == place_B
+        points_SD[at_B[there_B]] = points_BD[there_B]
+    assert points_SD is not None
+    return points_SD
+
+
+def _nearest(points_BD: np.ndarray, centroids_KD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest centroid of each point, and the cosine between them."""
+    similarity_BK = points_BD @ centroids_KD.T
+    return similarity_BK.argmax(axis=1), similarity_BK.max(axis=1)

@@ -27,19 +27,29 @@ from mminstruct.stage import (
     StageOutput,
     Tokens,
     Transform,
+    content_id,
     files,
-    output,
     pair_id,
     part,
     renamed,
     role,
-    seed,
     whole,
 )
 from mminstruct.store.sample import sample_rows
 
 _BLOCK = 1024
 """Images per batch. It limits the images x instructions matrix, however large a part is."""
+_PAIRS = 1 << 18
+"""Pairs ranked at a time: 1 MB of scores stay in the cache."""
+_GROUPS = 8
+"""Least number of groups a candidate in ``_best``: with fewer, more scores pass the bound."""
+_UNIT = 100_000
+"""Cosines are ranked as integers, in units of five decimals: the last bits of a product depend on the machine and the
+number of threads, and differences of integers have exact ties."""
+_UNFIT = -10.0
+"""Score of an instruction that does not fit. Cosines less prices are above -4."""
+_LATEST = math.exp(40)
+"""Time at which every clock has rung whose weight is not negligible."""
 
 
 @dataclass(kw_only=True)
@@ -82,6 +92,7 @@ class Match(Stage):
     }
     writes = schemas.MATCH
     row_key = "image_id"
+    version = 2
     call_tokens = Tokens(input=0)  # only the image: the instructions are encoded once per worker
 
     def fan(self) -> float:
@@ -113,55 +124,64 @@ class Match(Stage):
         instructions: list[str] = bank["instruction_id"].to_pylist()
         clip = self.model.embed()
         bank_MD = clip.texts(bank["instruction"].to_pylist())
-
+        if len(bad := np.flatnonzero(~np.isfinite(bank_MD).all(axis=1))):
+            raise ValueError(f"the CLIP model's embedding of instruction {instructions[bad[0]]} is not finite")
         names, eval_ED = self._evaluation(clip) if self.eval_images else ([], bank_MD[:0])
+        hash_M = _hashes(self._salt(), instructions)
 
-        def compared(images: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-            # five decimals: the last bits of a product depend on the machine and the number of threads
-            images_ND = clip.images(images)
-            bank_NM, eval_NE = (np.round(images_ND @ other.T, 5) for other in (bank_MD, eval_ED))
-            return np.asarray(bank_NM, np.float64), eval_NE
-
+        # Every worker finds the prices again. They depend only on the bank and the sample, and take a fraction of a
+        # second beside loading the model; a table of its own would add a stage, a barrier and a second set of fields.
         prices_M = np.zeros(len(instructions))
         if self.prices and self.strategy != "random" and self.cap < len(instructions):
             images = sample_rows(sample, "image", self.sample_images)
-            if images:
-                blocks = [compared(images[n : n + _BLOCK])[0] for n in range(0, len(images), _BLOCK)]
-                similarity_SM = np.concatenate(blocks)
-                prices_M = self.find_prices(similarity_SM[np.isfinite(similarity_SM).all(axis=1)])
+            blocks = [clip.images(images[n : n + _BLOCK]) for n in range(0, len(images), _BLOCK)]
+            if blocks:
+                images_SD = np.concatenate(blocks)
+                prices_M = self.find_prices(images_SD[np.isfinite(images_SD).all(axis=1)] @ bank_MD.T)
+
+        def pairs(ids: list[str], images_ND: np.ndarray) -> tuple[pa.Table, list[Drop]]:
+            sound_N = np.isfinite(images_ND).all(axis=1)
+            if not sound_N.all():
+                images_ND = np.where(sound_N[:, None], images_ND, 0)
+            similarity_NM = images_ND @ bank_MD.T
+            eval_NE = np.round(images_ND @ eval_ED.T, 5)
+            seen_N = eval_NE.max(axis=1, initial=-np.inf) >= self.eval_cosine
+            index_NK, logits_NK = self.choices(similarity_NM, prices_M)
+            drawn_NR = self._draw(_hashes(self._salt(), ids), hash_M[index_NK], logits_NK)
+            drops: list[Drop] = []
+            for n in np.flatnonzero(~sound_N | seen_N | (drawn_NR[:, 0] < 0)):
+                if not sound_N[n]:
+                    drops.append(Drop(ids[n], "bad_embedding"))
+                elif seen_N[n]:
+                    nearest = eval_NE[n].argmax()
+                    drops.append(Drop(ids[n], "eval_image", f"{names[nearest]}, cosine {eval_NE[n, nearest]:.3f}"))
+                else:
+                    drops.append(Drop(ids[n], "no_good_fit", f"highest cosine {similarity_NM[n].max():.3f}"))
+                drawn_NR[n] = -1
+            n_P, r_P = np.nonzero(drawn_NR >= 0)
+            k_P = drawn_NR[n_P, r_P]
+            m_P = index_NK[n_P, k_P]
+            image_ids, instruction_ids = [ids[n] for n in n_P.tolist()], [instructions[m] for m in m_P.tolist()]
+            columns = {
+                "pair_id": list(map(pair_id, image_ids, instruction_ids)),
+                "image_id": image_ids,
+                "instruction_id": instruction_ids,
+                "similarity": (_units(similarity_NM[n_P, m_P]) / _UNIT).astype(np.float32),
+                "probability": self._probability(logits_NK)[n_P, k_P].astype(np.float32),
+            }
+            return pa.table(columns, schema=self.writes), drops
 
         def match(fuse: pa.Table, ingest: pa.Table) -> StageOutput:
             images = dict(zip(ingest["image_id"].to_pylist(), ingest["image"], strict=True))
-            rows: list[dict[str, object] | Drop] = []
             wanted = fuse["image_id"].to_pylist()
+            tables = [self.writes.empty_table()]
+            dropped: list[Drop] = []
             for start in range(0, len(wanted), _BLOCK):
                 ids = wanted[start : start + _BLOCK]
-                similarity_BM, eval_BE = compared([images[key].as_py() for key in ids])
-                bad_B = ~np.isfinite(similarity_BM).all(axis=1)
-                similarity_BM[bad_B] = -1
-                index_BK, logits_BK = self.choices(similarity_BM, prices_M)
-                drawn_BR, probability_BK = self._draw(ids, logits_BK)
-                for b, key in enumerate(ids):
-                    found = [r for r in drawn_BR[b] if r >= 0]
-                    if bad_B[b]:
-                        rows.append(Drop(key, "bad_embedding"))
-                    elif names and eval_BE[b].max() >= self.eval_cosine:
-                        nearest = eval_BE[b].argmax()
-                        rows.append(Drop(key, "eval_image", f"{names[nearest]}, cosine {eval_BE[b, nearest]:.3f}"))
-                    elif not found:
-                        rows.append(Drop(key, "no_good_fit", f"highest cosine {similarity_BM[b].max():.3f}"))
-                    else:
-                        rows += [
-                            {
-                                "pair_id": pair_id(key, instructions[index_BK[b, r]]),
-                                "image_id": key,
-                                "instruction_id": instructions[index_BK[b, r]],
-                                "similarity": similarity_BM[b, index_BK[b, r]],
-                                "probability": probability_BK[b, r],
-                            }
-                            for r in found
-                        ]
-            return output(self.writes, rows)
+                table, drops = pairs(ids, clip.images([images[key].as_py() for key in ids]))
+                tables.append(table)
+                dropped += drops
+            return StageOutput(pa.concat_tables(tables).combine_chunks(), dropped)
 
         return match
 
@@ -178,25 +198,28 @@ class Match(Stage):
     def choices(self, similarity_NM: np.ndarray, prices_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Candidates of each image, best first: indices into the bank ``(N, K)``, and their logits ``(N, K)``.
 
-        A logit of minus infinity means that the instruction does not fit.
+        Cosines and prices count to five decimals; of equal scores the first in the bank comes first. A logit of minus
+        infinity means that the instruction does not fit.
         """
-        fits_NM = np.ones(similarity_NM.shape, bool)
-        if self.floor is not None:
-            fits_NM &= similarity_NM >= self.floor
-        if self.margin is not None:
-            fits_NM &= similarity_NM >= similarity_NM.mean(axis=1, keepdims=True) + self.margin
+        count, size = similarity_NM.shape
+        fits_NM: np.ndarray | None = None
+        if self.floor is not None or self.margin is not None:
+            units_NM = _units(similarity_NM)
+            fits_NM = units_NM >= (-np.inf if self.floor is None else round(self.floor * _UNIT, 6))
+            if self.margin is not None:
+                mean_N1 = units_NM.mean(axis=1, keepdims=True, dtype=np.float64)  # exact: integers
+                fits_NM &= units_NM >= mean_N1 + round(self.margin * _UNIT, 6)
         if self.strategy == "random":
-            index_NK = np.broadcast_to(np.arange(similarity_NM.shape[1]), similarity_NM.shape)
-            return index_NK, np.where(fits_NM, 0.0, -np.inf)
-        scores_NM = np.where(fits_NM, similarity_NM - prices_M, -np.inf)
-        k = min(self.top_k, scores_NM.shape[1])
-        index_NK = np.sort(np.argpartition(-scores_NM, k - 1, axis=1)[:, :k], axis=1)
-        scores_NK = np.take_along_axis(scores_NM, index_NK, axis=1)
-        order_NK = np.argsort(-scores_NK, axis=1, kind="stable")
-        return (
-            np.take_along_axis(index_NK, order_NK, axis=1),
-            np.take_along_axis(scores_NK, order_NK, axis=1) / self.temperature,
-        )
+            index_NK = np.broadcast_to(np.arange(size), (count, size))
+            return index_NK, np.zeros((count, size)) if fits_NM is None else np.where(fits_NM, 0.0, -np.inf)
+        if fits_NM is not None:
+            similarity_NM = np.where(fits_NM, similarity_NM, similarity_NM.dtype.type(_UNFIT))
+        k, step = min(self.top_k, size), max(1, _PAIRS // size)
+        blocks = range(0, max(count, 1), step)
+        keys_NK = np.concatenate([_best(similarity_NM[n : n + step], prices_M, k) for n in blocks])
+        index_NK = np.asarray(-keys_NK % size, np.int64)
+        scores_NK = (keys_NK + index_NK) / size
+        return index_NK, np.where(scores_NK > _UNFIT / 2 * _UNIT, scores_NK / _UNIT / self.temperature, -np.inf)
 
     def find_prices(self, similarity_SM: np.ndarray) -> np.ndarray:
         """Prices ``(M,)`` in cosine units at which no instruction's expected share of the draws exceeds the cap.
@@ -233,35 +256,90 @@ class Match(Stage):
         weights_NK = _softmax(logits_NK)
         if self.per_image == 1:
             return weights_NK
-        low_N, high_N = np.full(len(logits_NK), -5.0), np.full(len(logits_NK), 40.0)  # log time
-        for _ in range(40):
-            middle_N = (low_N + high_N) / 2
-            rung_N = -np.expm1(-weights_NK * np.exp(middle_N)[:, None]).sum(axis=1)
-            early_N = rung_N < draws_N
-            low_N, high_N = np.where(early_N, middle_N, low_N), np.where(early_N, high_N, middle_N)
-        return np.asarray(np.where(draws_N[:, None] > 0, -np.expm1(-weights_NK * np.exp(high_N)[:, None]), 0.0))
+        # Newton's method: the sum is concave in the time, so steps from below never pass the solution
+        all_N1 = (draws_N == np.isfinite(logits_NK).sum(axis=1))[:, None]
+        time_N1 = draws_N[:, None].astype(float)
+        for _ in range(60):
+            left_NK = np.exp(-weights_NK * time_N1)
+            missing_N1 = draws_N[:, None] - (1 - left_NK).sum(axis=1, keepdims=True)
+            if (missing_N1[~all_N1] < 1e-6).all():
+                break
+            slope_N1 = (weights_NK * left_NK).sum(axis=1, keepdims=True)
+            time_N1 = np.minimum(time_N1 + missing_N1 / np.maximum(slope_N1, 1e-300), _LATEST)
+        return np.where(all_N1, np.isfinite(logits_NK), -np.expm1(-weights_NK * time_N1))
 
-    def _draw(self, ids: list[str], logits_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Indices ``(N, R)`` of the draws among the candidates, -1 if none is left, and probabilities ``(N, K)``."""
-        places_NR = np.full((len(ids), self.per_image), -1)
-        probability_NK = _softmax(logits_NK)
+    def _salt(self) -> int:
+        return int(content_id(str(self.seed), "match"), 16)
+
+    def _probability(self, logits_NK: np.ndarray) -> np.ndarray:
+        """Probability ``(N, K)`` of each candidate at the first draw; with *strategy* top1, 1 for those that fit."""
+        return np.isfinite(logits_NK).astype(float) if self.strategy == "top1" else _softmax(logits_NK)
+
+    def _draw(self, hash_N: np.ndarray, hash_NK: np.ndarray, logits_NK: np.ndarray) -> np.ndarray:
+        """Draws without replacement ``(N, R)``, in their order: places among the candidates, -1 if none is left.
+
+        Logits with Gumbel noise, in descending order, are draws from the softmax without replacement (Yellott 1977).
+        The noise of a pair depends on its image, its instruction and the seed only: the same whatever the part, the
+        batch and the rest of the bank.
+
+        Args:
+            hash_N: Hashes of the images.
+            hash_NK: Hashes of the candidates.
+        """
+        draws = min(self.per_image, logits_NK.shape[1])
         if self.strategy == "top1":
-            ranks_K = np.arange(min(self.per_image, logits_NK.shape[1]))
-            places_NR[:, : len(ranks_K)] = np.where(np.isfinite(logits_NK[:, ranks_K]), ranks_K, -1)
-            return places_NR, np.isfinite(logits_NK).astype(float)
-        # an image's random numbers depend only on the image, so batches and parts do not change its draws
-        generators = (np.random.default_rng(seed(self.seed, "match", key)) for key in ids)
-        uniform_NR = np.array([generator.random(self.per_image) for generator in generators])
-        left_NK = logits_NK.copy()
-        rows_N = np.arange(len(ids))
-        for draw in range(self.per_image):
-            cumulative_NK = np.cumsum(_softmax(left_NK), axis=1)
-            place_N = (cumulative_NK <= uniform_NR[:, draw, None] * cumulative_NK[:, -1:]).sum(axis=1)
-            some_N = np.isfinite(left_NK).any(axis=1)
-            place_N = np.where(some_N, np.minimum(place_N, left_NK.shape[1] - 1), -1)
-            places_NR[:, draw] = place_N
-            left_NK[rows_N[some_N], place_N[some_N]] = -np.inf
-        return places_NR, probability_NK
+            order_NR = np.broadcast_to(np.arange(draws), (len(logits_NK), draws))
+        else:
+            uniform_NK = ((_mix(hash_N[:, None] ^ hash_NK) >> np.uint64(11)) + 0.5) * 2.0**-53
+            scores_NK = np.log(-np.log(uniform_NK)) - logits_NK
+            order_NR = np.argpartition(scores_NK, draws - 1, axis=1)[:, :draws]
+            ranks_NR = np.argsort(np.take_along_axis(scores_NK, order_NR, axis=1), axis=1)
+            order_NR = np.take_along_axis(order_NR, ranks_NR, axis=1)
+        fits_NR = np.isfinite(np.take_along_axis(logits_NK, order_NR, axis=1))
+        return np.where(fits_NR, order_NR, -1)
+
+
+def _best(similarity_NM: np.ndarray, prices_M: np.ndarray, k: int) -> np.ndarray:
+    """Keys ``(N, K)`` of the highest scores, highest first: score in units x M - index, exact in float64.
+
+    The k-th highest of the maxima of disjoint groups bounds the k-th highest score from below. So most of a row is only
+    compared, without indices and unrounded, and the few scores above the bound are rounded and sorted.
+    """
+    count, size = similarity_NM.shape
+    scores_NM = similarity_NM - prices_M.astype(similarity_NM.dtype)
+    groups_NG = scores_NM
+    while (half := groups_NG.shape[1] // 2) >= _GROUPS * k:
+        groups_NG = np.maximum(groups_NG[:, :half], groups_NG[:, half : 2 * half])
+    rank = groups_NG.shape[1] - k
+    bound_N1 = np.partition(groups_NG, rank, axis=1)[:, [rank]] - 3 / _UNIT  # rounding moves two scores by a unit each
+    n_C, m_C = np.divmod(np.flatnonzero(scores_NM >= np.maximum(bound_N1, _UNFIT / 2)), size)
+    place_C = np.arange(len(n_C)) - np.searchsorted(n_C, np.arange(count))[n_C]
+    width = max(k, int(place_C.max(initial=-1)) + 1)
+    keys_NC = np.tile(_UNFIT * _UNIT * size - np.arange(width, dtype=np.float64), (count, 1))
+    scores_C = _units(similarity_NM[n_C, m_C]).astype(np.float64) - np.rint(prices_M * _UNIT)[m_C]
+    keys_NC[n_C, place_C] = scores_C * size - m_C
+    return np.asarray(-np.sort(-keys_NC, axis=1)[:, :k])
+
+
+def _units(similarity: np.ndarray) -> np.ndarray:
+    return np.asarray(np.rint(similarity * np.asarray(_UNIT, similarity.dtype)))
+
+
+def _mix(hashes: np.ndarray) -> np.ndarray:
+    """Finaliser of SplitMix64 (Steele, Lea, Flood 2014): each bit of the result depends on each bit of the argument."""
+    hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(hashes ^ (hashes >> np.uint64(31)))
+
+
+def _hashes(salt: int, ids: list[str]) -> np.ndarray:
+    """64-bit hash ``(N,)`` of each id. The same for an id in any list: the zero bytes that pad it are not hashed."""
+    encoded = np.array([key.encode() for key in ids], np.bytes_)
+    words_NW = encoded.astype(f"S{-(-encoded.dtype.itemsize // 8) * 8}").view("<u8").reshape(len(ids), -1)
+    hashes_N = np.full(len(ids), salt, np.uint64)
+    for words_N in words_NW.T:
+        hashes_N = np.where(words_N > 0, _mix(hashes_N ^ words_N), hashes_N)
+    return hashes_N
 
 
 def _softmax(logits_NK: np.ndarray) -> np.ndarray:

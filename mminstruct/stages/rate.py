@@ -37,7 +37,7 @@ class Rate(Stage):
     """Rates what needs the image. If it has the same settings as the reader, a worker loads it only once."""
     axes: list[str] = field(default_factory=lambda: list(AXES))
     """What is rated."""
-    prompt: str = prompt("rate", "axis", "question", "answer", "image_id")
+    prompt: str = prompt("rate", "axis", "question", "answer", optional=("image_id",))
     seed: int = 0
 
     kind = "vision"

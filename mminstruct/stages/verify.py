@@ -66,7 +66,7 @@ class Verify(Stage):
     """Answers from the description."""
     viewer: Model | None = None
     """Answers from the image; None: nobody does."""
-    prompt: str = prompt("verify", "statements", "question", "form", "choices", "prior", "description")
+    prompt: str = prompt("verify", "statements", "question", "form", "choices", "description", optional=("prior",))
     votes: int = 1
     """Answers from the description; more than half must be the same. Take more only with a temperature above 0."""
     blind_votes: int = 3

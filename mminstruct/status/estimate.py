@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from mminstruct.engine.config import EngineConfig, Pool, PoolConfig, pools
+from mminstruct.engine.memory import Fit, fits
 from mminstruct.models.model import Model
 from mminstruct.models.prices import price_of
 from mminstruct.recipe import Recipe, inputs
@@ -62,6 +63,8 @@ class Estimate:
     gpu: str
     gpu_usd: float | None
     """Price of one GPU hour, US dollars; None: the engine's GPU is not set."""
+    fits: list[Fit] = field(default_factory=list)
+    """What shares GPUs at the same time, and its memory."""
 
 
 @dataclass
@@ -117,6 +120,7 @@ def estimate(
         gpus=max(sum(pool.workers * pool.gpus for _, pool in segment) for segment in segments),
         gpu=engine.gpu,
         gpu_usd=rates["gpus"].get(engine.gpu, {}).get("usd") if engine.gpu_usd is None else engine.gpu_usd,
+        fits=fits(engine, recipe, rates),
     )
 
 
@@ -327,7 +331,17 @@ def _sums(bill: Estimate) -> list[str]:
         if bill.gpu_usd is not None:
             used, paid = work * bill.gpu_usd, held * bill.gpu_usd
             lines.append(f"GPUs: {paid:,.2f} US$ if held throughout, {used:,.2f} US$ if only paid while at work")
+        lines += _memory(bill.fits)
     else:
         lines.append(f"time: {wall:,.2f} h")
     unknown = [cost.table for cost in every if cost.seconds is None]
     return lines + ([f"WITHOUT {', '.join(unknown)}: the line below each says what is missing"] if unknown else [])
+
+
+def _memory(fits: list[Fit]) -> list[str]:
+    if not fits:
+        return ["memory: not compared, since engine.gpu names no GPU of rates.yaml"]
+    most = max(fits, key=lambda fit: fit.gb / fit.gpus)
+    unknown = sorted({need.model for fit in fits for need in fit.needs if need.gb is None})
+    missing = f"; without {', '.join(unknown)}, whose gb rates.yaml does not have" if unknown else ""
+    return [f"memory: at most {most.gb / most.gpus:.1f} of the {most.gpu_gb:g} GB of a GPU{missing}"]

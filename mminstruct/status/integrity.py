@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -14,49 +13,43 @@ import pyarrow.parquet as pq
 from mminstruct.checksum import Damaged, unseal
 from mminstruct.store import deletion, spending
 from mminstruct.store.datafile import Part
+from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Store, Table
 
 DAMAGED_COPY = "is damaged, so the original could not be restored from it"
 
 
-def damaged_parts(table: Table, receipts: dict[str, Receipt], verify: bool) -> list[str]:
-    """Parts that differ from their receipts: in size or, with *verify*, in any byte."""
-    sizes = table.store.sizes(table.name)
+def damaged_part(table: Table, key: str, part: Part, sizes: Mapping[str, int] | None) -> str:
+    """How a part of unit *key* differs from its receipt; empty if it does not.
 
-    def look(one: tuple[str, Part]) -> str | None:
-        key, part = one
-        receipt = table.store.show(table.name, "_receipts", f"{key}.json")
+    Args:
+        sizes: Bytes of each file of the table, to compare sizes only; None to compare every byte.
+    """
+    receipt = table.store.show(table.name, "_receipts", f"{key}.json")
+    if sizes is None:
         try:
-            if verify:
-                table.verify(part)
-            elif part.file not in sizes:
-                return f"{table.name}/{part.part}: {part.file} is gone (its receipt: {receipt})"
-            elif sizes[part.file] != part.bytes:
-                found = f"has {sizes[part.file]} bytes, its receipt says {part.bytes}"
-                return f"{table.name}/{part.part}: {part.file} {found} (its receipt: {receipt})"
+            table.verify(part)
         except Damaged as error:
             return f"{table.name}/{part.part}: {error} (its receipt: {receipt})"
-        return None
+    elif part.file not in sizes:
+        return f"{table.name}/{part.part}: {part.file} is gone (its receipt: {receipt})"
+    elif sizes[part.file] != part.bytes:
+        found = f"has {sizes[part.file]} bytes, its receipt says {part.bytes}"
+        return f"{table.name}/{part.part}: {part.file} {found} (its receipt: {receipt})"
+    return ""
 
-    every = [(key, part) for key, receipt in receipts.items() for part in receipt.parts]
-    with ThreadPoolExecutor(8) as pool:
-        return [fault for fault in (pool.map(look, every) if verify else map(look, every)) if fault]
 
-
-def wrong_drops(table: Table, receipts: dict[str, Receipt]) -> list[str]:
-    """Units whose receipt and file in ``_dropped`` have different drop counts."""
-    faults = []
-    for key, receipt in receipts.items():
-        try:
-            counts = Counter(row["reason"] for row in table.drops(receipt))
-        except Damaged as error:
-            faults.append(f"{table.name}/{key}: {error}")
-            continue
-        if counts != receipt.dropped:
-            said = f"its receipt says it dropped {receipt.dropped}, in _dropped there is {dict(counts)}"
-            faults.append(f"{table.name}/{key}: {said}")
-    return faults
+def wrong_drops(table: Table, receipt: Receipt) -> str:
+    """How a unit's file in ``_dropped`` and its receipt differ in their drop counts; empty if they do not."""
+    try:
+        counts = Counter(row["reason"] for row in table.drops(receipt))
+    except Damaged as error:
+        return f"{table.name}/{receipt.key}: {error}"
+    if counts == receipt.dropped:
+        return ""
+    said = f"its receipt says it dropped {receipt.dropped}, in _dropped there is {dict(counts)}"
+    return f"{table.name}/{receipt.key}: {said}"
 
 
 def compare_input(
@@ -64,7 +57,7 @@ def compare_input(
     rows_in: int,
     facts: dict[str, Any],
     done: set[str],
-    parts: dict[str, dict[str, Part]],
+    parts: dict[str, Packed[Part]],
     store: Store | None,
 ) -> tuple[list[str], list[str]]:
     """Compare a table's ``rows_in`` with the rows of its input; rows with the same id count once.
@@ -81,7 +74,7 @@ def compare_input(
     if source is None or not done:
         return [], []
     whole = source != facts["primary"]
-    came = [part for key, part in parts.get(source, {}).items() if whole or key in done]
+    came = [part for key, part in parts[source].items() if whole or key in done] if source in parts else []
     rows = sum(part.rows for part in came)
     if rows_in > rows:
         return [], [f"{name}: {rows_in} in, but {source} has {rows} rows"]
@@ -98,7 +91,7 @@ def compare_input(
     return notes, []
 
 
-def damaged_copies(table: Table, receipts: dict[str, Receipt]) -> list[str]:
+def damaged_copies(table: Table, receipts: Mapping[str, Receipt]) -> list[str]:
     """Damaged copies of the manifest and of receipts; remarks, since the originals are intact."""
     found = table.store.read_many(f"{table.name}/_copies", ["manifest.json"])
     receipts_there = table.store.names(table.name, "_copies", "_receipts")
@@ -114,7 +107,7 @@ def damaged_copies(table: Table, receipts: dict[str, Receipt]) -> list[str]:
             if name == "manifest.json":
                 same = unseal(data, where, "") == table.manifest()
             else:
-                same = key not in receipts or table.parse(data, key) == receipts[key]
+                same = key not in receipts or table.kept.parse(data, key) == receipts[key]
         except Damaged:
             same = False
         if not same:

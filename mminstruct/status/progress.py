@@ -5,19 +5,25 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
+import pyarrow as pa
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from mminstruct.run import Event
+from mminstruct.run import Event, Run
+from mminstruct.schemas import tagged
+from mminstruct.stage import keys
 from mminstruct.store.receipt import add_warnings, alarming
 from mminstruct.terminal import one_line, say
 
 _EVERY = 5.0
 """Seconds between log lines."""
+_LONGEST = 90
+"""Characters of a row's text that are shown."""
 
 
 @dataclass
@@ -138,3 +144,35 @@ class Progress:
             numbers = (str(number) for number in (line.kept, line.dropped, line.failed))
             shown.add_row(name, f"{line.done}{of}", *numbers, rate, self._eta(line))
         return shown
+
+
+class FirstRows:
+    """Says one line for each table with texts: the first row of the first unit that this build commits.
+
+    Args:
+        say: Writes a line.
+    """
+
+    def __init__(self, run: Run, say: Callable[[str], None] = say) -> None:
+        self.run, self.say = run, say
+        self._seen: set[str] = set()
+        self._how = f" (mminstruct trace {run.url} ID follows an id)"
+
+    def watch(self, event: Event) -> None:
+        """Look at a unit that has ended."""
+        if event.table in self._seen or not event.fresh or event.receipt is None or not event.receipt.kept:
+            return
+        writes = self.run.stages[event.table].writes
+        id_column = [*tagged(writes, "id", "member"), keys(self.run.stages[event.table])[1]][0]
+        texts = [name for name in tagged(writes, "text") if pa.types.is_string(writes.field(name).type)]
+        if texts:
+            with suppress(OSError):  # a line for the eye is no reason to stop a build
+                table = self.run.table(event.table)
+                part = next(part for part in event.receipt.parts if part.rows)
+                row = table.load(part, (id_column, texts[0])).slice(0, 1).to_pylist()[0]
+                text = one_line(str(row[texts[0]] or ""))
+                if text:
+                    cut = text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + "..."
+                    self.say(f'{event.table} {row[id_column]}: "{cut}"{self._how}')
+                    self._how = ""
+        self._seen.add(event.table)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +13,7 @@ from mminstruct.checksum import Damaged
 from mminstruct.stage import ALL
 from mminstruct.status import integrity
 from mminstruct.store.datafile import Part
+from mminstruct.store.packed import Packed
 from mminstruct.store.reader import manifests
 from mminstruct.store.receipt import Receipt, add_warnings, alarming
 from mminstruct.store.tables import Store, Table
@@ -67,45 +70,44 @@ class TableStatus:
         return f"waits for {self.waits[0]}" if self.waits else "complete"
 
 
-def table_statuses(url: str, *, verify: bool = False) -> list[TableStatus]:
+def table_statuses(
+    url: str, *, verify: bool = False, recount: bool = True, tables: Callable[[str], Table] | None = None
+) -> list[TableStatus]:
     """All tables of the run at *url*, in the order of its recipe; then ``RUN``, if files of no table are damaged.
 
     Args:
         verify: Compare every byte of every file with its digest, not only sizes.
+        recount: Count the rows in each file of dropped rows. A build does not: the counts that its receipts give were
+            checked when the files were written.
+        tables: Gives the table of a name with the receipts that this process has read; by default all are read.
 
     Raises:
         FileNotFoundError: there is no run.
     """
     store = Store(url)
-    parts: dict[str, dict[str, Part]] = {}
+    parts: dict[str, Packed[Part]] = {}
     statuses: dict[str, TableStatus] = {}
     for name, facts in manifests(store).items():
-        table = store.table(name)
+        table = (tables or store.table)(name)
         damaged: dict[str, str] = {}
-        receipts = table.receipts(damaged)
-        parts[name] = {part.part: part for receipt in receipts.values() for part in receipt.parts}
+        receipts = table.kept.all(damaged, packed=not verify)
+        parts[name] = table.kept.parts(damaged)
         status = statuses[name] = TableStatus(table=name, units=len(receipts))
         status.faults += damaged.values()
         status.failed = {key: said["error"] for key, said in table.failures().items() if key not in receipts}
         status.left = _left(table, facts, parts, {*receipts, *status.failed, *damaged}, status.faults)
         status.waits = [read for read in facts["inputs"] if read in statuses and statuses[read].open]
-        for receipt in receipts.values():
-            _add(status, receipt)
-        first = facts["primary"]
-        for key, receipt in receipts.items():
-            came = parts.get(first, {}).get(key) if first else None
-            if came is not None and receipt.inputs.get(first) != came.sha256[:16]:
-                status.faults.append(f"{name}/{key}: made from a part of {first} that has changed since")
-            elif came is not None and receipt.rows_in > came.rows:
-                status.faults.append(f"{name}/{key}: {receipt.rows_in} in, but {first} has {came.rows} rows")
+        unit_faults = _add_all(status, table, receipts, facts["primary"], parts, verify, recount)
         status.listing = table.listing()
         if status.listing and status.listing["files"] != status.listing["read"] + sum(
             status.listing["passed"].values()
         ):
             status.faults.append(f"{name}: {status.listing['files']} files listed, but {files(status.listing)}")
-        status.faults += integrity.damaged_parts(table, receipts, verify)
-        status.faults += integrity.wrong_drops(table, receipts)
+        status.faults += unit_faults
         status.remarks += integrity.damaged_copies(table, receipts) if verify else []
+        if verify and (said := table.kept.differs()):
+            status.faults.append(f"{name}: {said}")
+        status.remarks += [f"{name}: {table.kept.fault}"] if table.kept.fault else []
         if not any(statuses[read].faults for read in facts["inputs"] if read in statuses):
             count = store if verify and not status.open else None
             notes, faults = integrity.compare_input(name, status.rows_in, facts, set(receipts), parts, count)
@@ -136,11 +138,11 @@ def incomplete(statuses: list[TableStatus]) -> list[str]:
 
 
 def _left(
-    table: Table, facts: dict[str, Any], parts: dict[str, dict[str, Part]], ended: set[str], faults: list[str]
+    table: Table, facts: dict[str, Any], parts: dict[str, Packed[Part]], ended: set[str], faults: list[str]
 ) -> int:
     """Number of known units that are neither done nor failed."""
     if first := facts["primary"]:
-        return len(set(parts.get(first, ())) - ended)
+        return sum(key not in ended for key in parts.get(first, ()))
     if facts["inputs"]:
         return len({ALL} - ended)
     try:
@@ -148,6 +150,36 @@ def _left(
     except Damaged as error:
         faults.append(str(error))
         return 0
+
+
+def _add_all(
+    status: TableStatus, table: Table, receipts: Mapping[str, Receipt], first: str | None,
+    parts: dict[str, Packed[Part]], verify: bool, recount: bool,
+) -> list[str]:  # fmt: skip
+    """Add all receipts to *status*, in one pass; returns the faults of their files."""
+    changed: list[str] = []
+    drops: list[str] = []
+    sizes = None if verify else table.store.sizes(table.name)
+
+    def units() -> Iterator[tuple[str, Part]]:
+        for key, receipt in receipts.items():
+            _add(status, receipt)
+            came = parts[first].get(key) if first in parts else None
+            if came is not None and receipt.inputs.get(str(first)) != came.sha256[:16]:
+                changed.append(f"{table.name}/{key}: made from a part of {first} that has changed since")
+            elif came is not None and receipt.rows_in > came.rows:
+                changed.append(f"{table.name}/{key}: {receipt.rows_in} in, but {first} has {came.rows} rows")
+            if recount:
+                drops.append(integrity.wrong_drops(table, receipt))
+            yield from ((key, part) for part in receipt.parts)
+
+    def look(one: tuple[str, Part]) -> str:
+        return integrity.damaged_part(table, *one, sizes)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(filter(None, pool.map(look, units()) if verify else map(look, units())))
+    status.faults += changed
+    return [*found, *filter(None, drops)]
 
 
 def _add(status: TableStatus, receipt: Receipt) -> None:

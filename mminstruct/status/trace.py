@@ -9,7 +9,7 @@ import json
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -97,23 +97,25 @@ def trace(run: RunReader | str, wanted: str) -> Trace:
         LookupError: no table and no drop has the id, or several ids match.
     """
     run = RunReader(run) if isinstance(run, str) else run
-    dropped = [{"table": name, **row} for name, table in run.items() for row in table.dropped()]
-    kind, id_ = identify(run, wanted, dropped)
-    found = Trace(id=id_, kind=kind)
-    relatives = family(run, kind, id_)
+    kind, id_ = identify(
+        run, wanted, ({"table": name, **row} for name, table in run.items() for row in table.dropped())
+    )
+    found, places = Trace(id=id_, kind=kind), Places(run)
+    relatives = family(run, kind, id_, places)
     for name, table in run.items():
-        selected = relatives.filter(table)
-        if selected is None:
+        column, selected = relatives.column(table), relatives.filter(table)
+        if column is None or selected is None:
             continue
         heavy = table.tagged("heavy")
         columns = [column for column in table.schema.names if column not in heavy]
-        rows = table.dataset().scanner(columns=columns, filter=selected).head(_MOST).to_pylist()
+        only = places.parts(name, column, relatives.values(column))
+        rows = table.dataset(only).scanner(columns=columns, filter=selected).head(_MOST).to_pylist()
         if rows:
             found.rows[name] = rows
             found.prompts |= _prompts(name, table.manifest["config"])
     # show an image's pairs; from another id, a million rows may have been made
     made = set().union(*relatives.below.values()) if kind in _source_ids(run) else set()
-    found.left = [row for row in dropped if row["id"] in {id_} | made]
+    found.left = [row for name in run for row in places.dropped(name, {id_} | made)]
     gone = deletion.deleted(run.store)
     for one in sorted({id_}.union(made, *relatives.above.values()) & set(gone)):
         found.left.append(
@@ -125,14 +127,19 @@ def trace(run: RunReader | str, wanted: str) -> Trace:
 def identify(run: RunReader, wanted: str, dropped: Iterable[Mapping[str, Any]] = ()) -> tuple[str, str]:
     """Kind and full id of *wanted*, which is given as in ``trace``.
 
+    Args:
+        dropped: All dropped rows, with their tables; read only if no table has the id.
+
     Raises:
         LookupError: no id matches, or several do.
     """
     hits: set[tuple[str, str]] = set()
+    places = Places(run)
     if re.fullmatch(r"[0-9a-f]{4,16}", wanted):
         for table in run.values():
             for kind in table.tagged(*_IDS):
-                hits |= {(kind, one) for one in _values(table, kind, pc.starts_with(pc.field(kind), wanted))}
+                if places.before(table.name, kind) is None:  # else its ids are found there
+                    hits |= {(kind, one) for one in _values(table, kind, pc.starts_with(pc.field(kind), wanted))}
         hits = {hit for hit in hits if hit[1] == wanted} or hits  # prefer 1000 to 10000
     if not hits:  # ids of external data may have any form
         for table in run.values():
@@ -159,8 +166,9 @@ def identify(run: RunReader, wanted: str, dropped: Iterable[Mapping[str, Any]] =
     raise LookupError(f"{wanted} fits {len(hits)} ids: take one of them, or more of its digits: {some}")
 
 
-def family(run: RunReader, kind: str, id_: str) -> Family:
+def family(run: RunReader, kind: str, id_: str, places: Places | None = None) -> Family:
     """The related ids of an id, found in every table that has both id columns."""
+    places = places or Places(run)
     above, below, made = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set), dict[str, int]()
     for table in run.values():
         if kind in table.tagged("member"):
@@ -170,10 +178,11 @@ def family(run: RunReader, kind: str, id_: str) -> Family:
         own, parents = table.tagged("id"), table.tagged("parent")
         made |= {one: place for one in own if one not in made}
         for parent in parents if kind in own else []:
-            above[parent] |= _values(table, parent, pc.field(kind) == id_)
+            above[parent] |= _values(table, parent, pc.field(kind) == id_, places.parts(table.name, kind, {id_}))
         for child in own:
             if kind in parents:
-                below[child] |= _values(table, child, pc.field(kind).isin(same))
+                only = places.parts(table.name, kind, same)
+                below[child] |= _values(table, child, pc.field(kind).isin(same), only)
             for column in table.lists(kind):
                 below[child] |= _holding(table, child, column, kind, same)
     return Family(kind, id_, dict(above), dict(below), tuple(sorted(made, key=lambda one: -made[one])))
@@ -200,10 +209,71 @@ def _holding(table: TableReader, own: str, column: str, kind: str, ids: list[str
     return found
 
 
-def _values(table: TableReader, column: str, selected: pc.Expression) -> set[Any]:
-    """Distinct values of a column in the selected rows."""
-    found = table.dataset().to_table(columns=[column], filter=selected)[column]
+def _values(table: TableReader, column: str, selected: pc.Expression, only: frozenset[str] | None = None) -> set[Any]:
+    """Distinct values of a column in the selected rows, of the parts *only*."""
+    found = table.dataset(only).to_table(columns=[column], filter=selected)[column]
     return set(pc.unique(found).to_pylist()) - {None}
+
+
+class Places:
+    """Which parts of a table can have some ids, so that the others need not be read.
+
+    A unit that reads one part keeps or drops exactly the rows of that part (``work.py`` checks their ids), under the
+    part's key. So an id that is in few parts of one table is in the units of these keys in the next one.
+    """
+
+    def __init__(self, run: RunReader) -> None:
+        self.run = run
+        self._found: dict[tuple[str, str, frozenset[str]], frozenset[str]] = {}
+
+    def before(self, name: str, kind: str) -> str | None:
+        """The table in which a unit's part has all ids of *kind* that the unit's rows in table *name* can have.
+
+        It is the input whose rows the stage takes, if *kind* identifies these rows, or is a parent of them in both: a
+        row keeps its parents. None if there is no such table.
+        """
+        table = self.run[name]
+        first, key = self._first(name)
+        if first is None or key not in table.tagged(*_IDS):
+            return None
+        whole = kind == key or (key in self.run[first].tagged("id") and kind in table.tagged("parent"))
+        return first if whole and kind in self.run[first].tagged(*(_IDS if kind == key else ("parent",))) else None
+
+    def _first(self, name: str) -> tuple[str | None, str]:
+        """The input whose rows a unit takes from one part, and their id's column; None if it reads the whole table."""
+        facts = self.run[name].manifest
+        first, key = next(iter(facts["inputs"]), None), facts.get("row_key")
+        if first is None or first != facts.get("primary") or first not in self.run:
+            return None, ""
+        return (str(first), str(key)) if key in self.run[str(first)].schema.names else (None, "")
+
+    def parts(self, name: str, kind: str, ids: Collection[str]) -> frozenset[str] | None:
+        """Keys of the parts of a table that can have one of *ids*; None for all."""
+        first = self.before(name, kind)
+        if first is None:
+            return None
+        receipts, units = self.run[name].receipts(), sorted(self._holding(first, kind, frozenset(ids)))
+        return frozenset(part.part for unit in units if unit in receipts for part in receipts[unit].parts)
+
+    def _holding(self, name: str, kind: str, ids: frozenset[str]) -> frozenset[str]:
+        """Keys of the parts of a table that have one of *ids*."""
+        if (name, kind, ids) not in self._found:
+            rows = self.run[name].dataset(self.parts(name, kind, ids))
+            files = rows.to_table(columns=["__filename"], filter=pc.field(kind).isin(sorted(ids)))["__filename"]
+            keys = (file.rsplit("/", 1)[-1].rsplit(".", 2)[0] for file in pc.unique(files).to_pylist())
+            self._found[name, kind, ids] = frozenset(keys)
+        return self._found[name, kind, ids]
+
+    def dropped(self, name: str, ids: set[str]) -> Iterator[dict[str, Any]]:
+        """Rows with one of *ids* that were dropped at a table."""
+        (first, key), table = self._first(name), self.run[name].table
+        receipts = self.run[name].receipts()
+        units = receipts.keys() if first is None else sorted(self._holding(first, key, frozenset(ids)))
+        for unit in units:
+            receipt = receipts.get(unit)
+            for row in table.drops(receipt) if receipt is not None else ():
+                if row["id"] in ids:
+                    yield {"table": name, "unit": unit, **row}
 
 
 def _source_ids(run: RunReader) -> set[str]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from mminstruct import schemas
 from mminstruct.errors import Error
+from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Store
 
@@ -116,7 +117,7 @@ class TableReader:
         """Rows so far, from the receipts."""
         return sum(part.rows for part in self.table.parts().values())
 
-    def receipts(self) -> dict[str, Receipt]:
+    def receipts(self) -> Packed[Receipt]:
         """The receipts of the finished units, by unit key: rows, drops, parts, time, tokens, cost."""
         return self.table.receipts()
 

@@ -50,7 +50,9 @@ class Receipt:
         """A receipt from its JSON; version 0.1 called ``rows_in`` ``taken``."""
         if "taken" in facts:
             facts = {"rows_in" if key == "taken" else key: value for key, value in facts.items()}
-        return cls(**{**facts, "parts": [Part(**part) for part in facts["parts"]]})
+        made = cls(**facts)
+        made.parts = [Part(**part) for part in facts["parts"]]
+        return made
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Receipt:

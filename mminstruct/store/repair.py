@@ -22,6 +22,7 @@ def restore(table: Table) -> None:
         Damaged: the manifest and its copy are damaged and the table has receipts, so its configuration is unknown.
     """
     _restore_manifest(table)
+    table.forget()
     damaged: dict[str, str] = {}
     table.receipts(damaged)
     for key, why in damaged.items():
@@ -31,6 +32,7 @@ def restore(table: Table) -> None:
             _LOG.warning("%s. It was moved to %s and replaced by its copy; nothing is executed again", why, aside)
         else:
             _LOG.warning("%s. It was moved to %s; there is no intact copy, so the unit is executed again", why, aside)
+    table.kept.consolidate()
 
 
 def _restore_manifest(table: Table) -> None:
@@ -60,7 +62,7 @@ def _copy(table: Table, key: str) -> bytes | None:
     if data is None:
         return None
     try:
-        receipt = table.parse(data, key)
+        receipt = table.kept.parse(data, key)
         table.drops(receipt)
         for part in receipt.parts:
             table.verify(part)

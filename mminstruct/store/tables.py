@@ -6,6 +6,7 @@ Layout of a table, on a local disk or any fsspec URL::
     listing.json                        sources only: files listed, files read, and files skipped, with reasons
     sa_000020-0007.3f9a1c2e.parquet     a part: its key, and the first 8 hex digits of the file's SHA-256
     _receipts/sa_000020.json            the commit of one unit: its parts, row counts, costs
+    _receipts.packed                    copies of all of them, so that they can be read at once
     _copies/…                           copies of the manifest and the receipts, in case one is damaged
     _dropped/…parquet  _failed/…json  _calls/…jsonl
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 import atexit
 import functools
 import hashlib
-import io
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -35,7 +35,9 @@ from mminstruct.checksum import Damaged, seal, unseal, unseal_text
 from mminstruct.files import Files, Unreachable
 from mminstruct.stage import Drop
 from mminstruct.store.datafile import Part, describe, opened, opened_by_name
+from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
+from mminstruct.store.receipts import FIX, Receipts
 
 __all__ = ["Part", "Receipt", "Store", "Table"]
 
@@ -44,7 +46,6 @@ _FORMAT = ds.ParquetFileFormat(
 )
 _ROW_GROUP = 512
 """Rows. A part is one row group, except in tables with one large unit (cluster, select)."""
-_FIX = "the build command of this run restores it from its copy"
 _AGAIN = "restore it, or remove the receipt that names it and run the build command again"
 
 
@@ -83,8 +84,15 @@ class Table:
     def __init__(self, store: Store, name: str) -> None:
         self.store = store
         self.name = name
-        self._receipts: dict[str, Receipt] = {}
+        self.kept = Receipts(store, name)
+        """Its receipts, as far as this process has read them."""
         self._index: dict[str, Part] = {}
+        self._every: Mapping[str, Part] = {}
+
+    def forget(self) -> None:
+        """Read every receipt again when it is next needed: for whoever looks for damage, or replaces a receipt."""
+        self.kept.forget()
+        self._index, self._every = {}, {}
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Write the manifest, unless there is one."""
@@ -110,7 +118,7 @@ class Table:
             Damaged: it is not what was written.
         """
         data = self.store.read(self.name, "manifest.json")
-        return None if data is None else unseal(data, self.store.show(self.name, "manifest.json"), _FIX)
+        return None if data is None else unseal(data, self.store.show(self.name, "manifest.json"), FIX)
 
     def list_source(self, facts: dict[str, Any]) -> None:
         """Write listing.json, unless an earlier build wrote the same content."""
@@ -129,10 +137,9 @@ class Table:
         Raises:
             Damaged: it is not what was written.
         """
-        data = self.store.read(self.name, "_receipts", f"{key}.json")
-        return None if data is None else self.parse(data, key)
+        return self.kept.one(key)
 
-    def receipts(self, damaged: dict[str, str] | None = None) -> dict[str, Receipt]:
+    def receipts(self, damaged: dict[str, str] | None = None) -> Packed[Receipt]:
         """All receipts by unit key, in order of keys; only those new since the last call are read.
 
         Args:
@@ -141,49 +148,22 @@ class Table:
         Raises:
             Damaged: one is not what was written, and *damaged* is not given.
         """
-        names = self.store.names(self.name, "_receipts")
-        keys = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-        new = [f"{key}.json" for key in keys if key not in self._receipts]
-        for name, data in self.store.read_many(f"{self.name}/_receipts", new).items():
-            key = name.removesuffix(".json")
-            try:
-                self._receipts[key] = self.parse(data, key)
-            except Damaged as error:
-                if damaged is None:
-                    raise
-                damaged[key] = str(error)
-        return {key: self._receipts[key] for key in keys if key in self._receipts}
+        return self.kept.all(damaged)
 
-    def parse(self, data: bytes, key: str) -> Receipt:
-        """The receipt of unit *key* from its bytes.
-
-        Raises:
-            Damaged: it is truncated, changed, not a receipt, or the receipt of another unit.
-        """
-        where = self.store.show(self.name, "_receipts", f"{key}.json")
-        facts = unseal(data, where, _FIX)
-        try:
-            found = Receipt.from_facts(facts)
-        except (TypeError, KeyError, ValueError) as error:
-            raise Damaged(f"{where} is no receipt ({error}): {_FIX}") from None
-        if found.key != key:
-            raise Damaged(f"{where} is the receipt of unit {found.key}: {_FIX}")
-        return found
-
-    def parts(self, only: frozenset[str] | None = None) -> dict[str, Part]:
-        """All committed parts by part key, in order; *only* these keys if given."""
-        found = {part.part: part for receipt in self.receipts().values() for part in receipt.parts}
-        return {key: found[key] for key in sorted(found) if only is None or key in only}
+    def parts(self, only: frozenset[str] | None = None) -> Packed[Part]:
+        """All committed parts by part key, in order, tagged with their SHA-256; *only* these keys if given."""
+        found = self.kept.parts()
+        return found if only is None else found.only(only)
 
     def find(self, key: str) -> Part | None:
         """One committed part, looked up in the receipt of its unit, of its shard, or of the unit that wrote it."""
-        if key not in self._index:
+        if key not in self._index and key not in self._every:
             for unit in (key, key.rpartition("-")[0]):
                 receipt = self.receipt(unit) if unit else None
                 self._index.update({part.part: part for part in (receipt.parts if receipt else ())})
             if key not in self._index:
-                self._index = self.parts()
-        return self._index.get(key)
+                self._every = self.parts()
+        return self._index.get(key) or self._every.get(key)
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """The last error of each failed unit."""
@@ -200,21 +180,20 @@ class Table:
         """Write one part. Readers do not see it before a receipt names it."""
         return self._put(part, table, "")
 
-    def put_drops(self, key: str, drops: list[Drop]) -> str | None:
+    def put_drops(self, key: str, drops: list[Drop] | pa.Table) -> str | None:
         """Write the dropped rows; returns the file's name, or None if there are none."""
-        if not drops:
+        if not len(drops):
             return None
-        rows = [{"id": drop.id, "reason": drop.reason, "detail": drop.detail} for drop in drops]
-        return self._put(key, pa.Table.from_pylist(rows, schema=schemas.DROPPED), "_dropped/").file
+        return self._put(key, drops if isinstance(drops, pa.Table) else drop_table(drops), "_dropped/").file
 
     def _put(self, part: str, table: pa.Table, folder: str) -> Part:
-        buffer = io.BytesIO()
+        buffer = pa.BufferOutputStream()  # writes to BytesIO take as long as all the rest
         pq.write_table(table, buffer, row_group_size=_ROW_GROUP, compression="zstd", write_page_checksum=True)
-        data = buffer.getvalue()
+        data = buffer.getvalue().to_pybytes()
         made = describe(part, data, pq.read_metadata(pa.BufferReader(data)).num_rows)
         self.store.write(data, self.name, folder + made.file)
         path = self.store.path(self.name, folder + made.file)
-        size = self.store.ask("look at", path, lambda: self.store.fs.size(path))
+        size = self.store.ask("look at", path, lambda: self.store.fs.size(path)) if self.store.local else len(data)
         if made.rows != table.num_rows or size != len(data):
             there = f"has {made.rows} rows and {size} bytes, {table.num_rows} and {len(data)} were written"
             raise OSError(f"{path} {there}; run the same command again")
@@ -308,8 +287,14 @@ class Table:
 
     def digest(self, only: frozenset[str] | None = None) -> str:
         """Digest of all committed parts. The same rows in the same parts have the same digest."""
-        text = "\n".join(f"{part.part} {part.sha256}" for part in self.parts(only).values())
+        text = "\n".join(f"{key} {sha256}" for key, sha256 in self.parts(only).tags())
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def drop_table(drops: list[Drop]) -> pa.Table:
+    """*drops* as a table of ``schemas.DROPPED``."""
+    rows = [{"id": drop.id, "reason": drop.reason, "detail": drop.detail} for drop in drops]
+    return pa.Table.from_pylist(rows, schema=schemas.DROPPED)
 
 
 @functools.cache

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
-
 from mminstruct.models.model import weights
 from mminstruct.stage import files, runtime, where
+
+_REQUIRED = "???"
+"""OmegaConf's mark of a value that must be given; training itself does not need OmegaConf."""
 
 OFFLOADS = ("none", "optimizer", "all")
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -34,7 +35,7 @@ class Base:
 class Data:
     """Conversations in LLaVA's JSON: from ``mminstruct export``, from ``mminstruct mix``, or LLaVA's own files."""
 
-    path: str = where(MISSING)
+    path: str = where(_REQUIRED)
     """JSON or JSONL file of the training set."""
     images: str | None = where(None)
     """Folder that image paths are relative to; the JSON's own by default."""
@@ -156,7 +157,7 @@ class Workers:
 class Train:
     """All of ``mminstruct train``."""
 
-    out: str = MISSING
+    out: str = _REQUIRED
     """The run's folder, a path or any fsspec URL; training writes to its subfolder ``train``."""
     base: Base = field(default_factory=Base)
     data: Data = field(default_factory=Data)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from mminstruct.training.config import Train
+
+_ROOM = 0.8
+"""Share of a GPU's free memory that gathered weights may take; the rest is for activations and the cache."""
 
 
 def setup(*, gpu: bool) -> None:
@@ -124,3 +129,31 @@ def gathered(engine: Any, stage: int, *, learned_only: bool) -> dict[str, Any] |
         )
         return found if dist.get_rank() == 0 else None
     return dict(engine.module.state_dict()) if dist.get_rank() == 0 else None
+
+
+@contextlib.contextmanager
+def whole(engine: Any, stage: int) -> Iterator[bool]:
+    """Gather all weights once for many calls of ``engine.module``; every worker must enter.
+
+    ZeRO-3 else gathers each layer in each call, which for a reply is once per token. Yields whether the weights are
+    whole on every worker: False if they do not fit into some worker's GPU, where calls gather as usual.
+    """
+    if stage < 3:
+        yield True
+        return
+    import torch
+    import torch.distributed as dist
+    from deepspeed.runtime.zero import unwrap_model_for_generation
+
+    fits = torch.ones(1, device=engine.device)
+    if engine.device.type == "cuda":
+        needed = sum(p.ds_numel * p.element_size() for p in engine.module.parameters())
+        kept = torch.cuda.memory_reserved(engine.device) - torch.cuda.memory_allocated(engine.device)
+        free = torch.cuda.mem_get_info(engine.device)[0] + kept
+        fits[0] = needed < free * _ROOM
+    dist.all_reduce(fits, op=dist.ReduceOp.MIN)
+    if not fits.item():
+        yield False
+        return
+    with unwrap_model_for_generation(engine):
+        yield True

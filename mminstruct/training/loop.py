@@ -282,16 +282,27 @@ class _Run:
                 batch = self.collate_held_out([self.held_out[row] for row in rows])
                 sums += torch.tensor([self._loss(batch).item(), batch.learned], device=self.device)
             dist.all_reduce(sums)
-            answers = [
-                self._answer(self.held_out[row]) for row in range(min(self.config.data.probe, len(self.held_out)))
-            ]
+            answers = self._answers()
         self.engine.train()
         if self.curve:
             self.curve.add({"step": self.step, "eval_loss": sums[0].item() / max(sums[1].item(), 1.0)})
             self.curve.add_samples([{"step": self.step, **answer} for answer in answers])
 
-    def _answer(self, record: dict[str, Any]) -> dict[str, str]:
-        """The model's answer to a record's first question. Every worker calls it: weights may be partitioned."""
+    def _answers(self) -> list[dict[str, str]]:
+        """Answers to the probe questions; the workers share them out where each can hold all weights."""
+        assert self.held_out is not None
+        count = min(self.config.data.probe, len(self.held_out))
+        if not count:
+            return []
+        with deepspeed.whole(self.engine, self.t.zero.stage) as held:
+            mine = range(self.rank.index, count, self.rank.world) if held else range(count)
+            answers = {row: self._answer(self.held_out[row], apart=held) for row in mine}
+        for others in self.rank.gather(answers):
+            answers |= others
+        return [answers[row] for row in range(count)]
+
+    def _answer(self, record: dict[str, Any], *, apart: bool) -> dict[str, str]:
+        """The model's answer to a record's first question; unless workers answer *apart*, all must call it together."""
         import torch
 
         assert self.collate_held_out is not None
@@ -302,7 +313,7 @@ class _Run:
             attention_mask=torch.ones_like(asked.ids).to(self.device),
             max_new_tokens=_MAX_ANSWER,
             do_sample=False,
-            synced_gpus=self.rank.world > 1 and self.t.zero.stage == 3,
+            synced_gpus=self.rank.world > 1 and not apart,
         )
         text = self.processor.tokenizer.decode(made[0, asked.ids.shape[1] :], skip_special_tokens=True).strip()
         first, wanted = record["conversations"][:2]

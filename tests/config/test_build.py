@@ -88,7 +88,7 @@ def made(mine: Path, *words: str, folders: list[Path] | None = None) -> Run:
         ("experiment=rounds", "experiment=rounds is not for build: there is no key 'train'; there is demo"),
         ("experiment=oracle", "experiment=oracle is not for build: there is no key 'judges'; there is demo"),
         ("+experiment=demo", "+experiment=: omit the plus; experiment=NAME chooses one"),
-        ("models=lpatop", "there is no models/lpatop; there is api, laptop, micro, modern, paper"),
+        ("models=lpatop", "there is no models/lpatop; there is api, gpu24, laptop, micro, modern, paper"),
         ("recipe=mm_instrcut", "there is no recipe/mm_instrcut; there is bench, coco, domains, mm_instruct"),
         ("engine=lcal", "there is no engine/lcal; there is local, node_8gpu, nodes_4, one_gpu, ray"),
         ("recipe.match.per_image=two", "Value 'two' of type 'str' could not be converted to Integer"),
@@ -177,6 +177,14 @@ def test_prompts_of_my_own_folder_win(say: Words, mine: Path, tmp_path: Path) ->
     code, _, told = say("plan", "out=run")
     assert code == 2
     assert "answer.prompt uses {{ nobody_fills_this_in }}, which this stage does not fill in" in told
+
+
+def test_a_prompt_may_be_the_path_of_its_file(say: Words, mine: Path) -> None:
+    (mine / "short.md").write_text("## user\n{{ instruction }} {{ description }} {# without examples #}")
+    assert "without examples" in made(mine, f"recipe.answer.prompt={mine / 'short.md'}").stages["answer"].prompt  # type: ignore[attr-defined]
+    code, _, told = say("plan", "out=run", f"recipe.answer.prompt={mine / 'shrot.md'}")
+    assert code == 2
+    assert f"recipe.answer.prompt={mine / 'shrot.md'}: there is no such file" in told
 
 
 def test_a_prompt_that_is_no_prompt_is_refused(mine: Path) -> None:

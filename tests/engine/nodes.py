@@ -137,7 +137,7 @@ def main(folder: Path) -> None:
     events: list[Event] = []
     run = Run(url=str(folder / "run"), recipe=recipe(str(signs)))
     claim(run)
-    pools = {"first": PoolConfig(workers=2, cpus=1)}  # and one for count: 3 CPUs side by side, one more than there are
+    pools = {"first": PoolConfig(workers=3, cpus=1)}  # one more than there are CPUs
     engine = Ray(EngineConfig(fused=True, autoscale=True, pools=pools, pool=PoolConfig(cpus=1)))
     building = threading.Thread(
         target=execute, args=(run, engine), kwargs={"watch": events.append}, daemon=True

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mminstruct.engine.actor import Operator
 from mminstruct.engine.config import EngineConfig, PoolConfig
-from mminstruct.engine.data import Ray, _Operator
+from mminstruct.engine.data import Ray
 from mminstruct.engine.local import Local
 from mminstruct.run import Engine, Event, FailedUnits, Run, claim, execute
 from mminstruct.stage import Halt
+from mminstruct.work import Worker
 from tests.doing_nothing import Count, Small, small
 
 
@@ -82,17 +84,16 @@ def test_a_dead_worker_is_replaced_and_its_unit_done(tmp_path: Path, ray_here: N
 def test_a_twin_of_a_worker_thought_dead_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(url=str(tmp_path), recipe=small())
     claim(run)
-    early, late = (_Operator(run, ["count"], 3, "session") for _ in range(2))
-    work = late.workers[0].work
+    early, late = (Operator(None, 3, "session") for _ in range(2))
+    one, other = (Worker(run, "count") for _ in range(2))
+    work = other.work
 
     def overtaken(key: str) -> Event:
-        assert early._attempt(
-            early.workers[0], key
-        ).fresh  # Ray sent the unit again, and the second attempt finished first
+        assert early._attempt(one, key).fresh  # Ray sent the unit again, and the second attempt finished first
         return work(key)
 
-    monkeypatch.setattr(late.workers[0], "work", overtaken)
-    assert late._attempt(late.workers[0], "shard-00000").receipt
+    monkeypatch.setattr(other, "work", overtaken)
+    assert late._attempt(other, "shard-00000").receipt
 
 
 def test_a_worker_that_cannot_load_ends_the_run_with_its_reason(tmp_path: Path, ray_here: None) -> None:

@@ -105,3 +105,12 @@ def test_the_schema_s_features_are_those_that_datasets_writes() -> None:
     assert features.arrow_schema.names == hf.SCHEMA.names
     assert [field.type for field in features.arrow_schema] == [field.type for field in hf.SCHEMA]
     assert json.loads(hf.SCHEMA.metadata[b"huggingface"]) == {"info": {"features": FEATURES}}
+
+
+def test_the_card_tells_datasets_the_size_of_each_split(sound: list[dict[str, Any]], tmp_path: Path) -> None:
+    facts = saved(sound, "hf", tmp_path / "out")
+    about = yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["dataset_info"]
+    assert {one["name"]: one["num_bytes"] for one in about["splits"]} == facts.sizes
+    tables = {split: pq.read_table(next((tmp_path / "out" / "data").glob(f"{split}-*"))) for split in facts.rows}
+    assert all(0.5 < facts.sizes[split] / table.nbytes < 1.5 for split, table in tables.items())
+    assert about["dataset_size"] == sum(facts.sizes.values()) > 0

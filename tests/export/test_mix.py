@@ -112,7 +112,7 @@ def test_its_croissant_does_not_claim_that_all_was_generated(world: Path) -> Non
     assert read.metadata.ctx.issues.errors == set()
     facts = json.loads((world / "hf" / "croissant.json").read_text(encoding="utf-8"))
     assert facts["rai:dataCollection"].startswith("Images of chat, llava; rows of several sources")
-    assert "citeAs" not in facts
+    assert facts["citeAs"] == f"{facts['name']}, made with mminstruct"
     assert facts["license"] == ["CC BY 4.0", "unknown"]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mminstruct.models.cogvlm import Chatter
 from mminstruct.models.cogvlm_net import Cache, Config, Net, load
+from mminstruct.models.cogvlm_step import Step
 from mminstruct.models.cogvlm_vision import features, pixels
 from mminstruct.models.model import Model, Sampling, with_image
 from mminstruct.models.transcript import picture
@@ -118,6 +119,55 @@ def test_rows_of_a_padded_batch_have_the_logits_of_the_published_code_too(versio
         said = torch.tensor([[row["said"][step]] for row in rows])
         logits = net.logits(net.embed(said), place + step, cache, mask=real[:, None, None])
     assert logits.numpy() == pytest.approx(np.array([row["last"] for row in rows]), abs=1e-4)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("rows", [[0, 1, 2], [0, 0]], ids=["padded", "of one length"])
+def test_decoding_in_fixed_shapes_has_the_logits_of_a_growing_cache(version: str, rows: list[int]) -> None:
+    import torch
+
+    net = network(version)
+    prompts = [prompt(version, number) for number in rows]
+    grown, fixed = (Cache(net.config, len(rows), 64, torch.float32, "cpu") for _ in range(2))
+    logits, real, place = net.begin(prompts, grown)
+    step = Step(net, fixed, *net.begin(prompts, fixed)[1:])
+    for number in range(8):
+        said = logits.argmax(-1, keepdim=True)
+        real = None if real is None else torch.nn.functional.pad(real, (0, 1), value=True)
+        mask = None if real is None else real[:, None, None]
+        logits = net.logits(net.embed(said), place + number, grown, mask=mask)
+        assert step(said).numpy() == pytest.approx(logits.numpy(), abs=1e-5)
+
+
+def test_the_option_graphs_changes_no_reply(folder: Path, greedy: Chatter) -> None:
+    options = {"batch_size": 3, "graphs": True}
+    graphs = Chatter(Model(name=str(folder), backend="cogvlm", max_tokens=12, options=options))
+    seeds = list(range(len(QUESTIONS)))
+    for sampling in (None, Sampling(0.5, 1.0, 12)):
+        there = greedy.chat(QUESTIONS, seeds=seeds, sampling=sampling)
+        assert graphs.chat(QUESTIONS, seeds=seeds, sampling=sampling) == there
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_attention_has_no_mask_over_a_prompt_and_repeats_no_keys(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    calls: list[tuple[int, bool, bool]] = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def told(q: Any, k: Any, v: Any, *, attn_mask: Any = None, **rest: Any) -> Any:
+        calls.append((k.shape[1], attn_mask is not None, rest.get("enable_gqa", False)))
+        return attend(q, k, v, attn_mask=attn_mask, **rest)
+
+    net = network(version)
+    cache = Cache(net.config, 3, 64, torch.float32, "cpu")
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", told)
+    logits, real, place = net.begin([prompt(version, number) for number in range(3)], cache)
+    layers = net.config.num_hidden_layers
+    assert [masked for _, masked, _ in calls[-layers:]] == [False] * layers  # a mask of padding costs the fast kernel
+    step = Step(net, cache, real, place)
+    step(logits.argmax(-1, keepdim=True))
+    assert calls[-layers:] == [(net.config.kv_heads, True, False)] * layers
 
 
 def test_an_image_is_squashed_to_a_square_and_normalised_as_torchvision_does_it() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -165,6 +166,55 @@ def test_a_gpu_is_what_torch_can_compute_on() -> None:
     import torch
 
     assert module._gpu() == torch.cuda.is_available()
+
+
+def test_torch_seeds_fits_and_assigns_as_numpy_does() -> None:
+    from mminstruct.models import kmeans_torch
+
+    points, _ = blobs(count=3000, k=30, spread=0.2)
+    first = plus_plus(points, 30, np.random.default_rng(0))
+    on_cpu = functools.partial(kmeans_torch.Near, on="cpu")
+    assert (plus_plus(points, 30, np.random.default_rng(0), on_cpu) == first).all()
+    ours, theirs = kmeans_torch.fit(points, first, 25, on="cpu"), kmeans_fits.FITS["numpy"](points, first, 25)
+    assert ours.tobytes() == theirs.tobytes()
+    for one, other in zip(kmeans_torch.nearest(points, ours, "cpu"), kmeans_fits.nearest(points, ours), strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_what_a_gpu_computes_is_the_same_on_a_cpu_the_rescored_pair_and_the_ordered_sums() -> None:
+    import torch
+
+    from mminstruct.models import kmeans_torch
+
+    points = torch.from_numpy(blobs(count=3000, spread=0.5)[0])
+    centroids = points[:40].clone()
+    centroids[20] = centroids[3]  # of two equal ones, the first
+    half_K = centroids.square().sum(1) / 2
+    plain, quick = (kmeans_torch._labels(points, centroids, half_K, quick) for quick in (False, True))
+    assert (plain == quick).all()
+    assert not (quick == 20).any()
+    sums = [torch.zeros(40, 16) for _ in range(2)]
+    for ordered, into in enumerate(sums):
+        kmeans_torch._add(into, points, plain, bool(ordered))
+    assert torch.equal(*sums)
+    assert not sums[1][20].any()
+    assert torch.allclose(sums[1][3], points[plain == 3].sum(0), atol=1e-4)
+
+
+def test_a_gpu_seeds_and_assigns_for_the_backends_that_run_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mminstruct.models import kmeans_torch
+
+    used: list[str] = []
+    near, nearest = kmeans_torch.Near, kmeans_torch.nearest
+    monkeypatch.setattr(kmeans_torch, "Near", lambda points: used.append("seeding") or near(points, "cpu"))
+    monkeypatch.setattr(kmeans_torch, "nearest", lambda *a: used.append("assignment") or nearest(*a, "cpu"))
+    points, _ = blobs()
+    alone = kmeans(points, 12, seed=0, backend="torch")
+    monkeypatch.setattr(module, "_gpu", lambda: True)
+    kmeans(points, 12, seed=0, backend="faiss")
+    assert not used
+    assert adjusted_rand_score(kmeans(points, 12, seed=0, backend="torch").labels_N, alone.labels_N) == 1
+    assert used == ["seeding", "assignment"]
 
 
 def test_seeding_spreads_over_the_clusters() -> None:

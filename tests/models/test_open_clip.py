@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from mminstruct.models.model import Model
 from mminstruct.models.open_clip import Encoder, similarity
+from mminstruct.models.transcript import picture
 from mminstruct.unit import UNIT, Unit
 from tests.models import tiny
 
@@ -161,7 +163,7 @@ def test_texts_longer_than_siglips_context_are_counted_after_its_tokenizers_clea
 def test_images_are_decoded_while_the_batch_before_them_is_encoded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Encoder(Model(name=str(clip), backend="open_clip", options={"batch_size": 2, "decoders": 1}))
     decoded = threading.Event()
-    decode, encode = encoder._tensor, encoder._net.encode_image
+    decode, encode = encoder._pixels, encoder._net.encode_image
 
     def told(data: bytes) -> Any:
         if data == PICTURES[3]:
@@ -172,6 +174,44 @@ def test_images_are_decoded_while_the_batch_before_them_is_encoded(clip: Path, m
         assert decoded.wait(60)  # the second batch is decoded before the first is encoded
         return encode(*args, **rest)
 
-    monkeypatch.setattr(encoder, "_tensor", told)
+    monkeypatch.setattr(encoder, "_pixels", told)
     monkeypatch.setattr(encoder._net, "encode_image", waiting)
     assert np.isfinite(encoder.images(PICTURES[:4])).all()
+
+
+def test_calls_at_once_share_the_decoders_and_wait_for_each_other_only_to_encode(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding = threading.Event()
+    decode = encoder._pixels
+
+    def told(data: bytes) -> Any:
+        decoding.set()
+        return decode(data)
+
+    monkeypatch.setattr(encoder, "_pixels", told)
+    alone = encoder.images(PICTURES)
+    decoding.clear()
+    with encoder._lock, ThreadPoolExecutor(1) as other:  # as if another call were encoding
+        waiting = other.submit(encoder.images, PICTURES)
+        assert decoding.wait(60)
+        assert not waiting.done()
+        encoder._lock.release()
+        assert waiting.result(60).tobytes() == alone.tobytes()
+        encoder._lock.acquire()
+
+
+def test_on_a_gpu_large_jpegs_are_decoded_at_a_fraction_that_hardly_changes_their_vectors(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+    large = []
+    for width, height in ((640, 480), (130, 129), (64, 64), (63, 200)):
+        stream = io.BytesIO()
+        Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(stream, "JPEG", quality=90)
+        large.append(stream.getvalue())
+    assert [picture(data, 32).size for data in large] == [(80, 60), (33, 33), (32, 32), (63, 200)]
+    assert encoder._enough == 0  # on a CPU pixels are those of open_clip
+    whole = encoder.images(large)
+    monkeypatch.setattr(encoder, "_enough", 32)
+    assert (encoder.images(large) * whole).sum(axis=1).min() > 0.99

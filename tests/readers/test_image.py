@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 
 import imagehash
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image, ImageCms
 
 from mminstruct.readers.colour import flatten
 from mminstruct.readers.container import BadImage, strip_jpeg
-from mminstruct.readers.image import Picture, Rules, normalise
+from mminstruct.readers.image import Picture, Rules, load, normalise, phashes
 from tests.sources.badworld import encode, hole, jpeg, photo, png_claiming
 
 RULES = Rules()
@@ -264,3 +265,52 @@ def test_the_same_bytes_make_the_same_picture() -> None:
     first, second = normalise(data, RULES), normalise(data, RULES)
     assert hashlib.sha256(first.image).digest() == hashlib.sha256(second.image).digest()
     assert first.phash == second.phash
+
+
+def large(seed: int, width: int = 480, height: int = 400, **options: object) -> bytes:
+    return encode(photo(seed, width, height), **options)
+
+
+DAMAGED = [large(1), large(2, progressive=True), large(3, quality=95, subsampling=0, restart_marker_blocks=9)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(DAMAGED), st.floats(0, 0.999), st.sampled_from([1, 9, 300]),
+    st.sampled_from(["flip", "hole", "cut", "end"]),
+)  # fmt: skip
+def test_an_eighth_of_a_jpeg_shows_the_damage_that_all_pixels_show(
+    data: bytes, where: float, size: int, kind: str
+) -> None:
+    at = int(where * len(data))
+    lost = {"flip": bytes([data[at] ^ 16]), "hole": bytes(size), "cut": b"", "end": b"\xff\xd9"}[kind]
+    bad = data[:at] + lost + (data[at + (1 if kind == "flip" else size) :] if kind != "end" else b"")
+
+    def said(read: Callable[[bytes, Rules], object]) -> str:
+        try:
+            read(bad, RULES)
+        except BadImage as error:
+            return str(error)
+        return "whole"
+
+    assert said(normalise) == said(load)
+
+
+@pytest.mark.parametrize(("width", "height"), [(384, 384), (511, 389), (640, 427), (683, 1024)])
+def test_the_hash_of_an_eighth_is_that_of_all_pixels_within_two_bits(width: int, height: int) -> None:
+    for seed in range(6):
+        data = large(seed, width, height, quality=85)
+        both = phashes(load(data))
+        assert both is not None
+        assert (normalise(data, RULES).phash ^ both[0]).bit_count() <= 2
+
+
+def test_all_pixels_of_a_faint_large_jpeg_decide_whether_it_is_of_one_colour() -> None:
+    reds = np.zeros((400, 400, 3), np.uint8)
+    reds[...] = 100
+    reds[:, 200:] = (180, 59, 100)  # the grey value of the left half
+    data = encode(Image.fromarray(reds), quality=95, subsampling=0)
+    both = phashes(load(data))
+    assert both is not None
+    assert normalise(data, RULES).phash == both[0]
+    assert reason(encode(Image.new("RGB", (400, 400), (90, 91, 92)))) == "img_blank"

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import pyarrow as pa
@@ -116,4 +117,24 @@ def bench(url: str, verdicts: Mapping[str, Sequence[str]], *, text: str = "an an
         for order, verdict in enumerate(both)
     ]  # fmt: skip
     put(url, "judge", judged, order=2, config={"judges": {"j": {"name": "the-judge", "revision": "r1"}}})
+    put(url, "score", [], order=3, config={"cluster": "question_id", "level": 0.95})
+
+
+def contest(url: str, contestants: Sequence[str], questions: int = 24) -> None:
+    """A benchmark of several contestants: of each two, the later one wins three questions of four."""
+    ids = [f"q{number}" for number in range(questions)]
+    put(url, "pick", [
+        {"question_id": one, "image_id": digest(one), "instruction_id": digest(one), "question": "Say it", "kind": "advice",
+         "image": jpeg(), "caption": "", "reference": ""}
+        for one in ids
+    ], order=0)  # fmt: skip
+    put(url, "respond", [
+        {"question_id": one, "contestant": who, "answer": who, "finish": "stop", "tokens": 5, "words": 20, "ends": True}
+        for one in ids for who in contestants
+    ], order=1)  # fmt: skip
+    put(url, "judge", [
+        {"question_id": one, "judge": "j", "a": a, "b": b, "order": order, "verdict": "b" if number % 4 else "a",
+         "reason": "", "reply": "{}", "finish": "stop", "saw": "image"}
+        for number, one in enumerate(ids) for a, b in combinations(sorted(contestants), 2) for order in (0, 1)
+    ], order=2, config={"judges": {"j": {"name": "the-judge", "revision": "r1"}}})  # fmt: skip
     put(url, "score", [], order=3, config={"cluster": "question_id", "level": 0.95})

@@ -116,3 +116,20 @@ def test_the_terminal_tells_the_same_numbers(tmp_path: Path) -> None:
     assert "1/2/1" in text
     assert "50% [" in text
     assert "1 of 10 verdicts could not be parsed" in text
+
+
+def test_a_page_of_many_contestants_begins_with_their_ranking_and_the_win_rates_of_all_pairs(tmp_path: Path) -> None:
+    runs.contest(str(tmp_path), ["base", "tuned", "tuned with instructions, seed 1", "tuned with instructions, seed 2"])
+    said = read(bench.page(str(tmp_path), []))
+    places = [said.text.index(part) for part in ("Ranking", "Win rate of each row", "6 pairs one by one"[2:], "median words")
+              if part in said.text]  # fmt: skip
+    assert places == sorted(places)
+    assert "3 tuned with instructions, seed 1; 4" in said.text or "tuned with instructions, seed 1" in said.text
+    rates = {
+        title.split(":")[0]: title.split(":")[1].split("[")[0].strip() for title in said.titles if ", n = " in title
+    }
+    assert rates["tuned, base"] == "75%"
+    assert rates["base, tuned"] == "25%"
+    text = report.as_text(str(tmp_path))
+    assert text.index("Bradley-Terry") < text.index("win/tie/lose")
+    assert len(text.split("\n")) <= 40

@@ -170,6 +170,17 @@ def test_rows_of_metadata_join_are_repeated_or_are_drops(tmp_path: Path) -> None
     assert rows == 3 + 2 + sum(isinstance(one, Drop) for one in out)
 
 
+def test_json_files_in_a_folder_without_images_are_passed_by(tmp_path: Path) -> None:
+    for name in ("images/a.jpg", "images/a.json", "annotations/captions.json", "annotations/questions.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content(name, 1))
+    source = source_of("folder", list_path(str(tmp_path)))
+    shards = source.shards()
+    assert [shard.files for shard in shards] == [("images/a.jpg", "images/a.json")]
+    told = account(source.listing, shards)
+    assert told["passed"] == {"no image by its name: .json": 1, "list: read it by layout=urls": 1}
+
+
 def test_a_metadata_table_that_names_no_files_fails_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(jpeg(1))
     (tmp_path / "metadata.csv").write_text("name,text\nx.jpg,one\n")

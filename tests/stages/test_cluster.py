@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mminstruct import schemas
+from mminstruct.stage import content_id
+from mminstruct.stages import cluster as module
 from mminstruct.stages.cluster import Cluster
 
 CENTRES = np.eye(6, 8, dtype=np.float32)
@@ -106,10 +109,49 @@ def test_more_clusters_than_distinct_points_gives_as_many_as_there_are(tmp_path:
     assert set(run(tmp_path / "run", points, k=300)["cluster"].to_pylist()) == {0, 1, 2}
 
 
-def test_a_fit_on_a_sample_assigns_every_point(tmp_path: Path) -> None:
-    table = run(tmp_path / "run", cloud(), k=6, sample=80, restarts=4)
-    assert table.num_rows == 200
-    assert len(set(table["cluster"].to_pylist())) == 6
+def test_a_fit_on_a_sample_assigns_every_point_whatever_the_parts_and_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = cloud()
+    fitted = []
+    fit = Cluster._fit
+    monkeypatch.setattr(Cluster, "_fit", lambda self, points_ND: fitted.append(points_ND) or fit(self, points_ND))
+    tables = [run(tmp_path / "one", points, k=6, sample=80, restarts=4)]
+    monkeypatch.setattr(module, "_BLOCK", 7)
+    tables.append(run(tmp_path / "two", dict(reversed(points.items())), parts=5, k=6, sample=80, restarts=4))
+    chosen = sorted(points, key=lambda key: content_id("0", key))[:80]
+    for points_SD in fitted:
+        assert (points_SD == np.stack([points[key] for key in sorted(chosen)])).all()
+    assert tables[0].drop(["distance"]).equals(tables[1].drop(["distance"]))
+    assert tables[0]["distance"].to_numpy() == pytest.approx(tables[1]["distance"].to_numpy(), abs=1e-6)
+    assert tables[0].num_rows == 200
+    assert len(set(tables[0]["cluster"].to_pylist())) == 6
+    whole = run(tmp_path / "whole", points, k=6, sample=200, restarts=4)
+    assert whole.equals(run(tmp_path / "all", points, k=6, sample=None, restarts=4))
+
+
+def test_memory_does_not_grow_with_the_points_that_are_only_assigned(tmp_path: Path) -> None:
+    width, peaks, random = 256, [], np.random.default_rng(0)
+    for parts in (4, 40):
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        for n in range(parts):
+            vectors = random.normal(size=(500, width)).astype(np.float32)
+            ids = [content_id(str(n), str(row)) for row in range(500)]
+            table = pa.table(
+                {"instruction_id": ids, "embedding": list(vectors / np.linalg.norm(vectors, axis=1)[:, None])}
+            )
+            pq.write_table(table, folder / f"s-{n:04d}.0123abcd.parquet")
+        embed = ds.dataset(folder)
+        instruct = ds.dataset(embed.to_table(columns=["instruction_id"]))
+        work = Cluster(k=4, iterations=2, sample=1000, backend="numpy").load(embed=embed, instruct=instruct)
+        tracemalloc.start()
+        made: Any = work()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert made.table.num_rows == 500 * parts
+    vectors_in_bytes = 18000 * width * 4
+    assert peaks[1] - peaks[0] < vectors_in_bytes / 5
 
 
 def test_no_instructions_give_no_clusters(tmp_path: Path) -> None:

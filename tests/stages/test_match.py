@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,16 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import chisquare
 
 from mminstruct import schemas
 from mminstruct.models.model import Model
 from mminstruct.readers.image import load
-from mminstruct.stages.match import Match
+from mminstruct.stages import match as module
+from mminstruct.stages.match import Match, _hashes
 
 DIMENSIONS = 16
 
@@ -97,13 +102,107 @@ def test_an_image_never_gets_one_instruction_twice_however_steep_the_softmax(tmp
     assert len(set(made.table["pair_id"].to_pylist())) == 150
 
 
-def test_what_an_image_gets_hangs_neither_on_its_part_nor_on_its_neighbours(tmp_path: Path) -> None:
+def test_what_an_image_gets_is_the_same_in_any_part_batch_and_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     vectors = [near(*rng.uniform(0.1, 0.3, 8)) for _ in range(60)]
     stage = Match(model=Space(name="space"), top_k=5, prices=False)
     (whole,) = run(tmp_path / "whole", stage, [images(vectors)], bank=8)
     split = run(tmp_path / "split", stage, [images(vectors[:7]), images(vectors[7:], start=7)], bank=8)
     assert pa.concat_tables([made.table for made in split]).to_pylist() == whole.table.to_pylist()
+    monkeypatch.setattr(module, "_BLOCK", 13)
+    monkeypatch.setattr(module, "_PAIRS", 40)
+    (backwards,) = run(tmp_path / "backwards", stage, [images(vectors).take(list(range(59, -1, -1)))], bank=8)
+    both = [sorted(made.table.to_pylist(), key=lambda row: row["pair_id"]) for made in (whole, backwards)]
+    assert both[0] == both[1]
+
+
+def test_a_longer_bank_redraws_only_what_the_new_instructions_win(tmp_path: Path) -> None:
+    vectors = [near(0.3, 0.3, 0.3, 0.3)] * 400
+    stage = Match(model=Space(name="space"), per_image=1, top_k=8, prices=False)
+    (few,) = run(tmp_path / "few", stage, [images(vectors)], bank=3)
+    (more,) = run(tmp_path / "more", stage, [images(vectors)], bank=4)
+    was, now = few.table["instruction_id"].to_pylist(), more.table["instruction_id"].to_pylist()
+    assert {pair for pair in zip(was, now, strict=True) if len(set(pair)) > 1} == {
+        (f"t{n:02d}", "t03") for n in range(3)
+    }
+
+
+def test_draws_have_the_probabilities_of_drawing_without_replacement_over_images_and_over_seeds() -> None:
+    cosines, draws = np.array([0.30, 0.31, 0.28, 0.295, 0.25]), 2
+    weights = np.exp(cosines / 0.01)
+    weights /= weights.sum()
+    intended = {
+        (one, other): weights[one] * weights[other] / (1 - weights[one])
+        for one, other in itertools.permutations(range(5), draws)
+    }
+
+    def counts(seeds: range, ids: list[str]) -> Counter[tuple[int, ...]]:
+        found: Counter[tuple[int, ...]] = Counter()
+        for seed in seeds:
+            stage = Match(model=Space(name="space"), per_image=draws, top_k=5, prices=False, seed=seed)
+            index_NK, logits_NK = stage.choices(np.tile(cosines, (len(ids), 1)), np.zeros(5))
+            bank = _hashes(stage._salt(), [f"t{n}" for n in range(5)])
+            places_NR = stage._draw(_hashes(stage._salt(), ids), bank[index_NK], logits_NK)
+            found.update(map(tuple, np.take_along_axis(index_NK, places_NR, axis=1).tolist()))
+        return found
+
+    for found in (
+        counts(range(1), [f"{n:016x}" for n in range(40000)]),
+        counts(range(4000), ["a" * 16, "b", "x" * 30]),
+    ):
+        total = sum(found.values())
+        often = [pair for pair, probability in intended.items() if probability * total >= 5]
+        rest = total - sum(found[pair] for pair in often)
+        expected = [intended[pair] * total for pair in often]
+        assert chisquare([*(found[pair] for pair in often), rest], [*expected, total - sum(expected)]).pvalue > 1e-3
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.integers(1, 40),
+    st.integers(1, 12),
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([None, 0.2, 0.26]),
+    st.sampled_from([None, 0.0, 0.03]),
+    st.sampled_from([1, 37, 1 << 18]),
+)
+def test_the_best_are_found_exactly_and_of_equal_scores_the_first_in_the_bank(
+    count: int, bank: int, k: int, seed: int, floor: float | None, margin: float | None, pairs: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    units_NM, prices_M = (
+        rng.integers(24990, 25010, (count, bank)) * rng.choice([1, 1.04], (count, 1)),
+        rng.integers(0, 9, bank) + rng.choice([0, 0.4]),
+    )
+    units_NM = np.rint(units_NM).astype(int)
+    noise = rng.uniform(-0.3, 0.3, units_NM.shape)
+    similarity_NM = ((units_NM + noise) / 1e5).astype(np.float32)
+    stage = Match(model=Space(name="space"), per_image=1, top_k=k, floor=floor, margin=margin)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PAIRS", pairs)
+        index_NK, logits_NK = stage.choices(similarity_NM, prices_M / 1e5)
+    for row in range(count):
+        least = max(
+            -1e6 if floor is None else round(floor * 1e5),
+            -1e6 if margin is None else units_NM[row].mean() + margin * 1e5,
+        )
+        fit = [m for m in range(bank) if units_NM[row, m] >= least - 1e-6]
+        best = sorted(fit, key=lambda m: (np.rint(prices_M[m]) - units_NM[row, m], m))[:k]
+        there = np.isfinite(logits_NK[row])
+        assert index_NK[row][there].tolist() == best
+        assert logits_NK[row][there] == pytest.approx(
+            [(units_NM[row, m] - np.rint(prices_M[m])) / 1000 for m in best], rel=1e-9
+        )
+        assert ((index_NK[row] >= 0) & (index_NK[row] < bank)).all()
+
+
+def test_an_instruction_without_a_finite_embedding_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Space, "texts", lambda self, texts: np.full((len(texts), DIMENSIONS), np.nan, np.float32))
+    with pytest.raises(ValueError, match="instruction t00 is not finite"):
+        run(tmp_path / "run", Match(model=Space(name="space")), [images([near(0.3)])], bank=2)
 
 
 def test_prices_hold_a_hub_to_its_cap_and_force_up_nobody(tmp_path: Path) -> None:
@@ -176,6 +275,11 @@ def test_a_margin_is_measured_from_the_images_own_mean(tmp_path: Path) -> None:
     (made,) = run(tmp_path / "run", stage, [images([near(0.6, 0.6, 0.5), near(0.3, 0.1, 0.1)])], bank=3)
     assert [drop.id for drop in made.drops] == ["i0"]
     assert made.table["instruction_id"].to_pylist() == ["t00"]
+
+
+def test_a_floor_of_zero_is_a_floor() -> None:
+    index_NK, logits_NK = Match(model=Space(name="space"), floor=0.0).choices(np.array([[-0.1, 0.1]]), np.zeros(2))
+    assert index_NK[np.isfinite(logits_NK)].tolist() == [1]
 
 
 def test_top1_takes_the_nearest_and_random_takes_any(tmp_path: Path) -> None:

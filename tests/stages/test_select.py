@@ -4,7 +4,9 @@ import io
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mminstruct import schemas
-from mminstruct.holdout import Holdout
+from mminstruct.holdout import Holdout, choice
 from mminstruct.readers.image import load, phashes
 from mminstruct.stage import StageOutput
+from mminstruct.stages import select
 from mminstruct.stages.select import Select
-from mminstruct.unit import UNIT, Unit
+from mminstruct.unit import UNIT, WORKER_GROUP, Unit
 
 Pair = tuple[str, str]  # image, instruction
 WORDS = [
@@ -159,6 +162,67 @@ def test_like_answers_to_one_instruction_leave_and_to_another_stay(tmp_path: Pat
     answers = {("i1", "t1"): text, ("i2", "t1"): changed, ("i3", "t2"): text, ("i4", "t1"): told("other", 60)}
     made = run(tmp_path / "run", Select(**{**KEEP_ALL, "jaccard": 0.8}), {"a-0000": list(answers)}, answers=answers)
     assert reasons(made) == {"i2+t1": "dup_answer"}
+
+
+class Threads:
+    """A worker group of threads."""
+
+    address = "127.0.0.1"
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, work: Callable[..., Any], shares: list[tuple[Any, ...]]) -> list[Any]:
+        assert len(shares) == self.size
+        with ThreadPoolExecutor(self.size) as pool:
+            return list(pool.map(lambda share: work(*share), shares))
+
+
+@contextmanager
+def lend(size: int) -> Iterator[Threads]:
+    yield Threads(size)
+
+
+def test_the_choices_are_the_same_however_the_work_is_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(7)
+    pairs = sorted({(f"i{rng.randrange(200):03d}", f"t{rng.randrange(12):02d}") for _ in range(900)})
+    kinds = {pair: (("instruction", "long", "judgement")[int(pair[1][1:]) % 3], "sea") for pair in pairs}
+    answers = {}
+    for pair in pairs:
+        text = told(rng.randrange(9), 40)
+        answers[pair] = rng.choice(["Yes", "No", "Yes"]) if kinds[pair][0] == "judgement" else text
+        if rng.random() < 0.5:
+            answers[pair] = answers[pair].replace("stone", "otter", rng.randrange(3))
+    hashes = {f"i{n:03d}": (n // 3) << 40 | rng.choice([0, 1, 3]) for n in range(0, 200, 2)}
+    told_apart: dict[str, Any] = {"answers": answers, "hashes": hashes, "kinds": kinds}
+    stage = Select(per_instruction=60, holdout=Holdout(count=1))
+    parts = {"a-0000": pairs[::2], "b-0000": pairs[1::2]}
+    whole = run(tmp_path / "whole", stage, parts, **told_apart)
+    assert {"dup_image", "dup_answer", "balance_answer", "held_out"} <= set(reasons(whole).values())
+    for name, size in (("_PARTITION", 5), ("_TEXTS", 7), ("_SHARE", 3), ("_BLOCK", 11)):
+        monkeypatch.setattr(select, name, size)
+    monkeypatch.setattr(choice, "_LOOKED_UP", 13)
+    assert run(tmp_path / "small", stage, parts, **told_apart) == whole
+    token = WORKER_GROUP.set(lend)
+    try:
+        stage.ranks = 3
+        assert run(tmp_path / "group", stage, parts, **told_apart) == whole
+    finally:
+        WORKER_GROUP.reset(token)
+    other = run(
+        tmp_path / "one", Select(per_instruction=60, holdout=Holdout(count=1)), {"c": pairs[::-1]}, **told_apart
+    )
+    assert reasons(other) == reasons(whole)
+    with pytest.raises(ValueError, match=r"select\.ranks=3: this engine has one process"):
+        run(tmp_path / "alone", stage, parts, **told_apart)
+
+
+def test_a_pair_in_two_shards_counts_once_in_the_balance(tmp_path: Path) -> None:
+    pairs = [(f"i{n}", "t") for n in range(6)]
+    answers = {pair: "No" if pair[0] in ("i0", "i1") else "Yes" for pair in pairs}
+    parts = {"a-0000": pairs, "b-0000": pairs[:2]}
+    made = run(tmp_path / "run", Select(**KEEP_ALL), parts, answers, kinds=dict.fromkeys(pairs, ("judgement", "")))
+    assert Counter(answers[row["image_id"], row["instruction_id"]] for row in rows(made)) == {"Yes": 2, "No": 2}
 
 
 def test_short_answers_may_be_alike(tmp_path: Path) -> None:

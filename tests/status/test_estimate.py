@@ -150,10 +150,11 @@ def test_segments_wait_for_each_other_pools_do_not_and_tables_of_a_pool_share_it
     segments = [[[cost("a", 4)], [cost("b", 2), cost("c", 1)]], [[cost("d", 1, gpu=False, lanes=1)]]]
     told = as_text(Estimate(images=10, segments=segments, gpus=4, gpu="H100", gpu_usd=2.0)).splitlines()
     assert "  2.00 h for the tables above, limited by a" in told
-    assert told[-3:] == [
+    assert told[-4:] == [
         "work: 7.0 GPU hours, 1.0 CPU worker hours; endpoints: 0.00 US$",
         "time: 3.00 h x 4 GPUs = 12.0 GPU hours held, 58% of them at work",
         "GPUs: 24.00 US$ if held throughout, 14.00 US$ if only paid while at work",
+        "memory: not compared, since engine.gpu names no GPU of rates.yaml",
     ]
 
 
@@ -181,7 +182,11 @@ def test_build_refuses_the_word_that_only_plan_understands(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("images=0", "must be 1 or more"), ("engine.gpu=H900", "rates.yaml has only A100, H100, H200")]
+    ("word", "said"),
+    [
+        ("images=0", "must be 1 or more"),
+        ("engine.gpu=H900", "rates.yaml has only RTX3090, RTX4080, RTX4090, L4, A10G, L40S, A100, H100, H200, B200"),
+    ],
 )
 def test_what_cannot_be_estimated_is_refused(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "images=5", *PAPER, word]) == 2

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
 from mminstruct.engine.local import Local
+from mminstruct.recipe import Recipe
 from mminstruct.run import Event, FailedUnits, Run, claim, execute
-from mminstruct.status.progress import Progress
+from mminstruct.schemas import column
+from mminstruct.stage import Stage, StageOutput, Transform, output, part
+from mminstruct.status.progress import FirstRows, Progress
 from mminstruct.store.receipt import Receipt
-from tests.doing_nothing import Small, small
+from tests.doing_nothing import Count, Small, small
 
 
 def event(key: str, fresh: bool = True, **facts: object) -> Event:
@@ -140,3 +145,39 @@ def test_a_terminal_shows_a_warning_above_the_live_table(monkeypatch: pytest.Mon
     with progress:
         progress.watch(event("a", warnings={"pictures are [odd]": [1_000, 1_500]}))
     assert "WARNING: answer: 1,000 of 1,500 pictures are [odd]" in screen.getvalue()
+
+
+@dataclass(kw_only=True)
+class Written(Stage):
+    """Writes a sentence about each number."""
+
+    reads = {"count": part("id", "value")}
+    writes = pa.schema([pa.field("id", pa.string()), column("caption", pa.string(), "a sentence", tag="text")])
+    row_key = "id"
+
+    def load(self) -> Transform:
+        def write(count: pa.Table) -> StageOutput:
+            rows = [{"id": row["id"], "caption": f"number\x1b {row['value']}"} for row in count.to_pylist()]
+            return output(self.writes, rows)
+
+        return write
+
+
+@dataclass(kw_only=True)
+class Writing(Recipe):
+    count: Count
+    written: Written
+
+
+def test_the_first_row_of_a_table_with_texts_is_shown_once_and_only_when_it_is_new(tmp_path: Path) -> None:
+    def lines() -> list[str]:
+        run, said = Run(url=str(tmp_path), recipe=Writing(count=Count(), written=Written())), list[str]()
+        claim(run)
+        execute(run, Local(), watch=FirstRows(run, said.append).watch)
+        return said
+
+    (line,) = lines()
+    first = Count().load()("shard-00000")
+    one = next(iter(first)).output.table["id"][0].as_py()
+    assert line == f'written {one}: "number\\u001b 0" (mminstruct trace {tmp_path} ID follows an id)'
+    assert lines() == [], "all of it was made by the first build"

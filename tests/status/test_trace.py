@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from mminstruct import schemas
 from mminstruct.cli import main
 from mminstruct.stage import Drop
-from mminstruct.status.trace import as_text, trace
+from mminstruct.status.trace import Places, as_text, trace
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Store
 from tests.store.test_reader import begin
@@ -280,3 +281,67 @@ def test_a_dialogue_that_has_the_column_of_its_pairs_is_reached_from_each_of_the
     put_rows(begin(tmp_path, "pair", other, order=1), "pair", other, [{"pair_id": one} for one in PAIRS])
     assert [row["pair_id"] for row in trace(str(tmp_path), PAIRS[1]).rows["talk"]] == ["1234000000000001"]
     assert [row["pair_id"] for row in trace(str(tmp_path), PAIRS[2]).rows["talk"]] == [PAIRS[2]]
+
+
+CHAIN = {"ingest": ("", "member"), "caption": ("ingest", "image_id"), "match": ("ingest", "image_id"),
+         "answer": ("match", "pair_id"), "filter": ("answer", "pair_id")}  # fmt: skip
+"""Table -> the input that its units read by part, and the column that identifies the rows."""
+MANY = 12
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Path:
+    """12 parts of two images each; the first is also in the last part. Each has a pair; the filter drops every third."""
+    for order, (name, (before, key)) in enumerate(CHAIN.items()):
+        facts = {"config": {}, "inputs": {before: "x"} if before else {}, "primary": before or None, "row_key": key}
+        Store(str(tmp_path)).create(json.dumps({**facts, "order": order}).encode(), name, "manifest.json")
+    for number in range(MANY):
+        unit = f"a-{number:04d}"
+        images = [f"{number:04x}000000000001", f"{number:04x}000000000002"] + ["0000000000000001"] * (
+            number == MANY - 1
+        )
+        ids = [{"image_id": image, "instruction_id": BANK[0], "pair_id": f"{place:x}{number:03x}" + image[4:]}
+               for place, image in enumerate(images)]  # fmt: skip
+        lost = [one for place, one in enumerate(ids) if (number + place) % 3 == 0]
+        names = [{"image_id": image, "member": f"{image}.jpg", "shard": "a.tar"} for image in images]
+        put(tmp_path, "ingest", names, unit=unit)
+        put(tmp_path, "caption", [{"image_id": image} for image in images[1:]], [Drop(images[0], "empty_reply")], unit)
+        put(tmp_path, "match", ids, unit=unit)
+        put(tmp_path, "answer", ids, unit=unit)
+        put(tmp_path, "filter", [one for one in ids if one not in lost],
+            [Drop(one["pair_id"], "refusal") for one in lost], unit)  # fmt: skip
+    return tmp_path
+
+
+WANTED = ["0000000000000001", "0005000000000002", "0005000000000001", "0003000000000001", f"000b{'0' * 11}1", "0005000000000001.jpg",
+          "1003000000000002", BANK[0]]  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", WANTED)
+def test_a_trace_that_reads_few_parts_says_what_one_that_reads_all_does(
+    chain: Path, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = trace(str(chain), wanted)
+    assert found.rows
+    monkeypatch.setattr(Places, "before", lambda *_: None)
+    monkeypatch.setattr(Places, "_first", lambda *_: (None, ""))
+    assert trace(str(chain), wanted) == found
+
+
+def test_an_image_is_looked_for_in_one_table_and_followed_by_its_parts_key(
+    chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Counter[str] = Counter()
+    real = Store.read
+
+    def counted(store: Store, *pieces: str, **where: int | None) -> bytes | None:
+        read[pieces[0]] += pieces[-1].endswith(".parquet")
+        return real(store, *pieces, **where)
+
+    monkeypatch.setattr(Store, "read", counted)
+    found = trace(str(chain), "0005000000000001")
+    assert [row["table"] for row in found.left] == ["caption"]
+    assert read["ingest"] >= MANY
+    assert read["caption"] < MANY / 2
+    assert read["answer"] < MANY / 2
+    assert read["filter"] < MANY / 2

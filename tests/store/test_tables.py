@@ -54,6 +54,16 @@ def test_the_first_receipt_stands_and_the_late_twin_leaves_nothing(store: Store)
     assert late.parts[0].file not in store.names("t")
 
 
+def test_a_receipt_that_was_removed_and_made_again_is_read_again(store: Store) -> None:
+    table = store.table("t")
+    table.commit(receipt(table, "a", 1))
+    assert table.receipts()["a"].rows == 1
+    store.remove("t", "_receipts", "a.json")
+    assert table.receipts() == {}
+    again = store.table("t").commit(receipt(table, "a", 1, 2))
+    assert table.receipts() == {"a": again}
+
+
 def test_create_tells_whether_it_was_first(store: Store) -> None:
     assert store.create(b"one", "t", "x.json")
     assert not store.create(b"two", "t", "x.json")

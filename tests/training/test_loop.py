@@ -105,11 +105,24 @@ def test_the_model_left_is_the_model_learned(trained: Trained, llava: Path, run:
     assert [name for name in changed if "language_model" in name]
 
 
+def samples(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "train" / "samples.jsonl").read_text().splitlines()]
+
+
 def test_samples_of_a_fixed_probe_come_with_each_evaluation(trained: Trained) -> None:
     folder, _ = trained
-    rows = [json.loads(line) for line in (folder / "whole" / "train" / "samples.jsonl").read_text().splitlines()]
+    rows = samples(folder / "whole")
     assert [(row["step"], row["id"]) for row in rows] == [(6, "row-0"), (6, "row-1")]
     assert all(row["wanted"] for row in rows)
+
+
+def test_zero_3_gathers_the_weights_once_for_all_answers_of_a_probe(trained: Trained) -> None:
+    folder, made = trained
+    # some weights are still whole after the loss on the held-out rows; partitions are padded
+    assert all(0.5 < times < 1.02 for times in made["gathered once"])
+    assert min(made["gathered per token"]) > 5
+    assert samples(folder / "once") == samples(folder / "per token")
+    assert losses(made["once"]) == pytest.approx(losses(made["whole"])[:2], rel=1e-4)  # training goes on as before
 
 
 def test_the_curve_tells_speed_memory_and_time_left(trained: Trained) -> None:

@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,16 @@ from mminstruct.training import checkpoint, deepspeed, loop, tracking
 from mminstruct.training.config import Lora, Train, Zero
 from mminstruct.training.prepare import prepare
 from tests.training import sets
+
+SPLIT = {
+    "zero_optimization": {
+        "stage3_param_persistence_threshold": 0,
+        "stage3_max_live_parameters": 1,
+        "stage3_max_reuse_distance": 1,
+        "stage3_prefetch_bucket_size": 0,
+    }
+}
+"""With these a small model is partitioned as a large one is: by default none of its weights would be released."""
 
 
 class Killed(Exception):
@@ -51,6 +62,42 @@ def flip(file: Path, place: int | None = None) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2 if place is None else place] ^= 4
     file.write_bytes(data)
+
+
+@contextlib.contextmanager
+def gathered() -> Iterator[list[float]]:
+    """How often ZeRO-3 gathers the parameters of the model for the probe questions of each evaluation."""
+    import deepspeed.comm.comm as comm
+
+    counts: list[float] = []
+    answers = loop._Run._answers
+
+    def answered(self: loop._Run) -> list[dict[str, str]]:
+        gather = comm.cdb.all_gather_into_tensor
+        counts.append(0.0)
+
+        def counted(output_tensor: Any, input_tensor: Any, **rest: Any) -> Any:
+            counts[-1] += output_tensor.numel()
+            return gather(output_tensor, input_tensor, **rest)
+
+        comm.cdb.all_gather_into_tensor = counted
+        said = answers(self)
+        comm.cdb.all_gather_into_tensor = gather
+        counts[-1] /= sum(p.ds_numel for p in self.engine.module.parameters())
+        return said
+
+    loop._Run._answers = answered  # type: ignore[method-assign]
+    yield counts
+    loop._Run._answers = answers  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def per_token() -> Iterator[None]:
+    """As if the weights did not fit into a worker's GPU: all workers answer together, and gather for each token."""
+    whole = deepspeed.whole
+    deepspeed.whole = lambda *_: contextlib.nullcontext(False)  # type: ignore[assignment]
+    yield
+    deepspeed.whole = whole
 
 
 class Command:
@@ -125,6 +172,11 @@ def together(rank: int, folder: Path, model: Path) -> dict[str, Any]:
     whole = settings("whole")
     whole.data.eval, whole.data.probe = str(data), 2
     made["whole"] = run(whole, rank)
+    for name, way in (("once", contextlib.nullcontext()), ("per token", per_token())):
+        probed = settings(name, eval_every=1, save_every=100, zero=Zero(stage=3, options=SPLIT))
+        probed.data.eval, probed.data.probe = str(data), 2
+        with way, gathered() as made[f"gathered {name}"]:
+            made[name] = run(probed, rank, until=2)
     made["killed"] = run(settings("killed"), rank, until=5)
     made["gone on"] = run(settings("killed"), rank)
     for stage in (0, 2):
@@ -182,6 +234,7 @@ def main(rank: int, folder: Path, model: Path) -> None:
     import torch.distributed as dist
 
     torch.set_num_threads(1)
+    loop._MAX_ANSWER = 12  # tokens
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     if rank == 0:

@@ -73,10 +73,10 @@ import builtins, runpy, sys
 
 real, lacks = builtins.__import__, {"hydra", "omegaconf", "ray", "open_clip", "vllm", "faiss", "deepspeed"}
 
-def imported(name, *rest):
-    if name.split(".")[0] in lacks:
-        raise ModuleNotFoundError(f"this machine has no {name}")
-    return real(name, *rest)
+def imported(name, globals=None, locals=None, fromlist=(), level=0):
+    if not level and name.split(".")[0] in lacks:
+        raise ModuleNotFoundError(f"this machine has no {name}", name=name)
+    return real(name, globals, locals, fromlist, level)
 
 builtins.__import__ = imported
 runpy.run_module("lab.headline", run_name="__main__", alter_sys=True)

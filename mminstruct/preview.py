@@ -1,0 +1,160 @@
+"""`mminstruct preview STAGE`: runs the stages up to one on a few rows, and shows what it made.
+
+For writing prompts: change the prompt, and look again. Tables of earlier stages are kept in the user's cache folder
+(``XDG_CACHE_HOME``) and reused while nothing before the change differs, so only the stage itself runs again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mminstruct import config as configuration
+from mminstruct import job
+from mminstruct.errors import ConfigurationError
+from mminstruct.models.model import Chat, Model, Reply
+from mminstruct.prompts import Message
+from mminstruct.recipe import Recipe, inputs
+from mminstruct.report import previews
+from mminstruct.report.previews import Exchange, Shown
+from mminstruct.run import Run, claim, execute
+from mminstruct.stage import Stage, content_id
+from mminstruct.status.progress import Progress
+from mminstruct.terminal import say
+
+_EXCHANGES = "exchanges.json"
+"""In a kept run: what the stage's models were asked, and their replies."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    try:
+        preview, rest = Preview.of(words)
+    except ConfigurationError as error:
+        say(f"mminstruct preview: {error}", to=sys.stderr)
+        return job.EXIT_CONFIG
+    code = job.run("preview", rest, preview.add)
+    preview.tell()
+    return code
+
+
+@dataclass
+class Preview:
+    """One command; ``add`` is called with each configuration (several if a key has several values)."""
+
+    stage: str
+    rows: int
+    to: str | None
+    shown: list[Shown] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> tuple[Preview, list[str]]:
+        """The preview that the words of a command ask for, and the words that configure the build.
+
+        Raises:
+            ConfigurationError: No stage is named, or ``rows`` is no number.
+        """
+        named = [word for word in words if "=" not in word and not word.startswith("-")]
+        if len(named) != 1:
+            raise ConfigurationError("name one stage: mminstruct preview answer source=/data/photos rows=5")
+        own = {key: value for key, _, value in (word.partition("=") for word in words) if key in ("rows", "to")}
+        if not own.get("rows", "5").isdecimal() or int(own.get("rows", "5")) < 1:
+            raise ConfigurationError(f"rows={own['rows']}: take a number of images, 1 or more")
+        rest = [word for word in words if word not in named and word.partition("=")[0] not in ("rows", "to")]
+        if any("," in word and "=" in word and not set("[]{}'\"") & set(word) for word in rest):
+            rest.append("--multirun")  # two prompts, side by side
+        if not any(word.startswith("engine=") for word in rest):
+            rest.append("engine=local")
+        return cls(named[0], int(own.get("rows", "5")), own.get("to")), ["out=preview", *rest]
+
+    def add(self, config: DictConfig) -> int:
+        """Run the stages up to this one, and keep what is to be shown."""
+        made, run = configuration.build(config, job.folders())
+        if self.stage not in run.stages:
+            raise ConfigurationError(f"no stage {self.stage}: this recipe has {', '.join(run.stages)}")
+        place = _cache() / content_id(os.path.abspath(made.source), str(self.rows), type(made.recipe).__name__)
+        old, new = place / "kept", place / "new"
+        shutil.rmtree(new, ignore_errors=True)
+        source = run.stages[run.first]
+        if hasattr(source, "rows"):
+            source.rows = min(source.rows, self.rows)
+        heard: list[Exchange] = []
+        run = Run(url=str(new), recipe=UpTo(recipe=made.recipe, last=self.stage, heard=heard))
+        taken = claim(run, str(old) if old.is_dir() else None, units=1)
+        with Progress() as progress:
+            execute(run, configuration.engine(made.engine), units=1, watch=progress.watch, begin=progress.begin)
+        if not heard and taken.get(self.stage) and (old / _EXCHANGES).is_file():
+            heard += [Exchange(**one) for one in json.loads((old / _EXCHANGES).read_text())]
+        (new / _EXCHANGES).write_text(json.dumps([dataclasses.asdict(one) for one in heard]))
+        self.shown.append(previews.shown(str(new), self.stage, job.overrides(), heard))
+        shutil.rmtree(old, ignore_errors=True)
+        new.rename(old)
+        return 0
+
+    def tell(self) -> None:
+        """Print what was made, and write the page."""
+        if self.shown:
+            to = Path(self.to) if self.to else _cache() / "preview.html"
+            to.write_text(previews.page(self.stage, self.shown), encoding="utf-8")
+            say(previews.as_text(self.shown))
+            say(f"\nThe same with pictures, and every prompt as it was sent: {to}")
+
+
+def _cache() -> Path:
+    place = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mminstruct" / "preview"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+@dataclass(kw_only=True)
+class UpTo(Recipe):
+    """The stages of *recipe* that table *last* needs, and the stage itself, whose models are overheard."""
+
+    recipe: Recipe
+    last: str
+    heard: list[Exchange]
+
+    def stages(self) -> dict[str, Stage]:
+        given = self.recipe.stages()
+        wanted = {self.last}
+        for name in reversed(given):
+            if name in wanted:
+                wanted |= {table for table, _ in inputs(given[name]).values()}
+        stage = given[self.last]
+        for item in dataclasses.fields(stage):
+            model = getattr(stage, item.name)
+            if type(model) is Model:
+                setattr(stage, item.name, Overheard(**vars(model), heard=self.heard))
+        return {name: one for name, one in given.items() if name in wanted}
+
+
+@dataclass(kw_only=True)
+class Overheard(Model):
+    """A model that keeps what it is asked and what it replies. Its identity is that of the model."""
+
+    heard: list[Exchange] = field(metadata={"runtime": True})
+
+    def chat(self) -> Chat:
+        return _Overhearing(super().chat(), self.heard)
+
+
+class _Overhearing:
+    def __init__(self, chat: Chat, heard: list[Exchange]) -> None:
+        self._chat, self._heard = chat, heard
+
+    def chat(self, messages: list[list[Message]], **how: Any) -> list[Reply]:
+        replies = self._chat.chat(messages, **how)
+        self._heard += [
+            Exchange([(turn["role"], previews.plain(turn["content"])) for turn in one], reply.text, reply.finish)
+            for one, reply in zip(messages, replies, strict=True)
+        ]
+        return replies

@@ -1,0 +1,220 @@
+"""The receipts of a table: read once by a process, and all in one object beside them.
+
+    _receipts.packed    copies of the receipts, each with the size and time (on an object store: the ETag) of its file
+
+A build writes the object when it begins and when a segment ends, so that the next command needs one listing and one
+read instead of a read of every receipt. The receipts stay the truth: of the object only those entries are used whose
+file is still there and still the same; the others are read. So the object may be missing, old, or written by two
+drivers, and nothing has to be removed with it. One that is damaged is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from mminstruct.checksum import Damaged, unseal
+from mminstruct.files import Files
+from mminstruct.store.datafile import Part
+from mminstruct.store.packed import COUNT, Block, Entry, Packed, blocks, dump, load
+from mminstruct.store.receipt import Receipt
+
+FIX = "the build command of this run restores it from its copy"
+PACKED = "_receipts.packed"
+_LOG = logging.getLogger(__name__)
+_AT_ONCE = 4 * COUNT
+"""Receipts that are read before they are packed."""
+
+
+class Receipts:
+    """The receipts of the table *name* in *store*.
+
+    ``fault`` says what is wrong with the object that has all receipts; empty if it is right, or not there.
+    """
+
+    def __init__(self, store: Files, name: str) -> None:
+        self.store, self.name = store, name
+        self.forget()
+
+    def forget(self) -> None:
+        """Read again what is next needed."""
+        self.fault = ""
+        self._kept = _packed([])
+        self._parts: Packed[Part] | None = None
+        self._listed = self._stored = ""
+
+    def one(self, key: str) -> Receipt | None:
+        """The receipt of one unit, read now.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        data = self.store.read(self.name, "_receipts", f"{key}.json")
+        return None if data is None else Receipt.from_facts(self._facts(data, key))
+
+    def parse(self, data: bytes, key: str) -> Receipt:
+        """The receipt of unit *key* from its bytes.
+
+        Raises:
+            Damaged: it is truncated, changed, not a receipt, or the receipt of another unit.
+        """
+        return Receipt.from_facts(self._facts(data, key))
+
+    def _facts(self, data: bytes, key: str) -> dict[str, Any]:
+        where = self.store.show(self.name, "_receipts", f"{key}.json")
+        facts = unseal(data, where, FIX)
+        try:
+            found = Receipt.from_facts(facts)
+        except (TypeError, KeyError, ValueError) as error:
+            raise Damaged(f"{where} is no receipt ({error}): {FIX}") from None
+        if found.key != key:
+            raise Damaged(f"{where} is the receipt of unit {found.key}: {FIX}")
+        return facts
+
+    def all(self, damaged: dict[str, str] | None = None, packed: bool = True) -> Packed[Receipt]:
+        """All receipts, in order of keys; only those new since the last call are read.
+
+        A receipt never changes, but if it is removed, its unit is made again. So receipts that are gone are not kept.
+
+        Args:
+            damaged: Collects the errors of damaged receipts, by key.
+            packed: Whether to use the object that has all of them.
+
+        Raises:
+            Damaged: one is not what was written, and *damaged* is not given.
+        """
+        names = self.store.listed(self.name, "_receipts")
+        tags = {name.removesuffix(".json"): tag for name, tag in names.items() if name.endswith(".json")}
+        tags = {key: tags[key] for key in sorted(tags)}
+        listed = _digest(tags.items())
+        if listed == self._listed:
+            return self._kept
+        if tags and packed and not self._listed:
+            self._kept = _packed(self._load())
+        fresh = not self._listed
+        for key, tag in tags.items() if self.store.local else ():
+            known = None if fresh else self._kept.tag(key)
+            tags[key] = known or self.store.stamp(self.name, "_receipts", f"{key}.json") or tag
+        faults: dict[str, str] = {}
+        found = list(self._merged(tags, faults))
+        if len(found) > 2 * (len(tags) // COUNT + 1):
+            found = list(blocks(_packed(found).entries()))
+        self._kept, self._parts = _packed(found), None
+        if not faults:
+            self._listed = listed
+        elif damaged is None:
+            raise Damaged(next(iter(faults.values())))
+        else:
+            damaged |= faults
+        return self._kept
+
+    def _load(self) -> list[Block]:
+        """The object's blocks; none if it is not there, or damaged."""
+        data = self.store.read(self.name, PACKED)
+        where = self.store.show(self.name, PACKED)
+        try:
+            found = [] if data is None else load(data, where, "the receipts are read; the next build writes it again")
+        except Damaged as error:
+            self.fault = str(error)
+            return []
+        self._stored = _digest(_packed(found).tags())
+        return found
+
+    def _merged(self, tags: dict[str, str], faults: dict[str, str]) -> Iterator[Block]:
+        """Blocks of the receipts with these *tags*: those that are known, and the others, which are read here."""
+        some: list[Entry | str] = []
+        for item in self._kept.matching(tags):
+            if not isinstance(item, Block):
+                some.append(item)
+            if some and (isinstance(item, Block) or len(some) == _AT_ONCE):
+                yield from blocks(self._read(some, tags, faults))
+                some = []
+            if isinstance(item, Block):
+                yield item
+        yield from blocks(self._read(some, tags, faults))
+
+    def _read(self, some: list[Entry | str], tags: dict[str, str], faults: dict[str, str]) -> Iterator[Entry]:
+        new = [f"{item}.json" for item in some if isinstance(item, str)]
+        data = self.store.read_many(f"{self.name}/_receipts", new)
+        for item in some:
+            if not isinstance(item, str):
+                yield item
+            elif (bytes_ := data.get(f"{item}.json")) is not None:
+                try:
+                    yield item, tags[item], self._facts(bytes_, item)
+                except Damaged as error:
+                    faults[item] = str(error)
+
+    def parts(self, damaged: dict[str, str] | None = None) -> Packed[Part]:
+        """All committed parts by part key, each tagged with the SHA-256 of its file; *damaged* as in ``all``."""
+        receipts = self.all(damaged)
+        if self._parts is None:
+            self._parts = parts_of(receipts)
+        return self._parts
+
+    def consolidate(self) -> None:
+        """Write the object that has all receipts, unless it has them already. For builds only."""
+        kept = self.all({})
+        now = _digest(kept.tags())
+        if self.fault:
+            _LOG.warning("%s", self.fault)
+        if len(kept) and (now != self._stored or self.fault):
+            self.store.write(dump(kept.blocks), self.name, PACKED, sync=False)
+            self._stored, self.fault = now, ""
+
+    def differs(self) -> str:
+        """How the object differs from the receipts, which were read without it; empty if it does not."""
+        stored, kept = _packed(self._load()), self.all({})
+        wrong = [key for key, tag in stored.tags() if kept.tag(key) == tag and kept[key] != stored[key]]
+        where = self.store.show(self.name, PACKED)
+        return f"{where} has other contents than the receipt {wrong[0]}: remove it" if wrong else ""
+
+
+def _packed(some: Iterable[Block]) -> Packed[Receipt]:
+    return Packed(some, lambda key, tag, facts: Receipt.from_facts(facts))
+
+
+def packed_receipts(receipts: Mapping[str, Receipt]) -> Packed[Receipt]:
+    """*receipts* in order of their keys."""
+    if isinstance(receipts, Packed):
+        return receipts
+    return _packed(blocks((key, "", asdict(receipts[key])) for key in sorted(receipts)))
+
+
+def parts_of(*receipts: Packed[Receipt]) -> Packed[Part]:
+    """The parts of *receipts* by part key, each tagged with its SHA-256."""
+
+    def parts() -> Iterator[Entry]:
+        for some in receipts:
+            for _, _, facts in some.entries():
+                for part in facts["parts"]:
+                    yield part["part"], part["sha256"], {k: v for k, v in part.items() if k not in ("part", "sha256")}
+
+    def increasing() -> Iterator[Entry]:
+        last = ""
+        for entry in parts():
+            if entry[0] <= last:
+                raise _OutOfOrder
+            last = entry[0]
+            yield entry
+
+    try:
+        found = list(blocks(increasing()))
+    except _OutOfOrder:  # keys of parts need not be in the order of their units: then all are in memory at once
+        every = {entry[0]: entry for entry in parts()}
+        found = list(blocks(every[key] for key in sorted(every)))
+    return Packed(found, lambda key, tag, facts: Part(key, sha256=tag, **facts))
+
+
+class _OutOfOrder(Exception):
+    pass
+
+
+def _digest(tags: Iterable[tuple[str, str]]) -> str:
+    found = hashlib.sha256()
+    for key, tag in tags:
+        found.update(f"{key}\n{tag}\n".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
