@@ -38,7 +38,7 @@ class Jumping(asyncio.SelectorEventLoop):
 
 
 async def load(case: Case, seconds: float, seed: int) -> tuple[float, float]:
-    """(goodput, waste) of 256 concurrent rows that send requests as ``Chatter`` does."""
+    """(goodput, waste) of concurrent rows that send requests as ``Chatter`` does."""
     loop = asyncio.get_running_loop()
     random.seed(seed)
     capacity = Capacity(**case.capacity, seed=seed, clock=loop.time)
@@ -59,7 +59,7 @@ async def load(case: Case, seconds: float, seed: int) -> tuple[float, float]:
                 pause = min(30.0, 0.5 * 2 ** min(10, tries - 1)) * random.uniform(0.75, 1.25)
                 await asyncio.sleep(max(wait, pause))
 
-    await asyncio.gather(*[ask() for _ in range(256)])
+    await asyncio.gather(*[ask() for _ in range(case.rows)])
     served, refused = capacity.served, capacity.refused
     good = sum(seconds / 4 <= moment < seconds for moment in served)
     able = possible(case, capacity.busy / len(served), seconds / 4, seconds)

@@ -21,6 +21,8 @@ from mminstruct.models.faults import TooLarge
 
 KEEP = 5.0
 """Seconds that an idle connection is kept; servers close theirs later."""
+HEADER = 2**16
+"""Bytes of one header of an answer; gateways send more than the 8 KiB that aiohttp allows."""
 POOL = 32
 """Connections in one pool: httpx2 scans all idle connections of a pool for each request."""
 
@@ -38,9 +40,11 @@ class Poster:
     def __init__(self, url: str, headers: Mapping[str, str], largest: int, connections: int, connect: float) -> None:
         self._url, self._largest, self._connections = url, largest, connections
         own = {name.lower(): value for name, value in headers.items()}  # two spellings would be sent twice
-        self._headers = own | {"content-type": "application/json", "accept-encoding": "gzip, deflate"}
+        own |= {"content-type": "application/json", "accept-encoding": "gzip, deflate"}
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
-        self._proxy = _proxy(url)
+        proxy = _proxy(url)
+        # not of the session: a proxy that makes a tunnel would get those, the key included
+        self._request = proxy | {"headers": own | proxy.get("headers", {}), "allow_redirects": False}
         # made here, as reading the certificates would count against the first request's time
         self._trust = httpx2.create_ssl_context() if url.startswith("https:") else True
         self._session: aiohttp.ClientSession | None = None
@@ -54,14 +58,15 @@ class Poster:
         """
         if self._session is None:  # its loop must run
             self._session = aiohttp.ClientSession(
-                headers=self._headers,
                 timeout=self._timeout,
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEP, ssl=self._trust),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                max_line_size=HEADER,
+                max_field_size=HEADER,
             )
         data = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
-        async with self._session.post(self._url, data=data, allow_redirects=False, **self._proxy) as answer:
+        async with self._session.post(self._url, data=data, **self._request) as answer:
             held = bytearray()
             async for piece in answer.content.iter_any():
                 held += piece
@@ -99,17 +104,24 @@ def _proxy(url: str) -> dict[str, Any]:
     """Arguments of a request for the proxy that the environment names for *url*, with its password.
 
     aiohttp's own reading of the environment would also send passwords of ``~/.netrc`` in place of the key.
+
+    Raises:
+        ValueError: for a proxy of another kind, such as SOCKS.
     """
     parts, proxies = urllib.parse.urlsplit(url), urllib.request.getproxies_environment()
     found = proxies.get(parts.scheme) or proxies.get("all")
     if not found or urllib.request.proxy_bypass_environment(parts.netloc, proxies):
         return {}
     proxy = urllib.parse.urlsplit(found if "://" in found else f"http://{found}")
+    if proxy.scheme not in ("http", "https"):
+        raise ValueError(f"the proxy that the environment names must be http(s)://, not {proxy.scheme}://")
     login, _, host = proxy.netloc.rpartition("@")
     made: dict[str, Any] = {"proxy": proxy._replace(netloc=host).geturl()}
     if login:
         said = base64.b64encode(urllib.parse.unquote(login).encode()).decode()
-        made["proxy_headers"] = {"proxy-authorization": f"Basic {said}"}
+        # of https the proxy sees only the request for a tunnel, of http the request itself
+        seen = "proxy_headers" if parts.scheme == "https" else "headers"
+        made[seen] = {"proxy-authorization": f"Basic {said}"}
     return made
 
 

@@ -251,10 +251,14 @@ def connect(model: Model, settings: Settings) -> Connection:
 
 def disconnect(connection: Connection, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     """Close *connection* and end the *thread* of its *loop*."""
+    if not thread.is_alive():  # after a fork
+        return
 
     async def close() -> None:
-        await connection.close()
-        loop.call_soon(loop.stop)
+        try:
+            await connection.close()
+        finally:
+            loop.call_soon(loop.stop)
 
     closing = asyncio.run_coroutine_threadsafe(close(), loop)
     if threading.current_thread() is not thread:  # a collector may run there

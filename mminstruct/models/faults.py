@@ -106,10 +106,10 @@ def of_exception(error: Exception, *, who: str) -> Fault:
         return of_status(error.status_code, error.response.headers, error.response.content, who=who)
     if isinstance(error, TooLarge):
         return Fault("unusable", str(error), cost=None)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):  # nothing was sent
+        return Fault("offline", f"connection: {type(error).__name__}")
     if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
         return Fault("fault", "timeout: no complete answer", cost=None)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return Fault("offline", f"connection: {type(error).__name__}")
     if isinstance(error, aiohttp.ClientError):
         return Fault("fault", f"connection: {type(error).__name__}", cost=None)
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
