@@ -37,13 +37,13 @@ class Jumping(asyncio.SelectorEventLoop):
         return self._now
 
 
-async def load(case: Case, seconds: float, seed: int, *, workers: int = 1) -> tuple[float, float]:
+async def load(case: Case, seconds: float, seed: int, *, workers: int = 1, most: int = 512) -> tuple[float, float]:
     """(goodput, waste) of concurrent rows that send requests as ``Chatter`` does, through *workers* limiters that know
-    nothing of each other."""
+    nothing of each other and grow to *most*."""
     loop = asyncio.get_running_loop()
     random.seed(seed)
     capacity = Capacity(**case.capacity, seed=seed, clock=loop.time)
-    limiters = [Limiter(clock=loop.time) for _ in range(workers)]
+    limiters = [Limiter(most=most, clock=loop.time) for _ in range(workers)]
     body = b'{"messages": [{"content": "x"}]}'
 
     async def ask(limiter: Limiter) -> None:

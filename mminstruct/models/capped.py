@@ -110,7 +110,7 @@ def _proxy(url: str) -> dict[str, Any]:
     """
     parts, proxies = urllib.parse.urlsplit(url), urllib.request.getproxies_environment()
     found = proxies.get(parts.scheme) or proxies.get("all")
-    if not found or urllib.request.proxy_bypass_environment(parts.netloc, proxies):
+    if not found or urllib.request.proxy_bypass(parts.netloc):
         return {}
     proxy = urllib.parse.urlsplit(found if "://" in found else f"http://{found}")
     if proxy.scheme not in ("http", "https"):

@@ -250,7 +250,7 @@ def connect(model: Model, settings: Settings) -> Connection:
 
 
 def disconnect(connection: Connection, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    """Close *connection* and end the *thread* of its *loop*."""
+    """Close *connection* and its *loop*, and end the *thread* of both."""
     if not thread.is_alive():  # after a fork
         return
 
@@ -262,8 +262,10 @@ def disconnect(connection: Connection, loop: asyncio.AbstractEventLoop, thread: 
 
     closing = asyncio.run_coroutine_threadsafe(close(), loop)
     if threading.current_thread() is not thread:  # a collector may run there
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, RuntimeError):  # it is busy: it ends with the process
             closing.result(5)
+            thread.join(5)
+            loop.close()
 
 
 def _key(model: Model) -> Secret:
