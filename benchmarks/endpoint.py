@@ -3,12 +3,14 @@
     python -m benchmarks.endpoint [--seconds 20]
 
 Goodput is the share of the possible answers in the same time; waste is the share of refused requests. Goodput excludes
-the warm-up (the first quarter) and the drain at the end; waste includes them.
+the warm-up (the first quarter) and the drain at the end; waste includes them. ``--openai`` measures each case a second
+time with requests that the openai client sends over httpx2 instead of ``capped.Poster``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import threading
 import time
@@ -16,7 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
+from unittest import mock
 
+from mminstruct.models import connection
+from mminstruct.models.connection import Answer
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
 from tests.models.server import Capacity, Endpoint
@@ -31,6 +36,8 @@ class Case:
     name: str
     capacity: dict[str, Any]
     aim: float
+    rows: int = 256
+    """Asked at once, in calls of 32; four for each slot, as a call lasts as long as its slowest row."""
 
 
 def halves(high: float, low: float, period: float) -> Callable[[float], float]:
@@ -44,6 +51,7 @@ def cases(seconds: float) -> list[Case]:
         Case(
             "64 at once, 0.25 s, Retry-After 1", {"most": 64, "latency": 0.25, "sigma": SIGMA, "retry_after": "1"}, 0.95
         ),
+        Case("512 at once, 0.5 s", {"most": 512, "latency": 0.5, "sigma": SIGMA}, 0.95, rows=2048),
         Case("16 at once, 1 s", {"most": 16, "latency": 1.0, "sigma": SIGMA}, 0.95),
         Case("64, 32, 64, 32 at once", {"most": halves(64, 32, third), "latency": 0.25, "sigma": SIGMA}, 0.80),
         Case("50, 10, 50, 10 at once", {"most": halves(50, 10, third), "latency": 0.25, "sigma": SIGMA}, 0.80),
@@ -85,7 +93,7 @@ def measure(case: Case, seconds: float) -> tuple[float, float, float]:
             chatter.chat(rows, seeds=list(range(32)))  # type: ignore[arg-type]
             turn += 1
 
-    threads = [threading.Thread(target=ask, args=(worker,)) for worker in range(8)]
+    threads = [threading.Thread(target=ask, args=(worker,)) for worker in range(case.rows // 32)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -104,16 +112,34 @@ def measure(case: Case, seconds: float) -> tuple[float, float, float]:
     )
 
 
+async def by_openai(self: Any, body: dict[str, Any], timeout: float) -> Any:
+    """``Connection.post`` by the openai client."""
+    import asyncio
+    import json
+
+    import httpx2
+
+    try:
+        async with asyncio.timeout(timeout):
+            answer = await self.client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+    except Exception as error:
+        return self.fault(error)
+    return Answer(json.loads(answer.content), len(answer.content))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="duration of each case")
     parser.add_argument("--only", default="", help="run only cases whose name contains this")
+    parser.add_argument("--openai", action="store_true", help="measure the openai client, too")
     args = parser.parse_args()
     print(f"{'endpoint':38}{'goodput':>9}{'aim':>7}{'waste':>8}{'CPU ms':>8}")
     for case in cases(args.seconds):
         if args.only in case.name:
-            goodput, waste, cpu = measure(case, args.seconds)
-            print(f"{case.name:38}{goodput:9.1%}{case.aim:7.0%}{waste:8.2%}{cpu:8.2f}", flush=True)
+            for name in ("", "openai")[: 1 + args.openai]:
+                with mock.patch.object(connection.Connection, "post", by_openai) if name else contextlib.nullcontext():
+                    goodput, waste, cpu = measure(case, args.seconds)
+                print(f"{case.name:31}{name:7}{goodput:9.1%}{case.aim:7.0%}{waste:8.2%}{cpu:8.2f}", flush=True)
 
 
 if __name__ == "__main__":

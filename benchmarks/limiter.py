@@ -1,6 +1,6 @@
 """Measures the rate limiter alone, in virtual time: how much of a scripted capacity it uses on any machine.
 
-    python -m benchmarks.limiter [--seconds 120] [--seeds 5]
+    python -m benchmarks.limiter [--seconds 120] [--seeds 5] [--workers 2]
 
 The endpoints are those of ``benchmarks.endpoint``, without HTTP, and the clock jumps to the next event: two minutes
 take a second. Capacity lost here is due to the algorithm; capacity lost only there is due to the machine or the client.
@@ -37,15 +37,16 @@ class Jumping(asyncio.SelectorEventLoop):
         return self._now
 
 
-async def load(case: Case, seconds: float, seed: int) -> tuple[float, float]:
-    """(goodput, waste) of 256 concurrent rows that send requests as ``Chatter`` does."""
+async def load(case: Case, seconds: float, seed: int, *, workers: int = 1, most: int = 512) -> tuple[float, float]:
+    """(goodput, waste) of concurrent rows that send requests as ``Chatter`` does, through *workers* limiters that know
+    nothing of each other and grow to *most*."""
     loop = asyncio.get_running_loop()
     random.seed(seed)
     capacity = Capacity(**case.capacity, seed=seed, clock=loop.time)
-    limiter = Limiter(clock=loop.time)
+    limiters = [Limiter(most=most, clock=loop.time) for _ in range(workers)]
     body = b'{"messages": [{"content": "x"}]}'
 
-    async def ask() -> None:
+    async def ask(limiter: Limiter) -> None:
         while loop.time() < seconds:
             tries = 0
             while True:
@@ -59,7 +60,7 @@ async def load(case: Case, seconds: float, seed: int) -> tuple[float, float]:
                 pause = min(30.0, 0.5 * 2 ** min(10, tries - 1)) * random.uniform(0.75, 1.25)
                 await asyncio.sleep(max(wait, pause))
 
-    await asyncio.gather(*[ask() for _ in range(256)])
+    await asyncio.gather(*[ask(limiter) for limiter in limiters for _ in range(case.rows)])
     served, refused = capacity.served, capacity.refused
     good = sum(seconds / 4 <= moment < seconds for moment in served)
     able = possible(case, capacity.busy / len(served), seconds / 4, seconds)
@@ -70,13 +71,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the endpoint")
     args = parser.parse_args()
     print(f"{'endpoint':38}{'goodput':>9}{'aim':>7}{'waste':>8}   least goodput, most waste")
     for case in cases(args.seconds):
         found = []
         for seed in range(args.seeds):
             loop = Jumping()
-            found.append(loop.run_until_complete(load(case, args.seconds, seed)))
+            found.append(loop.run_until_complete(load(case, args.seconds, seed, workers=args.workers)))
             loop.close()
         good, waste = zip(*found, strict=True)
         said = f"{statistics.median(good):9.1%}{case.aim:7.0%}{statistics.median(waste):8.2%}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import difflib
 import json
 import logging
 import os
 import re
+import threading
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ from mminstruct.models.structured import JsonSupport
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+    from mminstruct.models.capped import Poster
 
 _T = TypeVar("_T")
 OPENAI = "https://api.openai.com/v1"
@@ -158,27 +162,30 @@ class Answer:
 
 
 class Connection:
-    """One endpoint: its client, its name in messages, its price and its key."""
+    """One endpoint: its client for files and batches, its poster of chat completions, its name, price and key."""
 
-    def __init__(self, client: AsyncOpenAI, key: Secret, who: str, price: Price | None) -> None:
-        self.client, self.who, self.price, self.key = client, who, price, key
+    def __init__(self, client: AsyncOpenAI, poster: Poster, key: Secret, who: str, price: Price | None) -> None:
+        self.client, self._poster, self.who, self.price, self.key = client, poster, who, price, key
         self.paid = not price.free if price else bool(key.reveal())
         """Whether replies cost money; assumed of an endpoint that needs a key and has no known price."""
 
     async def post(self, body: dict[str, Any], timeout: float) -> Answer | Fault:
         """The JSON of one chat completion, unchecked, or why there is none."""
-        import httpx2
-
         try:
             async with asyncio.timeout(timeout):
-                answer = await self.client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+                status, headers, data = await self._poster.post(body)
         except Exception as error:
             return self.fault(error)
+        if not 200 <= status < 300:
+            return self.scrubbed(faults.of_status(status, headers, data, who=self.who))
         try:
-            return Answer(json.loads(answer.content), len(answer.content))
+            return Answer(json.loads(data), len(data))
         except (ValueError, RecursionError):
-            said = f"HTTP {answer.status_code} with {len(answer.content)} bytes that are no JSON"
-            return Fault("garbage", said, cost=None)
+            return Fault("garbage", f"HTTP {status} with {len(data)} bytes that are no JSON", cost=None)
+
+    async def close(self) -> None:
+        await self._poster.close()
+        await self.client.close()
 
     def fault(self, error: Exception) -> Fault:
         """The fault that *error* means; other errors are raised. The key is removed from either."""
@@ -203,7 +210,7 @@ def connect(model: Model, settings: Settings) -> Connection:
     import httpx2
     import openai
 
-    from mminstruct.models.capped import Client
+    from mminstruct.models.capped import Client, Poster
 
     logging.getLogger("httpcore2").setLevel(logging.INFO)  # its DEBUG lines hold response headers, which may echo a key
     url = model.url or OPENAI
@@ -219,22 +226,46 @@ def connect(model: Model, settings: Settings) -> Connection:
             f"{model.name}: a budget needs a price, and conf/prices.yaml has none at {parts.hostname}; "
             "set options.price: {input: .., output: ..} in US dollars for a million tokens"
         )
+    largest, connect = int(settings.megabytes * 2**20), min(10.0, settings.timeout)
     common: dict[str, Any] = {
         # with an empty key, the client would take one from the environment and send it here
         "api_key": key.reveal() or "none",
         "max_retries": 0,
         "http_client": Client(
-            int(settings.megabytes * 2**20),
-            settings.concurrency.max,
-            httpx2.Timeout(settings.timeout, connect=min(10.0, settings.timeout), pool=None),
+            largest, settings.concurrency.max, httpx2.Timeout(settings.timeout, connect=connect, pool=None)
         ),
     }
     client: AsyncOpenAI
     if settings.azure is not None:
-        client = openai.AsyncAzureOpenAI(azure_endpoint=url, api_version=settings.azure["api_version"], **common)
+        version = settings.azure["api_version"]
+        client = openai.AsyncAzureOpenAI(azure_endpoint=url, api_version=version, **common)
+        path = f"deployments/{urllib.parse.quote(model.name, safe='')}/chat/completions?api-version={version}"
+        header = {"api-key": common["api_key"]}
     else:
         client = openai.AsyncOpenAI(base_url=url, **common)
-    return Connection(client, key, f"{model.name} at {parts.hostname}", price)
+        path, header = "chat/completions", client.auth_headers
+    headers = {name: value for name, value in (client.default_headers | header).items() if isinstance(value, str)}
+    poster = Poster(f"{client.base_url}{path}", headers, largest, settings.concurrency.max, connect)
+    return Connection(client, poster, key, f"{model.name} at {parts.hostname}", price)
+
+
+def disconnect(connection: Connection, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    """Close *connection* and its *loop*, and end the *thread* of both."""
+    if not thread.is_alive():  # after a fork
+        return
+
+    async def close() -> None:
+        try:
+            await connection.close()
+        finally:
+            loop.call_soon(loop.stop)
+
+    closing = asyncio.run_coroutine_threadsafe(close(), loop)
+    if threading.current_thread() is not thread:  # a collector may run there
+        with contextlib.suppress(TimeoutError, RuntimeError):  # it is busy: it ends with the process
+            closing.result(5)
+            thread.join(5)
+            loop.close()
 
 
 def _key(model: Model) -> Secret:

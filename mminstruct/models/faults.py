@@ -97,7 +97,8 @@ def of_status(status: int, headers: Mapping[str, str], body: Any, *, who: str) -
 
 
 def of_exception(error: Exception, *, who: str) -> Fault:
-    """The fault that an exception of the ``openai`` client, or a timeout around it, means; raises other exceptions."""
+    """The fault that an exception of ``capped.Poster`` or of the ``openai`` client means; raises other exceptions."""
+    import aiohttp
     import httpx2
     import openai
 
@@ -105,8 +106,12 @@ def of_exception(error: Exception, *, who: str) -> Fault:
         return of_status(error.status_code, error.response.headers, error.response.content, who=who)
     if isinstance(error, TooLarge):
         return Fault("unusable", str(error), cost=None)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):  # nothing was sent
+        return Fault("offline", f"connection: {type(error).__name__}")
     if isinstance(error, TimeoutError | openai.APITimeoutError | httpx2.TimeoutException):
         return Fault("fault", "timeout: no complete answer", cost=None)
+    if isinstance(error, aiohttp.ClientError):
+        return Fault("fault", f"connection: {type(error).__name__}", cost=None)
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
         cause = type(error.__cause__ if isinstance(error, openai.APIConnectionError) else error).__name__
         if cause.startswith("Connect"):

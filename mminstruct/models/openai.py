@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from mminstruct.models.batch import Batches, BatchQueue
-from mminstruct.models.connection import Settings, connect
+from mminstruct.models.connection import Settings, connect, disconnect
 from mminstruct.models.exchange import ChatRequest, Exchange, PaidReply
 from mminstruct.models.faults import EndpointError, Fault
 from mminstruct.models.limits import Limiter
@@ -82,8 +82,9 @@ class Chatter:
         self._halted: Halt | None = None
         self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name=f"endpoint {model.name}", daemon=True).start()
-        self._end = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        thread = threading.Thread(target=self._loop.run_forever, name=f"endpoint {model.name}", daemon=True)
+        thread.start()
+        self._end = weakref.finalize(self, disconnect, self._connection, self._loop, thread)
 
     def chat(
         self,
@@ -128,9 +129,7 @@ class Chatter:
 
     def close(self) -> None:
         """Close the connections and end the thread."""
-        if self._end.alive:
-            asyncio.run_coroutine_threadsafe(self._connection.client.close(), self._loop).result(5)
-            self._end()
+        self._end()
 
     async def _all(self, requests: list[ChatRequest], call: _Call) -> list[Reply]:
         distinct = {request.key: request for request in requests}  # equal requests get one reply

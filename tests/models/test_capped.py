@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,10 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mminstruct.models.capped import lines
-from mminstruct.models.faults import EndpointError, TooLarge
-from tests.models.asking import PRICE, ask, chatter
-from tests.models.server import Answer, Endpoint, Request, echo, say
+from mminstruct.models.capped import Poster, lines
+from mminstruct.models.faults import EndpointError, Fault, TooLarge, of_exception
+from mminstruct.models.model import Model
+from mminstruct.models.openai import Chatter
+from tests.models.asking import PRICE, QUICK, ask, chatter
+from tests.models.server import Answer, Endpoint, Request, echo, error, say
 from tests.models.test_batch import BatchServer
 from tests.models.test_batch import chatter as batch_chatter
 
@@ -29,11 +34,15 @@ SMALL = {"megabytes": 0.01}
 
 
 def packed(data: bytes, how: str) -> Answer:
-    body = {"gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes}[how](data)
-    return Answer(body=body, headers={"content-encoding": how})
+    bare = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    pack = {
+        "gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes,
+        "bare": lambda data: bare.compress(data) + bare.flush(),
+    }[how]  # fmt: skip
+    return Answer(body=pack(data), headers={"content-encoding": "deflate" if how == "bare" else how})
 
 
-@pytest.mark.parametrize("how", ["gzip", "deflate", "identity"])
+@pytest.mark.parametrize("how", ["gzip", "deflate", "bare", "identity"])
 def test_a_reply_is_read_compressed_or_not_and_not_beyond_its_limit(how: str) -> None:
     def script(request: Request) -> Answer:
         length = 20_000 if request.asked == "long" else 100
@@ -102,6 +111,93 @@ def test_a_redirect_is_not_followed_and_its_target_gets_nothing() -> None:
             ask(made, "a private prompt")
         assert not other.requests
     assert len(endpoint.requests) == 1
+
+
+def test_a_proxy_of_the_environment_gets_the_request_and_its_own_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Endpoint(echo) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://me:p%40ss@127.0.0.1:{proxy.port}")
+        made = Chatter(Model(name="m", backend="openai", url="http://no-such-host.invalid/v1"))
+        assert ask(made, "through")[0].text == "re: through"
+        made.close()
+        (request,) = proxy.requests
+        assert request.path == "http://no-such-host.invalid/v1/chat/completions"
+        assert request.headers["proxy-authorization"] == f"Basic {base64.b64encode(b'me:p@ss').decode()}"
+        assert request.headers["authorization"] == "Bearer none"
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        with Endpoint(echo) as endpoint, chatter(endpoint) as made:
+            assert ask(made, "past it")[0].text == "re: past it"
+        assert "proxy-authorization" not in endpoint.requests[0].headers
+        assert len(proxy.requests) == 1
+
+
+def test_a_tunnel_of_https_is_asked_for_with_the_password_of_the_proxy_and_without_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TUNNEL_API_KEY", "sk-tunnel-0123456789")
+    with Endpoint(lambda request: error(407, "who are you?")) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://me:pass@127.0.0.1:{proxy.port}")
+        options = {"retries": QUICK}
+        url = "https://no-such-host.invalid/v1"
+        made = Chatter(Model(name="m", backend="openai", url=url, key_env="TUNNEL_API_KEY", options=options))
+        assert "ClientHttpProxyError" in str(ask(made, "a")[0].error)
+        made.close()
+    assert (proxy.requests[0].method, proxy.requests[0].path) == ("CONNECT", "no-such-host.invalid:443")
+    assert proxy.requests[0].headers["proxy-authorization"] == f"Basic {base64.b64encode(b'me:pass').decode()}"
+    assert not any("sk-tunnel" in str(request.headers) for request in proxy.requests)
+
+
+def test_a_connection_that_never_opens_costs_nothing_and_a_reply_that_never_ends_may() -> None:
+    async def asked(url: str) -> Fault:
+        poster = Poster(url, {}, 1000, 1, connect=0.3)
+        try:
+            async with asyncio.timeout(2.0):
+                await poster.post({})
+        except Exception as failed:
+            return of_exception(failed, who="m")
+        finally:
+            await poster.close()
+        raise AssertionError("it answered")
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/"
+        with socket.create_connection(full.getsockname()):  # its queue is full: the next one waits
+            unopened = asyncio.run(asked(url))
+    refused = asyncio.run(asked(url))
+    with Endpoint(lambda request: Answer(delay=5.0)) as endpoint:
+        unanswered = asyncio.run(asked(endpoint.url))
+    assert [(fault.kind, fault.cost) for fault in (unopened, refused, unanswered)] == [
+        ("offline", 0.0), ("offline", 0.0), ("fault", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        (b"SSH-2.0-OpenSSH_9.3\r\n\r\n", "fault"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\nxxx", "fault"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nZZZ\r\nxx\r\n0\r\n\r\n", "fault"),
+        (b"HTTP/1.1 503 No\r\nx: " + b"a" * 20_000 + b"\r\ncontent-length: 0\r\n\r\n", "fault"),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 6\r\n\r\n\x1f\x8bzzzz", "garbage"),
+        (b"", "fault"),
+    ],
+)
+def test_bytes_that_are_no_http_are_a_fault_of_the_request(sent: bytes, kind: str) -> None:
+    def serve(server: socket.socket) -> None:
+        talk, _ = server.accept()
+        with talk:
+            talk.recv(65536)
+            talk.sendall(sent)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        made = Chatter(Model(name="m", backend="openai", url=f"http://127.0.0.1:{server.getsockname()[1]}/v1"))
+        found = asyncio.run_coroutine_threadsafe(made._connection.post({}, 5.0), made._loop).result(10)
+        thread.join()
+        made.close()
+    assert isinstance(found, Fault)
+    assert found.kind == kind
+    assert "timeout" not in found.message
 
 
 # Files of a batch

@@ -76,7 +76,7 @@ def test_an_error_of_our_own_that_holds_the_key_is_raised_without_it(monkeypatch
         async def fail(*_: Any, **__: Any) -> None:
             raise LookupError(f"illegal header value 'Bearer {CANARY}'")
 
-        monkeypatch.setattr(made._connection.client, "post", fail)
+        monkeypatch.setattr(made._connection._poster, "post", fail)
         with pytest.raises(RuntimeError, match=r"LookupError: illegal header value 'Bearer \*\*\*'") as raised:
             ask(made, "a")
         made.close()

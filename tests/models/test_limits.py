@@ -255,3 +255,11 @@ def test_the_limiter_uses_most_of_the_capacity_and_wastes_few_requests(case: Cas
     loop.close()
     assert goodput >= case.aim
     assert waste <= 0.05
+
+
+def test_workers_that_divide_a_known_limit_use_it_and_are_never_refused() -> None:
+    loop = Jumping()
+    goodput, waste = loop.run_until_complete(load(cases(20.0)[0], 20.0, seed=0, workers=2, most=32))
+    loop.close()
+    assert goodput >= 0.95
+    assert waste == 0
