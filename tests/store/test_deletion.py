@@ -50,7 +50,7 @@ def test_a_run_whose_receipts_are_packed_is_deleted_from_alike(tmp_path: Path, m
     for name in Store(runs[1]).names():
         Store(runs[1]).table(name).kept.consolidate()
     before = {name: data for name, data in files(tmp_path / "packed").items() if name.endswith(PACKED)}
-    assert len(before) > 1
+    assert before
     monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2026, 1, 2, 3, 4, 5, 4, 2, 0)))
     assert delete(runs[0], ["01ab", "p010", "t4"], "asked for") == delete(runs[1], ["01ab", "p010", "t4"], "asked for")
     assert as_text(Store(runs[0])) == as_text(Store(runs[1]))
