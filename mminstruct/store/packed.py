@@ -52,7 +52,9 @@ def _columns(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     names = values[0].keys() if values else ()
     if any(value.keys() != names for value in values):
         return {"rows": values}
-    same, each, lists = {}, {}, {}
+    same: dict[str, Any] = {}
+    each: dict[str, list[Any]] = {}
+    lists: dict[str, Any] = {}
     for name in names:
         column = [value[name] for value in values]
         first = column[0]

@@ -97,7 +97,7 @@ class Receipts:
             names = self.store.stamps(self.name, "_receipts")
         tags = {name.removesuffix(".json"): tag for name, tag in names.items() if name.endswith(".json")}
         tags = {key: tags[key] for key in sorted(tags)}
-        stored: list[Block] = []
+        stored, parts = list[Block](), list[Block]()
         if tags and packed and fresh:
             stored, parts = self._load()
             self._kept = _packed(stored)
