@@ -134,8 +134,23 @@ class Files:
     def sizes(self, *pieces: str) -> dict[str, int]:
         """Bytes of each file in a folder by name, sorted; 0 for a folder in it; empty if it does not exist."""
         if self.local:
-            return {name: _size(self.path(*pieces, name)) for name in self.names(*pieces)}
+            return self._scan(lambda found: found.st_size if stat.S_ISREG(found.st_mode) else 0, *pieces)
         return {name: int(facts.get("size") or 0) for name, facts in self._list(*pieces).items()}
+
+    def _scan(self, of: Callable[[os.stat_result], T], *pieces: str) -> dict[str, T]:
+        """*of* what a local disk says of each file in a folder, by name, sorted; empty if it does not exist."""
+        path = self.path(*pieces)
+        found = {}
+        try:
+            with self.ask("list", path, lambda: os.scandir(path)) as entries:
+                for entry in entries:
+                    try:
+                        found[entry.name] = of(entry.stat())
+                    except FileNotFoundError:  # gone since it was listed
+                        continue
+        except FileNotFoundError:
+            return {}
+        return {name: found[name] for name in sorted(found) if name[0] != "."}
 
     def _list(self, *pieces: str) -> dict[str, dict[str, Any]]:
         """What a remote store says of each file in a folder, by name, sorted; empty if it does not exist."""
@@ -154,16 +169,21 @@ class Files:
             return dict.fromkeys(self.names(*pieces), "")
         return {name: _stamp(facts) for name, facts in self._list(*pieces).items()}
 
+    def stamps(self, *pieces: str) -> dict[str, str]:
+        """Sorted names in a folder with their ``stamp``, from one pass over the folder."""
+        if not self.local:
+            return self.listed(*pieces)
+        return self._scan(_local_stamp, *pieces)
+
     def stamp(self, *pieces: str) -> str:
         """Size and time (on a local disk), or size and ETag, of a file: it is another one if they differ."""
         path = self.path(*pieces)
         if not self.local:
             return _stamp(info(self.fs, path) or {})
         try:
-            found = os.stat(path)
+            return _local_stamp(os.stat(path))
         except FileNotFoundError:
             return ""
-        return f"{found.st_size} {found.st_mtime_ns}"
 
     def exists(self, *pieces: str) -> bool:
         """Whether a file or folder exists; if that cannot be found out, it is an error (see ``info``)."""
@@ -309,13 +329,8 @@ def _stamp(facts: dict[str, Any]) -> str:
     return f"{facts.get('size') or 0} {next((str(one) for one in named if one), '')}"
 
 
-def _size(path: str) -> int:
-    """Bytes of a local file; 0 for a folder, and for a file that is gone since it was listed."""
-    try:
-        found = os.stat(path)
-        return found.st_size if stat.S_ISREG(found.st_mode) else 0
-    except FileNotFoundError:
-        return 0
+def _local_stamp(found: os.stat_result) -> str:
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _first_line(error: Exception) -> str:

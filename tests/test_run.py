@@ -98,7 +98,9 @@ def test_a_stage_that_gives_other_rows_than_before_is_refused_by_its_version(
 ) -> None:
     build(tmp_path, small())
     monkeypatch.setattr(Pass, "version", 2)
-    with pytest.raises(DriftError, match=r"(?s)first: stage Pass: version 1 -> 2, which gives other rows\n.*out=NEW base="):
+    with pytest.raises(
+        DriftError, match=r"(?s)first: stage Pass: version 1 -> 2, which gives other rows\n.*out=NEW base="
+    ):
         build(tmp_path, small())
 
 

@@ -43,6 +43,8 @@ class Operator:
         self._segment = -1
         self._workers: list[list[Worker]] = []
         self._again: list[Any] = []
+        self._seen: dict[str, set[str]] = {}
+        """Units of each table that may have marks: those of workers that died before this one began, and its own."""
         self._beginning = threading.Lock()
 
     def __call__(self, row: Row) -> list[Row]:
@@ -76,6 +78,7 @@ class Operator:
                 run, groups = ray.get(self.feed.segment.remote(segment))
                 again = [in_use(model) for group in groups for name in group for model in models(run.stages[name])]
                 self._workers = [[Worker(run, name) for name in group] for group in groups]
+                self._seen = {one.name: self._marked(one) for group in self._workers for one in group}
                 self._segment, self._again = segment, again
                 gc.collect()
             return self._workers
@@ -92,11 +95,16 @@ class Operator:
             leaving += parts
         return events, leaving
 
+    def _marked(self, worker: Worker) -> set[str]:
+        return set(worker.table.store.names(worker.name, f"_running-{self.session}"))
+
     def _attempt(self, worker: Worker, key: str) -> Event:
         """Execute a unit; one that has killed its worker too often is recorded as failed instead."""
         store = worker.table.store
         folder = (worker.name, f"_running-{self.session}", key)
-        before = store.names(*folder)
+        seen = self._seen.setdefault(worker.name, set())
+        before = store.names(*folder) if key in seen else []  # one request for all units, not one for each
+        seen.add(key)
         died = sum(name.startswith("alone") for name in before)
         if died >= self.retries:
             error = f"its worker died {died} times; look for the unit in Ray's logs, or run it with engine=local"

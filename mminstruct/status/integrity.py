@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +26,8 @@ def damaged_part(table: Table, key: str, part: Part, sizes: Mapping[str, int] | 
     Args:
         sizes: Bytes of each file of the table, to compare sizes only; None to compare every byte.
     """
+    if sizes is not None and sizes.get(part.file) == part.bytes:
+        return ""
     receipt = table.store.show(table.name, "_receipts", f"{key}.json")
     if sizes is None:
         try:
@@ -34,7 +36,7 @@ def damaged_part(table: Table, key: str, part: Part, sizes: Mapping[str, int] | 
             return f"{table.name}/{part.part}: {error} (its receipt: {receipt})"
     elif part.file not in sizes:
         return f"{table.name}/{part.part}: {part.file} is gone (its receipt: {receipt})"
-    elif sizes[part.file] != part.bytes:
+    else:
         found = f"has {sizes[part.file]} bytes, its receipt says {part.bytes}"
         return f"{table.name}/{part.part}: {part.file} {found} (its receipt: {receipt})"
     return ""
@@ -42,6 +44,8 @@ def damaged_part(table: Table, key: str, part: Part, sizes: Mapping[str, int] | 
 
 def wrong_drops(table: Table, receipt: Receipt) -> str:
     """How a unit's file in ``_dropped`` and its receipt differ in their drop counts; empty if they do not."""
+    if receipt.drops is None and not receipt.dropped:
+        return ""
     try:
         counts = Counter(row["reason"] for row in table.drops(receipt))
     except Damaged as error:
@@ -74,16 +78,21 @@ def compare_input(
     if source is None or not done:
         return [], []
     whole = source != facts["primary"]
-    came = [part for key, part in parts[source].items() if whole or key in done] if source in parts else []
-    rows = sum(part.rows for part in came)
+
+    def came() -> Iterator[Part]:  # not a list: there may be 100,000
+        return (part for key, part in parts[source].items() if whole or key in done) if source in parts else iter(())
+
+    count = rows = 0
+    for part in came():
+        count, rows = count + 1, rows + part.rows
     if rows_in > rows:
         return [], [f"{name}: {rows_in} in, but {source} has {rows} rows"]
-    each = "" if whole or len(came) < 2 else " in each part"
+    each = "" if whole or count < 2 else " in each part"
     once = f"{rows_in} in, of {rows} rows of {source}: rows with the same {row_key or 'id'}{each} count once"
     notes = [f"{name}: {once}"] if rows_in < rows else []
     if store is not None and row_key is not None:
         try:
-            found = _distinct(store.table(source), came, row_key, whole)
+            found = _distinct(store.table(source), came(), row_key, whole)
         except OSError:  # ``damaged_parts`` reports the file
             return notes, []
         if found != rows_in:
@@ -115,7 +124,7 @@ def damaged_copies(table: Table, receipts: Mapping[str, Receipt]) -> list[str]:
     return notes
 
 
-def _distinct(table: Table, parts: list[Part], column: str, whole: bool) -> int:
+def _distinct(table: Table, parts: Iterable[Part], column: str, whole: bool) -> int:
     """Number of distinct values of a column: over all parts, or summed over each part."""
     columns = [pq.read_table(table.open(part), columns=[column])[column].cast(pa.string()) for part in parts]
     if whole:

@@ -10,7 +10,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from mminstruct.checksum import Damaged, seal, unseal
 T = TypeVar("T")
 COUNT = 256
 """Entries in a block."""
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,50 @@ class Block:
     index: bytes
     """JSON list of the keys and of their tags."""
     facts: bytes
-    """JSON list, an item for each key."""
+    """JSON of the columns of a value for each key (see ``_columns``)."""
 
     def tags(self) -> dict[str, str]:
         return dict(zip(*json.loads(_unpack(self.index, self.sizes[0])), strict=True))
 
     def values(self) -> list[dict[str, Any]]:
-        return list(json.loads(_unpack(self.facts, self.sizes[1])))
+        return _rows(json.loads(_unpack(self.facts, self.sizes[1])), self.count)
+
+
+def _columns(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """*values* as columns, since names and values that repeat take most of the time to parse.
+
+    ``same`` has the fields with one value, ``each`` a list of all values, and ``lists`` the fields that are lists of
+    objects: the lengths, and their columns. If the names of the fields differ, ``rows`` has *values* as they are.
+    """
+    names = values[0].keys() if values else ()
+    if any(value.keys() != names for value in values):
+        return {"rows": values}
+    same: dict[str, Any] = {}
+    each: dict[str, list[Any]] = {}
+    lists: dict[str, Any] = {}
+    for name in names:
+        column = [value[name] for value in values]
+        first = column[0]
+        if isinstance(first, list) and all(isinstance(item, Mapping) for some in column for item in some):
+            lists[name] = [[len(some) for some in column], _columns([item for some in column for item in some])]
+        elif all(type(one) is type(first) and one == first for one in column):
+            same[name] = first
+        else:
+            each[name] = column
+    return {"same": same, "each": each, "lists": lists}
+
+
+def _rows(columns: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """The *count* values of ``_columns``. Those of ``same`` are shared: receipts never change."""
+    if "rows" in columns:
+        return list(columns["rows"])
+    same, each = columns["same"], dict(columns["each"])
+    for name, (lengths, inner) in columns["lists"].items():
+        items = iter(_rows(inner, sum(lengths)))
+        each[name] = [list(islice(items, length)) for length in lengths]
+    if not each:
+        return [dict(same) for _ in range(count)]
+    return [{**same, **dict(zip(each, row, strict=True))} for row in zip(*each.values(), strict=True)]
 
 
 def _pack(data: bytes) -> bytes:
@@ -69,7 +106,7 @@ def blocks(entries: Iterable[Entry]) -> Iterator[Block]:
 
 def _block(some: list[Entry]) -> Block:
     keys, tags, values = zip(*some, strict=True)
-    index, facts = (json.dumps(one, separators=(",", ":")).encode() for one in ((keys, tags), values))
+    index, facts = (json.dumps(one, separators=(",", ":")).encode() for one in ((keys, tags), _columns(values)))
     return Block(some[0][0], len(some), (len(index), len(facts)), _pack(index), _pack(facts))
 
 
@@ -202,16 +239,19 @@ class _Values(ValuesView[T]):
             yield from some.values()
 
 
-def dump(some: Sequence[Block]) -> bytes:
-    """*some* as one file: a line with their places and a digest, then the blocks."""
-    body = b"".join(block.index + block.facts for block in some)
-    places = [[block.first, block.count, *block.sizes, len(block.index), len(block.facts)] for block in some]
+def dump(*several: Sequence[Block]) -> bytes:
+    """*several* lists of blocks as one file: a line with their places and a digest, then the blocks."""
+    body = b"".join(block.index + block.facts for some in several for block in some)
+    places = [
+        [[block.first, block.count, *block.sizes, len(block.index), len(block.facts)] for block in some]
+        for some in several
+    ]
     head = {"format": _FORMAT, "blocks": places, "digest": hashlib.sha256(body).hexdigest()}
     return seal(head) + b"\n" + body
 
 
-def load(data: bytes, where: str, fix: str) -> list[Block]:
-    """The blocks of a file; none if another version wrote it.
+def load(data: bytes, where: str, fix: str) -> list[list[Block]]:
+    """The lists of blocks of a file; none if another version wrote it.
 
     Raises:
         Damaged: it is not what was written.
@@ -222,9 +262,12 @@ def load(data: bytes, where: str, fix: str) -> list[Block]:
         return []
     if hashlib.sha256(body).hexdigest() != facts["digest"]:
         raise Damaged(f"{where} is not what was written (its digest differs): {fix}")
-    found, at = [], 0
-    for first, count, index_size, facts_size, index, values in facts["blocks"]:
-        middle, end = at + index, at + index + values
-        found.append(Block(first, count, (index_size, facts_size), body[at:middle], body[middle:end]))
-        at = end
-    return found
+    several: list[list[Block]] = []
+    at = 0
+    for places in facts["blocks"]:
+        several.append([])
+        for first, count, index_size, facts_size, index, values in places:
+            middle, end = at + index, at + index + values
+            several[-1].append(Block(first, count, (index_size, facts_size), body[at:middle], body[middle:end]))
+            at = end
+    return several

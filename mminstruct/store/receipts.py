@@ -1,6 +1,7 @@
 """The receipts of a table: read once by a process, and all in one object beside them.
 
-    _receipts.packed    copies of the receipts, each with the size and time (on an object store: the ETag) of its file
+    _receipts.packed    copies of the receipts, each with the size and time (on an object store: the ETag) of its file,
+                        and the parts that they name
 
 A build writes the object when it begins and when a segment ends, so that the next command needs one listing and one
 read instead of a read of every receipt. The receipts stay the truth: of the object only those entries are used whose
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -88,22 +90,27 @@ class Receipts:
             Damaged: one is not what was written, and *damaged* is not given.
         """
         names = self.store.listed(self.name, "_receipts")
-        tags = {name.removesuffix(".json"): tag for name, tag in names.items() if name.endswith(".json")}
-        tags = {key: tags[key] for key in sorted(tags)}
-        listed = _digest(tags.items())
+        listed = _digest(names)
         if listed == self._listed:
             return self._kept
-        if tags and packed and not self._listed:
-            self._kept = _packed(self._load())
         fresh = not self._listed
-        for key, tag in tags.items() if self.store.local else ():
-            known = None if fresh else self._kept.tag(key)
-            tags[key] = known or self.store.stamp(self.name, "_receipts", f"{key}.json") or tag
+        if fresh and self.store.local:
+            names = self.store.stamps(self.name, "_receipts")
+        tags = {name.removesuffix(".json"): tag for name, tag in names.items() if name.endswith(".json")}
+        tags = {key: tags[key] for key in sorted(tags)}
+        stored, parts = list[Block](), list[Block]()
+        if tags and packed and fresh:
+            stored, parts = self._load()
+            self._kept = _packed(stored)
+        for key, tag in tags.items() if self.store.local and not fresh else ():
+            tags[key] = self._kept.tag(key) or self.store.stamp(self.name, "_receipts", f"{key}.json") or tag
         faults: dict[str, str] = {}
         found = list(self._merged(tags, faults))
         if len(found) > 2 * (len(tags) // COUNT + 1):
             found = list(blocks(_packed(found).entries()))
         self._kept = _packed(found)
+        if stored and len(found) == len(stored) and all(map(operator.is_, found, stored)):
+            self._parts = self._kept, _packed_parts(parts)
         if not faults:
             self._listed = listed
         elif damaged is None:
@@ -112,17 +119,19 @@ class Receipts:
             damaged |= faults
         return self._kept
 
-    def _load(self) -> list[Block]:
-        """The object's blocks; none if it is not there, or damaged."""
+    def _load(self) -> tuple[list[Block], list[Block]]:
+        """The object's blocks of receipts and of parts; none if it is not there, or damaged."""
         data = self.store.read(self.name, PACKED)
         where = self.store.show(self.name, PACKED)
         try:
-            found = [] if data is None else load(data, where, "the receipts are read; the next build writes it again")
+            found = load(data, where, "the receipts are read; the next build writes it again") if data else []
         except Damaged as error:
-            self.fault = str(error)
-            return []
-        self._stored = _digest(_packed(found).tags())
-        return found
+            self.fault, found = str(error), []
+        if not found:
+            return [], []
+        receipts, parts = found
+        self._stored = _digest(dict(_packed(receipts).tags()))
+        return receipts, parts
 
     def _merged(self, tags: dict[str, str], faults: dict[str, str]) -> Iterator[Block]:
         """Blocks of the receipts with these *tags*: those that are known, and the others, which are read here."""
@@ -160,20 +169,25 @@ class Receipts:
 
     def consolidate(self) -> None:
         """Write the object that has all receipts, unless it has them already. For builds only."""
-        kept = self.all({})
-        now = _digest(kept.tags())
+        parts = self.parts({})
+        kept = self._kept  # those that have these parts
+        now = _digest(dict(kept.tags()))
         if self.fault:
             _LOG.warning("%s", self.fault)
         if len(kept) and (now != self._stored or self.fault):
-            self.store.write(dump(kept.blocks), self.name, PACKED, sync=False)
+            self.store.write(dump(kept.blocks, parts.blocks), self.name, PACKED, sync=False)
             self._stored, self.fault = now, ""
 
     def differs(self) -> str:
         """How the object differs from the receipts, which were read without it; empty if it does not."""
-        stored, kept = _packed(self._load()), self.all({}, packed=False)
+        (receipts, parts), kept = self._load(), self.all({}, packed=False)
+        stored = _packed(receipts)
         wrong = [key for key, tag in stored.tags() if kept.tag(key) == tag and kept[key] != stored[key]]
         where = self.store.show(self.name, PACKED)
-        return f"{where} has other contents than the receipt {wrong[0]}: remove it" if wrong else ""
+        if wrong:
+            return f"{where} has other contents than the receipt {wrong[0]}: remove it"
+        same = list(parts_of(stored).entries()) == list(_packed_parts(parts).entries())
+        return "" if same else f"{where} has other parts than its receipts name: remove it"
 
 
 def _packed(some: Iterable[Block]) -> Packed[Receipt]:
@@ -196,28 +210,29 @@ def parts_of(*receipts: Packed[Receipt]) -> Packed[Part]:
                 for part in facts["parts"]:
                     yield part["part"], part["sha256"], {k: v for k, v in part.items() if k not in ("part", "sha256")}
 
+    in_order = True
+
     def increasing() -> Iterator[Entry]:
+        nonlocal in_order
         last = ""
         for entry in parts():
             if entry[0] <= last:
-                raise _OutOfOrder
+                in_order = False
+                return
             last = entry[0]
             yield entry
 
-    try:
-        found = list(blocks(increasing()))
-    except _OutOfOrder:  # keys of parts need not be in the order of their units: then all are in memory at once
+    found = list(blocks(increasing()))
+    if not in_order:  # keys of parts need not be in the order of their units: then all are in memory at once
         every = {entry[0]: entry for entry in parts()}
         found = list(blocks(every[key] for key in sorted(every)))
-    return Packed(found, lambda key, tag, facts: Part(key, sha256=tag, **facts))
+    return _packed_parts(found)
 
 
-class _OutOfOrder(Exception):
-    pass
+def _packed_parts(some: Iterable[Block]) -> Packed[Part]:
+    return Packed(some, lambda key, tag, facts: Part(key, sha256=tag, **facts))
 
 
-def _digest(tags: Iterable[tuple[str, str]]) -> str:
-    found = hashlib.sha256()
-    for key, tag in tags:
-        found.update(f"{key}\n{tag}\n".encode("utf-8", "surrogateescape"))
-    return found.hexdigest()
+def _digest(tags: Mapping[str, str]) -> str:
+    text = "/".join(tags) + "//" + "\n".join(tags.values())  # no name has a slash
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from mminstruct.run import Run, claim, execute
 from mminstruct.status.trace import as_text as traced
 from mminstruct.status.trace import trace
 from mminstruct.store.deletion import as_text, delete, deleted
+from mminstruct.store.receipts import PACKED
 from mminstruct.store.tables import Store
 from tests.export.test_write import Drawn, Ready, make
 from tests.store.test_reader import NOTES, begin, put
@@ -41,6 +43,20 @@ def test_the_tables_are_not_touched(tmp_path: Path) -> None:
     delete(run, ["01ab"], "asked for")
     after = files(tmp_path / "run")
     assert {name: data for name, data in after.items() if not name.startswith("_deleted/")} == before
+
+
+def test_a_run_whose_receipts_are_packed_is_deleted_from_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [make(tmp_path / name) for name in ("plain", "packed")]
+    for name in Store(runs[1]).names():
+        Store(runs[1]).table(name).kept.consolidate()
+    before = {name: data for name, data in files(tmp_path / "packed").items() if name.endswith(PACKED)}
+    assert before
+    monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2026, 1, 2, 3, 4, 5, 4, 2, 0)))
+    assert delete(runs[0], ["01ab", "p010", "t4"], "asked for") == delete(runs[1], ["01ab", "p010", "t4"], "asked for")
+    assert as_text(Store(runs[0])) == as_text(Store(runs[1]))
+    after = files(tmp_path / "packed")
+    assert before.items() <= after.items()
+    assert deleted(Store(runs[0])) == deleted(Store(runs[1]))
 
 
 def test_one_unknown_id_and_nothing_is_deleted(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -35,6 +38,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "disk":
         return Store(str(tmp_path / "run"))
     return Store(f"{request.getfixturevalue('bucket')}/{tmp_path.name}")
+
+
+TABLES = ("count", "first", "second", "sum", "last")
 
 
 def receipt(key: str, number: int = 0, parts: int = 1) -> Receipt:
@@ -103,7 +109,7 @@ def test_whatever_happens_to_receipts_every_reader_sees_those_that_are_there(
         elif what == "pack late":
             kept = late._kept
             if len(kept):
-                store.write(packed.dump(kept.blocks), "t", PACKED)
+                store.write(packed.dump(kept.blocks, parts_of(kept).blocks), "t", PACKED)
         else:
             late.all()
         table = store.table("t")
@@ -178,32 +184,38 @@ def test_an_object_of_another_version_is_not_used(tmp_path: Path) -> None:
     assert b"999" not in file.read_bytes()[:20]
 
 
-def test_a_build_that_is_killed_while_it_writes_the_object_leaves_a_right_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        pass
+KILLED = """
+import os, pathlib, signal, sys
+from tests.store import test_receipts as here
+real, left = os.replace, int(sys.argv[2])
 
-    real = Files.write
+def replace(temporary, path):
+    global left
+    left -= str(path).endswith(here.PACKED)
+    if left < 0:
+        with open(temporary, "r+b") as file:  # half of it is written
+            file.truncate(os.path.getsize(temporary) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(temporary, path)
 
-    def write(store: Files, data: bytes, *pieces: str, sync: bool = True) -> None:
-        if pieces[-1] == PACKED:
-            if after:
-                real(store, data, *pieces, sync=sync)
-            else:
-                (Path(store.path(*pieces[:-1])) / f".{PACKED}.0123abcd").write_bytes(data[: len(data) // 2])
-            raise Killed
-        real(store, data, *pieces, sync=sync)
+os.replace = replace
+here.build(pathlib.Path(sys.argv[1]))
+"""
 
-    for after in (False, True):
-        folder = tmp_path / str(after)
-        monkeypatch.setattr(Files, "write", write)
-        with pytest.raises(Killed):
-            build(folder)
-        monkeypatch.setattr(Files, "write", real)
-        build(folder)
-        assert [s.state for s in table_statuses(str(folder), verify=True)] == ["complete"] * 5
-        assert len(list(folder.glob(f"*/{PACKED}"))) == 5
+
+def test_a_build_that_is_killed_while_it_writes_the_object_leaves_a_right_run(tmp_path: Path) -> None:
+    build(tmp_path / "calm")
+    folder = tmp_path / "killed"
+    for number in (0, 1):  # objects that are written before the kill
+        done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(number)], stderr=subprocess.PIPE)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert list(folder.glob(f"*/.{PACKED}.*")), "it died within the write"
+        assert not all_faults(table_statuses(str(folder)))
+    build(folder)
+    assert [s.state for s in table_statuses(str(folder), verify=True)] == ["complete"] * 5
+    assert len(list(folder.glob(f"*/{PACKED}"))) == 5
+    digests = [[Store(str(run)).table(name).digest() for name in TABLES] for run in (folder, tmp_path / "calm")]
+    assert digests[0] == digests[1]
 
 
 def test_verification_compares_the_object_with_the_receipts(tmp_path: Path) -> None:
@@ -211,12 +223,19 @@ def test_verification_compares_the_object_with_the_receipts(tmp_path: Path) -> N
     assert not [said for s in table_statuses(str(tmp_path), verify=True) for said in (*s.remarks, *s.faults)]
     table = Store(str(tmp_path)).table("first")
     entries = [(key, tag, {**facts, "kept": 999}) for key, tag, facts in table.receipts().entries()]
-    table.store.write(packed.dump(list(packed.blocks(entries))), "first", PACKED)
-    told = [said for s in table_statuses(str(tmp_path), verify=True) for said in s.faults]
-    assert len(told) == 1
-    assert f"first/{PACKED} has other contents than the receipt" in told[0]
+    right, wrong = table.receipts().blocks, list(packed.blocks(entries))
+    for contents, said in (
+        ((wrong, table.parts().blocks), "contents than the receipt"),
+        ((right, []), "parts than its"),
+    ):
+        table.store.write(packed.dump(*contents), "first", PACKED)
+        told = [fault for s in table_statuses(str(tmp_path), verify=True) for fault in s.faults]
+        assert len(told) == 1
+        assert f"first/{PACKED} has other {said}" in told[0]
+    table.store.write(packed.dump(wrong, table.parts().blocks), "first", PACKED)
     next((tmp_path / "first" / "_receipts").iterdir()).write_bytes(b"{")  # beside damage it is found, too
-    assert told[0] in [said for s in table_statuses(str(tmp_path), verify=True) for said in s.faults]
+    faults = [said for s in table_statuses(str(tmp_path), verify=True) for said in s.faults]
+    assert any(f"first/{PACKED} has other contents than the receipt" in said for said in faults)
 
 
 def test_a_receipt_whose_bits_changed_is_found_by_verification_and_by_a_build_that_reads_it(tmp_path: Path) -> None:
