@@ -73,14 +73,18 @@ class Pipeline:
         segment: bytes | None = ray.cloudpickle.dumps((run, groups))
         queues = [deque(keys), *(deque[str]() for _ in groups[1:])]
         out, ended, spent = Fraction(0), Counter[str](), Counter[str]()
+
+        def seconds_of(group: list[str]) -> float:
+            known = [name for name in group if ended[name]]
+            return sum(spent[name] / ended[name] for name in known) if known else _ROW_SECONDS
+
         while True:
             rows: list[Row] = []
             while out < self._slots and any(queues):
                 step = max(step for step, queue in enumerate(queues) if queue)  # the furthest, so that units end early
-                queue, known = queues[step], [name for name in groups[step] if ended[name]]
-                seconds = sum(spent[name] / ended[name] for name in known) if known else _ROW_SECONDS
-                size = min(_ROW_SECONDS / max(seconds, 1e-3), len(queue) / 2 / self._slots)
-                some = [queue.popleft() for _ in range(max(1, int(size)))]
+                seconds = max(map(seconds_of, groups[step:]))  # the row's keys go on together into slower pools
+                size = min(_ROW_SECONDS / max(seconds, 1e-3), len(queues[step]) / 2 / self._slots)
+                some = [queues[step].popleft() for _ in range(max(1, int(size)))]
                 rows.append({"segment": self._segments, "step": step, "keys": some, "share": "1", "events": "[]"})
                 out += 1
             if rows:  # the next ones are sent after these have come back, so they cannot overtake the segment
