@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from mminstruct.engine.actor import Operator, Row
+from mminstruct.engine.actor import Operator
 from mminstruct.engine.config import Pool
-from mminstruct.engine.feed import Feed
+from mminstruct.engine.feed import Feed, Row
 from mminstruct.run import Run
 
 _ROW_SECONDS = 0.25
