@@ -17,7 +17,7 @@ from mminstruct.engine.feed import Feed, Row
 from mminstruct.run import Run
 
 _ROW_SECONDS = 0.25
-"""Time for which a row of keys keeps a worker busy: Ray spends some 3 ms on each row, whatever it holds."""
+"""Time for which a row of keys keeps a worker busy: the driver spends some 12 ms on each row, whatever it holds."""
 
 
 class Pipeline:
