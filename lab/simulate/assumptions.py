@@ -21,8 +21,8 @@ class Assumptions:
     """Share of workers that are slower throughout by ``slow_factor`` (hot cards, noisy neighbours). Assumed."""
     slow_factor: float = 1.2
     driver_seconds: float = 0.0045
-    """Of the driver for each short unit, one after another: several keys share a row. Its CPU time in ``benchmarks.engine
-    --keys 5000``, measured on a loaded machine. A long unit has a row to itself, which costs some .012."""
+    """Of the driver for each short unit, one after another: several keys share a row. CPU time measured by
+    ``benchmarks.engine --keys 5000`` on a loaded machine. A long unit has its own row, which costs some .012."""
     key_seconds: float = 0.0
     """Of the driver for each key before the first unit of a segment: none, since keys stream in as units end."""
     receipt_seconds: float = 0.0018
