@@ -20,10 +20,11 @@ class Assumptions:
     slow_share: float = 0.02
     """Share of workers that are slower throughout by ``slow_factor`` (hot cards, noisy neighbours). Assumed."""
     slow_factor: float = 1.2
-    driver_seconds: float = 0.0064
-    """Of the driver for each unit, one after another. Measured."""
-    key_seconds: float = 0.0011
-    """Of the driver for each key before the first unit of a segment. Measured."""
+    driver_seconds: float = 0.0045
+    """Of the driver for each short unit, one after another: several keys share a row. CPU time measured by
+    ``benchmarks.engine --keys 5000`` on a loaded machine. A long unit has its own row, which costs some .012."""
+    key_seconds: float = 0.0
+    """Of the driver for each key before the first unit of a segment: none, since keys stream in as units end."""
     receipt_seconds: float = 0.0018
     """Of the driver to read one receipt from the object store at a barrier: half an hour for a million. Measured."""
     latency: float = 0.5

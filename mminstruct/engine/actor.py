@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import json
 import os
+import pickle
 import threading
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from mminstruct.engine.config import models
+from mminstruct.engine.feed import Row
 from mminstruct.engine.worker_group import lend
 from mminstruct.models.loaded import in_use
 from mminstruct.run import Event
@@ -21,16 +23,12 @@ from mminstruct.stage import Halt, WorkerFault
 from mminstruct.unit import WORKER_GROUP
 from mminstruct.work import Worker
 
-Row = dict[str, Any]
-"""segment (number), step (which of its groups of tables is next), keys (units of that group's first table, or none if
-all have ended), share (the fraction of a row that the driver sent), events (JSON, of the units that ended)."""
-
 
 class Operator:
     """Executes units of any segment; between segments it keeps its imports, and the models that are needed again.
 
     Args:
-        feed: Actor handle of ``pipeline.Feed``, which has the segments.
+        feed: Actor handle of ``feed.Feed``, which has the segments.
         retries: As in ``EngineConfig``.
         session: Of the engine; deaths of workers in other sessions do not count.
     """
@@ -75,7 +73,7 @@ class Operator:
 
         with self._beginning:
             if segment != self._segment:
-                run, groups = ray.get(self.feed.segment.remote(segment))
+                run, groups = pickle.loads(ray.get(self.feed.segment.remote(segment)))
                 again = [in_use(model) for group in groups for name in group for model in models(run.stages[name])]
                 self._workers = [[Worker(run, name) for name in group] for group in groups]
                 self._seen = {one.name: self._marked(one) for group in self._workers for one in group}

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from mminstruct.engine.config import Actors, EngineConfig, actors, fans_out, goes_on, side_by_side
+from mminstruct.engine.config import Actors, EngineConfig, actors, goes_on, side_by_side
 from mminstruct.engine.pipeline import Pipeline
 from mminstruct.run import Event, Run
 from mminstruct.stage import Halt
@@ -46,10 +46,9 @@ class Ray:
         if self._pipeline is None or not goes_on(self._pools, pools):
             self.close()
             self._pools, self._pipeline = pools, self._start(pools)
-        names, single = [names for names, _ in groups], fans_out(run.recipe, tables[0])
         done = False
         try:
-            for event in self._pipeline.work(run, names, keys, single):
+            for event in self._pipeline.work(run, [names for names, _ in groups], keys):
                 yield _event(event)
             done = True
         except ray.exceptions.RayError as error:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, cast
 
 import pyarrow as pa
 
-from mminstruct.engine.actor import Operator, Row
+from mminstruct.engine.actor import Operator
 from mminstruct.engine.config import Pool
+from mminstruct.engine.feed import Feed, Row
 from mminstruct.run import Run
 
 _ROW_SECONDS = 0.25
-"""Time for which a row of keys keeps a worker busy: Ray spends some 3 ms on each row, whatever it holds."""
-_MOST = 256
-"""Keys in a row, at most."""
+"""Time for which a row of keys keeps a worker busy: the driver spends some 12 ms on each row, whatever it holds."""
 
 
 class Pipeline:
@@ -60,7 +58,7 @@ class Pipeline:
         batches = data.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")
         self._batches = cast(Generator[pa.Table, None, None], iter(batches))
 
-    def work(self, run: Run, groups: list[list[str]], keys: list[str], single: bool) -> Iterator[dict[str, Any]]:
+    def work(self, run: Run, groups: list[list[str]], keys: list[str]) -> Iterator[dict[str, Any]]:
         """Execute a segment; yields its events.
 
         Rows are sent as earlier ones end, so that Ray holds a few for each worker and not one for each key.
@@ -68,26 +66,30 @@ class Pipeline:
         Args:
             groups: Groups of tables through which a unit passes.
             keys: Units of the first group's first table.
-            single: Whether units of the first group are sent one by one, because each makes many parts.
         """
         import ray
 
         self._segments += 1
-        ray.get(self._feed.begin.remote(self._segments, (run, groups)))  # else a row could overtake it
+        segment: bytes | None = ray.cloudpickle.dumps((run, groups))
         queues = [deque(keys), *(deque[str]() for _ in groups[1:])]
-        out, ended, spent = Fraction(0), 0, 0.0
+        out, ended, spent = Fraction(0), Counter[str](), Counter[str]()
+
+        def seconds_of(group: list[str]) -> float:
+            known = [name for name in group if ended[name]]
+            return sum(spent[name] / ended[name] for name in known) if known else _ROW_SECONDS
+
         while True:
             rows: list[Row] = []
             while out < self._slots and any(queues):
                 step = max(step for step, queue in enumerate(queues) if queue)  # the furthest, so that units end early
-                queue, seconds = queues[step], max(spent / ended, 1e-3) * len(groups[step]) if ended else _ROW_SECONDS
-                size = min(_ROW_SECONDS / seconds, len(queue) / 2 / self._slots, _MOST)
-                size = 1 if single and step == 0 else max(1, int(size))
-                some = [queue.popleft() for _ in range(size)]
+                seconds = max(map(seconds_of, groups[step:]))  # the row's keys go on together into slower pools
+                size = min(_ROW_SECONDS / max(seconds, 1e-3), len(queues[step]) / 2 / self._slots)
+                some = [queues[step].popleft() for _ in range(max(1, int(size)))]
                 rows.append({"segment": self._segments, "step": step, "keys": some, "share": "1", "events": "[]"})
                 out += 1
-            if rows:
-                self._feed.send.remote(rows)
+            if rows:  # the next ones are sent after these have come back, so they cannot overtake the segment
+                self._feed.send.remote(rows, self._segments, segment)
+                segment = None
             if not out:
                 return
             for row in next(self._batches).to_pylist():
@@ -95,49 +97,16 @@ class Pipeline:
                 if row["step"] < len(queues):
                     queues[row["step"]].extend(row["keys"])
                 events = json.loads(row["events"])
-                receipts = [event["receipt"] for event in events if event.get("receipt")]
-                ended, spent = ended + len(receipts), spent + sum(receipt["seconds"] for receipt in receipts)
+                for event in events:
+                    if event.get("receipt"):
+                        ended[event["table"]] += 1
+                        spent[event["table"]] += event["receipt"]["seconds"]
                 yield from events
 
     def close(self) -> None:
         """End the actors, whatever they do."""
         self._batches.close()
         self._end_feed()
-
-
-class Feed:
-    """An actor with the rows that the driver sends, and with the segment that they belong to.
-
-    Rows are kept while their segment lasts: if the task that reads them dies, Ray starts it again from the first row,
-    and ignores what it has had.
-    """
-
-    def __init__(self) -> None:
-        self._number = 0
-        self._segment: tuple[Run, list[list[str]]]
-        self._gone, self._rows = 0, list[Row]()
-        self._more = asyncio.Condition()
-
-    def begin(self, number: int, segment: tuple[Run, list[list[str]]]) -> None:
-        self._number, self._segment = number, segment
-        self._gone, self._rows = self._gone + len(self._rows), []
-
-    def segment(self, number: int) -> tuple[Run, list[list[str]]]:
-        assert number == self._number, "a row of a segment that has ended"
-        return self._segment
-
-    async def send(self, rows: list[Row]) -> None:
-        async with self._more:
-            self._rows += rows
-            self._more.notify_all()
-
-    async def read(self, start: int) -> list[Row]:
-        """All rows from number *start* on, as soon as there is one."""
-        if start < self._gone:
-            return [{"segment": 0, "step": 0, "keys": [], "share": "0", "events": "[]"}] * (self._gone - start)
-        async with self._more:
-            await self._more.wait_for(lambda: start < self._gone + len(self._rows))
-            return self._rows[start - self._gone :]
 
 
 def _read(row: Row, feed: Any) -> Iterator[Row]:

@@ -16,8 +16,8 @@ import pytest
 
 from mminstruct.engine.config import Actors, EngineConfig, Pool, PoolConfig, actors, goes_on
 from mminstruct.engine.data import Ray
+from mminstruct.engine.feed import Feed
 from mminstruct.engine.local import Local
-from mminstruct.engine.pipeline import Feed
 from mminstruct.models.model import Model, Reply
 from mminstruct.prompts import Message
 from mminstruct.recipe import Recipe
@@ -208,15 +208,16 @@ def test_the_feed_gives_a_reader_that_starts_again_as_many_rows_as_the_first_has
     async def read() -> None:
         feed = Feed()
         waiting = asyncio.create_task(feed.read(0))
-        await feed.send([{"share": "1", "keys": ["a"]}, {"share": "1", "keys": ["b"]}])
+        await feed.send([{"share": "1", "keys": ["a"]}, {"share": "1", "keys": ["b"]}], 1, b"one")
         assert [row["keys"] for row in await waiting] == [["a"], ["b"]]
-        await feed.send([{"share": "1", "keys": ["c"]}])
+        await feed.send([{"share": "1", "keys": ["c"]}], 1, None)
+        assert feed.segment(1) == b"one"
         assert [row["keys"] for row in await feed.read(2)] == [["c"]]
         assert [row["keys"] for row in await feed.read(0)] == [["a"], ["b"], ["c"]]
-        feed.begin(2, ("run", [["count"]]))  # type: ignore[arg-type]
+        await feed.send([{"share": "1", "keys": ["d"]}], 2, b"two")
+        assert feed.segment(2) == b"two"
         gone = await feed.read(0)
         assert [(row["share"], row["keys"]) for row in gone] == [("0", [])] * 3
-        await feed.send([{"share": "1", "keys": ["d"]}])
         assert [row["keys"] for row in await feed.read(3)] == [["d"]]
 
     asyncio.run(read())
