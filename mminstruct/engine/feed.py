@@ -38,8 +38,8 @@ class Feed:
 
     async def read(self, start: int) -> list[Row]:
         """All rows from number *start* on, as soon as there is one."""
-        if start < self._gone:
-            return [{"segment": 0, "step": 0, "keys": [], "share": "0", "events": "[]"}] * (self._gone - start)
         async with self._more:
             await self._more.wait_for(lambda: start < self._gone + len(self._rows))
+            if start < self._gone:  # the task started again, and Ray ignores these
+                return [{"segment": 0, "step": 0, "keys": [], "share": "0", "events": "[]"}] * (self._gone - start)
             return self._rows[start - self._gone :]

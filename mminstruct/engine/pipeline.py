@@ -105,8 +105,10 @@ class Pipeline:
 
     def close(self) -> None:
         """End the actors, whatever they do."""
-        self._batches.close()
-        self._end_feed()
+        try:
+            self._batches.close()
+        finally:
+            self._end_feed()
 
 
 def _read(row: Row, feed: Any) -> Iterator[Row]:
