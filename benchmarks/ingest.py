@@ -158,7 +158,7 @@ def nothing(folder: Path, scratch: Path) -> int:
 
 
 def tree() -> float:
-    """CPU seconds so far of this process and all below it; of ended ones their parent has the seconds."""
+    """CPU seconds so far of this process and all below it. Those of workers that Ray has ended are lost."""
     me = psutil.Process()
     total = 0.0
     for one in (me, *me.children(recursive=True)):
