@@ -15,7 +15,7 @@ from mminstruct.unit import WorkerGroup
 
 Fit = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """From points ``(N, D)``, first centroids ``(K, D)`` and a number of iterations to centroids ``(K, D)``."""
-_BLOCK = 16384
+_BLOCK = 4096
 """Points compared with all centroids at a time."""
 _TOLERANCE = 1e-12
 """Movement of centroids at which cuVS stops; it refuses 0."""

@@ -41,7 +41,7 @@ _BLOCK = 1024
 """Images per batch. It limits the images x instructions matrix, however large a part is."""
 _PAIRS = 1 << 18
 """Pairs ranked at a time: 1 MB of scores stay in the cache."""
-_GROUPS = 8
+_GROUPS = 4
 """Least number of groups a candidate in ``_best``: with fewer, more scores pass the bound."""
 _UNIT = 100_000
 """Cosines are ranked as integers, in units of five decimals: the last bits of a product depend on the machine and the
@@ -217,8 +217,8 @@ class Match(Stage):
         k, step = min(self.top_k, size), max(1, _PAIRS // size)
         blocks = range(0, max(count, 1), step)
         keys_NK = np.concatenate([_best(similarity_NM[n : n + step], prices_M, k) for n in blocks])
-        index_NK = np.asarray(-keys_NK % size, np.int64)
-        scores_NK = (keys_NK + index_NK) / size
+        scores_NK = np.ceil(keys_NK / size)
+        index_NK = (scores_NK * size - keys_NK).astype(np.int64)
         return index_NK, np.where(scores_NK > _UNFIT / 2 * _UNIT, scores_NK / _UNIT / self.temperature, -np.inf)
 
     def find_prices(self, similarity_SM: np.ndarray) -> np.ndarray:

@@ -119,7 +119,7 @@ def test_what_an_image_gets_is_the_same_in_any_part_batch_and_order(
 
 
 def test_a_longer_bank_redraws_only_what_the_new_instructions_win(tmp_path: Path) -> None:
-    vectors = [near(0.3, 0.3, 0.3, 0.3)] * 400
+    vectors = [near(0.3, 0.3, 0.3, 0.301)] * 400  # the new one is the first candidate: the others move by one place
     stage = Match(model=Space(name="space"), per_image=1, top_k=8, prices=False)
     (few,) = run(tmp_path / "few", stage, [images(vectors)], bank=3)
     (more,) = run(tmp_path / "more", stage, [images(vectors)], bank=4)
