@@ -26,9 +26,10 @@ from mminstruct.status.integrity import DAMAGED_COPY
 from mminstruct.status.tables import as_json, table_statuses
 from mminstruct.store import deletion
 from mminstruct.store.reader import manifests
+from mminstruct.store.receipts import PACKED
 from mminstruct.store.tables import Store
 
-KINDS = {"_receipts": "receipt", "_copies": "copy", "_dropped": "drops", "_deleted": "deletion", "_spent": "claim"}
+KINDS = {"_receipts": "receipt", "_receipts.packed": "packed", "_copies": "copy", "_dropped": "drops", "_deleted": "deletion", "_spent": "claim"}
 
 
 def kind(path: Path) -> str:
@@ -41,7 +42,8 @@ def checked(run: Path) -> str:
     """The output of ``status --verify``; raises as it does."""
     statuses = table_statuses(str(run), verify=True)
     for status in statuses:
-        faults = [*status.faults, *(note for note in status.remarks if DAMAGED_COPY in note)]
+        copies = (note for note in status.remarks if DAMAGED_COPY in note or PACKED in note)
+        faults = [*status.faults, *copies]
         if faults:
             raise OSError(faults[0])
     return as_json(statuses)
