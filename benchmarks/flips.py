@@ -29,7 +29,10 @@ from mminstruct.store.reader import manifests
 from mminstruct.store.receipts import PACKED
 from mminstruct.store.tables import Store
 
-KINDS = {"_receipts": "receipt", "_receipts.packed": "packed", "_copies": "copy", "_dropped": "drops", "_deleted": "deletion", "_spent": "claim"}
+KINDS = {
+    "_receipts": "receipt", "_receipts.packed": "packed", "_copies": "copy", "_dropped": "drops", "_deleted": "deletion",
+    "_spent": "claim",
+}  # fmt: skip
 
 
 def kind(path: Path) -> str:
