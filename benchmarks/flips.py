@@ -30,8 +30,8 @@ from mminstruct.store.receipts import PACKED
 from mminstruct.store.tables import Store
 
 KINDS = {
-    "_receipts": "receipt", "_receipts.packed": "packed", "_copies": "copy", "_dropped": "drops", "_deleted": "deletion",
-    "_spent": "claim",
+    "_receipts": "receipt", "_receipts.packed": "packed", "_copies": "copy", "_dropped": "drops",
+    "_deleted": "deletion", "_spent": "claim",
 }  # fmt: skip
 
 
