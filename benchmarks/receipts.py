@@ -118,7 +118,7 @@ def main() -> None:
                             [sys.executable, __file__, "--one", what, str(place / "run"), str(parts)],
                             env={**os.environ, "PYTHONPATH": tree}, stdout=subprocess.PIPE, text=True, check=True,
                         )  # fmt: skip
-                        found.setdefault((what, tree), []).append(json.loads(done.stdout.splitlines()[-1]))
+                        found.setdefault((what, tree), []).append(json.loads(done.stdout.strip().split("\n")[-1]))
             for (what, tree), some in found.items():
                 cpu, wall, peak = (statistics.median(one[key] for one in some) for key in ("cpu", "wall", "peak"))
                 growth = ["", ""]

@@ -112,7 +112,7 @@ def measured(folder: Path, checkout: str | None) -> dict[str, object]:
     env = {**os.environ, "PYTHONPATH": checkout or str(here.parent.parent), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, str(here), "--one", str(folder)], env=env, cwd=folder, check=True,
                           stdout=subprocess.PIPE, text=True)  # fmt: skip
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(json.loads(done.stdout.strip().split("\n")[-1]))
 
 
 def main() -> None:

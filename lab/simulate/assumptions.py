@@ -68,16 +68,3 @@ class Assumptions:
     with the longest queue. The engine cannot do this: a design on paper."""
     core_usd: float = 0.05
     """US dollars for one CPU core for an hour after the GPUs are given back. m6i on demand in 2026. Assumed."""
-
-
-WEIGHTS_GB = {
-    "THUDM/cogvlm-chat-hf": 35.0,
-    "Qwen/Qwen3-VL-8B-Instruct": 17.5,
-    "BAAI/CapsFus-LLaMA": 26.0,
-    "Qwen/Qwen3-30B-A3B-Instruct-2507": 61.0,
-    "mistralai/Mixtral-8x7B-Instruct-v0.1": 93.0,
-    "Qwen/Qwen3-VL-2B-Instruct": 4.3,
-    "Qwen/Qwen2.5-1.5B-Instruct": 3.1,
-}
-"""Weights in bf16, from the heads of conf/models; encoders have 2.3 GB at most, which is their value here."""
-ENCODER_GB = 2.3

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lab.simulate.assumptions import ENCODER_GB, WEIGHTS_GB, Assumptions
+from lab.simulate.assumptions import Assumptions
 from mminstruct.engine.config import EngineConfig, Pool, models, pools
 from mminstruct.recipe import Recipe, primary, sources
 from mminstruct.stage import Stage
@@ -82,7 +82,7 @@ def flow(
     made = []
     for segment in pools(engine, recipe):
         stations = [
-            _station(recipe.stages(), group, pool, [keys[name] for name in group], costs, given)
+            _station(recipe.stages(), group, pool, [keys[name] for name in group], costs, rates, given)
             for group, pool in segment
         ]
         made.append(Segment(tuple(stations)))
@@ -116,12 +116,12 @@ def _units(recipe: Recipe, images: int, costs: Mapping[str, Cost], given: Assump
 
 def _station(
     stages: Mapping[str, Stage], group: list[str], pool: Pool, keys: list[int],
-    costs: Mapping[str, Cost], given: Assumptions,
+    costs: Mapping[str, Cost], rates: Mapping[str, Any], given: Assumptions,
 ) -> Station:  # fmt: skip
     units = keys[0]
     seconds = sum(_per_row(stages[name], costs[name], pool, given) * costs[name].rows for name in group) / units
     loads = [
-        0.0 if model.remote else WEIGHTS_GB.get(model.name, ENCODER_GB) / given.load_gbps
+        0.0 if model.remote else rates["models"].get(model.name, {}).get("gb", 0.0) / given.load_gbps
         + (given.engine_start if model.backend == "vllm" else 0.0)
         for name in group for model in models(stages[name])
     ]  # fmt: skip
