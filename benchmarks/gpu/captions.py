@@ -11,7 +11,7 @@ from mminstruct.models.model import Model, Sampling
 
 
 def cogvlm(section: Section) -> None:
-    """Both ways of decoding; a token can take no less than reading the weights and the cache once."""
+    """Decoding with and without a CUDA graph; a token can take no less than reading the weights and the cache once."""
     import torch
 
     from mminstruct.models import cogvlm as backend
@@ -40,9 +40,9 @@ def cogvlm(section: Section) -> None:
     for size in (1, 3) if tiny else (1, 8, 32):
         took: dict[bool, tuple[float, float]] = {}
         for graphs in (False, True):
-            with section.part(f"batch {size}, {'fixed shapes' if graphs else 'growing cache'}"):
+            with section.part(f"batch {size}, {'a graph' if graphs else 'no graph'}"):
                 section.wants(20)
-                chat._batch, chat._graphs = size, graphs
+                chat._batch, chat._graphs = size, graphs and section.cuda
 
                 def say(tokens: int, size: int = size) -> list[Any]:
                     made = chat.chat(asked[:size], seeds=[0] * size, sampling=Sampling(0.0, 1.0, tokens))
@@ -57,10 +57,47 @@ def cogvlm(section: Section) -> None:
         floor = 2 * (read + cached) / section.ceilings["memory"] / 1e12
         section.add(
             f"a token at batch {size}", 1e3 * took[True][1], "ms", before=1e3 * took[False][1], ceiling=1e3 * floor,
-            note="before: growing cache; measured: options.graphs=true",
+            note="before: options.graphs=false",
         )  # fmt: skip
         section.add(f"captions of {long} tokens at batch {size}", size / took[True][0], "images/s",
                     before=size / took[False][0], note=section.memory())  # fmt: skip
+
+    with section.part("agreement"):
+        section.wants(10)
+        _agree(section, chat, asked[: 3 if tiny else 8])
+
+
+def _agree(section: Section, chat: Any, asked: list[Any]) -> None:
+    """Logits of 16 tokens by three ways of decoding: a growing cache, fixed shapes, and their graph."""
+    import torch
+    from torch.nn.functional import pad
+
+    from mminstruct.models.cogvlm_net import Cache
+    from mminstruct.models.cogvlm_step import Step
+
+    net = chat._net
+    prompts = [(ids, chat._pixels(image)) for ids, image in map(chat._prompt, asked)]
+    room = max(map(chat._length, prompts)) + 16
+    with torch.inference_mode():
+        caches = [Cache(net.config, len(prompts), room, chat._dtype, section.device) for _ in range(3)]
+        logits_BV, real_BK, next_B1 = net.begin(prompts, caches[0])
+        fixed, graph = (
+            Step(net, cache, *net.begin(prompts, cache)[1:], graph=section.cuda and cache is caches[2])
+            for cache in caches[1:]
+        )
+        far, same = [0.0, 0.0], [0, 0]
+        for step in range(16):
+            token_B1 = logits_BV.argmax(-1, keepdim=True)
+            real_BK = None if real_BK is None else pad(real_BK, (0, 1), value=True)
+            mask = None if real_BK is None else real_BK[:, None, None]
+            logits_BV = net.logits(net.embed(token_B1), next_B1 + step, caches[0], mask=mask)
+            sides = [fixed(token_B1).clone(), graph(token_B1).clone()]
+            for side, (some_BV, other_BV) in enumerate(((sides[0], logits_BV), (sides[1], sides[0]))):
+                far[side] = max(far[side], float((some_BV - other_BV).abs().max() / other_BV.abs().max()))
+                same[side] += int((some_BV.argmax(-1) == other_BV.argmax(-1)).sum())
+    for side, what in enumerate(("fixed shapes / growing cache", "a graph / none")):
+        section.add(f"{what}: largest difference of a logit", far[side], note="of the largest logit")
+        section.add(f"{what}: equal tokens of {16 * len(prompts)}", same[side], ceiling=16 * len(prompts))
 
 
 def llava(section: Section) -> None:

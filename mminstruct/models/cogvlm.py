@@ -8,7 +8,6 @@ vLLM 0.32 and transformers 5.19 do not support these models, and the published c
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,8 @@ class Chatter:
     Options: ``tokenizer`` (name or folder, if the checkpoint has none: CogVLM 1 uses
     ``lmsys/vicuna-7b-v1.5``), ``tokenizer_revision``, ``template`` (chat, vqa, base; the checkpoint's own by default),
     ``batch_size`` (8), ``dtype`` (float32 on CPU, bfloat16 on GPU), ``device``, ``threads`` of this process,
-    ``decoders`` (threads that decode and resize images, 2 on CPU, 8 on GPU), ``graphs`` (off; decode by a CUDA graph,
-    which was never run on a GPU; ``benchmarks.gpu`` compares both).
+    ``decoders`` (threads that decode and resize images, 2 on CPU, 8 on GPU), ``graphs`` (on with a GPU: decode by
+    a CUDA graph).
     """
 
     def __init__(self, model: Model) -> None:
@@ -72,7 +71,7 @@ class Chatter:
         if self._bos is None:
             raise ValueError(f"{model.name}: its tokenizer has no bos token, which starts every prompt of CogVLM")
         self._batch = int(options.get("batch_size", 8))
-        self._graphs = bool(options.get("graphs", False))
+        self._graphs = self._device.startswith("cuda") and bool(options.get("graphs", True))
         self._sampling = model.sampling
         self._prefetch = Prefetcher(options, self._device)
         self._lock = threading.Lock()
@@ -142,9 +141,7 @@ class Chatter:
         with torch.inference_mode():
             cache = Cache(self._config, len(prompts), max(lengths) + max(budgets), self._dtype, self._device)
             logits_BV, real_BK, next_B1 = self._net.begin(prompts, cache)
-            decode: Callable[[Any], Any] = (
-                Step(self._net, cache, real_BK, next_B1) if self._graphs else self._step(cache, real_BK, next_B1)
-            )
+            decode: Step | None = None
             made_BS = next_B1[:, :0]
             done_B = limits_B < 1
             while True:
@@ -153,23 +150,10 @@ class Chatter:
                 done_B = done_B | torch.isin(token_B1[:, 0], ends_E) | (limits_B <= made_BS.shape[1])
                 if bool(done_B.all()):
                     break
+                decode = decode or Step(self._net, cache, real_BK, next_B1, graph=self._graphs)
                 logits_BV = decode(token_B1)
         rows = zip(made_BS.tolist(), budgets, lengths, strict=True)
         return [self._reply(ids[:budget], length) for ids, budget, length in rows]
-
-    def _step(self, cache: Cache, real_BK: Any, next_B1: Any) -> Callable[[Any], Any]:
-        """A function from the next token ``(B, 1)`` to the logits after it; the cache grows with each call."""
-        from torch.nn.functional import pad
-
-        def decode(token_B1: Any) -> Any:
-            nonlocal real_BK, next_B1
-            real_BK = None if real_BK is None else pad(real_BK, (0, 1), value=True)
-            mask = None if real_BK is None else real_BK[:, None, None]
-            logits_BV = self._net.logits(self._net.embed(token_B1), next_B1, cache, mask=mask)
-            next_B1 = next_B1 + 1
-            return logits_BV
-
-        return decode
 
     def _reply(self, ids: list[int], tokens_in: int) -> Reply:
         end = next((place for place, token in enumerate(ids) if token in self._ends), None)

@@ -91,30 +91,34 @@ class Encoder:
         import torch
 
         batches = (images[start : start + self._batch] for start in range(0, len(images), self._batch))
-        rows = []
+        good: list[int] = []
+        made = []
+        count = 0
         for pixels in self._prefetch(self._pixels, batches):
-            good = {row: found for row, found in enumerate(pixels) if not isinstance(found, Unanswerable)}
-            note("clip_image_broken", len(pixels) - len(good))
-            vectors_BD = np.full((len(pixels), self._width), np.nan, np.float32)
-            if good:
-                some = list(good.values())
+            some = [found for found in pixels if not isinstance(found, Unanswerable)]
+            good += [count + row for row, found in enumerate(pixels) if not isinstance(found, Unanswerable)]
+            count += len(pixels)
+            note("clip_image_broken", len(pixels) - len(some))
+            if some:
                 shape = (len(some), *some[0].shape)
                 pixels_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.startswith("cuda"))
                 np.stack(some, out=pixels_BHWC.numpy())
-                with self._lock, torch.inference_mode():
-                    vectors_BD[list(good)] = self._encode(pixels_BHWC.to(self._device, non_blocking=True))
-            rows.append(vectors_BD)
-        return _unit(np.concatenate(rows))
+                with self._lock, torch.inference_mode():  # a GPU still computes when the next batch is put together
+                    made.append(self._encode(pixels_BHWC.to(self._device, non_blocking=True)))
+        vectors_ND = np.full((count, self._width), np.nan, np.float32)
+        if made:
+            vectors_ND[good] = torch.cat(made).cpu().numpy()
+        return _unit(vectors_ND)
 
     def _pixels(self, data: bytes) -> np.ndarray:
         """Pixels ``(H, W, 3)`` of the model's size, uint8."""
         return np.asarray(self._shape(picture(data, self._enough)))
 
-    def _encode(self, pixels_BHWC: Any) -> np.ndarray:
-        """Vectors of uint8 pixels, which take a quarter of the room of floats on their way to a GPU."""
+    def _encode(self, pixels_BHWC: Any) -> Any:
+        """Vectors ``(B, D)`` of uint8 pixels, which take a quarter of the room of floats on their way to a GPU."""
         pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2).contiguous().float().div(255)  # as torchvision's ToTensor
         pixels_BCHW = pixels_BCHW.sub_(self._mean).div_(self._deviation).to(self._dtype)
-        return np.asarray(self._net.encode_image(pixels_BCHW, normalize=True).float().cpu().numpy())
+        return self._net.encode_image(pixels_BCHW, normalize=True).float()
 
     def _cut(self, text: str) -> bool:
         """Whether *text* has more tokens than the context, start and end tokens included."""
