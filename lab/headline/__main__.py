@@ -57,7 +57,7 @@ class Scale:
 SCALES = {
     "cuda": Scale(384, 6, 256, 32, 48_000, 240),
     "cpu": Scale(256, 4, 32, 8, 12_000, 240),
-    "smoke": Scale(64, 1, 8, 4, 2 * CHUNK, 6, seeds=2, new=12, steps=3, base=0.5),
+    "smoke": Scale(64, 1, 8, 4, 2 * CHUNK, 6, seeds=2, new=12, steps=3, base=0.12),
 }
 
 
