@@ -225,8 +225,6 @@ def _make(config: DictConfig) -> tuple[str, int]:
 
     log()
     made, run = configuration.build(config, folders())
-    if made.images is not None:
-        raise ValueError("images= is for plan, which estimates the cost; units=N builds the first N parts")
     with lease.hold(made.out):
         taken = claim(run, made.base, made.units)
         for name, keys in taken.items():
@@ -278,7 +276,7 @@ def _plan(config: DictConfig) -> int:
         runs = [config[key] for key in ("out", "base") if not OmegaConf.is_missing(config, key) and config[key]]
         for key in ("out", "source"):
             config[key] = "(none)" if OmegaConf.is_missing(config, key) else config[key]
-        made, run = configuration.build(config, folders())
+        made, run = configuration.build(config, folders(), estimated=True)
         say(as_text(estimate(run.recipe, made.engine, config.images, rates(folders()), runs)))
         return 0
     made, run = configuration.build(config, folders())

@@ -175,12 +175,6 @@ def test_a_laptop_without_vllm_can_plan_what_it_cannot_build(
     assert "answer.model needs the backend vllm, which is not installed" in capsys.readouterr().err
 
 
-def test_build_refuses_the_word_that_only_plan_understands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["build", f"out={tmp_path}/run", f"source={tmp_path}", "images=5"]) == 2
-    assert "images= is for plan, which estimates the cost; units=N builds" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize(
     ("word", "said"),
     [
