@@ -238,8 +238,9 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         now = partial(_digests, parts=parts, wholes=wholes) if stage.reads else partial(_facts, shards=shards)
         unsettled = next((of for of in wholes if not found[of].settled and not found[of].whole), None)
         if state.here and unsettled:
-            shards_left = unread.get(run.sources[unsettled], "")
-            state.stale = [f"{name} was made from {unsettled}, {_partial(found[unsettled], shards_left)}"]
+            of = run.sources[unsettled]
+            why = AGAIN if of in found and found[of].refused else _partial(found[unsettled], unread.get(of, ""))
+            state.stale = [f"{name} was made from {unsettled}, {why}"]
         elif state.here:
             state.stale = stale(stage, name, state.here, now)
         if given and not unsettled:

@@ -55,7 +55,8 @@ class Build:
     units: int | None = None
     """Process only the first N parts of the first source, through all stages."""
     images: int | None = None
-    """Take only the first N images of the first source. ``plan`` estimates what N images cost, and reads no source."""
+    """Take the first N images of the source, in the order of its files. ``plan`` estimates what N images cost, and
+    reads no source."""
     base: str | None = None
     """A run whose units are reused if this recipe would produce the same output."""
     fail_on_error: Any = True
