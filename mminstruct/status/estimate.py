@@ -282,7 +282,8 @@ def _on_gpu(
     if "tflop" in entry:
         return entry["tflop"] / peak, f"{entry['tflop']:g} TFLOP / ({gpu['tflops']} TFLOP/s x {rates['mfu']:g})"
     new += entry.get("image", 0)
-    reads, writes = peak * 1e3 / (2 * entry["active"]), entry["decode"] * faster
+    reads = peak * 1e3 / (2 * entry["active"])
+    writes = entry["decode"] * (1 if entry.get("by_host") else faster)
     return (
         new / reads + out / writes,
         f"{new} input tokens / {reads:,.0f} per s + {out} output tokens / {writes:,.0f} per s",

@@ -97,6 +97,10 @@ def test_a_models_time_is_tokens_read_and_written_over_its_rates() -> None:
     assert costs["answer"].hours == pytest.approx(0.18)
     assert costs["answer"].wall == pytest.approx(0.18 / 8)
     assert costs["answer"].how == "2000 input tokens / 25,000 per s + 100 output tokens / 1,000 per s; a test"
+    rates["models"]["mistralai/Mixtral-8x7B-Instruct-v0.1"]["by_host"] = True
+    _, costs = billed(3600, *PAPER, "engine.gpu=A100", **rates)
+    assert costs["answer"].seconds == pytest.approx(2000 / 6_250 + 100 / 1000)
+    del rates["models"]["mistralai/Mixtral-8x7B-Instruct-v0.1"]["by_host"]
     _, costs = billed(3600, *PAPER, "engine.gpu=A100", **rates)
     assert costs["answer"].seconds == pytest.approx(2000 / 6250 + 100 / 500)
 
