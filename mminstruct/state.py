@@ -98,22 +98,20 @@ class Run:
         """
         if name != self.first or self.images is None:
             return shards
-        found, rest = {}, self.images
+        found: dict[str, dict[str, Any]] = {}
+        rest: int | None = self.images
         for key, facts in sorted(shards.items()):
             receipt = here.get(key) or (other or {}).get(key)
-            if rest is None:  # one of another run is not copied: it may come after the last image
-                cut = None if receipt is None else receipt.inputs.get(TAKEN) if key in here else "0"
-            elif rest == 0:
-                if key in here:  # refused
-                    found[key] = {**facts, TAKEN: str(0)}
-                continue
-            else:
-                cut = str(rest) if receipt and (receipt.kept > rest or TAKEN in receipt.inputs) else None
-            found[key] = {**facts, TAKEN: cut} if cut else facts
-            if receipt and rest is not None and (receipt.kept >= rest or receipt.inputs.get(TAKEN) == cut):
-                rest = max(0, rest - receipt.kept)
-            else:
-                rest = None
+            cut: str | None = None
+            if receipt and rest is None:  # one of another run is not copied: it may come after the last image
+                cut = receipt.inputs.get(TAKEN) if key in here else "0"
+            elif receipt and rest is not None and (rest == 0 or receipt.kept > rest or TAKEN in receipt.inputs):
+                cut = str(rest)
+            if rest != 0 or key in here:  # one here, after the last image, is refused
+                found[key] = {**facts, TAKEN: cut} if cut else facts
+            if rest != 0:
+                known = receipt and rest and (receipt.kept >= rest or receipt.inputs.get(TAKEN) == cut)
+                rest = max(0, rest - receipt.kept) if receipt and rest and known else None
         return found
 
     def rest(self, name: str, key: str) -> int | None:
