@@ -16,8 +16,10 @@ demo: $(READY) data/microworld/.drawn  ## build the demo dataset, offline, with 
 	$(BIN)/python -m mminstruct.cli build experiment=demo
 	$(BIN)/python -m mminstruct.cli export runs/demo --format hf --to runs/demo-hf --overwrite
 	$(BIN)/python -m mminstruct.cli export runs/demo --format llava --to runs/demo-llava --overwrite
-	@echo "Every table: runs/demo/. The dataset: runs/demo-hf/ (Hugging Face) and runs/demo-llava/ (LLaVA JSON)."
-	@echo "Look into it: source $(BIN)/activate, then mminstruct report runs/demo"
+	@echo
+	@echo "The tables of every stage are in runs/demo, the dataset in runs/demo-hf (Hugging Face) and runs/demo-llava (LLaVA)."
+	@echo "Next, so that this terminal finds mminstruct:  source $(BIN)/activate"
+	@echo "A page of rows with their images:              mminstruct report runs/demo"
 
 # Drawn once: a build refuses shards that were rewritten under the same names.
 data/microworld/.drawn: | $(READY)

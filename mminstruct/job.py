@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import os
+import re
 import shlex
 import signal
 import sys
@@ -52,6 +53,8 @@ def run(command: str, words: list[str], work: Callable[[DictConfig], int] | None
     def job(config: DictConfig) -> None:
         jobs.append(_Job(overrides(), str(OmegaConf.select(config, "out", throw_on_missing=False))))
         try:
+            if OmegaConf.select(config, "out", throw_on_missing=False):
+                _refuse_lost_folder(jobs[-1].out)
             jobs[-1].code = work(config)
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             if whole:
@@ -79,6 +82,15 @@ def run(command: str, words: list[str], work: Callable[[DictConfig], int] | None
     if len(jobs) > 1 and command not in ("plan", "preview"):
         say(_side_by_side(command, jobs))
     return max((one.code for one in jobs), default=0)
+
+
+def _refuse_lost_folder(out: str) -> None:
+    """Refuse a relative *out* in a job that `ray job submit` started: Ray deletes the folder that the job runs in."""
+    if "working_dir_files/_ray_pkg_" in os.getcwd() and not re.match(r"/|\w+://", out):
+        raise ValueError(
+            f"out={out} is in the copy of the working directory that Ray made for this job, and will delete: give a"
+            " full path that every node reaches, or a URL such as s3://bucket/runs/one"
+        )
 
 
 @dataclass
@@ -225,8 +237,6 @@ def _make(config: DictConfig) -> tuple[str, int]:
 
     log()
     made, run = configuration.build(config, folders())
-    if made.images is not None:
-        raise ValueError("images= is for plan, which estimates the cost; units=N builds the first N parts")
     with lease.hold(made.out):
         taken = claim(run, made.base, made.units)
         for name, keys in taken.items():
@@ -278,7 +288,7 @@ def _plan(config: DictConfig) -> int:
         runs = [config[key] for key in ("out", "base") if not OmegaConf.is_missing(config, key) and config[key]]
         for key in ("out", "source"):
             config[key] = "(none)" if OmegaConf.is_missing(config, key) else config[key]
-        made, run = configuration.build(config, folders())
+        made, run = configuration.build(config, folders(), estimated=True)
         say(as_text(estimate(run.recipe, made.engine, config.images, rates(folders()), runs)))
         return 0
     made, run = configuration.build(config, folders())

@@ -122,7 +122,8 @@ class Preview:
         kept, new, gone = (place / name for name in (_KEPT, "new", "gone"))
         for left in (new, gone):  # by a preview that was killed
             shutil.rmtree(left, ignore_errors=True)
-        run = Run(url=str(new), recipe=recipe)
+        first = next(iter(recipe.stages().values()))
+        run = Run(url=str(new), recipe=recipe, images=self.rows if first.counts_images else None)
         taken = claim(run, str(kept) if kept.is_dir() else None, units=1)
         with Progress() as progress:
             execute(run, configuration.engine(engine), units=1, watch=progress.watch, begin=progress.begin)

@@ -141,7 +141,7 @@ def execute(
     """Execute all units that have no receipt.
 
     Args:
-        units: Process only the first *units* parts of the first source.
+        units: Process only the first *units* parts of the first source. (``Run.images`` limits its images.)
         fail_on_error: How many failed units of a table a barrier tolerates. True: none; False: any number; below 1:
             that share of the units; from 1: that many units.
         watch: Called with the event of every unit.
@@ -167,8 +167,12 @@ def _execute(
             table.expect(len(keys))
             if (listed := first.listing()) is not None:
                 table.list_source(listed)
-            if units is not None and tables[0] == run.first:
-                _first_parts(run, engine, tables[0], keys, units, watch, begin)
+            if tables[0] == run.first and not (units is None and run.images is None):
+                taken = _first_parts(run, engine, tables[0], keys, units, watch, begin)
+                if run.images is not None:
+                    _refuse(run, _stale(run, tables[0]))
+                    table.expect(len(taken))
+                    table.list_source(first.listing(taken) or {})
                 tables = tables[1:]
                 if not tables:
                     continue
@@ -241,14 +245,20 @@ def _events(
 
 
 def _first_parts(
-    run: Run, engine: Engine, name: str, keys: list[str], units: int, watch: Callable[[Event], None],
+    run: Run, engine: Engine, name: str, keys: list[str], units: int | None, watch: Callable[[Event], None],
     begin: Callable[[list[str], list[str]], None],
-) -> None:  # fmt: skip
-    """Read shards in order until there are *units* parts, and limit the run to these parts."""
+) -> list[str]:  # fmt: skip
+    """Read shards in order until there are *units* parts, or ``run.images`` images, and limit the run to these.
+
+    Returns:
+        The shards that were read.
+    """
     found: list[str] = []
+    taken: list[str] = []
     for key in keys:
-        if len(found) >= units:
+        if (units is not None and len(found) >= units) or run.rest(name, key) == 0:
             break
+        taken.append(key)
         begin([name], [key])
         for event in _events(run, engine, [name], [key]):
             watch(event)
@@ -256,6 +266,7 @@ def _first_parts(
                 raise FailedUnits(f"{name}/{event.key}: {event.error}")
             found += [part.part for part in event.receipt.parts]
     run.only = frozenset(sorted(found)[:units])
+    return taken
 
 
 def _tolerable(failed: int, of: int, rule: bool | float) -> bool:

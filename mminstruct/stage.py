@@ -24,7 +24,7 @@ import dataclasses
 import hashlib
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -183,6 +183,8 @@ class Stage:
     """Raised when the same configuration and inputs give other rows than before, so that tables of both do not mix."""
     call_tokens: ClassVar[Tokens | None] = None
     """Of a stage with a model; None: not declared."""
+    counts_images: ClassVar[bool] = False
+    """Whether it is a source of images that ends a shard after ``Unit.images`` of them, as ``images=N`` needs."""
     core_seconds: ClassVar[float | None] = None
     """Of a stage without a model: seconds of one CPU core for a row; None: not declared."""
 
@@ -217,8 +219,12 @@ class Stage:
         """Return the function that processes a unit. Called once on each worker, with the whole inputs."""
         raise TypeError(f"{type(self).__name__} has no load()")
 
-    def listing(self) -> dict[str, Any] | None:
-        """For a source, what happened to every file that it listed (``sources/layout.py``); None for other stages."""
+    def listing(self, taken: Collection[str] | None = None) -> dict[str, Any] | None:
+        """For a source, what happened to every file that it listed (``sources/layout.py``); None for other stages.
+
+        Args:
+            taken: Shards that the run reads, where ``images=N`` limits it; None: all.
+        """
         return None
 
     def check(self) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 from typing import Any, cast
 
 from mminstruct.recipe import Recipe, differences, inputs, manifests, primary, sources
@@ -20,6 +21,8 @@ AGAIN = "which would be made again"
 """Reason for a table that is refused only because one of its inputs is refused."""
 CONTENT = "content"
 """Name of the digest of the bytes that were read from a shard; only receipts have it."""
+TAKEN = "images taken"
+"""Fact of a shard that ``images=N`` cuts: how many of its images the run takes."""
 Digests = Callable[[str], dict[str, str]]
 """Unit key -> digests of its inputs as they are now, by name."""
 
@@ -32,13 +35,15 @@ class Run:
     recipe: Recipe
     only: frozenset[str] | None = None
     """Part keys of the first source that this run is limited to (``units=N``); None for all."""
+    images: int | None = None
+    """Number of images of the first source that this run is limited to; None for all."""
 
     def __post_init__(self) -> None:
         self.stages = self.recipe.stages()
         self.sources = sources(self.recipe)
         """Table -> the source whose part keys it has."""
         self.first = next(iter(self.stages), "")
-        """The source that ``units=N`` limits; other sources are read whole."""
+        """The source that ``units=N`` and ``images=N`` limit; other sources are read whole."""
         self._tables: dict[str, Table] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -73,11 +78,47 @@ class Run:
         """Digests of the inputs of a table's units, as they are now."""
         stage = self.stages[name]
         if not stage.reads:
-            return partial(_facts, shards=cast(Source, stage).shards())
+            shards = cast(Source, stage).shards()
+            return partial(_facts, shards=self.taken(name, shards, self.table(name).receipts()))
         reads = list(inputs(stage).values())
         wholes = {table: self.whole(table) for table, read in reads if read.mode == "whole"}
         parts = {table: self.table(table).parts() for table, read in reads if read.mode == "part"}
         return partial(_digests, parts=parts, wholes=wholes)
+
+    def taken(
+        self, name: str, shards: Mapping[str, dict[str, Any]], here: Mapping[str, Receipt],
+        other: Mapping[str, Receipt] | None = None,
+    ) -> Mapping[str, dict[str, Any]]:  # fmt: skip
+        """Of *shards*, those whose images the run takes; the fact ``TAKEN`` says how many of a shard that is cut.
+
+        Where a shard is not read yet, all that follow may be taken.
+
+        Args:
+            here: Receipts of the run; *other*: of one from which it can copy units.
+        """
+        if name != self.first or self.images is None:
+            return shards
+        found: dict[str, dict[str, Any]] = {}
+        rest: int | None = self.images
+        for key, facts in sorted(shards.items()):
+            receipt = here.get(key) or (other or {}).get(key)
+            cut: str | None = None
+            if receipt and rest is None:  # one of another run is not copied: it may come after the last image
+                cut = receipt.inputs.get(TAKEN) if key in here else "0"
+            elif receipt and rest is not None and (rest == 0 or receipt.kept > rest or TAKEN in receipt.inputs):
+                cut = str(rest)
+            if rest != 0 or key in here:  # one here, after the last image, is refused
+                found[key] = {**facts, TAKEN: cut} if cut else facts
+            if rest != 0:
+                known = receipt and rest and (receipt.kept >= rest or receipt.inputs.get(TAKEN) == cut)
+                rest = max(0, rest - receipt.kept) if receipt and rest and known else None
+        return found
+
+    def rest(self, name: str, key: str) -> int | None:
+        """How many images the run takes of shard *key*, if those before it are read; None: all."""
+        if name != self.first or self.images is None:
+            return None
+        return max(0, self.images - sum(one.kept for at, one in self.table(name).receipts().items() if at < key))
 
 
 def digest(parts: Packed[Part]) -> str:
@@ -109,6 +150,8 @@ def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]
     if not now:
         return ["its shard is gone from the source"]
     was = {fact: value for fact, value in receipt.inputs.items() if fact != CONTENT}
+    if TAKEN in was or TAKEN in now:
+        was, now = {TAKEN: "all", **was}, {TAKEN: "all", **now}
     lines = [line for line in differences(was, now) if not line.startswith(f"{CHANGED}: ")]
     if not lines and was.get(CHANGED) != now.get(CHANGED):
         before, there = receipt.inputs.get(CONTENT), stage.content(receipt.key)
@@ -141,7 +184,7 @@ class State:
     not_brought: list[str] = field(default_factory=list)
     """Why none can be copied: fields whose values differ."""
     parts: Packed[Part] = field(default_factory=parts_of)
-    """Of both, in order."""
+    """Of both, in order; and those that a shard cut elsewhere by ``images=N`` will have, as far as they are known."""
     limit: frozenset[str] | None = None
     """Parts that this command uses; None: all."""
     total: int | None = None
@@ -182,25 +225,28 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
     for name, stage in run.stages.items():
         table, reads = run.table(name), list(inputs(stage).values())
         state = found[name] = State(differs=differs(table, wanted[name]))
+        given: Mapping[str, Receipt] = {}
+        if other is not None:
+            state.not_brought = differs(other.table(name), wanted[name])
+            given = {} if state.differs or state.not_brought else other.table(name).receipts()
         state.here = {} if state.differs else table.receipts()
         wholes = {of: digest(found[of].usable) for of, read in reads if read.mode == "whole"}
         parts = {of: found[of].parts for of, read in reads if read.mode == "part"}
-        shards = {} if stage.reads else cast(Source, stage).shards()
+        shards = {} if stage.reads else run.taken(name, cast(Source, stage).shards(), state.here, given)
         now = partial(_digests, parts=parts, wholes=wholes) if stage.reads else partial(_facts, shards=shards)
         unsettled = next((of for of in wholes if not found[of].settled and not found[of].whole), None)
         if state.here and unsettled:
-            shards_left = unread.get(run.sources[unsettled], "")
-            state.stale = [f"{name} was made from {unsettled}, {_partial(found[unsettled], shards_left)}"]
+            of = run.sources[unsettled]
+            why = AGAIN if of in found and found[of].refused else _partial(found[unsettled], unread.get(of, ""))
+            state.stale = [f"{name} was made from {unsettled}, {why}"]
         elif state.here:
             state.stale = stale(stage, name, state.here, now)
-        if other is not None:
-            theirs = other.table(name)
-            state.not_brought = differs(theirs, wanted[name])
-            if not state.differs and not state.not_brought and not unsettled:
-                state.brought = _same(stage, theirs.receipts(), state.here, parts, now)
+        if given and not unsettled:
+            state.brought = _same(stage, given, state.here, parts, now)
         receipts = {**state.here, **state.brought} if state.brought else state.here
-        if state.brought:
-            state.parts = parts_of(*(packed_receipts(some) for some in (state.here, state.brought)))
+        expected = _beginnings(stage, given, receipts, now) if shards and run.first == name else {}
+        if state.brought or expected:
+            state.parts = parts_of(*(packed_receipts(some) for some in (state.here, state.brought, expected)))
         elif state.here:
             state.parts = table.parts()
         first = primary(stage)
@@ -210,7 +256,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
             unread[name] = f", and {len(left)} of {len(keys)} shards are not read yet" if left else ""
         state.total, state.settled = len(keys), not left or left <= table.failures().keys()
         if name == run.first and units is not None:
-            limit, state.settled = _first(keys, receipts, units)
+            limit, state.settled = _first_parts(keys, receipts, units)
             state.total = len(receipts) if state.settled else len(keys)
         elif name == run.first and limit is not None:
             state.settled = all(key in state.parts for key in limit)
@@ -249,7 +295,28 @@ def _same(
     return found
 
 
-def _first(keys: Iterable[str], receipts: Mapping[str, Receipt], units: int) -> tuple[frozenset[str], bool]:
+def _beginnings(
+    stage: Stage, theirs: Mapping[str, Receipt], receipts: Mapping[str, Receipt], now: Digests
+) -> dict[str, Receipt]:
+    """Shards that another run cut after more or fewer images: their receipts with the parts that they will have here.
+
+    A shard that is read again gives the same rows in the same order, so parts before the cut keep their bytes.
+    """
+    found = {}
+    for key, receipt in theirs.items():
+        facts = now(key)
+        lines = [] if key in receipts or not facts else changes(stage, receipt, facts)
+        if lines and all(line.startswith(f"{TAKEN}: ") for line in lines):
+            most = float(facts.get(TAKEN, "inf"))
+            ends = accumulate(part.rows for part in receipt.parts)
+            parts = [part for part, end in zip(receipt.parts, ends, strict=True) if end <= most]
+            if TAKEN in receipt.inputs and len(parts) == len(receipt.parts):
+                parts.pop()  # it may get more rows
+            found[key] = replace(receipt, parts=parts)
+    return found
+
+
+def _first_parts(keys: Iterable[str], receipts: Mapping[str, Receipt], units: int) -> tuple[frozenset[str], bool]:
     """The first *units* parts of a source, and whether they are all there."""
     found: list[str] = []
     for key in keys:

@@ -56,10 +56,18 @@ class Unit:
     """Counts for the receipt: texts cut to the context, repaired replies, ..."""
     warnings: dict[str, list[int]] = field(default_factory=dict)
     """For the receipt: what ``warn`` was told -> inputs for which it holds, and all inputs that were looked at."""
+    images: int | None = None
+    """Of a source: how many images it takes from this shard (``images=N``); None: all."""
+    enough: bool = False
+    """Whether it has them, and another one came: readers need not read on."""
 
 
 UNIT: contextvars.ContextVar[Unit | None] = contextvars.ContextVar("unit", default=None)
 """Set in the thread that processes a unit; None in notebooks and tests."""
+
+
+BEYOND = "beyond_images"
+"""Drop reason of the images of a shard that come after the first N of ``images=N``."""
 
 
 Lend = Callable[[int], AbstractContextManager[WorkerGroup]]
@@ -74,6 +82,12 @@ def note(name: str, count: int = 1) -> None:
     unit = UNIT.get()
     if unit is not None and count:
         unit.notes[name] = unit.notes.get(name, 0) + count
+
+
+def enough() -> bool:
+    """Whether the images that follow in the shard in progress are dropped as ``BEYOND``, so that none need be read."""
+    unit = UNIT.get()
+    return unit is not None and unit.enough
 
 
 def warn(said: str, count: int, of: int) -> None:

@@ -23,7 +23,7 @@ from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
 from mminstruct.schemas.ids import alike, joined, numbers, places, texts
 from mminstruct.stage import Halt, Rows, Stage, StageOutput, Transform, WorkerFault, keys
-from mminstruct.state import CONTENT
+from mminstruct.state import CONTENT, TAKEN
 from mminstruct.store import spending
 from mminstruct.store.datafile import Part
 from mminstruct.store.journal import Calls
@@ -122,7 +122,7 @@ class Worker:
         assert self._transform is not None
         calls = Calls(self.table, key)
         budget = spending.ledger(self.run.url)
-        unit = Unit(table=self.name, key=key, journal=calls, budget=budget)
+        unit = Unit(table=self.name, key=key, journal=calls, budget=budget, images=self.run.rest(self.name, key))
         token = UNIT.set(unit)
         try:
             ledger = _Ledger(self.stage, self.table, key)
@@ -143,6 +143,8 @@ class Worker:
             budget.release()
         if (content := self.stage.content(key)) is not None:
             digests[CONTENT] = content
+        if unit.enough:
+            digests[TAKEN] = str(unit.images)
         receipt = Receipt(
             key=key, parts=ledger.parts, rows_in=ledger.rows_in, kept=ledger.kept, dropped=ledger.reasons(),
             drops=self.table.put_drops(key, ledger.drops()), inputs=digests,

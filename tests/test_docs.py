@@ -97,7 +97,7 @@ def _compose(command: str, words: list[str]) -> None:
     given = [word for word in given if not word.endswith("mine.md")]  # a prompt that the reader writes
     given = [re.sub(r"=([^,\[{(]*),[^\[{(]*$", r"=\1", word) if sweep else word for word in given]
     keys = {word.lstrip("+").partition("=")[0] for word in given}
-    needed = {"train": ["out=x", "data.path=x"], "serve": []}.get(command, ["out=x", "source=x", "images=1"])
+    needed = {"train": ["out=x", "data.path=x"], "serve": []}.get(command, ["out=x", "source=x"])
     given += [word for word in needed if word.partition("=")[0] not in keys]
     config.register()
     file = job.COMMANDS[command]
@@ -110,4 +110,4 @@ def _compose(command: str, words: list[str]) -> None:
     elif command == "bench" and not {"judges", "experiment"} & keys:
         assert composed.out  # who takes part is left out on this line
     else:
-        config.build(composed)
+        config.build(composed, estimated=True)

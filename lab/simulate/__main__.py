@@ -62,7 +62,7 @@ def case(words: Sequence[str]) -> Case:
     configuration.register()
     with initialize_config_dir(str(conf()), version_base="1.3"):
         said = [f"{key}={value}" for key, value in rest.items()]
-        made, _ = configuration.build(compose("build", ["out=none", "source=none", *said]))
+        made, _ = configuration.build(compose("build", ["out=none", "source=none", *said]), estimated=True)
     images = int(rest["images"])
     engine = scaled(made.engine, made.recipe, gpus) if gpus else made.engine
     known = rates()

@@ -26,7 +26,7 @@ from mminstruct.bench.contestant import Contestant
 from mminstruct.bench.juror import Juror
 from mminstruct.checksum import seal_text
 from mminstruct.config import explain
-from mminstruct.config.checks import check_keys, check_pools, check_secrets
+from mminstruct.config.checks import check_images, check_keys, check_pools, check_secrets
 from mminstruct.config.files import conf, domains, rates, read, seeds
 from mminstruct.engine.config import ENGINES, EngineConfig, check_placement
 from mminstruct.engine.memory import check_memory
@@ -55,7 +55,8 @@ class Build:
     units: int | None = None
     """Process only the first N parts of the first source, through all stages."""
     images: int | None = None
-    """Number of images for which ``plan`` estimates the cost, without reading the source; ``build`` refuses it."""
+    """Take the first N images of the source, in the order of its files. ``plan`` estimates what N images cost, and
+    reads no source."""
     base: str | None = None
     """A run whose units are reused if this recipe would produce the same output."""
     fail_on_error: Any = True
@@ -147,11 +148,12 @@ def _own_recipe(word: str) -> str:
     return f"recipe={','.join(names)}"
 
 
-def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build, Run]:
+def build(config: DictConfig, folders: list[Path] | None = None, *, estimated: bool = False) -> tuple[Build, Run]:
     """Convert a composed configuration to dataclasses, read the prompts, and check the recipe.
 
     Args:
         folders: Folders whose ``prompts`` folders are searched first.
+        estimated: Whether the run is only estimated, so that its source and backends need not be there.
 
     Raises:
         ConfigurationError: One line per fault, with how to fix it.
@@ -168,6 +170,8 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
         raise ConfigurationError(f"fail_on_error={rule}: take true, false, a share below 1, or a number of units")
     if made.units is not None and made.units < 1:
         raise ConfigurationError(f"units={made.units}: take 1 or more parts, or leave it out for all")
+    if made.images is not None and not estimated:
+        check_images(made.images, made.units, made.recipe)
     if made.base is not None and not Store(made.base).names():
         raise ConfigurationError(f"base={made.base}: no run here")
     for stage in dataclasses.fields(made.recipe):  # not stages(), which copies those that are wired
@@ -180,11 +184,11 @@ def build(config: DictConfig, folders: list[Path] | None = None) -> tuple[Build,
                     setattr(holder, item.name, [one for name in value for one in seeds(name, where, folders)])
                 elif "domains" in item.metadata:
                     setattr(holder, item.name, [one for name in value for one in domains(name, where, folders)])
-    check(made.recipe, installed=made.images is None)
+    check(made.recipe, installed=not estimated)
     check_placement(made.engine, made.recipe)
     check_pools(made.engine, made.recipe)
     check_memory(made.engine, made.recipe, rates(folders))
-    return made, Run(url=made.out, recipe=made.recipe)
+    return made, Run(url=made.out, recipe=made.recipe, images=made.images)
 
 
 def serve(config: DictConfig) -> tuple[Service, str, Model]:

@@ -61,3 +61,14 @@ def check_pools(config: EngineConfig, recipe: Recipe) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(recipe.stages())}"
             raise ConfigurationError(f"engine.pools.{name}: no stage of that name; {hint}")
+
+
+def check_images(images: int, units: int | None, recipe: Recipe) -> None:
+    """Refuse ``images=N`` if it is no number of images, or the recipe does not begin with images."""
+    name, stage = next(iter(recipe.stages().items()))
+    if images < 1:
+        raise ConfigurationError(f"images={images}: take 1 or more images, or leave it out for all")
+    if units is not None:
+        raise ConfigurationError(f"images={images} and units={units} both limit the run: take one of them")
+    if not stage.counts_images:
+        raise ConfigurationError(f"images={images}: the first stage, {name}, reads no images; units=N takes N parts")

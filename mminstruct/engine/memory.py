@@ -126,3 +126,13 @@ def _need(table: str, stage: Stage, model: Model, has: float, entry: Mapping[str
     batch = int(options.get("batch_size") or (16 if sees else _BATCH.get(model.backend, 1)))
     tokens = (stage.call_tokens.input if stage.call_tokens else 0) + entry.get("image", 0) + model.max_tokens
     return Need(table, model.name, weights + batch * tokens * token_gb, None)
+
+
+def memory_text(fits: list[Fit]) -> list[str]:
+    """The fullest GPU, as a line; and models whose memory is not known."""
+    if not fits:
+        return ["memory: not compared, since engine.gpu names no GPU of rates.yaml"]
+    most = max(fits, key=lambda fit: fit.gb / fit.gpus)
+    unknown = sorted({need.model for fit in fits for need in fit.needs if need.gb is None})
+    missing = f"; without {', '.join(unknown)}, whose gb rates.yaml does not have" if unknown else ""
+    return [f"memory: at most {most.gb / most.gpus:.1f} of the {most.gpu_gb:g} GB of a GPU{missing}"]

@@ -12,7 +12,10 @@ from mminstruct.store.reader import RunReader
 
 MORE = "MORE_IMAGES"
 """In a command: the source of images that the run has not seen."""
-_OWN = ("out", "source", "base", "units", "recipe.decide.path", "recipe.retrieve.only", "recipe.retrieve.per_domain")
+_OWN = (
+    *("out", "source", "base", "units", "images"),
+    *("recipe.decide.path", "recipe.retrieve.only", "recipe.retrieve.per_domain"),
+)
 """Overrides of a build that are not repeated for other images."""
 
 

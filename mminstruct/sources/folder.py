@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mminstruct.readers import table
+from mminstruct.readers.container import sniff
 from mminstruct.readers.text import BadRow
 from mminstruct.sources.sample import (
     IMAGES,
@@ -45,7 +46,7 @@ class FolderSource(ImageSource):
             if _candidate(name, rule):
                 folders.setdefault(name.rpartition("/")[0], []).append(name)
         # text and JSON in a folder without images belong to no image: annotations of a whole collection, for example
-        folders = {folder: names for folder, names in folders.items() if any(map(_image, names))}
+        folders = {folder: names for folder, names in folders.items() if self._has_images(names)}
         found = []
         reporters = self._reporters(sorted(folders))
         for folder, names in sorted(folders.items()):
@@ -90,6 +91,20 @@ class FolderSource(ImageSource):
             images = {normal(name) for name in self.listing.files if _candidate(name, self.options.rule)}
             for name in shard.reports:
                 yield from self._lost(name, images, assembler.names)
+
+    def _has_images(self, names: list[str]) -> bool:
+        """Whether one has the extension of an image, or has none and begins as an image does (a LICENSE does not)."""
+        return any(split(name, "last")[1] in IMAGES for name in names) or any(map(self._begins_as_image, names))
+
+    def _begins_as_image(self, name: str) -> bool:
+        file = self.listing.files[name]
+        if "." in name.rpartition("/")[2] or (file.link and not self.options.links):
+            return False
+        try:
+            with self.listing.fs.open(file.path, "rb") as opened:
+                return sniff(opened.read(2048)) is not None
+        except OSError:
+            return True  # the shard then fails, and names the file
 
     def _tables(self, folder: str) -> list[str]:
         """Metadata tables that apply to *folder*: its own, then its parents'."""
@@ -152,12 +167,6 @@ def _candidate(name: str, rule: Rule) -> bool:
     last = name.rpartition("/")[2]
     extensions = {split(name, rule)[1], split(name, "last")[1]}
     return not ignored(name) and bool("." not in last or extensions & (IMAGES | SIDECARS))
-
-
-def _image(name: str) -> bool:
-    """Whether a file may be an image: by its extension, or because it has none."""
-    last = name.rpartition("/")[2]
-    return "." not in last or split(name, "last")[1] in IMAGES
 
 
 def _described(one: Sample | Drop, known: dict[str, dict[str, Any]]) -> Sample | Drop:

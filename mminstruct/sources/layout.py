@@ -26,6 +26,7 @@ LAYOUTS: dict[str, type[ImageSource]] = {
 
 _REASONS = 30
 """Most different reasons in an account; hostile names could make any number of extensions."""
+_AFTER = "after the images that images= takes"
 _OTHER = "no image by its name: other extensions, or none"
 
 
@@ -74,17 +75,22 @@ def describe(listing: Listing) -> str:
     return ", ".join([*said, *(f"{count} x {reason}" for reason, count in reasons)])
 
 
-def account(listing: Listing, shards: Iterable[Shard]) -> dict[str, Any]:
+def account(listing: Listing, shards: Iterable[Shard], later: Iterable[Shard] = ()) -> dict[str, Any]:
     """How many listed files are read, and how many are not, for which reason.
+
+    Args:
+        later: Those of *shards* that the run does not read, because it has its images (``images=N``).
 
     Returns:
         ``files`` listed, ``shards``, files ``read`` by them, and files ``passed`` by, reason to count. Always
         ``files == read + sum(passed.values())``.
     """
-    shards = list(shards)
+    after = set(later)
+    shards = [shard for shard in shards if shard not in after]
     read = {name for shard in shards for name in shard.read_from}
+    passed = {name for shard in after for name in shard.read_from} - read
     reasons = Counter(listing.passed.values())
-    reasons.update(_unread(name) for name in listing.files if name not in read)
+    reasons.update(_AFTER if name in passed else _unread(name) for name in listing.files if name not in read)
     most = dict(reasons.most_common(_REASONS))
     if rest := reasons.total() - sum(most.values()):
         most[_OTHER] = most.get(_OTHER, 0) + rest

@@ -20,7 +20,7 @@ from mminstruct.readers.container import sniff
 from mminstruct.readers.text import Unreadable
 from mminstruct.stage import Drop, content_id
 from mminstruct.text import repair
-from mminstruct.unit import note
+from mminstruct.unit import BEYOND, enough, note
 
 TEXTS = frozenset(("txt", "caption"))
 SIDECARS = TEXTS | {"json"}
@@ -144,7 +144,7 @@ class SampleAssembler:
     def wanted(self, name: str, size: int) -> bool:
         """Whether the bytes of a member are needed."""
         limit = _SIDECAR_BYTES if _sidecar_kind(name, self.rule) else self.member_bytes
-        return size <= limit and not ignored(name)
+        return size <= limit and not ignored(name) and not enough()
 
     def refuse(self, name: str, where: str | int, reason: str, detail: str) -> Drop:
         """A drop of the member *name*; if it is an image, its sidecars are counted as ``sidecar_of_drop``."""
@@ -169,7 +169,12 @@ class SampleAssembler:
                 yield self.refuse(name, where, "dup_member", f"a second member of this name, {size} bytes")
             return
         self._raw.add(name)
-        if kind:
+        if data is None and enough():
+            if promised:
+                yield self.refuse(name, where, BEYOND, "not read")
+            else:
+                note(BEYOND)
+        elif kind:
             self._add_sidecar(name, key, kind, data)
         elif data is None:
             if promised:

@@ -19,6 +19,7 @@ from mminstruct.sources.sample import Names, Sample, ShardError, ignored
 from mminstruct.sources.sidecar import GUESSES
 from mminstruct.sources.source import ImageSource, Shard
 from mminstruct.stage import Drop, content_id
+from mminstruct.unit import BEYOND, enough
 
 _WEB = ("http://", "https://")
 
@@ -72,6 +73,9 @@ class UrlSource(ImageSource):
                         there = there or ", ".join(map(str, row))
                         said = f"no address; it has {', '.join(row)[:200]}"
                         waiting.append(("", number, {}, Drop("", "row_bad", said)))
+                    elif enough():
+                        known += 1
+                        waiting.append(("", number, {}, Drop("", BEYOND, "not fetched")))
                     else:
                         known += 1
                         text = row[column].strip() if isinstance(row[column], str) else ""

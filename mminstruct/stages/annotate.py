@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any, ClassVar
@@ -92,7 +92,7 @@ class Annotate(Stage):
         listings = (self._listed or {}).get(key)
         return digest_of(listings) if listings else None
 
-    def listing(self) -> dict[str, Any]:
+    def listing(self, taken: Collection[str] | None = None) -> dict[str, Any]:
         """Number of files, all of which are read."""
         listed = self._listed if self._listed is not None else self._list()
         files = sum(len(listing.files) for listings in listed.values() for listing in listings.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -47,7 +47,7 @@ class Decide(Stage):
         one = self._found().decisions.get(key)
         return None if one is None else one.digest
 
-    def listing(self) -> dict[str, Any] | None:
+    def listing(self, taken: Collection[str] | None = None) -> dict[str, Any] | None:
         found = self._found()
         if not found.decisions:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from mminstruct.sources.sample import Sample, ShardError, slugs
 from mminstruct.sources.source import ImageSource, Options, Shard
 from mminstruct.stage import Drop, Read, Rows, Stage, Transform, content_id, output, runtime, where
 from mminstruct.text import repair
+from mminstruct.unit import BEYOND, UNIT
 
 _MOST_MEMBERS = 2_000_000
 """Limit per shard: dropped members are held in memory until the shard is committed."""
@@ -86,6 +87,7 @@ class Ingest(Stage):
     reads: ClassVar[dict[str, Read]] = {}
     writes: ClassVar[pa.Schema] = schemas.INGEST
     row_key: ClassVar[str] = "member"
+    counts_images = True
     core_seconds = 0.06
     """0.03 s was measured for JPEGs of 2250 x 1500 pixels and 0.15 MB; SA-1B's have 0.4 to 1 MB."""
 
@@ -140,12 +142,13 @@ class Ingest(Stage):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_listed": None}  # a listing may hold a million names: each worker lists again
 
-    def listing(self) -> dict[str, Any]:
+    def listing(self, taken: Collection[str] | None = None) -> dict[str, Any]:
         """Numbers of files listed and read, and why the others are not read. Lists the source if needed."""
         if self._listed is None:
             self._listed = self._list()
         source, shards = self._listed
-        return account(source.listing, shards.values())
+        later = [shard for key, shard in shards.items() if taken is not None and key not in taken]
+        return account(source.listing, shards.values(), later)
 
     def _list(self) -> tuple[ImageSource, dict[str, Shard]]:
         """The source, and its shards by unit key."""
@@ -153,7 +156,8 @@ class Ingest(Stage):
         shards = {shard.name: shard for shard in source.shards()}
         if not shards:
             there = describe(source.listing)
-            raise ValueError(f"path={self.path} holds nothing that layout={self.layout} reads; it holds {there}")
+            what = source.what or "shard"
+            raise ValueError(f"path={self.path} holds no {what}, as layout={self.layout} reads; it holds {there}")
         return source, {key: shards[name] for key, name in slugs(list(shards)).items()}
 
     @property
@@ -176,9 +180,13 @@ class Ingest(Stage):
                 raise ValueError(f"shard {key} is no longer at path={self.path}")
             rows: list[dict[str, Any] | Drop] = []
             kept, seen = 0, dict[str, str]()
+            unit = UNIT.get()
             for count, one in enumerate(source.read(shard), 1):
                 if count > _MOST_MEMBERS:
                     raise ShardError(f"{shard.name} holds more than {_MOST_MEMBERS} members: split it")
+                if unit is not None and unit.images == len(seen) and isinstance(one, Sample):
+                    unit.enough = True
+                    one = Drop(one.member, BEYOND, f"the run takes {unit.images} images of this shard")
                 row = one if isinstance(one, Drop) else self._row(one, shard, seen)
                 rows.append(row)
                 kept += not isinstance(row, Drop)

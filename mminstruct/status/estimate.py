@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mminstruct.engine.config import EngineConfig, Pool, PoolConfig, pools
-from mminstruct.engine.memory import Fit, fits
+from mminstruct.engine.memory import Fit, fits, memory_text
 from mminstruct.models.model import Model
 from mminstruct.models.prices import price_of
 from mminstruct.recipe import Recipe, inputs
@@ -65,6 +65,8 @@ class Estimate:
     """Price of one GPU hour, US dollars; None: the engine's GPU is not set."""
     fits: list[Fit] = field(default_factory=list)
     """What shares GPUs at the same time, and its memory."""
+    budget: float | None = None
+    """US dollars after which endpoints are no longer called; None: no limit."""
 
 
 @dataclass
@@ -114,14 +116,16 @@ def estimate(
                 costs[name].how += f"\n    {per:g} rows for each image ({of})"
             out, most = rows * _growth(stage, seen, 1.0 if first is None else stage.fan()), stage.most()
             made[name] = out if most is None else min(out, most)
+    used = [model for stage in stages.values() for some in _models(stage).values() for model in some]
+    budgets = [float(usd) for model in used if (usd := (model.options.get("budget") or {}).get("usd")) is not None]
     return Estimate(
         images=images,
         segments=[[[costs[name] for name in group] for group, _ in segment] for segment in segments],
         gpus=max(sum(pool.workers * pool.gpus for _, pool in segment) for segment in segments),
         gpu=engine.gpu,
         gpu_usd=rates["gpus"].get(engine.gpu, {}).get("usd") if engine.gpu_usd is None else engine.gpu_usd,
-        fits=fits(engine, recipe, rates),
-    )
+        fits=fits(engine, recipe, rates), budget=min(budgets, default=None),
+    )  # fmt: skip
 
 
 def _measured(url: str, name: str, recipe: Recipe) -> _Measured | None:
@@ -180,14 +184,9 @@ def _growth(stage: Stage, seen: _Measured | None, fan: float) -> float:
 
 
 def _cost(
-    name: str,
-    stage: Stage,
-    rows: float,
-    pool: Pool,
-    engine: EngineConfig,
-    rates: Mapping[str, Any],
+    name: str, stage: Stage, rows: float, pool: Pool, engine: EngineConfig, rates: Mapping[str, Any],
     seen: _Measured | None,
-) -> Cost:
+) -> Cost:  # fmt: skip
     on_gpu = pool.gpus > 0
     cost = Cost(name, rows, "", gpu=on_gpu, lanes=pool.workers * (pool.gpus if on_gpu else 1))
     if seen is not None:
@@ -283,7 +282,8 @@ def _on_gpu(
     if "tflop" in entry:
         return entry["tflop"] / peak, f"{entry['tflop']:g} TFLOP / ({gpu['tflops']} TFLOP/s x {rates['mfu']:g})"
     new += entry.get("image", 0)
-    reads, writes = peak * 1e3 / (2 * entry["active"]), entry["decode"] * faster
+    reads = peak * 1e3 / (2 * entry["active"])
+    writes = entry["decode"] * (1 if entry.get("by_host") else faster)
     return (
         new / reads + out / writes,
         f"{new} input tokens / {reads:,.0f} per s + {out} output tokens / {writes:,.0f} per s",
@@ -306,9 +306,9 @@ def as_text(bill: Estimate) -> str:
             counts = f"{cost.table:<10} {cost.rows:>12,.0f} {each:>9} {hours:>13}"
             lines += [f"{counts} {cost.lanes:>4g} {wall:>8} {usd}".rstrip(), f"    {cost.how}"]
         slowest = max(segment, key=_wall)
-        lines.append(
-            f"  {_wall(slowest):,.2f} h for the tables above, limited by {' + '.join(c.table for c in slowest)}"
-        )
+        known, limited = not _unknown([segment]), " + ".join(cost.table for cost in slowest)
+        hours = f"{_wall(slowest):,.2f} h for the tables above, limited by {limited}"
+        lines.append(f"  {hours if known else '? h for the tables above'}")
     return "\n".join([*lines, *_sums(bill)])
 
 
@@ -318,6 +318,11 @@ def _wall(group: list[Cost]) -> float:
 
 def _sums(bill: Estimate) -> list[str]:
     every = [cost for segment in bill.segments for group in segment for cost in group]
+    if unknown := _unknown(bill.segments):
+        names = ", ".join(cost.table for cost in unknown)
+        said = [f"no total, since it would leave out {names}: the line below each says what is missing"]
+        machine = "name the machine that you have, for example engine=one_gpu or engine=node_8gpu (docs/cluster.md)"
+        return said + ([machine] if any(cost.how.startswith("no GPU") for cost in unknown) else [])
     wall = sum(max(map(_wall, segment)) for segment in bill.segments)
     work = sum(cost.hours or 0 for cost in every if cost.gpu)
     others = sum(cost.hours or 0 for cost in every if not cost.gpu)
@@ -331,17 +336,15 @@ def _sums(bill: Estimate) -> list[str]:
         if bill.gpu_usd is not None:
             used, paid = work * bill.gpu_usd, held * bill.gpu_usd
             lines.append(f"GPUs: {paid:,.2f} US$ if held throughout, {used:,.2f} US$ if only paid while at work")
-        lines += _memory(bill.fits)
+        lines += memory_text(bill.fits)
     else:
         lines.append(f"time: {wall:,.2f} h")
-    unknown = [cost.table for cost in every if cost.seconds is None]
-    return lines + ([f"WITHOUT {', '.join(unknown)}: the line below each says what is missing"] if unknown else [])
+    if waits := [cost.table for cost in every if cost.usd and not cost.hours]:
+        lines.append(f"not in the time: waiting for endpoints ({', '.join(waits)}); their rate limits decide")
+    if bill.budget is not None and (usd := sum(cost.usd for cost in every)) > bill.budget:
+        lines.append(f"budget: the run stops at {bill.budget:,.2f} of {usd:,.2f} US$ (options.budget.usd)")
+    return lines
 
 
-def _memory(fits: list[Fit]) -> list[str]:
-    if not fits:
-        return ["memory: not compared, since engine.gpu names no GPU of rates.yaml"]
-    most = max(fits, key=lambda fit: fit.gb / fit.gpus)
-    unknown = sorted({need.model for fit in fits for need in fit.needs if need.gb is None})
-    missing = f"; without {', '.join(unknown)}, whose gb rates.yaml does not have" if unknown else ""
-    return [f"memory: at most {most.gb / most.gpus:.1f} of the {most.gpu_gb:g} GB of a GPU{missing}"]
+def _unknown(segments: list[list[list[Cost]]]) -> list[Cost]:
+    return [cost for segment in segments for group in segment for cost in group if cost.hours is None]

@@ -165,6 +165,38 @@ def test_rayjob_yaml_has_only_fields_that_kuberay_knows_and_asks_for_a_token() -
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
 
 
+POD = {"containers", "volumes", "serviceAccountName", "tolerations", "nodeSelector"}
+CONTAINER = {"name", "image", "resources", "ports", "env", "volumeMounts"}
+"""Fields of core/v1 that rayjob.yaml may use; the API server refuses or drops a misspelt one."""
+
+
+def test_the_values_of_rayjob_yaml_are_of_kuberays_kinds() -> None:
+    spec = yaml.safe_load((ROOT / "rayjob.yaml").read_text())["spec"]
+    assert spec["submissionMode"] in ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
+    assert all(type(spec[name]) is int for name in ("backoffLimit", "ttlSecondsAfterFinished"))
+    assert spec["shutdownAfterJobFinishes"] is True  # ttlSecondsAfterFinished has no effect without it
+    cluster = spec["rayClusterSpec"]
+    assert cluster["autoscalerOptions"]["upscalingMode"] in ("Default", "Aggressive", "Conservative")
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        pod = group["template"]["spec"]
+        assert pod.keys() <= POD
+        assert pod["containers"][0].keys() <= CONTAINER
+        assert group.get("minReplicas", 0) <= group.get("replicas", 0) <= group.get("maxReplicas", 1)
+
+
+def test_rays_autoscaler_reads_rayjob_yaml_as_the_machines_that_it_asks_for() -> None:
+    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+
+    spec = yaml.safe_load((ROOT / "rayjob.yaml").read_text())["spec"]["rayClusterSpec"]
+    named = {"metadata": {"name": "mminstruct", "namespace": "default"}, "spec": spec}
+    facts = _derive_autoscaling_config_from_ray_cr(named)  # it is checked against Ray's schema, too
+    types = facts["available_node_types"]
+    assert types["headgroup"]["resources"]["CPU"] == 0
+    assert (types["gpu"]["resources"]["GPU"], types["gpu"]["resources"]["CPU"]) == MACHINES["node_8gpu"]
+    assert types["gpu"]["max_workers"] * types["gpu"]["resources"]["GPU"] == MACHINES["nodes_4"][0]
+    assert facts["idle_timeout_minutes"] == 10
+
+
 def test_the_job_of_rayjob_yaml_composes_as_a_shell_reads_it(tmp_path: Path) -> None:
     line = yaml.safe_load((ROOT / "rayjob.yaml").read_text())["spec"]["entrypoint"]
     shown = subprocess.run(

@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from mminstruct.job import run
 from mminstruct.status.tables import table_statuses
 from tests.conftest import SMALL
 from tests.engine.nodes import free_ports
@@ -109,6 +111,49 @@ def test_a_submitted_job_builds_on_the_cluster_with_its_words_intact(
     composed = OmegaConf.create(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["config"])
     words = OmegaConf.to_container(composed.engine.pool.env, resolve=True)
     assert words == {"env_vars": {"WHO": "micro:captioner", "SAID": SAID}}
+
+
+@pytest.mark.slow
+def test_the_working_directory_that_is_sent_is_code_alone(tmp_path: Path) -> None:
+    from ray._private.runtime_env.packaging import create_package
+
+    for name in (".gitignore", ".rayignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    code = [
+        "mminstruct/a.py",
+        "jobs/build.py",
+        "conf/prompts/mine.md",
+        "my_package/data/table.csv",
+        "my_package/runs.py",
+    ]
+    left = [
+        ".venv/bin/python", "runs/demo/x.parquet", "runs/tuned/model.safetensors", "data/photos/a.heic", "dataset/a.json",
+        "photos/a.jpg", "shards/0.tar", "docs/page.md", "tests/test_a.py", "__pycache__/a.pyc", ".mypy_cache/a.json",
+    ]  # fmt: skip
+    for name in [*code, *left]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    create_package(str(tmp_path), tmp_path.parent / "sent.zip", include_gitignore=True)
+    with zipfile.ZipFile(tmp_path.parent / "sent.zip") as sent:
+        names = {name for name in sent.namelist() if not name.endswith("/")}
+    assert names - {".gitignore", ".rayignore"} == set(code)
+    create_package(str(ROOT), tmp_path.parent / "ours.zip", include_gitignore=True)
+    assert (tmp_path.parent / "ours.zip").stat().st_size < 45 << 20  # docs/cluster.md says 41
+
+
+@pytest.mark.parametrize("command", ["build", "train"])
+def test_a_folder_that_ray_would_delete_with_the_job_is_refused(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_83816509666daa4b"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    words = ["source=images"] if command == "build" else ["data.path=data.json"]
+    assert run(command, ["out=runs/one", *words]) == 2
+    assert "out=runs/one is in the copy of the working directory that Ray made" in capsys.readouterr().err
+    for out in (f"{tmp_path}/runs/one", "memory://runs/one"):
+        assert run(command, [f"out={out}", *words, "seed=none"]) == 2
+        assert "working directory" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from mminstruct.sources.folder import FolderSource
 from mminstruct.sources.layout import account
 from mminstruct.sources.listing import HIDDEN, NO_FILE, SYSTEM, TRUTH, UNFINISHED, Listing, list_path
 from mminstruct.sources.source import Options, Shard
+from mminstruct.stages.ingest import Ingest
 from tests.sources.badworld import good_archive, jpeg
 from tests.sources.kinds import chosen
 
@@ -171,3 +172,19 @@ def test_a_group_tells_when_a_file_of_it_changed(tmp_path: Path) -> None:
     assert now() == before
     (tmp_path / "2.jpg").write_bytes(b"another")
     assert now() != before
+
+
+def test_a_licence_or_a_notice_makes_no_folder_one_of_images(tmp_path: Path) -> None:
+    lay(tmp_path, "photos/a.jpg", "photos/a.json", "meta/LICENSE", "meta/NOTICE", "meta/all.json")
+    for name in ("LICENSE", "NOTICE", "all.json"):
+        (tmp_path / "meta" / name).write_text("{}")
+    (tmp_path / "hashes").mkdir()
+    (tmp_path / "hashes" / "9f3a").write_bytes(jpeg(1))  # an image without an extension
+    listing = list_path(str(tmp_path))
+    shards = FolderSource(listing, Options(name="x")).shards()
+    assert [shard.name for shard in shards] == ["hashes:0000", "photos:0000"]
+    assert account(listing, shards)["passed"] == {
+        "README or licence": 1, "no image by its name: other extensions, or none": 1, "no image by its name: .json": 1,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"holds no image, as layout=folder reads; it holds 3 files \(LICENSE, NOTICE"):
+        Ingest(path=str(tmp_path / "meta"), layout="folder").shards()

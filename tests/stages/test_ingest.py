@@ -287,7 +287,7 @@ def test_a_configuration_that_cannot_work_is_refused(changes: dict[str, Any], me
 
 def test_a_layout_that_finds_nothing_says_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(1))
-    with pytest.raises(ValueError, match=r"nothing that layout=tar reads; it holds 1 files .a.jpg"):
+    with pytest.raises(ValueError, match=r"no archive, as layout=tar reads; it holds 1 files .a.jpg"):
         Ingest(path=str(tmp_path), layout="tar").shards()
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import inspect
 import json
+import re
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,10 @@ def test_a_models_time_is_tokens_read_and_written_over_its_rates() -> None:
     assert costs["answer"].hours == pytest.approx(0.18)
     assert costs["answer"].wall == pytest.approx(0.18 / 8)
     assert costs["answer"].how == "2000 input tokens / 25,000 per s + 100 output tokens / 1,000 per s; a test"
+    rates["models"]["mistralai/Mixtral-8x7B-Instruct-v0.1"]["by_host"] = True
+    _, costs = billed(3600, *PAPER, "engine.gpu=A100", **rates)
+    assert costs["answer"].seconds == pytest.approx(2000 / 6_250 + 100 / 1000)
+    del rates["models"]["mistralai/Mixtral-8x7B-Instruct-v0.1"]["by_host"]
     _, costs = billed(3600, *PAPER, "engine.gpu=A100", **rates)
     assert costs["answer"].seconds == pytest.approx(2000 / 6250 + 100 / 500)
 
@@ -138,8 +143,10 @@ def test_what_nobody_knows_is_named_and_never_counted_as_nothing() -> None:
     assert costs["caption"].hours is None
     told = as_text(bill)
     assert "rates.yaml has no models.Qwen/Qwen3-VL-2B-Instruct" in told
-    assert told.splitlines()[-1].startswith("WITHOUT caption, fuse, instruct, ")
-    _, costs = billed(1000, "models=modern", "engine=ray")
+    assert told.splitlines()[-1].startswith("no total, since it would leave out caption, fuse, instruct, ")
+    assert "GPU hours" not in told
+    bill, costs = billed(1000, "models=modern", "engine=ray")
+    assert as_text(bill).splitlines()[-1].startswith("name the machine that you have, for example engine=one_gpu")
     assert costs["answer"].how.startswith("no GPU for Qwen/Qwen3-30B-A3B-Instruct-2507 (engine.pools.answer.gpus")
 
 
@@ -162,7 +169,7 @@ def test_plan_needs_neither_folder_nor_images_to_say_what_they_would_cost(capsys
     assert main(["plan", "images=10000000", *PAPER, "engine.gpu_usd=1.5"]) == 0
     told = capsys.readouterr().out
     assert told.startswith("10,000,000 images on 8 H100 at 1.50 US$ per hour")
-    assert "WITHOUT" not in told
+    assert "no total" not in told
 
 
 def test_a_laptop_without_vllm_can_plan_what_it_cannot_build(
@@ -173,12 +180,6 @@ def test_a_laptop_without_vllm_can_plan_what_it_cannot_build(
     assert main(["plan", "images=5", *PAPER]) == 0
     assert main(["plan", "out=run", "source=images", *PAPER]) == 2
     assert "answer.model needs the backend vllm, which is not installed" in capsys.readouterr().err
-
-
-def test_build_refuses_the_word_that_only_plan_understands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["build", f"out={tmp_path}/run", f"source={tmp_path}", "images=5"]) == 2
-    assert "images= is for plan, which estimates the cost; units=N builds" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -225,6 +226,15 @@ def test_plan_lacks_nothing_but_the_speed_of_models(recipe: Recipe) -> None:
     assert all(cost.rows > 0 for cost in known)
 
 
+def test_money_that_a_budget_does_not_allow_and_time_that_is_not_known_are_said() -> None:
+    bill, _ = billed(10_000, "models=api")
+    told = as_text(bill).splitlines()
+    assert told[-2].startswith("not in the time: waiting for endpoints (caption, fuse, instruct, ")
+    assert re.fullmatch(r"budget: the run stops at 50\.00 of 5\d\.\d\d US\$ \(options\.budget\.usd\)", told[-1])
+    bill, _ = billed(5_000, "models=api")
+    assert "budget" not in as_text(bill)
+
+
 ASKER = ("models.asker.name=micro:llm", "models.verifier.name=micro:llm")  # composes without the weights of the asker
 
 
@@ -238,7 +248,7 @@ ASKER = ("models.asker.name=micro:llm", "models.verifier.name=micro:llm")  # com
 )  # fmt: skip
 def test_plan_of_the_recipe_domains_names_every_cost_of_every_choice_of_models(words: tuple[str, ...]) -> None:
     bill, costs = billed(100_000, "recipe=domains", *words)
-    assert "WITHOUT" not in as_text(bill)
+    assert "no total" not in as_text(bill)
     assert (costs["ask"].rows, costs["converse"].rows) == (100_000, 1_300_000)
     assert costs["verify"].rows == pytest.approx(1_600_000)
     assert (costs["transcribe"].usd > 0) == (words[0] in ("models=api", "models=paper"))
