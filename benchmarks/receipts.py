@@ -13,6 +13,7 @@ size before. With ``--tree`` the same commands also run in another checkout, alt
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import math
 import os
@@ -29,6 +30,7 @@ from benchmarks.engine import STAGES, chain
 from mminstruct.checksum import seal, unseal
 from mminstruct.engine.local import Local
 from mminstruct.run import Run, claim, execute
+from mminstruct.status.progress import Progress
 from mminstruct.status.tables import all_faults, incomplete, table_statuses
 
 SHARDS = 8
@@ -78,12 +80,12 @@ def one(what: str, folder: str, parts: int) -> dict[str, float]:
     else:
         run = Run(url=folder, recipe=chain(SHARDS, parts // SHARDS, ROWS))
         claim(run)
-        execute(run, Local())
-        import inspect
-
-        known = inspect.signature(table_statuses).parameters
-        how = {"recount": False, "tables": run.table} if "tables" in known else {}
-        statuses = table_statuses(folder, **how)
+        with Progress() as progress:
+            if "finished" in inspect.signature(execute).parameters:
+                execute(run, Local(), watch=progress.watch, begin=progress.begin, finished=progress.finished)
+            else:  # a version before there was one call for all units that are done
+                execute(run, Local(), watch=progress.watch, begin=progress.begin)
+        statuses = table_statuses(folder, recount=False, tables=run.table)
     if all_faults(statuses) or incomplete(statuses) or sum(s.units for s in statuses) != SHARDS + 4 * parts:
         raise SystemExit(f"the run is not as it was written: {all_faults(statuses)[:3]}, {incomplete(statuses)}")
     used = resource.getrusage(resource.RUSAGE_SELF)

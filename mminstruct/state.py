@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, cast
 
 from mminstruct.recipe import Recipe, differences, inputs, manifests, primary, sources
-from mminstruct.stage import ALL, CHANGED, Source, Stage, content_id
+from mminstruct.stage import ALL, CHANGED, Source, Stage
+from mminstruct.store.columns import Columns
 from mminstruct.store.datafile import Part
 from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
@@ -20,8 +21,37 @@ AGAIN = "which would be made again"
 """Reason for a table that is refused only because one of its inputs is refused."""
 CONTENT = "content"
 """Name of the digest of the bytes that were read from a shard; only receipts have it."""
-Digests = Callable[[str], dict[str, str]]
-"""Unit key -> digests of its inputs as they are now, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digests:
+    """Digests of the inputs of a table's units, as they are now."""
+
+    shards: Mapping[str, Mapping[str, Any]] | None = None
+    """Of a source: facts of each shard."""
+    parts: Mapping[str, Packed[Part]] = field(default_factory=dict)
+    """Tables of which a unit reads the part with its key."""
+    wholes: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the tables that every unit reads whole."""
+
+    def __call__(self, key: str) -> dict[str, str]:
+        """Those of one unit, by name."""
+        if self.shards is not None:
+            return {fact: str(value) for fact, value in self.shards.get(key, {}).items()}
+        mine = {table: sha256[:16] for table, found in self.parts.items() if (sha256 := found.tag(key)) is not None}
+        return {**{f"whole {table}": whole for table, whole in self.wholes.items()}, **mine}
+
+    def equal(self, keys: list[str], inputs: Columns) -> bool:
+        """Whether the units *keys*, which are sorted, have exactly these *inputs*. Not for a source."""
+        names = [*(f"whole {table}" for table in self.wholes), *self.parts]
+        if set(names) != set(inputs.names or ()) or len(names) != len(inputs.names or ()):
+            return False
+        if any(value != whole for table, whole in self.wholes.items() for value in inputs[f"whole {table}"]):
+            return False
+        return all(
+            inputs[table] == [sha256 and sha256[:16] for sha256 in found.along(keys)]
+            for table, found in self.parts.items()
+        )
 
 
 @dataclass(kw_only=True)
@@ -57,13 +87,13 @@ class Run:
     def limit(self, name: str) -> frozenset[str] | None:
         return self.only if self.partwise(name) else None
 
-    def keys(self, name: str) -> list[str]:
-        """Units of a table that are known so far: those whose input parts are committed."""
+    def keys(self, name: str) -> Collection[str]:
+        """Units of a table that are known so far, sorted: those whose input parts are committed."""
         stage = self.stages[name]
         if not stage.reads:
             return sorted(cast(Source, stage).shards())
         first = primary(stage)
-        return [ALL] if first is None else list(self.table(first).parts(self.limit(first)))
+        return [ALL] if first is None else self.table(first).parts(self.limit(first))
 
     def whole(self, name: str) -> str:
         """The digest by which receipts name a table that was read whole."""
@@ -73,26 +103,19 @@ class Run:
         """Digests of the inputs of a table's units, as they are now."""
         stage = self.stages[name]
         if not stage.reads:
-            return partial(_facts, shards=cast(Source, stage).shards())
+            return Digests(shards=cast(Source, stage).shards())
         reads = list(inputs(stage).values())
         wholes = {table: self.whole(table) for table, read in reads if read.mode == "whole"}
         parts = {table: self.table(table).parts() for table, read in reads if read.mode == "part"}
-        return partial(_digests, parts=parts, wholes=wholes)
+        return Digests(parts=parts, wholes=wholes)
 
 
 def digest(parts: Packed[Part]) -> str:
     """Number and digest of *parts*. The same rows in the same parts have the same digest."""
-    found = content_id(*(f"{key} {sha256}" for key, sha256 in parts.tags()))
-    return f"{len(parts)} part{'s' * (len(parts) != 1)}, digest {found}"
-
-
-def _facts(key: str, shards: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {fact: str(value) for fact, value in shards.get(key, {}).items()}
-
-
-def _digests(key: str, parts: Mapping[str, Packed[Part]], wholes: Mapping[str, str]) -> dict[str, str]:
-    mine = {table: sha256[:16] for table, found in parts.items() if (sha256 := found.tag(key)) is not None}
-    return {**{f"whole {table}": whole for table, whole in wholes.items()}, **mine}
+    found = hashlib.sha256()  # ``content_id`` of all of them, which need not be in memory at once
+    for number, (key, sha256) in enumerate(parts.tags()):
+        found.update(f"{chr(0) if number else ''}{key} {sha256}".encode("utf-8", "surrogatepass"))
+    return f"{len(parts)} part{'s' * (len(parts) != 1)}, digest {found.hexdigest()[:16]}"
 
 
 def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]:
@@ -117,12 +140,15 @@ def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]
     return lines
 
 
-def stale(stage: Stage, name: str, receipts: Mapping[str, Receipt], now: Digests) -> list[str]:
+def stale(stage: Stage, name: str, receipts: Packed[Receipt], now: Digests) -> list[str]:
     """Units whose inputs changed since they were made, one line each. Identical lines are reported once."""
     units: dict[str, list[str]] = {}
-    for key, receipt in receipts.items():
-        for line in changes(stage, receipt, now(key)):
-            units.setdefault(line, []).append(key)
+    for chunk in receipts.chunks():
+        if stage.reads and now.equal(chunk.keys, chunk.columns.maps("inputs")):
+            continue  # then ``changes`` has none for each of them
+        for key, receipt in chunk.values().items():
+            for line in changes(stage, receipt, now(key)):
+                units.setdefault(line, []).append(key)
     more = {line: f" (and {len(keys) - 1} more)" if len(keys) > 1 else "" for line, keys in units.items()}
     return [f"{name}/{keys[0]}{more[line]}: {line}" for line, keys in units.items()]
 
@@ -135,7 +161,7 @@ class State:
     """Fields whose values differ from those that the table was made with, and both values."""
     stale: list[str] = field(default_factory=list)
     """Units that were made from other inputs than there are now, or from fewer than there will be."""
-    here: Mapping[str, Receipt] = field(default_factory=dict)
+    here: Packed[Receipt] = field(default_factory=lambda: packed_receipts({}))
     brought: dict[str, Receipt] = field(default_factory=dict)
     """Units of the other run that this recipe would make identically."""
     not_brought: list[str] = field(default_factory=list)
@@ -182,11 +208,11 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
     for name, stage in run.stages.items():
         table, reads = run.table(name), list(inputs(stage).values())
         state = found[name] = State(differs=differs(table, wanted[name]))
-        state.here = {} if state.differs else table.receipts()
+        state.here = state.here if state.differs else table.receipts()
         wholes = {of: digest(found[of].usable) for of, read in reads if read.mode == "whole"}
         parts = {of: found[of].parts for of, read in reads if read.mode == "part"}
         shards = {} if stage.reads else cast(Source, stage).shards()
-        now = partial(_digests, parts=parts, wholes=wholes) if stage.reads else partial(_facts, shards=shards)
+        now = Digests(parts=parts, wholes=wholes, shards=None if stage.reads else shards)
         unsettled = next((of for of in wholes if not found[of].settled and not found[of].whole), None)
         if state.here and unsettled:
             shards_left = unread.get(run.sources[unsettled], "")
@@ -205,7 +231,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
             state.parts = table.parts()
         first = primary(stage)
         keys = sorted(shards) if not stage.reads else [ALL] if first is None else found[first].usable
-        left = {key for key in keys if key not in receipts}
+        left = {key for key in state.here.missing(keys) if key not in state.brought}
         if not stage.reads:
             unread[name] = f", and {len(left)} of {len(keys)} shards are not read yet" if left else ""
         state.total, state.settled = len(keys), not left or left <= table.failures().keys()
