@@ -200,6 +200,7 @@ def _execute(
         if _nothing_left(run, tables, keys):
             for name in tables:
                 finished(name, run.table(name).receipts())
+                run.table(name).kept.consolidate()  # they may have come from another folder
             continue
         seen: dict[str, int] = {}
         failed: dict[str, list[str]] = {}
