@@ -178,7 +178,7 @@ def _add_all(
                 found += there.faults(chunk)
                 continue
             units = [(key, part) for key, receipt in chunk.values().items() for part in receipt.parts]
-            found += pool.map(lambda unit: integrity.damaged_part(table, *unit, None), units)
+            found += pool.map(lambda unit: integrity.damaged_part(table, unit[0], unit[1], None), units)
     for name in ("rows_in", "kept", "rows", "seconds", "cost", "dropped", "notes", "warnings"):
         setattr(status, name, getattr(total, name))
     status.tokens = total.tokens_in + total.tokens_out
