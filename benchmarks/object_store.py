@@ -1,6 +1,6 @@
 """Counts the requests that a build sends to an object store, by kind, for each unit.
 
-    python -m benchmarks.requests [--parts 10] [--engines local ray]
+    python -m benchmarks.object_store [--parts 10] [--engines local ray]
 
 A run of five stages that do nothing is built on moto's S3 server, on loopback, and the same command is given again. The
 server counts, so requests of every process are in. Ray has two workers, and all stages in one actor.
@@ -23,7 +23,7 @@ from mminstruct.run import Engine, Run, claim, execute
 from mminstruct.store.tables import Store
 
 SHARDS = 2
-_SAID = re.compile(r'"(\w+) (\S+) HTTP')
+_SAID = re.compile(r'"(?:\x1b\[[\d;]*m)*(\w+) (\S+) HTTP')  # the server colours some lines
 
 
 class Counted(logging.Handler):
