@@ -20,13 +20,13 @@ def columns(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"names": names, "same": {}, "each": {}, "lists": {}, "maps": {}}
     for name in names:
         column = [value[name] for value in values]
-        first = column[0]
-        if isinstance(first, list) and all(isinstance(item, Mapping) for some in column for item in some):
+        first = repr(column[0])  # 1, 1.0 and True are equal, also within lists
+        if all(isinstance(some, list) and all(isinstance(item, Mapping) for item in some) for some in column):
             found["lists"][name] = [[len(some) for some in column], columns([item for some in column for item in some])]
         elif all(isinstance(one, Mapping) for one in column):
             found["maps"][name] = columns(column)
-        elif all(type(one) is type(first) and one == first for one in column):
-            found["same"][name] = first
+        elif all(repr(one) == first for one in column):
+            found["same"][name] = column[0]
         else:
             found["each"][name] = column
     return found
