@@ -50,13 +50,15 @@ class DataFiles:
     def __init__(self, table: Table) -> None:
         self._table = table
         found = table.store.scan(table.name)
-        self._listing = Listing((name, stamp.split(" ", 1)[0]) for name, stamp in found if name.endswith(".parquet"))
+        sized = (f"{name}/{stamp.split(' ', 1)[0]}" for name, stamp in found if name.endswith(".parquet"))
+        self._listing = Listing((one, "") for one in sized)  # one digest of both: names alone are not compared
         self._sizes: dict[str, int] | None = None
 
     def faults(self, chunk: Chunk[Receipt]) -> list[str]:
         """A line for each part of *chunk* that is missing or has another size than its receipt says."""
         lengths, parts = chunk.columns.lists("parts")
-        here = self._listing.holds(zip(parts["file"], map(str, parts["bytes"]), strict=True))
+        named = zip(parts["file"], parts["bytes"], strict=True)
+        here = self._listing.holds((f"{file}/{size}", "") for file, size in named)
         if here.all():
             return []
         if self._sizes is None:
