@@ -3,16 +3,19 @@
     python -m benchmarks.receipts [--parts 1000 10000 100000] [--folder DIR] [--tree DIR]
 
 The runs are synthetic: a small run of five stages is built, and its receipts are written again under other keys; all
-parts of a table are hard links of one file. So a run of 100,000 parts has 400,008 units and 500,040 files. "status" and
-"build again" (claim, execute with nothing to do, and the state at the end) are separate processes; "first build" is the
-same build, before there is an object that has all receipts of a table. CPU seconds are
-those of the process, imports included; the peak of its memory is the kernel's. "x" is the exponent of growth, from the
-size before. With ``--tree`` the same commands also run in another checkout, alternately, on the same run.
+parts of a table are hard links of one file, with digests of their own in the receipts. So a run of 100,000 parts has
+400,008 units and 500,040 files. "status" and "build again" (claim, execute with nothing to do, progress, and the state
+at the end) are separate processes; "first build" is the same build, before there is an object that has all receipts of
+a table. CPU seconds are those of the process, imports included; the peak of its memory is the kernel's. "x" is the
+exponent of growth, from the size before. With ``--tree`` the same commands also run in another checkout, alternately,
+on the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import inspect
 import json
 import math
 import os
@@ -29,6 +32,7 @@ from benchmarks.engine import STAGES, chain
 from mminstruct.checksum import seal, unseal
 from mminstruct.engine.local import Local
 from mminstruct.run import Run, claim, execute
+from mminstruct.status.progress import Progress
 from mminstruct.status.tables import all_faults, incomplete, table_statuses
 
 SHARDS = 8
@@ -53,7 +57,10 @@ def synthetic(folder: Path, parts: int) -> None:
                 keys = [f"{shard}-{number:04d}" for number in range(each)]
                 for key in keys:
                     os.link(file, folder / name / f"{key}.{ending}")
-                named = [{**made["parts"][0], "part": key, "file": f"{key}.{ending}"} for key in keys]
+                named = [
+                    {**made["parts"][0], "part": key, "file": f"{key}.{ending}", "sha256": _digest(name, key)}
+                    for key in keys
+                ]
                 if name == STAGES[0]:
                     rows = {
                         "rows_in": ROWS * each,
@@ -62,8 +69,15 @@ def synthetic(folder: Path, parts: int) -> None:
                     }
                     _receipt(folder / name, {**made, **rows, "key": shard, "parts": named})
                 else:
+                    (before,) = made["inputs"]
                     for key, part in zip(keys, named, strict=True):
-                        _receipt(folder / name, {**made, "key": key, "parts": [part]})
+                        inputs = {before: _digest(before, key)[:16]}
+                        _receipt(folder / name, {**made, "key": key, "parts": [part], "inputs": inputs})
+
+
+def _digest(name: str, key: str) -> str:
+    """A digest for each part, as in a real run: equal ones would take no bytes in the objects of all receipts."""
+    return hashlib.sha256(f"{name}/{key}".encode()).hexdigest()
 
 
 def _receipt(table: Path, facts: dict[str, object]) -> None:
@@ -78,12 +92,12 @@ def one(what: str, folder: str, parts: int) -> dict[str, float]:
     else:
         run = Run(url=folder, recipe=chain(SHARDS, parts // SHARDS, ROWS))
         claim(run)
-        execute(run, Local())
-        import inspect
-
-        known = inspect.signature(table_statuses).parameters
-        how = {"recount": False, "tables": run.table} if "tables" in known else {}
-        statuses = table_statuses(folder, **how)
+        with Progress() as progress:
+            if "finished" in inspect.signature(execute).parameters:
+                execute(run, Local(), watch=progress.watch, begin=progress.begin, finished=progress.finished)
+            else:  # a version before there was one call for all units that are done
+                execute(run, Local(), watch=progress.watch, begin=progress.begin)
+        statuses = table_statuses(folder, recount=False, tables=run.table)
     if all_faults(statuses) or incomplete(statuses) or sum(s.units for s in statuses) != SHARDS + 4 * parts:
         raise SystemExit(f"the run is not as it was written: {all_faults(statuses)[:3]}, {incomplete(statuses)}")
     used = resource.getrusage(resource.RUSAGE_SELF)

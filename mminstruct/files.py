@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 import inspect
+import io
 import os
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 import pyarrow.fs as pafs
@@ -123,34 +125,30 @@ class Files:
 
     def names(self, *pieces: str) -> list[str]:
         """Sorted names in a folder; empty if it does not exist. Never cached: other processes write here too."""
-        if not self.local:
-            return list(self.sizes(*pieces))
-        path = self.path(*pieces)
-        try:
-            return sorted(name for name in self.ask("list", path, lambda: os.listdir(path)) if name[0] != ".")
-        except FileNotFoundError:
-            return []
+        return sorted(name for name, _ in self.scan(*pieces, stamped=False))
 
     def sizes(self, *pieces: str) -> dict[str, int]:
         """Bytes of each file in a folder by name, sorted; 0 for a folder in it; empty if it does not exist."""
-        if self.local:
-            return self._scan(lambda found: found.st_size if stat.S_ISREG(found.st_mode) else 0, *pieces)
-        return {name: int(facts.get("size") or 0) for name, facts in self._list(*pieces).items()}
+        return {name: int(stamp.split(" ", 1)[0]) for name, stamp in sorted(self.scan(*pieces))}
 
-    def _scan(self, of: Callable[[os.stat_result], T], *pieces: str) -> dict[str, T]:
-        """*of* what a local disk says of each file in a folder, by name, sorted; empty if it does not exist."""
+    def scan(self, *pieces: str, stamped: bool = True) -> Iterator[tuple[str, str]]:
+        """Names in a folder with their ``stamp``, in any order, from one pass; nothing if it does not exist.
+
+        Args:
+            stamped: Whether stamps are needed: on a local disk they cost a call each. Without, they may be empty.
+        """
+        if not self.local:
+            yield from ((name, _stamp(facts)) for name, facts in self._list(*pieces).items())
+            return
         path = self.path(*pieces)
-        found = {}
-        try:
-            with self.ask("list", path, lambda: os.scandir(path)) as entries:
-                for entry in entries:
-                    try:
-                        found[entry.name] = of(entry.stat())
-                    except FileNotFoundError:  # gone since it was listed
-                        continue
-        except FileNotFoundError:
-            return {}
-        return {name: found[name] for name in sorted(found) if name[0] != "."}
+        with suppress(FileNotFoundError), self.ask("list", path, lambda: os.scandir(path)) as entries:
+            for entry in entries:
+                try:
+                    stamp = _local_stamp(entry.stat()) if stamped else ""
+                except FileNotFoundError:  # gone since it was listed
+                    continue
+                if entry.name[0] != ".":
+                    yield entry.name, stamp
 
     def _list(self, *pieces: str) -> dict[str, dict[str, Any]]:
         """What a remote store says of each file in a folder, by name, sorted; empty if it does not exist."""
@@ -162,18 +160,6 @@ class Files:
             return {}
         facts = {str(one["name"]).rstrip("/"): one for one in found}
         return {name.rsplit("/", 1)[-1]: one for name, one in sorted(facts.items()) if name != path}
-
-    def listed(self, *pieces: str) -> dict[str, str]:
-        """Sorted names in a folder with their ``stamp``, which is empty on a local disk: it would cost a call each."""
-        if self.local:
-            return dict.fromkeys(self.names(*pieces), "")
-        return {name: _stamp(facts) for name, facts in self._list(*pieces).items()}
-
-    def stamps(self, *pieces: str) -> dict[str, str]:
-        """Sorted names in a folder with their ``stamp``, from one pass over the folder."""
-        if not self.local:
-            return self.listed(*pieces)
-        return self._scan(_local_stamp, *pieces)
 
     def stamp(self, *pieces: str) -> str:
         """Size and time (on a local disk), or size and ETag, of a file: it is another one if they differ."""
@@ -196,6 +182,17 @@ class Files:
         path = self.path(*pieces)
         try:
             return bytes(self.ask("read", path, lambda: self.fs.cat_file(path, start=start, end=end, **self._whole)))
+        except FileNotFoundError:
+            return None
+
+    def stream(self, *pieces: str) -> BinaryIO | None:
+        """A file to read from its start, which on a local disk is not read as a whole; None if it does not exist."""
+        path = self.path(*pieces)
+        if not self.local:
+            data = self.read(*pieces)
+            return None if data is None else io.BytesIO(data)
+        try:
+            return self.ask("read", path, lambda: open(path, "rb"))
         except FileNotFoundError:
             return None
 
@@ -330,7 +327,7 @@ def _stamp(facts: dict[str, Any]) -> str:
 
 
 def _local_stamp(found: os.stat_result) -> str:
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return f"{found.st_size if stat.S_ISREG(found.st_mode) else 0} {found.st_mtime_ns}"
 
 
 def _first_line(error: Exception) -> str:

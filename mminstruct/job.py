@@ -254,7 +254,7 @@ def _make(config: DictConfig) -> tuple[str, int]:
                     progress.watch(event)
                     first.watch(event)
 
-                execute(run, engine, watch=watch, begin=progress.begin, **how)
+                execute(run, engine, watch=watch, begin=progress.begin, finished=progress.finished, **how)
         except FailedUnits as error:
             raise FailedUnits(
                 f"{error}{_emptied(table_statuses(made.out, recount=False, tables=run.table))}"

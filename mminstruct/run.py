@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from mminstruct.drift import AGAIN, stale
 from mminstruct.errors import ConfigurationError, RunError
 from mminstruct.recipe import inputs, manifests, segments
-from mminstruct.state import AGAIN, Run, State, stale, states
+from mminstruct.state import Run, State, states
 from mminstruct.store import lease
 from mminstruct.store.deletion import inherit
+from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.repair import restore
 from mminstruct.store.tables import Store
@@ -67,7 +69,7 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
             inputs changed.
         lease.Held: Another process works on this folder.
     """
-    with lease.hold(run.url):
+    with lease.hold(run.url), _settled(run):
         wanted = manifests(run.recipe)
         for name in wanted:
             restore(run.table(name))
@@ -81,11 +83,24 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
                 for file in [*(part.file for part in receipt.parts), *drops]:
                     ours.copy_from(cast(Store, theirs), name, file)
                 run.table(name).commit(receipt)
+            run.table(name).kept.settle()
             if theirs is not None and not found[name].not_brought:
                 _bring_calls(ours, theirs, name)
         if theirs is not None:
             inherit(ours, theirs)
     return {name: list(state.brought) for name, state in found.items()} if base is not None else {}
+
+
+@contextmanager
+def _settled(run: Run) -> Iterator[None]:
+    """Nobody but this process and its workers writes here meanwhile, since it holds the folder's lease."""
+    for name in run.stages:
+        run.table(name).kept.settle()
+    try:
+        yield
+    finally:
+        for name in run.stages:
+            run.table(name).kept.settle(False)
 
 
 def _bring_calls(ours: Store, theirs: Store, name: str) -> None:
@@ -136,7 +151,8 @@ def execute(
     units: int | None = None,
     fail_on_error: bool | float = True,
     watch: Callable[[Event], None] = lambda event: None,
-    begin: Callable[[list[str], list[str]], None] = lambda tables, keys: None,
+    begin: Callable[[list[str], Collection[str]], None] = lambda tables, keys: None,
+    finished: Callable[[str, Packed[Receipt]], None] | None = None,
 ) -> None:
     """Execute all units that have no receipt.
 
@@ -146,18 +162,24 @@ def execute(
             that share of the units; from 1: that many units.
         watch: Called with the event of every unit.
         begin: Called with each segment's tables and first units before it starts.
+        finished: Called for each table of a segment in which nothing is left to do, instead of *watch* for its units.
 
     Raises:
         FailedUnits: A barrier found more failed units than it tolerates.
         DriftError: Units after a barrier were made from other or fewer parts than there are now.
     """
-    with lease.hold(run.url), closing(engine):
-        _execute(run, engine, units, fail_on_error, watch, begin)
+
+    def replay(name: str, receipts: Packed[Receipt]) -> None:
+        for key, receipt in receipts.items():
+            watch(Event(name, key, receipt, fresh=False))
+
+    with lease.hold(run.url), _settled(run), closing(engine):
+        _execute(run, engine, units, fail_on_error, watch, begin, finished or replay)
 
 
 def _execute(
     run: Run, engine: Engine, units: int | None, fail_on_error: bool | float, watch: Callable[[Event], None],
-    begin: Callable[[list[str], list[str]], None],
+    begin: Callable[[list[str], Collection[str]], None], finished: Callable[[str, Packed[Receipt]], None],
 ) -> None:  # fmt: skip
     closed = _closed(run)
     for tables in segments(run.recipe):
@@ -180,6 +202,11 @@ def _execute(
         after_wholes = [name for name in tables if any(r.mode == "whole" for r in run.stages[name].reads.values())]
         _refuse(run, [line for name in after_wholes for line in _stale(run, name)])
         begin(tables, keys)
+        if _nothing_left(run, tables, keys):
+            for name in tables:
+                finished(name, run.table(name).receipts())
+                run.table(name).kept.consolidate()  # they may have come from another folder
+            continue
         seen: dict[str, int] = {}
         failed: dict[str, list[str]] = {}
         for event in _events(run, engine, tables, keys, closed):
@@ -216,8 +243,18 @@ def _closed(run: Run) -> frozenset[str]:
     return frozenset(found)
 
 
+def _nothing_left(run: Run, tables: list[str], keys: Collection[str]) -> bool:
+    """Whether the tables have a receipt for each of their units, and no other receipts."""
+    for name in tables:
+        receipts = run.table(name).receipts()
+        if len(receipts) != len(keys) or next(receipts.missing(keys), None) is not None:
+            return False
+        keys = run.table(name).parts()
+    return True
+
+
 def _events(
-    run: Run, engine: Engine, tables: list[str], keys: list[str], closed: frozenset[str] = frozenset()
+    run: Run, engine: Engine, tables: list[str], keys: Collection[str], closed: frozenset[str] = frozenset()
 ) -> Iterator[Event]:
     """Events of a segment. The engine starts only if a unit is left.
 
@@ -241,12 +278,18 @@ def _events(
         else:
             yield from events
     if waiting:
-        yield from engine.run(run, tables, waiting)
+        for name in tables:
+            run.table(name).kept.settle(False)
+        try:
+            yield from engine.run(run, tables, waiting)
+        finally:
+            for name in tables:
+                run.table(name).kept.settle()
 
 
 def _first_parts(
-    run: Run, engine: Engine, name: str, keys: list[str], units: int | None, watch: Callable[[Event], None],
-    begin: Callable[[list[str], list[str]], None],
+    run: Run, engine: Engine, name: str, keys: Collection[str], units: int | None, watch: Callable[[Event], None],
+    begin: Callable[[list[str], Collection[str]], None],
 ) -> list[str]:  # fmt: skip
     """Read shards in order until there are *units* parts, or ``run.images`` images, and limit the run to these.
 

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import accumulate
 from typing import Any, cast
 
-from mminstruct.recipe import Recipe, differences, inputs, manifests, primary, sources
-from mminstruct.stage import ALL, CHANGED, Source, Stage, content_id
+from mminstruct.drift import AGAIN, CONTENT, TAKEN, Digests, changes, differs, digest, stale
+from mminstruct.recipe import Recipe, inputs, manifests, primary, sources
+from mminstruct.stage import ALL, Source, Stage
 from mminstruct.store.datafile import Part
 from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.receipts import packed_receipts, parts_of
 from mminstruct.store.tables import Store, Table
-
-AGAIN = "which would be made again"
-"""Reason for a table that is refused only because one of its inputs is refused."""
-CONTENT = "content"
-"""Name of the digest of the bytes that were read from a shard; only receipts have it."""
-TAKEN = "images taken"
-"""Fact of a shard that ``images=N`` cuts: how many of its images the run takes."""
-Digests = Callable[[str], dict[str, str]]
-"""Unit key -> digests of its inputs as they are now, by name."""
 
 
 @dataclass(kw_only=True)
@@ -62,13 +52,13 @@ class Run:
     def limit(self, name: str) -> frozenset[str] | None:
         return self.only if self.partwise(name) else None
 
-    def keys(self, name: str) -> list[str]:
-        """Units of a table that are known so far: those whose input parts are committed."""
+    def keys(self, name: str) -> Collection[str]:
+        """Units of a table that are known so far, sorted: those whose input parts are committed."""
         stage = self.stages[name]
         if not stage.reads:
             return sorted(cast(Source, stage).shards())
         first = primary(stage)
-        return [ALL] if first is None else list(self.table(first).parts(self.limit(first)))
+        return [ALL] if first is None else self.table(first).parts(self.limit(first))
 
     def whole(self, name: str) -> str:
         """The digest by which receipts name a table that was read whole."""
@@ -79,11 +69,11 @@ class Run:
         stage = self.stages[name]
         if not stage.reads:
             shards = cast(Source, stage).shards()
-            return partial(_facts, shards=self.taken(name, shards, self.table(name).receipts()))
+            return Digests(shards=self.taken(name, shards, self.table(name).receipts()))
         reads = list(inputs(stage).values())
         wholes = {table: self.whole(table) for table, read in reads if read.mode == "whole"}
         parts = {table: self.table(table).parts() for table, read in reads if read.mode == "part"}
-        return partial(_digests, parts=parts, wholes=wholes)
+        return Digests(parts=parts, wholes=wholes)
 
     def taken(
         self, name: str, shards: Mapping[str, dict[str, Any]], here: Mapping[str, Receipt],
@@ -121,55 +111,6 @@ class Run:
         return max(0, self.images - sum(one.kept for at, one in self.table(name).receipts().items() if at < key))
 
 
-def digest(parts: Packed[Part]) -> str:
-    """Number and digest of *parts*. The same rows in the same parts have the same digest."""
-    found = content_id(*(f"{key} {sha256}" for key, sha256 in parts.tags()))
-    return f"{len(parts)} part{'s' * (len(parts) != 1)}, digest {found}"
-
-
-def _facts(key: str, shards: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {fact: str(value) for fact, value in shards.get(key, {}).items()}
-
-
-def _digests(key: str, parts: Mapping[str, Packed[Part]], wholes: Mapping[str, str]) -> dict[str, str]:
-    mine = {table: sha256[:16] for table, found in parts.items() if (sha256 := found.tag(key)) is not None}
-    return {**{f"whole {table}": whole for table, whole in wholes.items()}, **mine}
-
-
-def changes(stage: Stage, receipt: Receipt, now: Mapping[str, str]) -> list[str]:
-    """Inputs of a unit that changed since it was made, one line each.
-
-    Args:
-        now: Digests of the inputs; for a shard, its facts. If a shard differs only in the time of its last change, its
-            bytes are compared with those that were read.
-    """
-    if stage.reads:  # an input that is gone is itself being made again: not stale yet
-        if receipt.inputs == now:
-            return []
-        return [line for line in differences(receipt.inputs, now) if not line.endswith("-> (absent)")]
-    if not now:
-        return ["its shard is gone from the source"]
-    was = {fact: value for fact, value in receipt.inputs.items() if fact != CONTENT}
-    if TAKEN in was or TAKEN in now:
-        was, now = {TAKEN: "all", **was}, {TAKEN: "all", **now}
-    lines = [line for line in differences(was, now) if not line.startswith(f"{CHANGED}: ")]
-    if not lines and was.get(CHANGED) != now.get(CHANGED):
-        before, there = receipt.inputs.get(CONTENT), stage.content(receipt.key)
-        if before is None or before != there:
-            lines = [f"{CONTENT}: {before or 'unknown'} -> {there or 'unknown'}"]
-    return lines
-
-
-def stale(stage: Stage, name: str, receipts: Mapping[str, Receipt], now: Digests) -> list[str]:
-    """Units whose inputs changed since they were made, one line each. Identical lines are reported once."""
-    units: dict[str, list[str]] = {}
-    for key, receipt in receipts.items():
-        for line in changes(stage, receipt, now(key)):
-            units.setdefault(line, []).append(key)
-    more = {line: f" (and {len(keys) - 1} more)" if len(keys) > 1 else "" for line, keys in units.items()}
-    return [f"{name}/{keys[0]}{more[line]}: {line}" for line, keys in units.items()]
-
-
 @dataclass
 class State:
     """State of one table before a build, with the units that can be copied from another run."""
@@ -178,7 +119,7 @@ class State:
     """Fields whose values differ from those that the table was made with, and both values."""
     stale: list[str] = field(default_factory=list)
     """Units that were made from other inputs than there are now, or from fewer than there will be."""
-    here: Mapping[str, Receipt] = field(default_factory=dict)
+    here: Packed[Receipt] = field(default_factory=lambda: packed_receipts({}))
     brought: dict[str, Receipt] = field(default_factory=dict)
     """Units of the other run that this recipe would make identically."""
     not_brought: list[str] = field(default_factory=list)
@@ -229,11 +170,11 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         if other is not None:
             state.not_brought = differs(other.table(name), wanted[name])
             given = {} if state.differs or state.not_brought else other.table(name).receipts()
-        state.here = {} if state.differs else table.receipts()
+        state.here = state.here if state.differs else table.receipts()
         wholes = {of: digest(found[of].usable) for of, read in reads if read.mode == "whole"}
         parts = {of: found[of].parts for of, read in reads if read.mode == "part"}
         shards = {} if stage.reads else run.taken(name, cast(Source, stage).shards(), state.here, given)
-        now = partial(_digests, parts=parts, wholes=wholes) if stage.reads else partial(_facts, shards=shards)
+        now = Digests(parts=parts, wholes=wholes, shards=None if stage.reads else shards)
         unsettled = next((of for of in wholes if not found[of].settled and not found[of].whole), None)
         if state.here and unsettled:
             of = run.sources[unsettled]
@@ -251,7 +192,7 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
             state.parts = table.parts()
         first = primary(stage)
         keys = sorted(shards) if not stage.reads else [ALL] if first is None else found[first].usable
-        left = {key for key in keys if key not in receipts}
+        left = {key for key in state.here.missing(keys) if key not in state.brought}
         if not stage.reads:
             unread[name] = f", and {len(left)} of {len(keys)} shards are not read yet" if left else ""
         state.total, state.settled = len(keys), not left or left <= table.failures().keys()
@@ -265,21 +206,6 @@ def states(run: Run, base: str | None = None, units: int | None = None) -> dict[
         state.settled &= not state.refused and all(found[of].settled for of, _ in reads)
         state.limit = limit if run.partwise(name) else None
     return found
-
-
-def differs(table: Table, wanted: Mapping[str, Any]) -> list[str]:
-    """Differences between a table and the *wanted* manifest; empty if there is none, or no table."""
-    there = table.manifest()
-    if there is None or there["fingerprint"] == wanted["fingerprint"]:
-        return []
-    now, changed = wanted["renamed"], differences(there["config"], wanted["config"])
-    lines = [re.sub(r"^\w+", lambda old: now.get(old[0], old[0]), line) for line in changed]
-    lines += [f"schema {line}" for line in differences(there["schema"], wanted["schema"])]
-    lines += [f"stage {there['stage']} -> {wanted['stage']}"] if there["stage"] != wanted["stage"] else []
-    was, now_is = there.get("version", 1), wanted.get("version", 1)
-    lines += [f"stage {wanted['stage']}: version {was} -> {now_is}, which gives other rows"] if was != now_is else []
-    again = [name for name, mark in wanted["inputs"].items() if there["inputs"].get(name) != mark]
-    return lines or [f"it reads {', '.join(again)}, {AGAIN}"]
 
 
 def _same(

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from mminstruct import schemas
 from mminstruct.checksum import Damaged
+from mminstruct.drift import CONTENT, TAKEN
 from mminstruct.errors import RunError
 from mminstruct.files import Unreachable
 from mminstruct.models.loaded import sharing
@@ -23,7 +24,6 @@ from mminstruct.recipe import inputs
 from mminstruct.run import Event, Run
 from mminstruct.schemas.ids import alike, joined, numbers, places, texts
 from mminstruct.stage import Halt, Rows, Stage, StageOutput, Transform, WorkerFault, keys
-from mminstruct.state import CONTENT, TAKEN
 from mminstruct.store import spending
 from mminstruct.store.datafile import Part
 from mminstruct.store.journal import Calls
@@ -79,22 +79,30 @@ class Worker:
             Halt: The run's folder cannot be read or written (a full disk, status 403), or the unit's receipt is
                 damaged. The unit is not at fault, and the next unit would fail, too.
         """
-        try:
-            return self._work(key)
-        except Unreachable as error:
-            raise Halt(f"{self.name}/{key}: {error}") from error
+        return self.done(key) or self.make(key)
 
-    def _work(self, key: str) -> Event:
+    def done(self, key: str) -> Event | None:
+        """The event of a unit that has a receipt.
+
+        Raises:
+            Halt: As ``work``.
+        """
         try:
             done = self.table.receipt(key)
+        except Unreachable as error:
+            raise Halt(f"{self.name}/{key}: {error}") from error
         except Damaged as error:
             raise Halt(str(error)) from error
-        if done is not None:
-            return Event(self.name, key, done, fresh=False)
-        self._ready()
+        return None if done is None else Event(self.name, key, done, fresh=False)
+
+    def make(self, key: str) -> Event:
+        """``work`` for a unit that has no receipt."""
         try:
+            self._ready()
             return Event(self.name, key, self._make(key))
-        except (MemoryError, WorkerFault, Halt, Unreachable):
+        except Unreachable as error:
+            raise Halt(f"{self.name}/{key}: {error}") from error
+        except (MemoryError, WorkerFault, Halt):
             raise
         except Exception as error:
             said = f"{type(error).__name__}: {error}"

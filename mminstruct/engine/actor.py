@@ -98,6 +98,8 @@ class Operator:
 
     def _attempt(self, worker: Worker, key: str) -> Event:
         """Execute a unit; one that has killed its worker too often is recorded as failed instead."""
+        if (done := worker.done(key)) is not None:  # before a mark, which costs two requests
+            return done
         store = worker.table.store
         folder = (worker.name, f"_running-{self.session}", key)
         seen = self._seen.setdefault(worker.name, set())
@@ -112,7 +114,7 @@ class Operator:
             mark = f"{'alone' if alone else 'among'}-{uuid.uuid4().hex[:8]}"
             store.write(b"", *folder, mark, sync=False)
             try:
-                return worker.work(key)
+                return worker.work(key) if alone else worker.make(key)  # it may be done after the wait
             except WorkerFault:
                 os._exit(70)  # Ray replaces the actor and sends the unit again; an exception would end the run
             finally:  # only its own mark: on a node that Ray presumes dead, a twin may still execute this unit

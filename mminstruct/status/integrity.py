@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, compress, repeat
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 from mminstruct.checksum import Damaged, unseal
 from mminstruct.store import deletion, spending
 from mminstruct.store.datafile import Part
-from mminstruct.store.packed import Packed
+from mminstruct.store.listing import Listing
+from mminstruct.store.packed import Chunk, Packed
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Store, Table
 
@@ -42,6 +44,33 @@ def damaged_part(table: Table, key: str, part: Part, sizes: Mapping[str, int] | 
     return ""
 
 
+class DataFiles:
+    """Names and sizes of a table's data files, as they are now."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        found = table.store.scan(table.name)
+        sized = (f"{name}/{stamp.split(' ', 1)[0]}" for name, stamp in found if name.endswith(".parquet"))
+        self._listing = Listing((one, "") for one in sized)  # one digest of both: names alone are not compared
+        self._sizes: dict[str, int] | None = None
+
+    def faults(self, chunk: Chunk[Receipt]) -> list[str]:
+        """A line for each part of *chunk* that is missing or has another size than its receipt says."""
+        lengths, parts = chunk.columns.lists("parts")
+        named = zip(parts["file"], parts["bytes"], strict=True)
+        here = self._listing.holds((f"{file}/{size}", "") for file, size in named)
+        if here.all():
+            return []
+        if self._sizes is None:
+            self._sizes = self._table.store.sizes(self._table.name)
+        units = chain.from_iterable(map(repeat, chunk.keys, lengths))
+        return [
+            damaged_part(self._table, key, Part(**facts), self._sizes)
+            for key, facts, right in zip(units, parts.rows(), here, strict=True)
+            if not right
+        ]
+
+
 def wrong_drops(table: Table, receipt: Receipt) -> str:
     """How a unit's file in ``_dropped`` and its receipt differ in their drop counts; empty if they do not."""
     if receipt.drops is None and not receipt.dropped:
@@ -60,14 +89,14 @@ def compare_input(
     name: str,
     rows_in: int,
     facts: dict[str, Any],
-    done: set[str],
+    done: Packed[Receipt],
     parts: dict[str, Packed[Part]],
     store: Store | None,
 ) -> tuple[list[str], list[str]]:
     """Compare a table's ``rows_in`` with the rows of its input; rows with the same id count once.
 
     Args:
-        done: Keys of the units that have a receipt.
+        done: Receipts of the finished units.
         parts: Parts of each table.
         store: The run, to count distinct ids; None skips that count.
 
@@ -75,16 +104,13 @@ def compare_input(
         Remarks that explain the counts, and faults.
     """
     source, row_key = next(iter(facts["inputs"]), None), facts.get("row_key")
-    if source is None or not done:
+    if source is None or not len(done):
         return [], []
     whole = source != facts["primary"]
-
-    def came() -> Iterator[Part]:  # not a list: there may be 100,000
-        return (part for key, part in parts[source].items() if whole or key in done) if source in parts else iter(())
-
     count = rows = 0
-    for part in came():
-        count, rows = count + 1, rows + part.rows
+    for chunk in parts[source].chunks() if source in parts else ():
+        used = [True] * len(chunk.keys) if whole else [tag is not None for tag in done.along(chunk.keys)]
+        count, rows = count + sum(used), rows + sum(compress(chunk.columns["rows"], used))
     if rows_in > rows:
         return [], [f"{name}: {rows_in} in, but {source} has {rows} rows"]
     each = "" if whole or count < 2 else " in each part"
@@ -92,7 +118,8 @@ def compare_input(
     notes = [f"{name}: {once}"] if rows_in < rows else []
     if store is not None and row_key is not None:
         try:
-            found = _distinct(store.table(source), came(), row_key, whole)
+            came = (part for key, part in parts[source].items() if whole or key in done)
+            found = _distinct(store.table(source), came, row_key, whole)
         except OSError:  # ``damaged_parts`` reports the file
             return notes, []
         if found != rows_in:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mminstruct.state import Run, State
+from mminstruct.store.totals import totals
 
 
 @dataclass
@@ -41,12 +42,14 @@ def plan(run: Run, found: Mapping[str, State], base: str | None = None) -> list[
         kind = kind or ("done" if left == 0 else "to continue" if done else "to do")
         step = Step(name, kind, why, len(state.here), left, len(state.brought))
         steps.append(step)
-        known = run.table(name).receipts() or (theirs.table(name).receipts() if theirs else {})
-        if known and left is not None:
-            share = left / len(known)
-            step.seconds = sum(r.seconds for r in known.values()) * share
-            step.tokens = round(sum(r.tokens_in + r.tokens_out for r in known.values()) * share)
-            step.cost = sum(r.cost for r in known.values()) * share
+        known = totals(run.table(name).receipts())
+        if not known.units and theirs is not None:
+            known = totals(theirs.table(name).receipts())
+        if known.units and left is not None:
+            share = left / known.units
+            step.seconds = known.seconds * share
+            step.tokens = round((known.tokens_in + known.tokens_out) * share)
+            step.cost = known.cost * share
     return steps
 
 

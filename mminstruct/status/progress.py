@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -17,7 +17,9 @@ from rich.table import Table
 from mminstruct.run import Event, Run
 from mminstruct.schemas import tagged
 from mminstruct.stage import keys
-from mminstruct.store.receipt import add_warnings, alarming
+from mminstruct.store.packed import Packed
+from mminstruct.store.receipt import Receipt, add_warnings, alarming
+from mminstruct.store.totals import totals
 from mminstruct.terminal import one_line, say
 
 _EVERY = 5.0
@@ -72,7 +74,7 @@ class Progress:
             self.live.stop()
             self.console.print(self.table())
 
-    def begin(self, tables: list[str], keys: list[str]) -> None:
+    def begin(self, tables: list[str], keys: Collection[str]) -> None:
         """Start a segment; *keys* are the units of its first table."""
         for name in tables:
             line = self.lines.setdefault(name, _Line())
@@ -103,6 +105,20 @@ class Progress:
                 self._text(event.table)
                 + (f" | {one_line(f'{event.key} FAILED: {event.error}')}" if event.error else "")
             )
+
+    def finished(self, name: str, receipts: Packed[Receipt]) -> None:
+        """Count the units of a table in which nothing is left to do."""
+        line, found = self.lines.setdefault(name, _Line()), totals(receipts)
+        line.ended = time.monotonic()
+        line.done += found.units
+        line.kept += found.kept
+        line.dropped += sum(found.dropped.values())
+        line.cost += found.cost
+        for said, counts in found.warnings.items():
+            line.warnings[said] = [a + b for a, b in zip(line.warnings.get(said, (0, 0)), counts, strict=True)]
+        self._warn(name)
+        if self.live:
+            self.live.update(self.table())
 
     def _warn(self, name: str) -> None:
         """Show warnings of a table as soon as they are due, each once in a run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,10 +13,11 @@ from mminstruct.checksum import Damaged
 from mminstruct.stage import ALL
 from mminstruct.status import integrity
 from mminstruct.store.datafile import Part
-from mminstruct.store.packed import Packed
+from mminstruct.store.packed import Chunk, Packed
 from mminstruct.store.reader import manifests
-from mminstruct.store.receipt import Receipt, add_warnings, alarming
+from mminstruct.store.receipt import Receipt, alarming
 from mminstruct.store.tables import Store, Table
+from mminstruct.store.totals import Totals
 
 RUN = "(run)"
 """Table name for faults of files that belong to no table."""
@@ -90,12 +91,14 @@ def table_statuses(
     for name, facts in manifests(store).items():
         table = (tables or store.table)(name)
         damaged: dict[str, str] = {}
+        table.kept.settle()  # so that parts are those of these receipts, and the folder is listed once
         receipts = table.kept.all(damaged, packed=not verify)
         parts[name] = table.kept.parts(damaged, packed=not verify)
+        table.kept.settle(False)
         status = statuses[name] = TableStatus(table=name, units=len(receipts))
         status.faults += damaged.values()
         status.failed = {key: said["error"] for key, said in table.failures().items() if key not in receipts}
-        status.left = _left(table, facts, parts, {*receipts, *status.failed, *damaged}, status.faults)
+        status.left = _left(table, facts, parts, receipts, {*status.failed, *damaged}, status.faults)
         status.waits = [read for read in facts["inputs"] if read in statuses and statuses[read].open]
         unit_faults = _add_all(status, table, receipts, facts["primary"], parts, verify, recount)
         status.listing = table.listing()
@@ -110,7 +113,7 @@ def table_statuses(
         status.remarks += [f"{name}: {table.kept.fault}"] if table.kept.fault else []
         if not any(statuses[read].faults for read in facts["inputs"] if read in statuses):
             count = store if verify and not status.open else None
-            notes, faults = integrity.compare_input(name, status.rows_in, facts, set(receipts), parts, count)
+            notes, faults = integrity.compare_input(name, status.rows_in, facts, receipts, parts, count)
             status.remarks += notes
             status.faults += faults
     if faults := integrity.run_files(store):
@@ -138,66 +141,71 @@ def incomplete(statuses: list[TableStatus]) -> list[str]:
 
 
 def _left(
-    table: Table, facts: dict[str, Any], parts: dict[str, Packed[Part]], ended: set[str], faults: list[str]
-) -> int:
-    """Number of known units that are neither done nor failed."""
+    table: Table, facts: dict[str, Any], parts: dict[str, Packed[Part]], receipts: Packed[Receipt], ended: set[str],
+    faults: list[str],
+) -> int:  # fmt: skip
+    """Number of known units that are neither done nor *ended*."""
     if first := facts["primary"]:
-        return sum(key not in ended for key in parts.get(first, ()))
+        return sum(key not in ended for key in receipts.missing(parts.get(first, ())))
     if facts["inputs"]:
-        return len({ALL} - ended)
+        return int(ALL not in receipts and ALL not in ended)
     try:
-        return max(0, (table.expected() or 0) - len(ended))
+        return max(0, (table.expected() or 0) - len(receipts) - sum(key not in receipts for key in ended))
     except Damaged as error:
         faults.append(str(error))
         return 0
 
 
 def _add_all(
-    status: TableStatus, table: Table, receipts: Mapping[str, Receipt], first: str | None,
+    status: TableStatus, table: Table, receipts: Packed[Receipt], first: str | None,
     parts: dict[str, Packed[Part]], verify: bool, recount: bool,
 ) -> list[str]:  # fmt: skip
     """Add all receipts to *status*, in one pass; returns the faults of their files."""
     changed: list[str] = []
     drops: list[str] = []
-    sizes = None if verify else table.store.sizes(table.name)
-
-    def units() -> Iterator[tuple[str, Part]]:
-        for key, receipt in receipts.items():
-            _add(status, receipt)
-            came = parts[first].get(key) if first in parts else None
-            if came is not None and receipt.inputs.get(str(first)) != came.sha256[:16]:
-                changed.append(f"{table.name}/{key}: made from a part of {first} that has changed since")
-            elif came is not None and receipt.rows_in > came.rows:
-                changed.append(f"{table.name}/{key}: {receipt.rows_in} in, but {first} has {came.rows} rows")
-            if recount:
-                drops.append(integrity.wrong_drops(table, receipt))
-            yield from ((key, part) for part in receipt.parts)
-
-    def look(one: tuple[str, Part]) -> str:
-        return integrity.damaged_part(table, *one, sizes)
-
+    found: list[str] = []
+    total = Totals()
+    there = None if verify else integrity.DataFiles(table)
     with ThreadPoolExecutor(8) as pool:
-        found = list(filter(None, pool.map(look, units()) if verify else map(look, units())))
+        for chunk in receipts.chunks():
+            total.add(chunk.columns)
+            status.faults += _lost(table.name, chunk)
+            if first in parts:
+                changed += _changed(table.name, chunk, str(first), parts[str(first)])
+            if recount and (any(chunk.columns["drops"]) or any(chunk.columns["dropped"])):
+                drops += [integrity.wrong_drops(table, receipt) for receipt in chunk.values().values()]
+            if there is not None:
+                found += there.faults(chunk)
+                continue
+            units = [(key, part) for key, receipt in chunk.values().items() for part in receipt.parts]
+            found += pool.map(lambda unit: integrity.damaged_part(table, unit[0], unit[1], None), units)
+    for name in ("rows_in", "kept", "rows", "seconds", "cost", "dropped", "notes", "warnings"):
+        setattr(status, name, getattr(total, name))
+    status.tokens = total.tokens_in + total.tokens_out
     status.faults += changed
-    return [*found, *filter(None, drops)]
+    return [*filter(None, found), *filter(None, drops)]
 
 
-def _add(status: TableStatus, receipt: Receipt) -> None:
-    status.rows_in += receipt.rows_in
-    status.kept += receipt.kept
-    status.rows += receipt.rows
-    status.seconds += receipt.seconds
-    status.tokens += receipt.tokens_in + receipt.tokens_out
-    status.cost += receipt.cost
-    for name, count in receipt.notes.items():
-        status.notes[name] = status.notes.get(name, 0) + count
-    add_warnings(status.warnings, receipt)
-    for reason, count in receipt.dropped.items():
-        status.dropped[reason] = status.dropped.get(reason, 0) + count
-    lost = receipt.rows_in - receipt.kept - sum(receipt.dropped.values())
-    if lost:
-        what = f"{lost} neither kept nor dropped" if lost > 0 else f"{-lost} more came out"
-        status.faults.append(f"{status.table}/{receipt.key}: {receipt.rows_in} in, but {what}")
+def _lost(name: str, chunk: Chunk[Receipt]) -> Iterator[str]:
+    """A line for each unit in which other rows came out than went in."""
+    came, kept, dropped = chunk.columns["rows_in"], chunk.columns["kept"], chunk.columns.maps("dropped")
+    if dropped.names == [] and came == kept:
+        return
+    for key, rows, left, gone in zip(chunk.keys, came, kept, dropped.rows(), strict=True):
+        if lost := rows - left - sum(gone.values()):
+            what = f"{lost} neither kept nor dropped" if lost > 0 else f"{-lost} more came out"
+            yield f"{name}/{key}: {rows} in, but {what}"
+
+
+def _changed(name: str, chunk: Chunk[Receipt], first: str, parts: Packed[Part]) -> Iterator[str]:
+    """A line for each unit that was made from another part of table *first* than there is, or has more rows than it."""
+    keys, inputs = chunk.keys, chunk.columns.maps("inputs").rows()
+    came = zip(parts.along(keys), parts.along(keys, "rows"), strict=True)
+    for key, rows, given, (sha256, most) in zip(keys, chunk.columns["rows_in"], inputs, came, strict=True):
+        if sha256 is not None and given.get(first) != sha256[:16]:
+            yield f"{name}/{key}: made from a part of {first} that has changed since"
+        elif sha256 is not None and rows > most:
+            yield f"{name}/{key}: {rows} in, but {first} has {most} rows"
 
 
 def files(listing: dict[str, Any]) -> str:

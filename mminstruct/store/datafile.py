@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -36,6 +37,10 @@ class Part:
     sha256: str
     blocks: str = ""
     """First 8 hex digits of the SHA-256 of each block; empty for a file of one block, and in older receipts."""
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON, with all fields."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def describe(part: str, data: bytes, rows: int) -> Part:

@@ -1,26 +1,59 @@
-"""Receipts or parts, compact in memory: sorted by key, in compressed blocks that are parsed when they are needed.
+"""Receipts or parts outside memory: sorted by key, in compressed blocks that are read and parsed when they are needed.
 
-Keys that are looked up in their order parse each block once.
+Keys that are looked up in their order parse each block once. Sums and comparisons use the columns of a block
+(``Packed.chunks``); an object for an entry is made only where it is asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+import threading
+import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import pyarrow as pa
 
 from mminstruct.checksum import Damaged, seal, unseal
+from mminstruct.store.columns import Columns, columns
 
 T = TypeVar("T")
 COUNT = 256
 """Entries in a block."""
-_FORMAT = 2
+_FORMAT = 3
+_MEMORY = 2**18
+"""Bytes of blocks that are kept in memory; more are in a temporary file, which has no name."""
+_COPIED = 2**20
+"""Bytes that are copied at a time."""
+
+
+class Spool:
+    """Bytes that are written once; threads may share it."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_MEMORY)  # noqa: SIM115 - open as long as a block is in it
+        weakref.finalize(self, self._file.close)
+        self._lock = threading.Lock()
+        self._end = 0
+
+    def put(self, data: bytes) -> int:
+        """Add *data*; returns its place."""
+        with self._lock:
+            place = self._end
+            self._file.seek(place)
+            self._file.write(data)
+            self._end += len(data)
+        return place
+
+    def get(self, place: int, size: int) -> bytes:
+        with self._lock:
+            self._file.seek(place)
+            return self._file.read(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,53 +64,27 @@ class Block:
     count: int
     sizes: tuple[int, int]
     """Bytes of the index and the facts before compression."""
-    index: bytes
-    """JSON list of the keys and of their tags."""
-    facts: bytes
-    """JSON of the columns of a value for each key (see ``_columns``)."""
+    lengths: tuple[int, int]
+    """Bytes of both in the spool, one after the other."""
+    place: int
+    spool: Spool = field(repr=False, compare=False)
+
+    def index(self) -> tuple[list[str], list[str]]:
+        """The keys and their tags."""
+        keys, tags = json.loads(_unpack(self.spool.get(self.place, self.lengths[0]), self.sizes[0]))
+        return keys, tags
 
     def tags(self) -> dict[str, str]:
-        return dict(zip(*json.loads(_unpack(self.index, self.sizes[0])), strict=True))
+        return dict(zip(*self.index(), strict=True))
 
-    def values(self) -> list[dict[str, Any]]:
-        return _rows(json.loads(_unpack(self.facts, self.sizes[1])), self.count)
+    def columns(self) -> Columns:
+        """The facts."""
+        data = self.spool.get(self.place + self.lengths[0], self.lengths[1])
+        return Columns(json.loads(_unpack(data, self.sizes[1])), self.count)
 
-
-def _columns(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """*values* as columns, since names and values that repeat take most of the time to parse.
-
-    ``same`` has the fields with one value, ``each`` a list of all values, and ``lists`` the fields that are lists of
-    objects: the lengths, and their columns. If the names of the fields differ, ``rows`` has *values* as they are.
-    """
-    names = values[0].keys() if values else ()
-    if any(value.keys() != names for value in values):
-        return {"rows": values}
-    same: dict[str, Any] = {}
-    each: dict[str, list[Any]] = {}
-    lists: dict[str, Any] = {}
-    for name in names:
-        column = [value[name] for value in values]
-        first = column[0]
-        if isinstance(first, list) and all(isinstance(item, Mapping) for some in column for item in some):
-            lists[name] = [[len(some) for some in column], _columns([item for some in column for item in some])]
-        elif all(type(one) is type(first) and one == first for one in column):
-            same[name] = first
-        else:
-            each[name] = column
-    return {"same": same, "each": each, "lists": lists}
-
-
-def _rows(columns: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """The *count* values of ``_columns``. Those of ``same`` are shared: receipts never change."""
-    if "rows" in columns:
-        return list(columns["rows"])
-    same, each = columns["same"], dict(columns["each"])
-    for name, (lengths, inner) in columns["lists"].items():
-        items = iter(_rows(inner, sum(lengths)))
-        each[name] = [list(islice(items, length)) for length in lengths]
-    if not each:
-        return [dict(same) for _ in range(count)]
-    return [{**same, **dict(zip(each, row, strict=True))} for row in zip(*each.values(), strict=True)]
+    def data(self) -> bytes:
+        """Index and facts, compressed."""
+        return self.spool.get(self.place, sum(self.lengths))
 
 
 def _pack(data: bytes) -> bytes:
@@ -92,22 +99,30 @@ Entry = tuple[str, str, Mapping[str, Any]]
 """Key, tag, facts."""
 
 
-def blocks(entries: Iterable[Entry]) -> Iterator[Block]:
+def blocks(entries: Iterable[Entry], spool: Spool) -> Iterator[Block]:
     """Pack *entries*, which are sorted by key."""
-    some: list[Entry] = []
-    for entry in entries:
-        some.append(entry)
-        if len(some) == COUNT:
-            yield _block(some)
-            some = []
-    if some:
-        yield _block(some)
+    left = iter(entries)
+    while some := list(islice(left, COUNT)):
+        keys, tags, values = zip(*some, strict=True)
+        plain = [json.dumps(one, separators=(",", ":")).encode() for one in ((keys, tags), columns(values))]
+        index, facts = map(_pack, plain)
+        place = spool.put(index + facts)
+        yield Block(keys[0], len(some), (len(plain[0]), len(plain[1])), (len(index), len(facts)), place, spool)
 
 
-def _block(some: list[Entry]) -> Block:
-    keys, tags, values = zip(*some, strict=True)
-    index, facts = (json.dumps(one, separators=(",", ":")).encode() for one in ((keys, tags), _columns(values)))
-    return Block(some[0][0], len(some), (len(index), len(facts)), _pack(index), _pack(facts))
+class Chunk(Generic[T]):
+    """The entries of one block: keys, tags, and the facts as columns, in the order of the keys."""
+
+    def __init__(self, of: Packed[T], number: int) -> None:
+        self._of, self._number = of, number
+        self.keys, self.tags = of.blocks[number].index()
+
+    @property
+    def columns(self) -> Columns:
+        return self._of.facts(self._number)
+
+    def values(self) -> Mapping[str, T]:
+        return self._of.parsed(self._number)
 
 
 class Packed(Mapping[str, T], Generic[T]):
@@ -123,7 +138,8 @@ class Packed(Mapping[str, T], Generic[T]):
         self._read = read
         self._firsts = [block.first for block in self.blocks]
         self._count = sum(block.count for block in self.blocks)
-        self._tags: tuple[int, dict[str, str]] = (-1, {})  # one assignment each, so threads may share this object
+        self._index: tuple[int, list[str], dict[str, str]] = (-1, [], {})  # one assignment each: threads may share this
+        self._columns: tuple[int, Columns] = (-1, Columns({"rows": []}, 0))
         self._values: tuple[int, dict[str, T]] = (-1, {})
 
     def __len__(self) -> int:
@@ -131,7 +147,7 @@ class Packed(Mapping[str, T], Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         for block in self.blocks:
-            yield from block.tags()
+            yield from block.index()[0]
 
     def items(self) -> ItemsView[str, T]:
         return _Items(self)
@@ -139,16 +155,15 @@ class Packed(Mapping[str, T], Generic[T]):
     def values(self) -> ValuesView[T]:
         return _Values(self)
 
-    def parsed(self) -> Iterator[dict[str, T]]:
-        """The values of each block by key."""
-        for number in range(len(self.blocks)):
-            yield self._parsed(number)
+    def chunks(self) -> Iterator[Chunk[T]]:
+        """Block by block."""
+        return (Chunk(self, number) for number in range(len(self.blocks)))
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.tag(key) is not None
 
     def __getitem__(self, key: str) -> T:
-        return self._parsed(self._place(key))[key]
+        return self.parsed(self._place(key))[key]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mapping) and dict(self.items()) == dict(other.items())
@@ -160,41 +175,75 @@ class Packed(Mapping[str, T], Generic[T]):
 
     def tag(self, key: str) -> str | None:
         """The tag of *key*, without its value being parsed; None if there is no such key."""
-        number = self._place(key)
-        if number < 0:
-            return None
-        there, tags = self._tags
-        if there != number:
-            tags = self.blocks[number].tags()
-            self._tags = number, tags
-        return tags.get(key)
+        return self._indexed(self._place(key))[1].get(key)
+
+    def along(self, keys: Sequence[str], name: str | None = None) -> list[Any]:
+        """For each of *keys*, which are sorted, its tag, or the fact *name* of its value; None if it is not here."""
+        found: list[Any] = []
+        at = 0
+        while at < len(keys):
+            number = self._place(keys[at])
+            last = number + 1 == len(self.blocks)
+            end = len(keys) if last else bisect_left(keys, self._firsts[number + 1], at)
+            known, tags = self._indexed(number)
+            here = keys[at:end]
+            if name is None or number < 0:
+                found += tags.values() if here == known else map(tags.get, here)
+            else:
+                facts = self.facts(number)[name]
+                found += facts if here == known else map(dict(zip(known, facts, strict=True)).get, here)
+            at = end
+        return found
+
+    def missing(self, keys: Iterable[str]) -> Iterator[str]:
+        """Those of *keys*, which are sorted, that are not here."""
+        left = iter(keys)
+        while some := list(islice(left, COUNT)):
+            yield from (key for key, tag in zip(some, self.along(some), strict=True) if tag is None)
 
     def tags(self) -> Iterator[tuple[str, str]]:
         """Keys with their tags."""
         for block in self.blocks:
-            yield from block.tags().items()
+            yield from zip(*block.index(), strict=True)
 
     def entries(self) -> Iterator[Entry]:
         """Keys, tags and facts."""
         for block in self.blocks:
-            for (key, tag), facts in zip(block.tags().items(), block.values(), strict=True):
-                yield key, tag, facts
+            yield from zip(*block.index(), block.columns().rows(), strict=True)
 
     def only(self, keys: Container[str]) -> Packed[T]:
         """The entries with these *keys*."""
-        return Packed(blocks(entry for entry in self.entries() if entry[0] in keys), self._read)
+        return Packed(blocks((entry for entry in self.entries() if entry[0] in keys), Spool()), self._read)
 
     def _place(self, key: str) -> int:
         return bisect_right(self._firsts, key) - 1
 
-    def _parsed(self, number: int) -> dict[str, T]:
+    def _indexed(self, number: int) -> tuple[list[str], dict[str, str]]:
+        if number < 0:
+            return [], {}
+        there, keys, tags = self._index
+        if there != number:
+            tags = self.blocks[number].tags()
+            keys = list(tags)
+            self._index = number, keys, tags
+        return keys, tags
+
+    def facts(self, number: int) -> Columns:
+        """The facts of block *number*."""
+        there, found = self._columns
+        if there != number:
+            found = self.blocks[number].columns()
+            self._columns = number, found
+        return found
+
+    def parsed(self, number: int) -> dict[str, T]:
+        """The values of block *number* by key; none below 0."""
         if number < 0:
             return {}
         there, values = self._values
         if there != number:
-            block = self.blocks[number]
-            tags = block.tags()
-            values = dict(zip(tags, map(self._read, tags, tags.values(), block.values()), strict=True))
+            tags = self._indexed(number)[1]
+            values = dict(zip(tags, map(self._read, tags, tags.values(), self.facts(number).rows()), strict=True))
             self._values = number, values
         return values
 
@@ -212,7 +261,7 @@ class Packed(Mapping[str, T], Generic[T]):
             if len(here) == block.count and all(known.get(key) == tags[key] for key in here):
                 yield block
                 continue
-            facts = dict(zip(known, block.values(), strict=True))
+            facts = dict(zip(known, block.columns().rows(), strict=True))
             for key in here:
                 yield (key, tags[key], facts[key]) if known.get(key) == tags[key] else key
 
@@ -225,8 +274,8 @@ class _Items(ItemsView[str, T]):
         self._of = of
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
-        for some in self._of.parsed():
-            yield from some.items()
+        for number in range(len(self._of.blocks)):
+            yield from self._of.parsed(number).items()
 
 
 class _Values(ValuesView[T]):
@@ -235,39 +284,42 @@ class _Values(ValuesView[T]):
         self._of = of
 
     def __iter__(self) -> Iterator[T]:
-        for some in self._of.parsed():
-            yield from some.values()
+        for number in range(len(self._of.blocks)):
+            yield from self._of.parsed(number).values()
 
 
-def dump(*several: Sequence[Block]) -> bytes:
-    """*several* lists of blocks as one file: a line with their places and a digest, then the blocks."""
-    body = b"".join(block.index + block.facts for some in several for block in some)
-    places = [
-        [[block.first, block.count, *block.sizes, len(block.index), len(block.facts)] for block in some]
-        for some in several
-    ]
-    head = {"format": _FORMAT, "blocks": places, "digest": hashlib.sha256(body).hexdigest()}
+def dump(listing: str, *several: Sequence[Block]) -> bytes:
+    """*several* lists of blocks as one file: a line with their places and a digest, then the blocks.
+
+    Args:
+        listing: Digest of the files whose contents these are.
+    """
+    body = b"".join(block.data() for some in several for block in some)
+    places = [[[block.first, block.count, *block.sizes, *block.lengths] for block in some] for some in several]
+    head = {"format": _FORMAT, "listing": listing, "blocks": places, "digest": hashlib.sha256(body).hexdigest()}
     return seal(head) + b"\n" + body
 
 
-def load(data: bytes, where: str, fix: str) -> list[list[Block]]:
-    """The lists of blocks of a file; none if another version wrote it.
+def load(file: BinaryIO, where: str, fix: str) -> tuple[str, list[list[Block]]]:
+    """The digest *listing* and the lists of blocks of a file; none if another version wrote it.
 
     Raises:
         Damaged: it is not what was written.
     """
-    head, _, body = data.partition(b"\n")
-    facts = unseal(head, where, fix)
+    facts = unseal(file.readline().removesuffix(b"\n"), where, fix)
     if facts.get("format") != _FORMAT:
-        return []
-    if hashlib.sha256(body).hexdigest() != facts["digest"]:
+        return "", []
+    spool, digest = Spool(), hashlib.sha256()
+    while some := file.read(_COPIED):
+        digest.update(some)
+        spool.put(some)
+    if digest.hexdigest() != facts["digest"]:
         raise Damaged(f"{where} is not what was written (its digest differs): {fix}")
     several: list[list[Block]] = []
     at = 0
     for places in facts["blocks"]:
         several.append([])
         for first, count, index_size, facts_size, index, values in places:
-            middle, end = at + index, at + index + values
-            several[-1].append(Block(first, count, (index_size, facts_size), body[at:middle], body[middle:end]))
-            at = end
-    return several
+            several[-1].append(Block(first, count, (index_size, facts_size), (index, values), at, spool))
+            at += index + values
+    return facts["listing"], several

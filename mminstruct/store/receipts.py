@@ -7,21 +7,23 @@ A build writes the object when it begins and when a segment ends, so that the ne
 read instead of a read of every receipt. The receipts stay the truth: of the object only those entries are used whose
 file is still there and still the same; the others are read. So the object may be missing, old, or written by two
 drivers, and nothing has to be removed with it. One that is damaged is not used.
+
+The object also has a digest of the names, sizes and times (or ETags) of the files that it was made of. If the folder
+still has this digest, no file is missing, new, or other than it was. A comparison of each entry with its file would
+find just that, and is skipped.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
-from typing import Any
 
 from mminstruct.checksum import Damaged, unseal
 from mminstruct.files import Files
 from mminstruct.store.datafile import Part
-from mminstruct.store.packed import COUNT, Block, Entry, Packed, blocks, dump, load
+from mminstruct.store.listing import Listing
+from mminstruct.store.packed import COUNT, Block, Entry, Packed, Spool, blocks, dump, load
 from mminstruct.store.receipt import Receipt
 
 FIX = "the build command of this run restores it from its copy"
@@ -39,14 +41,24 @@ class Receipts:
 
     def __init__(self, store: Files, name: str) -> None:
         self.store, self.name = store, name
+        self._settled = False
         self.forget()
 
     def forget(self) -> None:
         """Read again what is next needed."""
         self.fault = ""
-        self._kept = _packed([])
+        self._kept = self._written = _packed([])
         self._parts: tuple[Packed[Receipt], Packed[Part]] = self._kept, parts_of()
         self._listed = self._stored = ""
+        self._looked = False
+        self._spool = Spool()
+
+    def settle(self, settled: bool = True) -> None:
+        """Let ``all`` list the receipts at its next call, and with *settled* only then, until this is called again.
+
+        For whoever knows that no process writes receipts, or wants those of one moment.
+        """
+        self._settled, self._looked = settled, False
 
     def one(self, key: str) -> Receipt | None:
         """The receipt of one unit, read now.
@@ -55,7 +67,7 @@ class Receipts:
             Damaged: it is not what was written.
         """
         data = self.store.read(self.name, "_receipts", f"{key}.json")
-        return None if data is None else Receipt.from_facts(self._facts(data, key))
+        return None if data is None else self.parse(data, key)
 
     def parse(self, data: bytes, key: str) -> Receipt:
         """The receipt of unit *key* from its bytes.
@@ -63,9 +75,6 @@ class Receipts:
         Raises:
             Damaged: it is truncated, changed, not a receipt, or the receipt of another unit.
         """
-        return Receipt.from_facts(self._facts(data, key))
-
-    def _facts(self, data: bytes, key: str) -> dict[str, Any]:
         where = self.store.show(self.name, "_receipts", f"{key}.json")
         fix = f"{FIX}; if it does not, since size and time are those of {PACKED}, remove that file first"
         facts = unseal(data, where, fix)
@@ -75,7 +84,7 @@ class Receipts:
             raise Damaged(f"{where} is no receipt ({error}): {fix}") from None
         if found.key != key:
             raise Damaged(f"{where} is the receipt of unit {found.key}: {fix}")
-        return facts
+        return found
 
     def all(self, damaged: dict[str, str] | None = None, packed: bool = True) -> Packed[Receipt]:
         """All receipts, in order of keys; only those new since the last call are read.
@@ -89,48 +98,65 @@ class Receipts:
         Raises:
             Damaged: one is not what was written, and *damaged* is not given.
         """
-        names = self.store.listed(self.name, "_receipts")
-        listed = _digest(names)
-        if listed == self._listed:
+        if self._settled and self._looked:
             return self._kept
         fresh = not self._listed
-        if fresh and self.store.local:
-            names = self.store.stamps(self.name, "_receipts")
-        tags = {name.removesuffix(".json"): tag for name, tag in names.items() if name.endswith(".json")}
-        tags = {key: tags[key] for key in sorted(tags)}
+        names = None if self.store.local else dict(self._scan(fresh))
+        here = Listing(self._scan(fresh) if names is None else names.items())
+        if self._mark(here) == self._listed:
+            self._looked = True
+            return self._kept
         stored, parts = list[Block](), list[Block]()
-        if tags and packed and fresh:
+        if len(here) and packed and fresh:
             stored, parts = self._load()
-            self._kept = _packed(stored)
+            self._kept = self._written = _packed(stored)
+            if stored and here.digest == self._stored:
+                self._parts = self._kept, _packed_parts(parts)
+                self._listed, self._looked = self._mark(here), True
+                return self._kept
+        if names is None:
+            names = dict(self._scan(fresh))
+            here = Listing(names.items())
+        tags = {name.removesuffix(".json"): tag for name, tag in names.items()}
+        tags = {key: tags[key] for key in sorted(tags)}
         for key, tag in tags.items() if self.store.local and not fresh else ():
             tags[key] = self._kept.tag(key) or self.store.stamp(self.name, "_receipts", f"{key}.json") or tag
         faults: dict[str, str] = {}
         found = list(self._merged(tags, faults))
         if len(found) > 2 * (len(tags) // COUNT + 1):
-            found = list(blocks(_packed(found).entries()))
+            self._spool = Spool()
+            found = list(blocks(_packed(found).entries(), self._spool))
         self._kept = _packed(found)
         if stored and len(found) == len(stored) and all(map(operator.is_, found, stored)):
             self._parts = self._kept, _packed_parts(parts)
         if not faults:
-            self._listed = listed
+            self._listed, self._looked = self._mark(here), True
         elif damaged is None:
             raise Damaged(next(iter(faults.values())))
         else:
             damaged |= faults
         return self._kept
 
+    def _mark(self, here: Listing) -> str:
+        """What a second listing is compared with; on a local disk without sizes and times, which cost a call each."""
+        return here.names if self.store.local else here.digest
+
+    def _scan(self, stamped: bool) -> Iterator[tuple[str, str]]:
+        found = self.store.scan(self.name, "_receipts", stamped=stamped)
+        return (entry for entry in found if entry[0].endswith(".json"))
+
     def _load(self) -> tuple[list[Block], list[Block]]:
         """The object's blocks of receipts and of parts; none if it is not there, or damaged."""
-        data = self.store.read(self.name, PACKED)
         where = self.store.show(self.name, PACKED)
+        found: list[list[Block]] = []
+        self._stored = ""
         try:
-            found = load(data, where, "the receipts are read; the next build writes it again") if data else []
+            if (file := self.store.stream(self.name, PACKED)) is not None:
+                with file:
+                    self._stored, found = load(file, where, "the receipts are read; the next build writes it again")
         except Damaged as error:
-            self.fault, found = str(error), []
-        if not found:
-            return [], []
-        receipts, parts = found
-        self._stored = _digest(dict(_packed(receipts).tags()))
+            self.fault = str(error)
+        receipts, parts = found or ([], [])
         return receipts, parts
 
     def _merged(self, tags: dict[str, str], faults: dict[str, str]) -> Iterator[Block]:
@@ -140,11 +166,11 @@ class Receipts:
             if not isinstance(item, Block):
                 some.append(item)
             if some and (isinstance(item, Block) or len(some) == _AT_ONCE):
-                yield from blocks(self._read(some, tags, faults))
+                yield from blocks(self._read(some, tags, faults), self._spool)
                 some = []
             if isinstance(item, Block):
                 yield item
-        yield from blocks(self._read(some, tags, faults))
+        yield from blocks(self._read(some, tags, faults), self._spool)
 
     def _read(self, some: list[Entry | str], tags: dict[str, str], faults: dict[str, str]) -> Iterator[Entry]:
         new = [f"{item}.json" for item in some if isinstance(item, str)]
@@ -154,7 +180,7 @@ class Receipts:
                 yield item
             elif (bytes_ := data.get(f"{item}.json")) is not None:
                 try:
-                    yield item, tags[item], self._facts(bytes_, item)
+                    yield item, tags[item], self.parse(bytes_, item).facts()
                 except Damaged as error:
                     faults[item] = str(error)
 
@@ -171,12 +197,14 @@ class Receipts:
         """Write the object that has all receipts, unless it has them already. For builds only."""
         parts = self.parts({})
         kept = self._kept  # those that have these parts
-        now = _digest(dict(kept.tags()))
         if self.fault:
             _LOG.warning("%s", self.fault)
-        if len(kept) and (now != self._stored or self.fault):
-            self.store.write(dump(kept.blocks, parts.blocks), self.name, PACKED, sync=False)
-            self._stored, self.fault = now, ""
+        if not len(kept) or (kept is self._written and not self.fault):
+            return
+        now = listing_of(kept).digest
+        if now != self._stored or self.fault:
+            self.store.write(dump(now, kept.blocks, parts.blocks), self.name, PACKED, sync=False)
+        self._stored, self._written, self.fault = now, kept, ""
 
     def differs(self) -> str:
         """How the object differs from the receipts, which were read without it; empty if it does not."""
@@ -186,8 +214,15 @@ class Receipts:
         where = self.store.show(self.name, PACKED)
         if wrong:
             return f"{where} has other contents than the receipt {wrong[0]}: remove it"
-        same = list(parts_of(stored).entries()) == list(_packed_parts(parts).entries())
-        return "" if same else f"{where} has other parts than its receipts name: remove it"
+        if list(parts_of(stored).entries()) != list(_packed_parts(parts).entries()):
+            return f"{where} has other parts than its receipts name: remove it"
+        same = self._stored == (listing_of(stored).digest if receipts else "")
+        return "" if same else f"{where} has another digest of its receipts' files than they have: remove it"
+
+
+def listing_of(kept: Packed[Receipt]) -> Listing:
+    """The files of receipts as the folder lists them."""
+    return Listing((f"{key}.json", tag) for key, tag in kept.tags())
 
 
 def _packed(some: Iterable[Block]) -> Packed[Receipt]:
@@ -198,7 +233,7 @@ def packed_receipts(receipts: Mapping[str, Receipt]) -> Packed[Receipt]:
     """*receipts* in order of their keys."""
     if isinstance(receipts, Packed):
         return receipts
-    return _packed(blocks((key, "", asdict(receipts[key])) for key in sorted(receipts)))
+    return _packed(blocks(((key, "", receipts[key].facts()) for key in sorted(receipts)), Spool()))
 
 
 def parts_of(*receipts: Packed[Receipt]) -> Packed[Part]:
@@ -206,9 +241,9 @@ def parts_of(*receipts: Packed[Receipt]) -> Packed[Part]:
 
     def parts() -> Iterator[Entry]:
         for some in receipts:
-            for _, _, facts in some.entries():
-                for part in facts["parts"]:
-                    yield part["part"], part["sha256"], {k: v for k, v in part.items() if k not in ("part", "sha256")}
+            for chunk in some.chunks():
+                for part in chunk.columns.lists("parts")[1].rows():
+                    yield part.pop("part"), part.pop("sha256"), part
 
     in_order = True
 
@@ -222,17 +257,12 @@ def parts_of(*receipts: Packed[Receipt]) -> Packed[Part]:
             last = entry[0]
             yield entry
 
-    found = list(blocks(increasing()))
+    found = list(blocks(increasing(), Spool()))
     if not in_order:  # keys of parts need not be in the order of their units: then all are in memory at once
         every = {entry[0]: entry for entry in parts()}
-        found = list(blocks(every[key] for key in sorted(every)))
+        found = list(blocks((every[key] for key in sorted(every)), Spool()))
     return _packed_parts(found)
 
 
 def _packed_parts(some: Iterable[Block]) -> Packed[Part]:
     return Packed(some, lambda key, tag, facts: Part(key, sha256=tag, **facts))
-
-
-def _digest(tags: Mapping[str, str]) -> str:
-    text = "/".join(tags) + "//" + "\n".join(tags.values())  # no name has a slash
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -86,13 +86,13 @@ def test_a_twin_of_a_worker_thought_dead_disturbs_nobody(tmp_path: Path, monkeyp
     claim(run)
     early, late = (Operator(None, 3, "session") for _ in range(2))
     one, other = (Worker(run, "count") for _ in range(2))
-    work = other.work
+    make = other.make
 
     def overtaken(key: str) -> Event:
         assert early._attempt(one, key).fresh  # Ray sent the unit again, and the second attempt finished first
-        return work(key)
+        return make(key)
 
-    monkeypatch.setattr(other, "work", overtaken)
+    monkeypatch.setattr(other, "make", overtaken)
     assert late._attempt(other, "shard-00000").receipt
 
 

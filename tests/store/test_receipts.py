@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from mminstruct.status.tables import all_faults, table_statuses
 from mminstruct.store import packed, receipts
 from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
-from mminstruct.store.receipts import PACKED, Receipts, packed_receipts, parts_of
+from mminstruct.store.receipts import PACKED, Receipts, listing_of, packed_receipts, parts_of
 from mminstruct.store.tables import Part, Store
 from tests.doing_nothing import Count, small
 
@@ -57,13 +58,18 @@ class Reads:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.of: Counter[str] = Counter()
-        real = Files.read
+        real, begun = Files.read, Files.stream
 
         def read(store: Files, *pieces: str, **where: int | None) -> bytes | None:
             self.of["/".join(pieces)] += 1
             return real(store, *pieces, **where)
 
+        def stream(store: Files, *pieces: str) -> BinaryIO | None:
+            self.of["/".join(pieces)] += store.local  # else it reads
+            return begun(store, *pieces)
+
         monkeypatch.setattr(Files, "read", read)
+        monkeypatch.setattr(Files, "stream", stream)
 
 
 def test_another_process_reads_the_object_and_only_what_is_new_or_other_since(
@@ -109,7 +115,7 @@ def test_whatever_happens_to_receipts_every_reader_sees_those_that_are_there(
         elif what == "pack late":
             kept = late._kept
             if len(kept):
-                store.write(packed.dump(kept.blocks, parts_of(kept).blocks), "t", PACKED)
+                store.write(packed.dump(listing_of(kept).digest, kept.blocks, parts_of(kept).blocks), "t", PACKED)
         else:
             late.all()
         table = store.table("t")
@@ -223,16 +229,19 @@ def test_verification_compares_the_object_with_the_receipts(tmp_path: Path) -> N
     assert not [said for s in table_statuses(str(tmp_path), verify=True) for said in (*s.remarks, *s.faults)]
     table = Store(str(tmp_path)).table("first")
     entries = [(key, tag, {**facts, "kept": 999}) for key, tag, facts in table.receipts().entries()]
-    right, wrong = table.receipts().blocks, list(packed.blocks(entries))
+    right, wrong = table.receipts().blocks, list(packed.blocks(entries, packed.Spool()))
+    listing, parts = listing_of(table.receipts()).digest, table.parts().blocks
     for contents, said in (
-        ((wrong, table.parts().blocks), "contents than the receipt"),
-        ((right, []), "parts than its"),
+        ((listing, wrong, parts), "contents than the receipt"),
+        ((listing, right, []), "parts than its"),
+        (("0" * 64, right, parts), "digest of its receipts' files than they have"),
     ):
         table.store.write(packed.dump(*contents), "first", PACKED)
         told = [fault for s in table_statuses(str(tmp_path), verify=True) for fault in s.faults]
         assert len(told) == 1
-        assert f"first/{PACKED} has other {said}" in told[0]
-    table.store.write(packed.dump(wrong, table.parts().blocks), "first", PACKED)
+        assert f"first/{PACKED} has" in told[0]
+        assert said in told[0]
+    table.store.write(packed.dump(listing, wrong, parts), "first", PACKED)
     next((tmp_path / "first" / "_receipts").iterdir()).write_bytes(b"{")  # beside damage it is found, too
     faults = [said for s in table_statuses(str(tmp_path), verify=True) for said in s.faults]
     assert any(f"first/{PACKED} has other contents than the receipt" in said for said in faults)
@@ -284,9 +293,9 @@ def build(folder: Path) -> int:
     return fresh
 
 
-def test_a_receipt_takes_few_bytes_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receipt_takes_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "COUNT", 256)
     rng = random.Random(0)
     made = {f"shard-{i:06d}-0000": receipt(f"shard-{i:06d}-0000", rng.randrange(2**250)) for i in range(2000)}
     found = packed_receipts(made)
-    assert sum(len(block.index) + len(block.facts) for block in found.blocks) < 100 * len(made)
+    assert sum(sum(block.lengths) for block in found.blocks) < 100 * len(made)
