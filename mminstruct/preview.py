@@ -30,7 +30,7 @@ from mminstruct.prompts import Message
 from mminstruct.recipe import Recipe, inputs
 from mminstruct.report import previews
 from mminstruct.report.previews import Exchange, Shown
-from mminstruct.run import Run, claim, execute
+from mminstruct.run import FailedUnits, Run, claim, execute
 from mminstruct.stage import Stage, content_id
 from mminstruct.status.progress import Progress
 from mminstruct.store import lease
@@ -110,7 +110,9 @@ class Preview:
         with lease.hold(str(place)):
             try:
                 self.shown.append(self._made(UpTo(recipe=made.recipe, last=self.stage), made.engine, place))
-            except Damaged as error:
+            except (Damaged, FailedUnits) as error:
+                if isinstance(error, FailedUnits) and ": Damaged: " not in str(error):
+                    raise
                 shutil.rmtree(place / _KEPT, ignore_errors=True)
                 raise Damaged(
                     f"{error}\nThe tables kept by earlier previews are removed: run the same command again"

@@ -15,6 +15,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from mminstruct.cli import main
+from mminstruct.engine.config import EngineConfig, PoolConfig
+from mminstruct.engine.data import Ray
 from mminstruct.engine.local import Local
 from mminstruct.recipe import Recipe
 from mminstruct.run import DriftError, Event, Run, claim, execute
@@ -244,3 +246,15 @@ def test_a_benchmark_whose_source_has_questions_takes_no_number_of_images(
         == 2
     )
     assert "images=2: the first stage, pick, reads no images; units=N takes N parts" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_workers_on_ray_cut_the_shard_where_one_process_does(tmp_path: Path, ray_here: None) -> None:
+    place = tmp_path / "source"
+    place.mkdir()
+    _tars(place)
+    build(tmp_path / "local", str(place), 7)
+    run = made(tmp_path / "ray", str(place), 7)
+    claim(run)
+    execute(run, Ray(EngineConfig(pool=PoolConfig(workers=2, cpus=0.25))))
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")

@@ -282,8 +282,7 @@ def _on_gpu(
     if "tflop" in entry:
         return entry["tflop"] / peak, f"{entry['tflop']:g} TFLOP / ({gpu['tflops']} TFLOP/s x {rates['mfu']:g})"
     new += entry.get("image", 0)
-    reads = peak * 1e3 / (2 * entry["active"])
-    writes = entry["decode"] * (1 if entry.get("by_host") else faster)
+    reads, writes = peak * 1e3 / (2 * entry["active"]), entry["decode"] * (1 if entry.get("by_host") else faster)
     return (
         new / reads + out / writes,
         f"{new} input tokens / {reads:,.0f} per s + {out} output tokens / {writes:,.0f} per s",
@@ -320,7 +319,8 @@ def _sums(bill: Estimate) -> list[str]:
     every = [cost for segment in bill.segments for group in segment for cost in group]
     if unknown := _unknown(bill.segments):
         names = ", ".join(cost.table for cost in unknown)
-        said = [f"no total, since it would leave out {names}: the line below each says what is missing"]
+        said = memory_text(bill.fits) if bill.gpus else []
+        said += [f"no total, since it would leave out {names}: the line below each says what is missing"]
         machine = "name the machine that you have, for example engine=one_gpu or engine=node_8gpu (docs/cluster.md)"
         return said + ([machine] if any(cost.how.startswith("no GPU") for cost in unknown) else [])
     wall = sum(max(map(_wall, segment)) for segment in bill.segments)
