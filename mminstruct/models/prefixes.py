@@ -95,7 +95,7 @@ def _extend(net: Any, nodes: list[Node], pad: int) -> None:
 
 
 def computed(net: Any, cache: Any, mask_BT: Any, **inputs: Any) -> list[Path]:
-    """Paths of the rows of *inputs*, which follow what *cache* has; *mask_BT* is 1 for a token, cached ones included."""
+    """Paths of the rows of *inputs*, which follow what *cache* has; *mask_BT* is 1 for their tokens."""
     import torch
 
     positions_BT = (mask_BT.cumsum(-1) - 1).clamp_min(0)[:, cache.get_seq_length() :]

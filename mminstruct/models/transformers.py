@@ -32,9 +32,9 @@ _PICTURES = 16
 class Chatter:
     """``Chat`` by ``decoding.decoded``, or by ``generate()`` for nets that it cannot serve.
 
-    Options: ``batch_size`` (64; 16 for models that see, on GPU), ``dtype`` (float32 on CPU, bfloat16 on GPU), ``device``, ``threads``
-    of this process, ``decoders`` (threads that decode images, 2 on CPU, 8 on GPU), ``context`` (tokens),
-    ``chat_template`` (text or path), ``trust_remote_code`` (off).
+    Options: ``batch_size`` (64; 16 for models that see, on GPU), ``dtype`` (float32 on CPU, bfloat16 on GPU),
+    ``device``, ``threads`` of this process, ``decoders`` (threads that decode images, 2 on CPU, 8 on GPU), ``context``
+    (tokens), ``chat_template`` (text or path), ``trust_remote_code`` (off).
     """
 
     def __init__(self, model: Model) -> None:
