@@ -2,9 +2,10 @@
 
     python -m benchmarks.decoding [--run runs/demo] [--units 2] [--rounds 3]
 
-The prompts are those that the stages ``caption`` and ``answer`` asked in the run, unit by unit. "generate" is the former
-way: rows that ended stay in the batch, pictures are decoded 16 at a time, each expert gathers its own tokens; the
-prefill is the same on both sides. The sides alternate on one thread, and CPU seconds are medians; the replies must be equal.
+The prompts are those that the stages ``caption`` and ``answer`` asked in the run, unit by unit. "generate" is the
+former way: rows that ended stay in the batch, pictures are decoded 16 at a time, each expert gathers its own tokens;
+the prefill is the same on both sides. The sides alternate on one thread, and CPU seconds are medians; the replies must
+be equal.
 """
 
 from __future__ import annotations
