@@ -1,10 +1,11 @@
-"""Measures what the answers of a finished run cost to decode: prompts cut into a tree of prefixes, and as before.
+"""Measures what captions and answers of a finished run cost to decode: by ``decoding.decoded``, and by ``generate()``.
 
     python -m benchmarks.decoding [--run runs/demo] [--units 2] [--rounds 3]
 
-The prompts are those that stage ``answer`` asked in the run, unit by unit. "batches" is the former way: batches by
-total length, one common prefix for each group of rows. "tree" is that of ``mminstruct.models.decoding``. The sides
-alternate on one thread, and CPU seconds are medians; the replies must be equal.
+The prompts are those that the stages ``caption`` and ``answer`` asked in the run, unit by unit. "generate" is the
+former way: rows that ended stay in the batch, pictures are decoded 16 at a time, each expert gathers its own tokens;
+the prefill is the same on both sides. The sides alternate on one thread, and CPU seconds are medians; the replies must
+be equal.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from mminstruct import schemas
-from mminstruct.models import decoding, transformers
+from mminstruct.models import transformers
+from mminstruct.models.kernels import sorted_experts
 from mminstruct.models.model import Model, Reply
+from mminstruct.models.prefixes import filled
 from mminstruct.prompts import Message
 from mminstruct.stages.answer import Answer
+from mminstruct.stages.caption import Caption
 from mminstruct.store.tables import Store
 
 Call = tuple[list[list[Message]], list[int]]
@@ -32,7 +35,7 @@ Call = tuple[list[list[Message]], list[int]]
 class Listener:
     """A backend that keeps what it is asked."""
 
-    heard: list[Call] = []  # of the only run in this process
+    heard: list[Call] = []  # of the stage in hand
 
     def __init__(self, model: Model) -> None:
         pass
@@ -44,13 +47,28 @@ class Listener:
         return [Reply("A boat.", "stop") for _ in messages]
 
 
-def calls(url: str, units: int) -> tuple[Model, list[Call]]:
-    """The answerer of the run at *url*, and the calls of its first *units* units."""
+def calls(url: str, name: str, units: int) -> tuple[Model, list[Call]]:
+    """The model of the stage *name* of the run at *url*, and the calls of its first *units* units."""
+    from benchmarks.decoding import Listener as Loaded
+
+    Loaded.heard = []
     store = Store(url)
-    match, fuse = store.table("match"), store.table("fuse")
-    config = (store.table("answer").manifest() or {})["config"]
+    config = (store.table(name).manifest() or {})["config"]
     told = {key: config["model"][key] for key in ("name", "temperature", "top_p", "max_tokens")}
     ear = Model(name="none", backend="benchmarks.decoding:Listener")
+    {"caption": _captions, "answer": _answers}[name](store, config, ear, units)
+    return Model(**told, options={"threads": 1}), Loaded.heard
+
+
+def _captions(store: Store, config: dict[str, Any], ear: Model, units: int) -> None:
+    ingest = store.table("ingest")
+    caption = Caption(model=ear, prompt=config["prompt"], seed=config["seed"]).load()
+    for part in list(ingest.parts().values())[:units]:
+        caption(ingest=ingest.load(part, ("image_id", "image")))
+
+
+def _answers(store: Store, config: dict[str, Any], ear: Model, units: int) -> None:
+    match, fuse = store.table("match"), store.table("fuse")
     stage = Answer(model=ear, prompt=config["prompt"], shots=config["shots"], seed=config["seed"])
     answer = stage.load(
         exemplify=store.table("exemplify").dataset(schemas.EXEMPLIFY),
@@ -63,99 +81,31 @@ def calls(url: str, units: int) -> tuple[Model, list[Call]]:
             match=match.load(part, ("pair_id", "image_id", "instruction_id")),
             fuse=fuse.load(described, ("image_id", "description")),
         )
-    from benchmarks.decoding import Listener as Loaded
-
-    return Model(**told, options={"threads": 1}), Loaded.heard
-
-
-@dataclass
-class Group:
-    """Rows of a batch that share a prefix, and its length."""
-
-    rows: list[int]
-    shared: int
-
-
-def former_batches(prompts: list[list[int]], size: int) -> list[list[Group]]:
-    """Groups by common prefix, packed by total length."""
-    common = decoding._common
-    order = sorted(range(len(prompts)), key=lambda row: (prompts[row], row))
-    alike = [common(prompts[a], prompts[b]) for a, b in pairwise(order)]
-    runs: list[list[int]] = []
-    for place, row in enumerate(order):
-        before = alike[place - 1] if place else 0
-        around = max(alike[max(place - 2, 0) : place - 1] + alike[place : place + 1], default=0)
-        if not place or before < 16 or 2 * before < around:
-            runs.append([])
-        runs[-1].append(row)
-    pieces = [sorted(run, key=lambda row: (-len(prompts[row]), row)) for run in runs]
-    pieces = [piece[at : at + size] for piece in pieces for at in range(0, len(piece), size)]
-    pieces.sort(key=lambda piece: (-len(prompts[piece[0]]), piece))
-    made: list[list[Group]] = []
-    room = 0
-    for piece in pieces:
-        if len(piece) > room:
-            made.append([])
-            room = size
-        room -= len(piece)
-        start = min(common(prompts[piece[0]], prompts[row]) for row in piece) if len(piece) > 1 else 0
-        start = min(start, min(len(prompts[row]) for row in piece) - 1)
-        made[-1].append(Group(piece, start if start >= 16 else 0))
-    return made
-
-
-def former_prefilled(net: Any, prompts: list[list[int]], groups: list[Group], pad: int) -> dict[str, Any]:
-    """Prefixes are prefilled together, the rest of each prompt is left to ``generate``."""
-    import torch
-
-    starts = [prompts[group.rows[0]][: group.shared] for group in groups if group.shared]
-    which, count = [], -1
-    for group in groups:
-        count += bool(group.shared)
-        which += [max(count, 0)] * len(group.rows)
-    rests = [prompts[row][group.shared :] for group in groups for row in group.rows]
-    rest, rest_mask = decoding._padded(rests, pad, net.device)
-    cache = decoding.empty_cache(net)
-    if not starts:
-        return {"input_ids": rest, "attention_mask": rest_mask, "past_key_values": cache}
-    start, mask = decoding._padded(starts, pad, net.device)
-    with torch.inference_mode():
-        positions = (mask.cumsum(-1) - 1).clamp_min(0)
-        net(input_ids=start, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1)
-    own = torch.tensor([[bool(group.shared)] for group in groups for _ in group.rows])
-    index = torch.tensor(which)
-    cache.reorder_cache(index)
-    return {
-        "input_ids": torch.cat([start[index], rest], dim=1),
-        "attention_mask": torch.cat([mask[index] * own, rest_mask], dim=1),
-        "past_key_values": cache,
-    }
 
 
 @contextmanager
-def former() -> Iterator[None]:
-    """Within it, ``Chatter`` works as before."""
-    kept = transformers.batches, transformers.prefilled
-    plans: dict[int, tuple[list[list[int]], list[Group]]] = {}
+def former(chatter: Any) -> Iterator[None]:
+    """Within it, *chatter* decodes by ``generate()``."""
+    import torch
 
-    def batches(prompts: list[list[int]], size: int, *, share: bool = True) -> list[list[int]]:
-        made = []
-        for groups in former_batches(prompts, size):
-            rows = [row for group in groups for row in group.rows]
-            plans[len(plans)] = [prompts[row] for row in rows], groups
-            made.append(rows)
+    def decode(paths: Any, last: list[int], counts: dict[int, int], seeds: list[int]) -> dict[int, Reply]:
+        cache, past_BT = filled(chatter._net, paths)
+        pad = chatter._tokenizer.pad_token_id
+        ids_BT = torch.cat([torch.full_like(past_BT, pad), torch.tensor(last)[:, None]], dim=1)
+        mask_BT = torch.cat([past_BT, past_BT.new_ones((len(last), 1))], dim=1)
+        inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, "past_key_values": cache}
+        made: dict[int, Reply] = chatter._generate(inputs, counts, seeds)
         return made
 
-    def prefilled(net: Any, prompts: list[list[int]], pad: int) -> dict[str, Any]:
-        at = iter(range(len(prompts)))
-        _, groups = next(plan for plan in plans.values() if plan[0] == prompts)
-        return former_prefilled(net, prompts, [Group([next(at) for _ in g.rows], g.shared) for g in groups], pad)
-
-    transformers.batches, transformers.prefilled = batches, prefilled  # type: ignore[assignment]
+    batch = chatter._batch
+    chatter._decode, chatter._batch = decode, 16 if chatter._sees else batch
+    chatter._net.set_experts_implementation("eager")
     try:
         yield
     finally:
-        transformers.batches, transformers.prefilled = kept
+        del chatter._decode
+        chatter._batch = batch
+        chatter._net.set_experts_implementation(sorted_experts())
 
 
 @dataclass
@@ -201,26 +151,27 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    model, asked = calls(given.run, given.units)
-    chatter = transformers.Chatter(model)
-    costs: dict[str, list[Cost]] = {"batches": [], "tree": []}
-    for _ in range(given.rounds):
-        with former():
-            cost, before = measured(chatter, asked)
-        costs["batches"].append(cost)
-        cost, after = measured(chatter, asked)
-        costs["tree"].append(cost)
-        assert after == before, "the replies differ"
-    answers = sum(len(messages) for messages, _ in asked)
-    prompts = sum(reply.tokens_in for replies in after for reply in replies)
-    print(f"{answers} answers to {prompts} prompt tokens, CPU milliseconds an answer")
-    print(f"{'':10}{'prefill tokens':>16}{'decode rows':>13}{'prefill':>9}{'decode':>8}{'all':>7}")
-    for name, found in costs.items():
-        prefill, decode, total = (
-            statistics.median(getattr(cost, key) for cost in found) * 1000 / answers
-            for key in ("prefill", "decode", "total")
-        )
-        print(f"{name:10}{found[0].prefilled:16}{found[0].decoded:13}{prefill:9.1f}{decode:8.1f}{total:7.1f}")
+    for name in ("caption", "answer"):
+        model, asked = calls(given.run, name, given.units)
+        chatter = transformers.Chatter(model)
+        costs: dict[str, list[Cost]] = {"generate": [], "loop": []}
+        for _ in range(given.rounds):
+            with former(chatter):
+                cost, before = measured(chatter, asked)
+            costs["generate"].append(cost)
+            cost, after = measured(chatter, asked)
+            costs["loop"].append(cost)
+            assert after == before, "the replies differ"
+        rows = sum(len(messages) for messages, _ in asked)
+        prompts = sum(reply.tokens_in for replies in after for reply in replies)
+        print(f"{rows} x {name}, {prompts} prompt tokens, CPU milliseconds each")
+        print(f"{'':10}{'prefill tokens':>16}{'decode rows':>13}{'prefill':>9}{'decode':>8}{'all':>7}")
+        for side, found in costs.items():
+            prefill, decode, total = (
+                statistics.median(getattr(cost, key) for cost in found) * 1000 / rows
+                for key in ("prefill", "decode", "total")
+            )
+            print(f"{side:10}{found[0].prefilled:16}{found[0].decoded:13}{prefill:9.1f}{decode:8.1f}{total:7.1f}")
 
 
 if __name__ == "__main__":

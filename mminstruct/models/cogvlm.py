@@ -16,9 +16,9 @@ import numpy as np
 from mminstruct.models.cogvlm_net import Cache, Net, load, read
 from mminstruct.models.cogvlm_step import Step
 from mminstruct.models.cogvlm_vision import pixels
-from mminstruct.models.decoding import Sampler
 from mminstruct.models.model import Finish, Model, Reply, Sampling
 from mminstruct.models.prefetch import Prefetcher
+from mminstruct.models.sampling import Sampler
 from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
 

@@ -9,26 +9,32 @@ a row in another batch nearly always gets the same reply.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from mminstruct.models.decoding import Sampler, batches, empty_cache, grouped_attention, prefilled
+from mminstruct.models.decoding import decoded, plain
+from mminstruct.models.kernels import empty_cache, grouped_attention, sorted_experts
 from mminstruct.models.model import Finish, Model, Reply, Sampling
 from mminstruct.models.prefetch import Prefetcher
+from mminstruct.models.prefixes import Path, batches, computed, padded, prefilled
+from mminstruct.models.sampling import Sampler
 from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
 from mminstruct.unit import note
 
+_PICTURES = 16
+"""Prompts with images of one forward pass."""
+
 
 class Chatter:
-    """``Chat`` by ``generate()``, in batches of prompts of about equal length.
+    """``Chat`` by ``decoding.decoded``, or by ``generate()`` for nets that it cannot serve.
 
-    Options: ``batch_size`` (64; 16 with images), ``dtype`` (float32 on CPU, bfloat16 on GPU), ``device``, ``threads``
-    of this process, ``decoders`` (threads that decode images, 2 on CPU, 8 on GPU), ``context`` (tokens),
-    ``chat_template`` (text or path), ``trust_remote_code`` (off).
+    Options: ``batch_size`` (64; 16 for models that see, on GPU), ``dtype`` (float32 on CPU, bfloat16 on GPU),
+    ``device``, ``threads`` of this process, ``decoders`` (threads that decode images, 2 on CPU, 8 on GPU), ``context``
+    (tokens), ``chat_template`` (text or path), ``trust_remote_code`` (off).
     """
 
     def __init__(self, model: Model) -> None:
@@ -62,12 +68,13 @@ class Chatter:
             do_sample=False, pad_token_id=pad, eos_token_id=self._ends or None
         )
         if self._device == "cpu":
-            self._net.set_experts_implementation("eager")
+            self._net.set_experts_implementation(sorted_experts())
             if self._net.config._attn_implementation == "sdpa":
                 self._net.set_attn_implementation(grouped_attention())
         text = config.get_text_config()
         self._context = int(options.get("context") or getattr(text, "max_position_embeddings", 0) or 2**31)
-        self._batch = int(options.get("batch_size", 16 if self._sees else 64))
+        self._batch = int(options.get("batch_size") or (64 if self._device == "cpu" or not self._sees else _PICTURES))
+        self._plain = plain(self._net)
         self._prefetch = Prefetcher(options, self._device)
         self._lock = threading.Lock()
         self._sampling = model.sampling  # of the call that holds the lock
@@ -95,11 +102,7 @@ class Chatter:
                 ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
                 if self._sees:
                     lengths = dict(zip(rows, map(len, ids), strict=True))  # image tokens are not counted
-                    order = sorted(rows, key=lambda row: (bool(prompts[row][1]), -lengths[row], row))
-                    groups = list(_batches(order, self._batch, lambda row: bool(prompts[row][1])))
-                    decoded = self._prefetch(lambda row: [picture(data) for data in prompts[row][1]], groups)
-                    for some, images in zip(groups, decoded, strict=True):
-                        replies |= self._answer_images({row: prompts[row][0] for row in some}, images, seeds)
+                    replies |= self._answer_images(prompts, lengths, seeds)
                 else:
                     replies |= self._answer_texts(dict(zip(rows, ids, strict=True)), seeds)
         return count_usage([replies[row] for row in range(len(messages))])
@@ -109,26 +112,57 @@ class Chatter:
         replies = {row: self._too_long(len(ids)) for row, ids in prompts.items() if len(ids) >= self._context}
         rows = [row for row in prompts if row not in replies]
         ids = [prompts[row] for row in rows]
-        for some in batches(ids, self._batch, share=empty_cache(self._net) is not None):
-            inputs = prefilled(self._net, [ids[place] for place in some], self._tokenizer.pad_token_id)
-            replies |= self._generate(inputs, {rows[place]: len(ids[place]) for place in some}, seeds)
+        pad = self._tokenizer.pad_token_id
+        for some in batches(ids, self._batch, share=self._plain):
+            counts = {rows[place]: len(ids[place]) for place in some}
+            if self._plain:
+                paths = prefilled(self._net, [ids[place][:-1] for place in some], pad)
+                last = [ids[place][-1] for place in some]
+                replies |= self._decode(paths, last, counts, seeds)
+            else:
+                ids_BT, mask_BT = padded([ids[place] for place in some], pad, self._device)
+                replies |= self._generate({"input_ids": ids_BT, "attention_mask": mask_BT}, counts, seeds)
         return replies
 
     def _answer_images(
-        self, texts: dict[int, str], images: list[list[Image.Image] | Unanswerable], seeds: list[int]
+        self, prompts: dict[int, tuple[str, list[bytes]]], lengths: dict[int, int], seeds: list[int]
     ) -> dict[int, Reply]:
-        """Replies of one batch, in which all rows have images or none has; a row with a broken image fails alone."""
-        replies: dict[int, Reply] = {}
-        seen: dict[int, tuple[str, list[Image.Image]]] = {}
-        for (row, text), some in zip(texts.items(), images, strict=True):
-            if isinstance(some, Unanswerable):
-                replies[row] = error_reply(some)
-            else:
-                seen[row] = text, some
-        return replies | (self._process(seen, seeds) if seen else {})
+        """Replies to prompts with or without images, prefilled in small groups and decoded in larger batches.
 
-    def _process(self, seen: dict[int, tuple[str, list[Image.Image]]], seeds: list[int]) -> dict[int, Reply]:
-        """Replies of one batch; a prompt that the processor refuses, or that is too long, fails alone."""
+        In a group all rows have images or none has; a row with a broken image fails alone.
+        """
+        order = sorted(prompts, key=lambda row: (bool(prompts[row][1]), -lengths[row], row))
+        groups = list(_batches(order, min(self._batch, _PICTURES), lambda row: bool(prompts[row][1])))
+        decoded = self._prefetch(lambda row: [picture(data) for data in prompts[row][1]], groups)
+        replies: dict[int, Reply] = {}
+        ready: list[tuple[int, Path, int, int]] = []
+        for some, images in zip(groups, decoded, strict=True):
+            seen: dict[int, tuple[str, list[Image.Image]]] = {}
+            for row, own in zip(some, images, strict=True):
+                if isinstance(own, Unanswerable):
+                    replies[row] = error_reply(own)
+                else:
+                    seen[row] = prompts[row][0], own
+            for counts, inputs in self._process(seen, replies):
+                if self._plain and self._words_last(inputs):
+                    ready += self._prefill(inputs, counts)
+                else:
+                    replies |= self._generate({**inputs, "past_key_values": empty_cache(self._net)}, counts, seeds)
+            while len(ready) >= self._batch or (ready and some is groups[-1]):
+                rows, paths, last, own_counts = zip(*ready[: self._batch], strict=True)
+                del ready[: self._batch]
+                counts = dict(zip(rows, own_counts, strict=True))
+                replies |= self._decode(list(paths), list(last), counts, seeds)
+        return replies
+
+    def _process(
+        self, seen: dict[int, tuple[str, list[Image.Image]]], replies: dict[int, Reply]
+    ) -> Iterator[tuple[dict[int, int], dict[str, Any]]]:
+        """Rows with their numbers of tokens, and their inputs; a prompt that the processor refuses, or that is too
+        long, fails alone: its error is put into *replies*.
+        """
+        if not seen:
+            return
         texts, images = [text for text, _ in seen.values()], [some for _, some in seen.values()]
         extra = {"images": images} if any(images) else {}
         try:
@@ -136,21 +170,53 @@ class Chatter:
         except Exception as error:  # processors can raise anything
             if len(seen) == 1:
                 said = Unanswerable(f"the model's processor refuses the prompt: {type(error).__name__}: {error}")
-                return {row: error_reply(said) for row in seen}
-            return {row: reply for row in seen for reply in self._process({row: seen[row]}, seeds).values()}
+                replies |= {row: error_reply(said) for row in seen}
+                return
+            for row in seen:
+                yield from self._process({row: seen[row]}, replies)
+            return
         tokens = dict(zip(seen, inputs["attention_mask"].sum(dim=1).tolist(), strict=True))
         long = {row: self._too_long(count) for row, count in tokens.items() if count >= self._context}
         if long:
-            rest = {row: some for row, some in seen.items() if row not in long}
-            return long | (self._process(rest, seeds) if rest else {})
+            replies |= long
+            yield from self._process({row: some for row, some in seen.items() if row not in long}, replies)
+            return
         inputs = inputs.to(self._device)
         inputs.pop("token_type_ids", None)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self._net.dtype)
-        return self._generate({**inputs, "past_key_values": empty_cache(self._net)}, tokens, seeds)
+        yield tokens, dict(inputs)
+
+    def _words_last(self, inputs: dict[str, Any]) -> bool:
+        """Whether no prompt ends with a token of an image, so that the last tokens can be decoded."""
+        ids_BT = inputs["input_ids"]
+        return ids_BT.shape[1] > 1 and not (ids_BT[:, -1] == getattr(self._net.config, "image_token_id", -1)).any()
+
+    def _prefill(self, inputs: dict[str, Any], counts: dict[int, int]) -> list[tuple[int, Path, int, int]]:
+        """Row, path, last token and number of tokens of each prompt of *inputs*."""
+        ids_BT, mask_BT = inputs.pop("input_ids"), inputs.pop("attention_mask")
+        cut = {name: x[:, :-1] if x.shape == ids_BT.shape else x for name, x in inputs.items()}
+        paths = computed(self._net, empty_cache(self._net), mask_BT[:, :-1], input_ids=ids_BT[:, :-1], **cut)
+        return list(zip(counts, paths, ids_BT[:, -1].tolist(), counts.values(), strict=True))
 
     def _too_long(self, tokens: int) -> Reply:
         return Reply("", "error", error=f"the prompt has {tokens} tokens, the model's context only {self._context}")
+
+    def _budgets(self, counts: Iterable[int]) -> list[int]:
+        return [min(self._sampling.max_tokens, self._context - count) for count in counts]
+
+    def _sampler(self, rows: Iterable[int], seeds: list[int], start: int) -> Sampler | None:
+        if self._sampling.temperature == 0:
+            return None
+        return Sampler([seeds[row] for row in rows], start, self._sampling.temperature, self._sampling.top_p)
+
+    def _decode(
+        self, paths: list[Path | None], last: list[int], counts: dict[int, int], seeds: list[int]
+    ) -> dict[int, Reply]:
+        """Replies to prefilled rows; *counts* has their numbers, in the same order, and prompt lengths."""
+        sampler = self._sampler(counts, seeds, 0)
+        made = decoded(self._net, paths, last, self._budgets(counts.values()), set(self._ends), sampler)
+        return {row: self._reply(ids, count) for (row, count), ids in zip(counts.items(), made, strict=True)}
 
     def _generate(self, inputs: dict[str, Any], tokens: dict[int, int], seeds: list[int]) -> dict[int, Reply]:
         """Replies to the rows of *inputs*; *tokens* has their numbers, in the same order, and prompt lengths."""
@@ -158,21 +224,18 @@ class Chatter:
         import transformers
 
         start = inputs["input_ids"].shape[1]
-        budgets = [min(self._sampling.max_tokens, self._context - count) for count in tokens.values()]
+        budgets = self._budgets(tokens.values())
         limits_B = torch.tensor(budgets, device=self._device)
 
         def over_budget(ids_BT: Any, _: Any, **__: Any) -> Any:
             return limits_B <= ids_BT.shape[1] - start
 
-        processors = transformers.LogitsProcessorList()
-        if self._sampling.temperature > 0:
-            own = [seeds[row] for row in tokens]
-            processors.append(Sampler(own, start, self._sampling.temperature, self._sampling.top_p))
+        sampler = self._sampler(tokens, seeds, start)
         with torch.inference_mode():
             out_BT = self._net.generate(
                 **inputs,
                 max_new_tokens=max(budgets),
-                logits_processor=processors,
+                logits_processor=transformers.LogitsProcessorList([sampler] if sampler else []),
                 stopping_criteria=transformers.StoppingCriteriaList([over_budget]),
             )
         return {

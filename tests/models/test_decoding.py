@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mminstruct.models.decoding import Node, Sampler, batches, levels, prefilled, uniforms
+from mminstruct.models.decoding import decoded, plain
+from mminstruct.models.kernels import empty_cache, grouped_attention, sorted_experts
 from mminstruct.models.model import Model
+from mminstruct.models.prefixes import Node, batches, levels, prefilled
+from mminstruct.models.sampling import Sampler, uniforms
 from mminstruct.models.transformers import Chatter
 from mminstruct.prompts import Message
+from tests.models import tiny
 
 
 def test_uniforms_are_uniform_over_seeds_and_over_steps() -> None:
@@ -114,21 +118,124 @@ def test_a_prefill_of_the_tree_has_the_keys_and_values_of_one_plain_pass(mixtral
     net = AutoModelForCausalLM.from_pretrained(mixtral).eval()
     start = [7 + row % 5 for row in range(40)]
     prompts = [start, [*start, 9, 9, 9], [*start, *start], [*start, *start, 4], [5], [6, 7], start]
-    inputs = prefilled(net, prompts, 2)
-    for row, prompt in enumerate(prompts):
+    for prompt, path in zip(prompts, prefilled(net, prompts, 2), strict=True):
         with torch.inference_mode():
-            plain = net(torch.tensor([prompt])).past_key_values
-        for layer, expected in zip(inputs["past_key_values"].layers, plain.layers, strict=True):
-            for got, want in ((layer.keys, expected.keys), (layer.values, expected.values)):
-                own = len(prompt) - 1
-                assert torch.allclose(got[row, :, got.shape[2] - own :], want[0, :, :own], atol=1e-4)
+            plainly = net(torch.tensor([prompt])).past_key_values
+        assert path is not None
+        for both, expected in zip(path, plainly.layers, strict=True):
+            for got, want in zip(both, (expected.keys, expected.values), strict=True):
+                assert got.shape == want[0].shape
+                assert torch.allclose(got, want[0], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def nets() -> dict[str, Any]:
+    """Random nets with one kind of layer each that decoding has to get right."""
+    import torch
+    from transformers import AutoModelForCausalLM, GemmaConfig, GPT2Config, LlamaConfig, MistralConfig, MixtralConfig
+
+    size: dict[str, Any] = {
+        "vocab_size": 60,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.4,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 2,
+    }
+    configs = {
+        "llama": LlamaConfig(**size),
+        "gemma": GemmaConfig(**size),  # tied embeddings, norms that add one
+        "mixtral": MixtralConfig(**size, num_local_experts=5, num_experts_per_tok=3),
+        "gpt2": GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.4),
+        "mistral, sliding": MistralConfig(**size, sliding_window=8),
+    }
+    made = {}
+    for name, config in configs.items():
+        torch.manual_seed(3)
+        made[name] = AutoModelForCausalLM.from_config(config).eval()
+    return made
+
+
+def one_by_one(net: Any, prompt: list[int], budget: int, ends: set[int]) -> list[int]:
+    """Greedy tokens without any cache."""
+    import torch
+
+    made: list[int] = []
+    while len(made) < budget and not (made and made[-1] in ends):
+        with torch.inference_mode():
+            made.append(int(net(torch.tensor([prompt + made]), use_cache=False).logits[0, -1].argmax()))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma", "mixtral", "gpt2"])
+def test_each_row_gets_the_tokens_that_its_prompt_gets_alone_without_a_cache(nets: dict[str, Any], kind: str) -> None:
+    net = nets[kind]
+    assert plain(net)
+    if kind == "mixtral":
+        net.set_experts_implementation("eager")
+    chance = random.Random(5)
+    start = [chance.randrange(3, 60) for _ in range(20)]
+    prompts = [chance.choice([start, []]) + [chance.randrange(3, 60) for _ in range(1 + row % 7)] for row in range(24)]
+    budgets = [1 + 5 * (row % 6) for row in range(24)]
+    free = [one_by_one(net, prompt, budget, set()) for prompt, budget in zip(prompts, budgets, strict=True)]
+    ends = {free[-1][-1], free[4][len(free[4]) // 2], free[10][3]}  # tokens that come, so that rows end early
+    alone = [one_by_one(net, prompt, budget, ends) for prompt, budget in zip(prompts, budgets, strict=True)]
+    assert len({len(made) for made in alone}) > 5
+    assert any(len(made) < budget for made, budget in zip(alone, budgets, strict=True))
+    if kind == "mixtral":
+        net.set_experts_implementation(sorted_experts())
+    paths = prefilled(net, [prompt[:-1] for prompt in prompts], 2)
+    assert any(path is None for path in paths)
+    assert decoded(net, paths, [prompt[-1] for prompt in prompts], budgets, ends, None) == alone
+
+
+def test_sampled_rows_keep_their_seeds_while_others_end(nets: dict[str, Any]) -> None:
+    net, seeds = nets["llama"], list(range(16))
+    prompts = [[3 + row % 4, 9] for row in seeds]
+    budgets = [2 + 3 * (row % 5) for row in seeds]
+
+    def tokens(rows: list[int]) -> list[list[int]]:
+        paths = prefilled(net, [prompts[row][:-1] for row in rows], 2)
+        sampler = Sampler([seeds[row] for row in rows], 0, 1.0, 0.9)
+        return decoded(net, paths, [prompts[row][-1] for row in rows], [budgets[row] for row in rows], {1, 7}, sampler)
+
+    together = tokens(seeds)
+    assert together == [tokens([row])[0] for row in seeds]
+    assert len({tuple(made) for made in together}) > 12
+
+
+def test_nets_with_other_caches_or_own_positions_are_left_to_generate(nets: dict[str, Any], tmp_path: Path) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    assert empty_cache(nets["mistral, sliding"]) is None
+    assert not plain(nets["mistral, sliding"])
+    seeing = AutoModelForImageTextToText.from_pretrained(tiny.qwen(tmp_path))
+    assert empty_cache(seeing) is not None
+    assert not plain(seeing)  # positions of images have three axes
+
+
+def test_sorted_experts_compute_the_bits_of_the_plain_ones(nets: dict[str, Any]) -> None:
+    import torch
+
+    net = nets["mixtral"]
+    ids = torch.arange(3, 43).reshape(2, 20)
+    logits = []
+    for name in ("eager", sorted_experts()):
+        net.set_experts_implementation(name)
+        with torch.inference_mode():
+            logits.append(net(ids).logits)
+    assert torch.equal(*logits)
 
 
 def test_attention_by_groups_gives_the_logits_of_plain_attention(mixtral: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
-
-    from mminstruct.models.decoding import empty_cache, grouped_attention
 
     net = AutoModelForCausalLM.from_pretrained(mixtral).eval()
     ids = torch.arange(3, 43).reshape(2, 20)
