@@ -16,6 +16,7 @@ from typing import Any
 
 from mminstruct.engine.config import models
 from mminstruct.engine.feed import Row
+from mminstruct.engine.reports import report
 from mminstruct.engine.worker_group import lend
 from mminstruct.models.loaded import in_use
 from mminstruct.run import Event
@@ -37,6 +38,7 @@ class Operator:
         import pandas  # noqa: F401 - before the units' threads start: two of them have seen it half imported
 
         self.feed, self.retries, self.session = feed, retries, session
+        report(feed)
         self.units = _SharedLock()
         self._segment = -1
         self._workers: list[list[Worker]] = []

@@ -20,6 +20,7 @@ from mminstruct.run import Event, Run
 from mminstruct.stage import Halt
 from mminstruct.store.receipt import Receipt
 from mminstruct.terminal import say
+from mminstruct.unit import Counters
 
 
 class Ray:
@@ -59,6 +60,10 @@ class Ray:
             for table in map(run.table, tables):
                 with suppress(OSError):  # it is missing, or a worker of an earlier attempt still writes to it
                     table.store.fs.rm(table.store.path(table.name, f"_running-{self._session}"), recursive=True)
+
+    def in_hand(self) -> list[Counters]:
+        pipeline = self._pipeline  # another thread may close it meanwhile
+        return pipeline.in_hand() if pipeline else []
 
     def close(self) -> None:
         """End the actors."""

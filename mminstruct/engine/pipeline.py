@@ -14,7 +14,9 @@ import pyarrow as pa
 from mminstruct.engine.actor import Operator
 from mminstruct.engine.config import Pool
 from mminstruct.engine.feed import Feed, Row
+from mminstruct.engine.reports import told
 from mminstruct.run import Run
+from mminstruct.unit import Counters
 
 _ROW_SECONDS = 0.25
 """Time for which a row of keys keeps a worker busy: the driver spends some 12 ms on each row, whatever it holds."""
@@ -102,6 +104,10 @@ class Pipeline:
                         ended[event["table"]] += 1
                         spent[event["table"]] += event["receipt"]["seconds"]
                 yield from events
+
+    def in_hand(self) -> list[Counters]:
+        """See ``run.Engine``."""
+        return told(self._feed)
 
     def close(self) -> None:
         """End the actors, whatever they do."""

@@ -20,7 +20,7 @@ from mminstruct.models.model import Finish, Model, Reply, Sampling
 from mminstruct.models.prefetch import Prefetcher
 from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
-from mminstruct.unit import note
+from mminstruct.unit import answered, asked, note
 
 
 class Chatter:
@@ -81,6 +81,7 @@ class Chatter:
         sampling: Sampling | None = None,
     ) -> list[Reply]:
         """See ``Chat``; *schema* is not enforced here."""
+        asked(len(messages))
         replies: dict[int, Reply] = {}
         prompts: dict[int, tuple[str, list[bytes]]] = {}
         for row, transcript in enumerate(messages):
@@ -88,6 +89,7 @@ class Chatter:
                 prompts[row] = self._transcripts.read(transcript)
             except Unanswerable as error:
                 replies[row] = error_reply(error)
+        count_usage(replies.values())
         with self._lock:
             self._sampling = sampling or self._model.sampling
             if prompts:
@@ -99,19 +101,24 @@ class Chatter:
                     groups = list(_batches(order, self._batch, lambda row: bool(prompts[row][1])))
                     decoded = self._prefetch(lambda row: [picture(data) for data in prompts[row][1]], groups)
                     for some, images in zip(groups, decoded, strict=True):
-                        replies |= self._answer_images({row: prompts[row][0] for row in some}, images, seeds)
+                        made = self._answer_images({row: prompts[row][0] for row in some}, images, seeds)
+                        count_usage(made.values())
+                        replies |= made
                 else:
                     replies |= self._answer_texts(dict(zip(rows, ids, strict=True)), seeds)
-        return count_usage([replies[row] for row in range(len(messages))])
+        return [replies[row] for row in range(len(messages))]
 
     def _answer_texts(self, prompts: dict[int, list[int]], seeds: list[int]) -> dict[int, Reply]:
         """Replies to prompts without images."""
         replies = {row: self._too_long(len(ids)) for row, ids in prompts.items() if len(ids) >= self._context}
+        count_usage(replies.values())
         rows = [row for row in prompts if row not in replies]
         ids = [prompts[row] for row in rows]
         for some in batches(ids, self._batch, share=empty_cache(self._net) is not None):
             inputs = prefilled(self._net, [ids[place] for place in some], self._tokenizer.pad_token_id)
-            replies |= self._generate(inputs, {rows[place]: len(ids[place]) for place in some}, seeds)
+            made = self._generate(inputs, {rows[place]: len(ids[place]) for place in some}, seeds)
+            count_usage(made.values())
+            replies |= made
         return replies
 
     def _answer_images(
@@ -211,6 +218,7 @@ class Encoder:
         """See ``Embed``; a text longer than the context is cut and noted as ``embed_text_cut``."""
         import torch
 
+        asked(len(texts))
         vectors_ND = np.zeros((len(texts), self._net.config.hidden_size), np.float32)
         with self._lock, torch.inference_mode():
             whole = self._tokenizer(texts, verbose=False)["input_ids"] if texts else []
@@ -229,6 +237,7 @@ class Encoder:
                 mask_BT1 = inputs["attention_mask"][..., None].to(states_BTD.dtype)
                 mean_BD = (states_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp_min(1)
                 vectors_ND[rows] = torch.nn.functional.normalize(mean_BD, dim=-1).cpu().numpy()
+                answered(len(rows))
         return vectors_ND
 
     def images(self, images: list[bytes]) -> np.ndarray:
