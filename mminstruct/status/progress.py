@@ -252,16 +252,16 @@ class Progress:
             calls, tokens_in, tokens_out, cost = line.usage()
             row = {
                 "table": name, "units": self._units(name), "kept": str(line.kept), "dropped": str(line.dropped),
-                "failed": str(line.failed), "in progress": (line.within() or "...") if line.in_progress else "",
-                "calls": _short(calls) if calls else "", "tokens in": _short(tokens_in) if calls else "",
-                "out": _short(tokens_out) if calls else "",
+                "failed": str(line.failed), "rows in\nprogress": (line.within() or "...") if line.in_progress else "",
+                "calls": _short(calls) if calls else "",
+                "tokens\nin/out": f"{_short(tokens_in)}/{_short(tokens_out)}" if calls else "",
                 "US$": f"{cost:.{2 if cost >= 0.01 else 4}f}" if cost else "",
                 "rows/s": f"{line.rate():.1f}" if line.executed() else "-", "left": self._eta(name),
             }  # fmt: skip
             for header, cell in row.items():
                 columns.setdefault(header, []).append(cell)
         columns = {header: cells for header, cells in columns.items() if any(cells)}
-        shown = Table(*columns, box=None, header_style="bold", padding=(0, 1), pad_edge=False)
+        shown = Table(*columns, box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
         for cells in zip(*columns.values(), strict=True):
             shown.add_row(*cells)
         return shown
