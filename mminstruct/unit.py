@@ -123,6 +123,12 @@ WORKER_GROUP: contextvars.ContextVar[Lend | None] = contextvars.ContextVar("work
 """Lends a group of the given size; set by engines with several processes."""
 
 
+Endpoint = tuple[str | None, str | None]
+"""What an endpoint knows its callers by: the URL, None for OpenAI's own, and the name of the key's variable."""
+SHARERS: contextvars.ContextVar[Mapping[Endpoint, int]] = contextvars.ContextVar("sharers", default={})  # noqa: B039
+"""How many workers ask an endpoint at the same time; set by engines with several processes."""
+
+
 def note(name: str, count: int = 1) -> None:
     """Add *count* to a note of the unit in progress."""
     unit = UNIT.get()

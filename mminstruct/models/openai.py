@@ -27,7 +27,7 @@ from mminstruct.models.structured import AmbiguousJson, InvalidJson, valid_json
 from mminstruct.prompts import Message
 from mminstruct.stage import Halt
 from mminstruct.store.spending import Ledger
-from mminstruct.unit import UNIT, Budget, Unit, asked, note
+from mminstruct.unit import SHARERS, UNIT, Budget, Unit, asked, note
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ class Chatter:
 
     def __init__(self, model: Model, *, budget: Budget | None = None) -> None:
         self.settings = Settings.of(model)
+        self._endpoint = model.url, model.key_env
         self._budget: Budget = budget or Ledger()
         self._connection = connect(model, self.settings)
         self._exchange = Exchange(
@@ -131,6 +132,7 @@ class Chatter:
     async def _all(self, requests: list[ChatRequest], call: _Call) -> list[Reply]:
         distinct = {request.key: request for request in requests}  # equal requests get one reply
         asked(len(distinct))
+        self.limiter.divide(SHARERS.get().get(self._endpoint, 1))
         if self.settings.mode == "batch":
             call.queue = BatchQueue(len(distinct), lambda some: self._run_batch(some, call))
 
