@@ -30,8 +30,8 @@ SOFT, HARD = 0.95, 0.7
 (that of another worker was), HARD if not (the capacity has dropped), and above the worker's share."""
 HOLD = 3
 """Rounds of answers just below the last refusal before the first probe, for each worker."""
-HOLD_SHARE = 16
-"""Rounds at the share of the upper bound before the first probe above it, for each worker."""
+HOLD_FOUND, HOLD_SHARE = 12, 16
+"""The same where growth has just found the limit, and at the share of the upper bound."""
 LONGER, LONGEST_HOLD = 1.5, 192
 """Each refused probe makes the next one wait longer by this factor, since it costs a refusal; at most so many rounds.
 With 1.25 a minute of two workers at a limit of 64 has half as many refusals again; with 2 a limit that falls and rises
@@ -173,7 +173,12 @@ class Limiter:
     def _cut(self) -> None:
         soft = self._grown or (self._ceiling is not None and self._since >= self.limit)
         known, self._ceiling = self._ceiling, float(int(min(self.limit, self.in_flight + 1)))
-        self._hold = min(LONGEST_HOLD, LONGER * self._hold) if soft and known is not None else HOLD * self._workers
+        if not soft:
+            self._hold = float(HOLD * self._workers)
+        elif known is None:
+            self._hold = float(HOLD_FOUND * self._workers)
+        else:
+            self._hold = min(LONGEST_HOLD, LONGER * self._hold)
         factor = SOFT if soft and self.limit <= self._share + 1 else HARD
         self.limit = max(float(self._least), float(int(self._ceiling * factor)))
         self._epoch += 1
