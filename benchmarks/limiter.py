@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="processes that share the endpoint")
     args = parser.parse_args()
-    print(f"{'endpoint':38}{'goodput':>9}{'aim':>7}{'waste':>8}   least goodput, most waste")
+    print(f"{'endpoint':40}{'goodput':>9}{'aim':>7}{'waste':>8}   least goodput, most waste")
     for case in cases(args.seconds):
         for name in ("", "alone")[: min(args.workers, 2)]:
             found = []
@@ -95,7 +95,7 @@ def main() -> None:
                 loop.close()
             good, waste = zip(*found, strict=True)
             said = f"{statistics.median(good):9.1%}{case.aim:7.0%}{statistics.median(waste):8.2%}"
-            print(f"{case.name:32}{name:6}{said}   {min(good):.1%}, {max(waste):.2%}", flush=True)
+            print(f"{case.name:34}{name:6}{said}   {min(good):.1%}, {max(waste):.2%}", flush=True)
 
 
 if __name__ == "__main__":
