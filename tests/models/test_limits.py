@@ -265,13 +265,11 @@ def shared(case: Case, seconds: float, **how: Any) -> tuple[float, float]:
     return found
 
 
-@pytest.mark.parametrize("number", [0, 2], ids=["64 at once", "512 at once"])
-def test_two_workers_find_a_shared_limit_use_it_and_are_hardly_ever_refused(number: int) -> None:
-    goodput, waste = shared(cases(60.0)[number], 60.0)
+@pytest.mark.parametrize(("number", "seconds"), [(0, 60.0), (2, 20.0)], ids=["64 at once", "512 at once"])
+def test_two_workers_find_a_shared_limit_use_it_and_are_hardly_ever_refused(number: int, seconds: float) -> None:
+    goodput, waste = shared(cases(seconds)[number], seconds)
     assert goodput >= 0.95
     assert waste <= 0.001
-    _, alone = shared(cases(60.0)[number], 60.0, divide=False)
-    assert waste < alone
 
 
 def test_two_workers_that_divide_a_known_limit_are_refused_by_a_few_probes_alone() -> None:
