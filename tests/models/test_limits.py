@@ -287,7 +287,9 @@ def test_what_one_worker_leaves_unused_another_gets() -> None:
 @given(st.integers(1, 64), st.lists(st.integers(1, 100), min_size=1, max_size=5))
 def test_shares_never_exceed_the_bound_together_and_one_worker_has_all_of_it(most: int, workers: list[int]) -> None:
     limiter = Limiter(start=1, most=most)
+    limiter.counts["answered"] = 1
     for number in [*workers, 1]:
+        limiter.limit = float(most)  # as far as it can have grown
         limiter.divide(number)
         assert 1 <= limiter.limit <= limiter._share
         assert limiter._share * number <= max(most, number), "each worker has at least one"
