@@ -4,7 +4,9 @@
 
 Goodput is the share of the possible answers in the same time; waste is the share of refused requests. Goodput excludes
 the warm-up (the first quarter) and the drain at the end; waste includes them. ``--openai`` measures each case a second
-time with requests that the openai client sends over httpx2 instead of ``capped.Poster``.
+time with requests that the openai client sends over httpx2 instead of ``capped.Poster``. With ``--workers 2`` two
+chatters share the endpoint, each with its own event loop; each case is measured with chatters that know how many they
+are, and with others that do not.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from mminstruct.models import connection
 from mminstruct.models.connection import Answer
 from mminstruct.models.model import Model
 from mminstruct.models.openai import Chatter
+from mminstruct.unit import SHARERS
 from tests.models.server import Capacity, Endpoint
 
 SIGMA = 0.6
@@ -77,23 +80,25 @@ def possible(case: Case, mean: float, start: float, end: float) -> float:
     return total if "rate" in case.capacity else total / mean
 
 
-def measure(case: Case, seconds: float) -> tuple[float, float, float]:
+def measure(case: Case, seconds: float, workers: int = 1, divide: bool = True) -> tuple[float, float, float]:
     """(goodput, waste, CPU milliseconds per request)."""
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("fork").Process(target=serve, args=(theirs, case), daemon=True)
     server.start()
-    chatter = Chatter(Model(name="m", backend="openai", url=ours.recv()))
+    model = Model(name="m", backend="openai", url=ours.recv())
+    chatters = [Chatter(model) for _ in range(workers)]
     until = time.monotonic() + seconds
     began = time.process_time()
 
     def ask(worker: int) -> None:
-        turn = 0
+        turn, chatter = 0, chatters[worker % workers]
+        SHARERS.set({(model.url, None): workers} if divide else {})
         while time.monotonic() < until:
             rows = [[{"role": "user", "content": f"{worker} {turn} {row}"}] for row in range(32)]
             chatter.chat(rows, seeds=list(range(32)))  # type: ignore[arg-type]
             turn += 1
 
-    threads = [threading.Thread(target=ask, args=(worker,)) for worker in range(case.rows // 32)]
+    threads = [threading.Thread(target=ask, args=(worker,)) for worker in range(workers * case.rows // 32)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -102,7 +107,8 @@ def measure(case: Case, seconds: float) -> tuple[float, float, float]:
     ours.send("stop")
     served, refused, busy = ours.recv()
     server.join()
-    chatter.close()
+    for chatter in chatters:
+        chatter.close()
     start, end = seconds / 4, seconds
     good = sum(start <= moment < end for moment in served)
     return (
@@ -132,13 +138,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="duration of each case")
     parser.add_argument("--only", default="", help="run only cases whose name contains this")
     parser.add_argument("--openai", action="store_true", help="measure the openai client, too")
+    parser.add_argument("--workers", type=int, default=1, help="chatters that share the endpoint")
     args = parser.parse_args()
     print(f"{'endpoint':38}{'goodput':>9}{'aim':>7}{'waste':>8}{'CPU ms':>8}")
     for case in cases(args.seconds):
         if args.only in case.name:
-            for name in ("", "openai")[: 1 + args.openai]:
-                with mock.patch.object(connection.Connection, "post", by_openai) if name else contextlib.nullcontext():
-                    goodput, waste, cpu = measure(case, args.seconds)
+            for name in ["", *["openai"] * args.openai, *["alone"] * (args.workers > 1)]:
+                other = mock.patch.object(connection.Connection, "post", by_openai)
+                with other if name == "openai" else contextlib.nullcontext():
+                    goodput, waste, cpu = measure(case, args.seconds, args.workers, divide=name != "alone")
                 print(f"{case.name:31}{name:7}{goodput:9.1%}{case.aim:7.0%}{waste:8.2%}{cpu:8.2f}", flush=True)
 
 

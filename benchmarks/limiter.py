@@ -2,6 +2,8 @@
 
     python -m benchmarks.limiter [--seconds 120] [--seeds 5] [--workers 2]
 
+With several workers, each case runs twice: with limiters that know how many they are, and with others that do not.
+
 The endpoints are those of ``benchmarks.endpoint``, without HTTP, and the clock jumps to the next event: two minutes
 take a second. Capacity lost here is due to the algorithm; capacity lost only there is due to the machine or the client.
 """
@@ -37,13 +39,22 @@ class Jumping(asyncio.SelectorEventLoop):
         return self._now
 
 
-async def load(case: Case, seconds: float, seed: int, *, workers: int = 1, most: int = 512) -> tuple[float, float]:
-    """(goodput, waste) of concurrent rows that send requests as ``Chatter`` does, through *workers* limiters that know
-    nothing of each other and grow to *most*."""
+async def load(
+    case: Case, seconds: float, seed: int, *, workers: int = 1, most: int = 512, divide: bool = True, idle: int = 0
+) -> tuple[float, float]:
+    """(goodput, waste) of concurrent rows that send requests as ``Chatter`` does, each of *workers* through a limiter.
+
+    Args:
+        most: Upper bound of all of them.
+        divide: Whether each knows how many there are.
+        idle: Workers of those that ask nothing.
+    """
     loop = asyncio.get_running_loop()
     random.seed(seed)
     capacity = Capacity(**case.capacity, seed=seed, clock=loop.time)
     limiters = [Limiter(most=most, clock=loop.time) for _ in range(workers)]
+    for limiter in limiters if divide else ():
+        limiter.divide(workers)
     body = b'{"messages": [{"content": "x"}]}'
 
     async def ask(limiter: Limiter) -> None:
@@ -60,7 +71,7 @@ async def load(case: Case, seconds: float, seed: int, *, workers: int = 1, most:
                 pause = min(30.0, 0.5 * 2 ** min(10, tries - 1)) * random.uniform(0.75, 1.25)
                 await asyncio.sleep(max(wait, pause))
 
-    await asyncio.gather(*[ask(limiter) for limiter in limiters for _ in range(case.rows)])
+    await asyncio.gather(*[ask(limiter) for limiter in limiters[idle:] for _ in range(case.rows)])
     served, refused = capacity.served, capacity.refused
     good = sum(seconds / 4 <= moment < seconds for moment in served)
     able = possible(case, capacity.busy / len(served), seconds / 4, seconds)
@@ -73,16 +84,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="processes that share the endpoint")
     args = parser.parse_args()
-    print(f"{'endpoint':38}{'goodput':>9}{'aim':>7}{'waste':>8}   least goodput, most waste")
+    print(f"{'endpoint':40}{'goodput':>9}{'aim':>7}{'waste':>8}   least goodput, most waste")
     for case in cases(args.seconds):
-        found = []
-        for seed in range(args.seeds):
-            loop = Jumping()
-            found.append(loop.run_until_complete(load(case, args.seconds, seed, workers=args.workers)))
-            loop.close()
-        good, waste = zip(*found, strict=True)
-        said = f"{statistics.median(good):9.1%}{case.aim:7.0%}{statistics.median(waste):8.2%}"
-        print(f"{case.name:38}{said}   {min(good):.1%}, {max(waste):.2%}", flush=True)
+        for name in ("", "alone")[: min(args.workers, 2)]:
+            found = []
+            for seed in range(args.seeds):
+                loop = Jumping()
+                run = load(case, args.seconds, seed, workers=args.workers, divide=not name)
+                found.append(loop.run_until_complete(run))
+                loop.close()
+            good, waste = zip(*found, strict=True)
+            said = f"{statistics.median(good):9.1%}{case.aim:7.0%}{statistics.median(waste):8.2%}"
+            print(f"{case.name:34}{name:6}{said}   {min(good):.1%}, {max(waste):.2%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -247,7 +247,7 @@ def _make(config: DictConfig) -> tuple[str, int]:
         engine = configuration.engine(made.engine)
         how = {"units": made.units, "fail_on_error": made.fail_on_error}
         try:
-            with Progress() as progress:
+            with Progress(in_hand=engine.in_hand) as progress:
                 first = FirstRows(run)
 
                 def watch(event: Event) -> None:

@@ -127,8 +127,9 @@ class Preview:
         first = next(iter(recipe.stages().values()))
         run = Run(url=str(new), recipe=recipe, images=self.rows if first.counts_images else None)
         taken = claim(run, str(kept) if kept.is_dir() else None, units=1)
-        with Progress() as progress:
-            execute(run, configuration.engine(engine), units=1, watch=progress.watch, begin=progress.begin)
+        made = configuration.engine(engine)
+        with Progress(in_hand=made.in_hand) as progress:
+            execute(run, made, units=1, watch=progress.watch, begin=progress.begin)
         file = kept / _EXCHANGES
         before = json.loads(file.read_text()) if file.is_file() else {}
         heard = {name: [dataclasses.asdict(one) for one in recipe.heard[name]] for name in run.stages}

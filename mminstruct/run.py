@@ -17,6 +17,7 @@ from mminstruct.store.packed import Packed
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.repair import restore
 from mminstruct.store.tables import Store
+from mminstruct.unit import Counters
 
 __all__ = ["DriftError", "Engine", "Event", "FailedUnits", "Run", "claim", "execute"]
 
@@ -49,6 +50,12 @@ class Engine(Protocol):
 
     def run(self, run: Run, tables: list[str], keys: list[str]) -> Iterator[Event]:
         """Process *keys*, units of the first table, through all *tables*; yields one event per unit, in any order."""
+        ...
+
+    def in_hand(self) -> list[Counters]:
+        """Counters of units in progress, as they were a few seconds ago; each unit once. May be called by any thread,
+        never raises, and leaves out what it does not get to know in two seconds.
+        """
         ...
 
     def close(self) -> None:

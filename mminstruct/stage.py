@@ -167,8 +167,8 @@ class Tokens:
 class Stage:
     """Base class of all stages. Fields are configuration; class variables are the contract.
 
-    ``call_tokens``, ``core_seconds``, ``fan``, ``asks`` and ``most`` serve only the estimate of ``plan images=N``; no
-    fingerprint covers them.
+    ``call_tokens``, ``core_seconds``, ``fan``, ``asks`` and ``most`` serve only estimates (``plan images=N``, the share
+    of a unit that is done); no fingerprint covers them.
     """
 
     kind: ClassVar[str] = "cpu"

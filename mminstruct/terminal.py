@@ -31,7 +31,8 @@ def say(text: object = "", *, to: TextIO | None = None, flush: bool = False) -> 
     """Print *text*, safe; characters that the stream's encoding lacks are escaped."""
     stream = sys.stdout if to is None else to
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(safe(str(text)).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=flush)
+    line = safe(str(text)).encode(encoding, "backslashreplace").decode(encoding)
+    print(line + "\n", end="", file=stream, flush=flush)  # in one piece, as another thread may print, too
 
 
 class Formatter(logging.Formatter):

@@ -29,7 +29,7 @@ from mminstruct.store.datafile import Part
 from mminstruct.store.journal import Calls
 from mminstruct.store.receipt import Receipt
 from mminstruct.store.tables import Table, drop_table
-from mminstruct.unit import UNIT, Unit
+from mminstruct.unit import IN_HAND, UNIT, Unit
 from mminstruct.version import __version__
 
 _LOADING = threading.Lock()
@@ -131,12 +131,16 @@ class Worker:
         calls = Calls(self.table, key)
         budget = spending.ledger(self.run.url)
         unit = Unit(table=self.name, key=key, journal=calls, budget=budget, images=self.run.rest(self.name, key))
+        if self.stage.reads and (first := given.get(next(iter(self.stage.reads)))) is not None:
+            unit.rows, unit.expected = first.num_rows, first.num_rows * self.stage.asks()
         token = UNIT.set(unit)
+        IN_HAND.add(unit)
         try:
             ledger = _Ledger(self.stage, self.table, key)
             if not self.stage.reads:
                 for index, rows in enumerate(cast(Iterator[Rows], self._transform(key))):
                     ledger.add(f"{key}-{index:04d}", rows.output, rows.rows_in)
+                    unit.done = ledger.rows_in
                 if not ledger.parts:  # a shard without images still has a part, so that its end is on record
                     ledger.add(f"{key}-0000", StageOutput(self.stage.writes.empty_table(), []), 0)
             else:
@@ -147,6 +151,7 @@ class Worker:
                     ledger.add(part, some)
                 ledger.close(self._taken(given))
         finally:
+            IN_HAND.discard(unit)
             UNIT.reset(token)
             budget.release()
         if (content := self.stage.content(key)) is not None:

@@ -16,11 +16,12 @@ from typing import Any
 
 from mminstruct.engine.config import models
 from mminstruct.engine.feed import Row
+from mminstruct.engine.reports import report
 from mminstruct.engine.worker_group import lend
 from mminstruct.models.loaded import in_use
 from mminstruct.run import Event
 from mminstruct.stage import Halt, WorkerFault
-from mminstruct.unit import WORKER_GROUP
+from mminstruct.unit import SHARERS, WORKER_GROUP, Endpoint
 from mminstruct.work import Worker
 
 
@@ -37,10 +38,12 @@ class Operator:
         import pandas  # noqa: F401 - before the units' threads start: two of them have seen it half imported
 
         self.feed, self.retries, self.session = feed, retries, session
+        report(feed)
         self.units = _SharedLock()
         self._segment = -1
         self._workers: list[list[Worker]] = []
         self._again: list[Any] = []
+        self._sharers: dict[Endpoint, int] = {}
         self._seen: dict[str, set[str]] = {}
         """Units of each table that may have marks: those of workers that died before this one began, and its own."""
         self._beginning = threading.Lock()
@@ -50,6 +53,7 @@ class Operator:
             return [row]
         WORKER_GROUP.set(lend)
         workers = self.begin(row["segment"])[row["step"]]
+        SHARERS.set(self._sharers)
         events, leaving = json.loads(row["events"]), []
         try:
             for key in row["keys"]:
@@ -73,7 +77,7 @@ class Operator:
 
         with self._beginning:
             if segment != self._segment:
-                run, groups = pickle.loads(ray.get(self.feed.segment.remote(segment)))
+                run, groups, self._sharers = pickle.loads(ray.get(self.feed.segment.remote(segment)))
                 again = [in_use(model) for group in groups for name in group for model in models(run.stages[name])]
                 self._workers = [[Worker(run, name) for name in group] for group in groups]
                 self._seen = {one.name: self._marked(one) for group in self._workers for one in group}

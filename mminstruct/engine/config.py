@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from mminstruct.models.model import Model
 from mminstruct.recipe import Recipe, holders, segments
 from mminstruct.stage import Stage
+from mminstruct.unit import Endpoint
 
 ENGINES = ("ray", "local")
 KINDS = ("vision", "text", "encoder", "cpu")
@@ -127,6 +129,16 @@ def actors(config: EngineConfig, recipe: Recipe, tables: list[str], units: int) 
     if config.fused and len(found) == 2 and goes_on(found[1:], found[:1]):
         return found[1:]
     return found
+
+
+def sharers(groups: list[list[str]], pools: list[Actors], stages: dict[str, Stage]) -> dict[Endpoint, int]:
+    """How many actors ask an endpoint in a segment of *groups* of tables, those that have not started yet included."""
+    found: Counter[Endpoint] = Counter()
+    for number, one in enumerate(pools):
+        names = groups[number] if len(groups) == len(pools) else [name for group in groups for name in group]
+        asked = {model.endpoint for name in names for model in models(stages[name])}
+        found.update({endpoint: one.pool.workers for endpoint in asked if endpoint is not None})
+    return dict(found)
 
 
 def goes_on(old: list[Actors], new: list[Actors]) -> bool:

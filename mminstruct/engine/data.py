@@ -14,12 +14,13 @@ from typing import Any
 
 import psutil
 
-from mminstruct.engine.config import Actors, EngineConfig, actors, goes_on, side_by_side
+from mminstruct.engine.config import Actors, EngineConfig, actors, goes_on, sharers, side_by_side
 from mminstruct.engine.pipeline import Pipeline
 from mminstruct.run import Event, Run
 from mminstruct.stage import Halt
 from mminstruct.store.receipt import Receipt
 from mminstruct.terminal import say
+from mminstruct.unit import Counters
 
 
 class Ray:
@@ -46,9 +47,11 @@ class Ray:
         if self._pipeline is None or not goes_on(self._pools, pools):
             self.close()
             self._pools, self._pipeline = pools, self._start(pools)
+        tables_of = [names for names, _ in groups]
+        share = sharers(tables_of, self._pools, run.stages)
         done = False
         try:
-            for event in self._pipeline.work(run, [names for names, _ in groups], keys):
+            for event in self._pipeline.work(run, tables_of, keys, share):
                 yield _event(event)
             done = True
         except ray.exceptions.RayError as error:
@@ -59,6 +62,10 @@ class Ray:
             for table in map(run.table, tables):
                 with suppress(OSError):  # it is missing, or a worker of an earlier attempt still writes to it
                     table.store.fs.rm(table.store.path(table.name, f"_running-{self._session}"), recursive=True)
+
+    def in_hand(self) -> list[Counters]:
+        pipeline = self._pipeline  # another thread may close it meanwhile
+        return pipeline.in_hand() if pipeline else []
 
     def close(self) -> None:
         """End the actors."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from mminstruct.engine.reports import Reports
+
 Row = dict[str, Any]
 """segment (number), step (which of its groups of tables is next), keys (units of that group's first table, or none if
 all have ended), share (the fraction of a row that the driver sent), events (JSON, of the units that ended)."""
 
 
-class Feed:
+class Feed(Reports):
     """The rows that the driver sends, and the segment that they belong to.
 
     Rows are kept while their segment lasts: if the task that reads them dies, Ray starts it again from the first row,
@@ -18,6 +20,7 @@ class Feed:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._number, self._segment = 0, b""
         self._gone, self._rows = 0, list[Row]()
         self._more = asyncio.Condition()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mminstruct.engine.config import models
 from mminstruct.models.loaded import in_use
 from mminstruct.run import Event, Run
+from mminstruct.unit import Counters, in_hand
 from mminstruct.work import Worker
 
 
@@ -25,6 +26,9 @@ class Local:
         for key in keys:
             yield from _follow(self._workers, key)
         del again
+
+    def in_hand(self) -> list[Counters]:
+        return in_hand()
 
     def close(self) -> None:
         """Free the models."""

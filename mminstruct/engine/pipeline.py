@@ -14,7 +14,9 @@ import pyarrow as pa
 from mminstruct.engine.actor import Operator
 from mminstruct.engine.config import Pool
 from mminstruct.engine.feed import Feed, Row
+from mminstruct.engine.reports import told
 from mminstruct.run import Run
+from mminstruct.unit import Counters, Endpoint
 
 _ROW_SECONDS = 0.25
 """Time for which a row of keys keeps a worker busy: the driver spends some 12 ms on each row, whatever it holds."""
@@ -58,7 +60,9 @@ class Pipeline:
         batches = data.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow")
         self._batches = cast(Generator[pa.Table, None, None], iter(batches))
 
-    def work(self, run: Run, groups: list[list[str]], keys: list[str]) -> Iterator[dict[str, Any]]:
+    def work(
+        self, run: Run, groups: list[list[str]], keys: list[str], sharers: dict[Endpoint, int]
+    ) -> Iterator[dict[str, Any]]:
         """Execute a segment; yields its events.
 
         Rows are sent as earlier ones end, so that Ray holds a few for each worker and not one for each key.
@@ -66,11 +70,12 @@ class Pipeline:
         Args:
             groups: Groups of tables through which a unit passes.
             keys: Units of the first group's first table.
+            sharers: See ``config.sharers``.
         """
         import ray
 
         self._segments += 1
-        segment: bytes | None = ray.cloudpickle.dumps((run, groups))
+        segment: bytes | None = ray.cloudpickle.dumps((run, groups, sharers))
         queues = [deque(keys), *(deque[str]() for _ in groups[1:])]
         out, ended, spent = Fraction(0), Counter[str](), Counter[str]()
 
@@ -102,6 +107,10 @@ class Pipeline:
                         ended[event["table"]] += 1
                         spent[event["table"]] += event["receipt"]["seconds"]
                 yield from events
+
+    def in_hand(self) -> list[Counters]:
+        """See ``run.Engine``."""
+        return told(self._feed)
 
     def close(self) -> None:
         """End the actors, whatever they do."""

@@ -21,6 +21,7 @@ from mminstruct.models.prefetch import Prefetcher
 from mminstruct.models.sampling import Sampler
 from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
+from mminstruct.unit import asked
 
 _TURNS = (
     "{%% for turn in messages %%}{%% for part in turn['content'] if part['type'] == 'text' %%}"
@@ -85,6 +86,7 @@ class Chatter:
         sampling: Sampling | None = None,
     ) -> list[Reply]:
         """See ``Chat``; *schema* is not enforced here."""
+        asked(len(messages))
         replies: dict[int, Reply] = {}
         prompts: dict[int, _Prompt] = {}
         for row, transcript in enumerate(messages):
@@ -92,6 +94,7 @@ class Chatter:
                 prompts[row] = self._prompt(transcript)
             except Unanswerable as error:
                 replies[row] = error_reply(error)
+        count_usage(replies.values())
         order = sorted(prompts, key=lambda row: (-self._length(prompts[row]), row))
         groups = [order[start : start + self._batch] for start in range(0, len(order), self._batch)]
         seen = self._prefetch(lambda row: self._pixels(prompts[row][1]), groups)
@@ -108,7 +111,8 @@ class Chatter:
                         list(whole.values()), [seeds[row] for row in whole], sampling or self._sampling
                     )
                 replies |= dict(zip(whole, made, strict=True))
-        return count_usage([replies[row] for row in range(len(messages))])
+            count_usage(replies[row] for row in rows)
+        return [replies[row] for row in range(len(messages))]
 
     def _prompt(self, transcript: list[Message]) -> _Prompt:
         """Token ids of bos and text, and the encoded image whose tokens go between them."""

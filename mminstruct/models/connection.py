@@ -34,7 +34,9 @@ OPENAI = "https://api.openai.com/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concurrency:
-    """Requests in flight; equal numbers switch adaptation off."""
+    """Requests in flight, of all workers together that use the endpoint with one key; equal numbers switch adaptation
+    off.
+    """
 
     start: int = 16
     """At the beginning; ``max`` where that is smaller."""

@@ -18,6 +18,7 @@ from mminstruct.models import loaded
 from mminstruct.models.backends import BACKENDS, Backend, find, load
 from mminstruct.prompts import Message
 from mminstruct.stage import files, fingerprint, runtime
+from mminstruct.unit import Endpoint
 
 MICRO = "micro:"
 """Prefix of the embedded weights: ``micro:`` and llm, captioner, clip, embedder, asker, or the weak ``captioner_small``
@@ -161,6 +162,11 @@ class Model:
     def remote(self) -> bool:
         """Whether *name* is known elsewhere (to a server, to the drawn world) and never a local path."""
         return self.backend in BACKENDS and BACKENDS[self.backend].remote
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The endpoint that it is asked at; None for models in this process."""
+        return (self.url, self.key_env) if self.backend == "openai" else None
 
     def unknown(self) -> list[str]:
         """One line for an unknown backend, or for each unknown option of it; these would have no effect."""

@@ -15,7 +15,7 @@ import numpy as np
 from mminstruct.models.model import Model
 from mminstruct.models.prefetch import Prefetcher
 from mminstruct.models.transcript import Unanswerable, picture
-from mminstruct.unit import note
+from mminstruct.unit import answered, asked, note
 
 
 class Encoder:
@@ -71,6 +71,7 @@ class Encoder:
 
     def texts(self, texts: list[str]) -> np.ndarray:
         """See ``Embed``; texts longer than the model's context are cut and noted as ``clip_text_cut``."""
+        asked(len(texts))
         if not texts:
             return self._empty()
         import torch
@@ -82,10 +83,12 @@ class Encoder:
                 note("clip_text_cut", sum(map(self._cut, some)))
                 tokens_BT = self._tokenizer(some).to(self._device)
                 rows.append(self._net.encode_text(tokens_BT, normalize=True).float().cpu().numpy())
+                answered(len(some))
         return _unit(np.concatenate(rows))
 
     def images(self, images: list[bytes]) -> np.ndarray:
         """See ``Embed``; an image that cannot be decoded gets a row of NaN and is noted as ``clip_image_broken``."""
+        asked(len(images))
         if not images:
             return self._empty()
         import torch
@@ -105,6 +108,7 @@ class Encoder:
                 np.stack(some, out=pixels_BHWC.numpy())
                 with self._lock, torch.inference_mode():  # a GPU still computes when the next batch is put together
                     made.append(self._encode(pixels_BHWC.to(self._device, non_blocking=True)))
+            answered(len(pixels))
         vectors_ND = np.full((count, self._width), np.nan, np.float32)
         if made:
             vectors_ND[good] = torch.cat(made).cpu().numpy()

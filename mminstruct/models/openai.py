@@ -27,7 +27,7 @@ from mminstruct.models.structured import AmbiguousJson, InvalidJson, valid_json
 from mminstruct.prompts import Message
 from mminstruct.stage import Halt
 from mminstruct.store.spending import Ledger
-from mminstruct.unit import UNIT, Budget, Unit, note
+from mminstruct.unit import SHARERS, UNIT, Budget, Unit, asked, note
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +35,6 @@ PATIENCE_UNKNOWN = 60.0
 """Longest patience, in seconds, with an endpoint that has never answered: a wrong url is more likely than an outage."""
 HOPELESS = 20
 """After this many rejected requests without one reply, the fault is the endpoint's, not the rows'."""
-
-_ACCOUNTS = threading.Lock()
-"""Guards the counters of units, which several rows update."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,6 +62,7 @@ class Chatter:
 
     def __init__(self, model: Model, *, budget: Budget | None = None) -> None:
         self.settings = Settings.of(model)
+        self._endpoint = model.url, model.key_env
         self._budget: Budget = budget or Ledger()
         self._connection = connect(model, self.settings)
         self._exchange = Exchange(
@@ -133,6 +131,8 @@ class Chatter:
 
     async def _all(self, requests: list[ChatRequest], call: _Call) -> list[Reply]:
         distinct = {request.key: request for request in requests}  # equal requests get one reply
+        asked(len(distinct))
+        self.limiter.divide(SHARERS.get().get(self._endpoint, 1))
         if self.settings.mode == "batch":
             call.queue = BatchQueue(len(distinct), lambda some: self._run_batch(some, call))
 
@@ -168,6 +168,7 @@ class Chatter:
             {"role": "assistant", "content": first.text or "(nothing)"},
             {"role": "user", "content": f"That is not what was asked for: {why}. Answer with corrected JSON alone."},
         ]
+        asked(1)
         second = await self._reply(call.write(turns, request.body.get("seed", 0)), call)
         tokens = first.tokens_in + second.tokens_in, first.tokens_out + second.tokens_out
         if second.finish != "stop":
@@ -330,11 +331,7 @@ class Chatter:
 def _counted(unit: Unit | None, reply: PaidReply) -> PaidReply:
     """*reply*, after *unit* has counted it."""
     if unit:
-        with _ACCOUNTS:
-            unit.calls += 1
-            unit.tokens_in += reply.tokens_in
-            unit.tokens_out += reply.tokens_out
-            unit.cost += reply.cost
+        unit.count(1, reply.tokens_in, reply.tokens_out, reply.cost)
     return reply
 
 
@@ -342,5 +339,4 @@ def _count_failed(unit: Unit | None, cost: float | None) -> None:
     """Count for *unit* what a failed attempt cost, US dollars."""
     if unit and cost:
         note("replies_failed_paid")
-        with _ACCOUNTS:
-            unit.cost += cost
+        unit.count(cost=cost)

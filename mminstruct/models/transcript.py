@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,14 +142,12 @@ def error_reply(error: Exception) -> Reply:
     return Reply("", "error", error=str(error) or type(error).__name__)
 
 
-def count_usage(replies: Sequence[Reply]) -> list[Reply]:
-    """*replies*, after the current unit has counted their tokens."""
-    unit = UNIT.get()
+def count_usage(replies: Iterable[Reply]) -> list[Reply]:
+    """*replies*, after the current unit has counted their tokens; to be called as they arrive."""
+    made, unit = list(replies), UNIT.get()
     if unit is not None:
-        unit.calls += len(replies)
-        unit.tokens_in += sum(reply.tokens_in for reply in replies)
-        unit.tokens_out += sum(reply.tokens_out for reply in replies)
-    return list(replies)
+        unit.count(len(made), sum(reply.tokens_in for reply in made), sum(reply.tokens_out for reply in made))
+    return made
 
 
 def _folded(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:

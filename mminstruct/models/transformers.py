@@ -23,7 +23,7 @@ from mminstruct.models.prefixes import Path, batches, computed, padded, prefille
 from mminstruct.models.sampling import Sampler
 from mminstruct.models.transcript import Transcripts, Unanswerable, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
-from mminstruct.unit import note
+from mminstruct.unit import answered, asked, note
 
 _PICTURES = 16
 """Prompts with images of one forward pass."""
@@ -88,6 +88,7 @@ class Chatter:
         sampling: Sampling | None = None,
     ) -> list[Reply]:
         """See ``Chat``; *schema* is not enforced here."""
+        asked(len(messages))
         replies: dict[int, Reply] = {}
         prompts: dict[int, tuple[str, list[bytes]]] = {}
         for row, transcript in enumerate(messages):
@@ -95,6 +96,7 @@ class Chatter:
                 prompts[row] = self._transcripts.read(transcript)
             except Unanswerable as error:
                 replies[row] = error_reply(error)
+        count_usage(replies.values())
         with self._lock:
             self._sampling = sampling or self._model.sampling
             if prompts:
@@ -105,11 +107,13 @@ class Chatter:
                     replies |= self._answer_images(prompts, lengths, seeds)
                 else:
                     replies |= self._answer_texts(dict(zip(rows, ids, strict=True)), seeds)
-        return count_usage([replies[row] for row in range(len(messages))])
+        return [replies[row] for row in range(len(messages))]
 
     def _answer_texts(self, prompts: dict[int, list[int]], seeds: list[int]) -> dict[int, Reply]:
         """Replies to prompts without images."""
         replies = {row: self._too_long(len(ids)) for row, ids in prompts.items() if len(ids) >= self._context}
+        replies |= {row: Reply("", "error", error="the prompt is empty") for row, ids in prompts.items() if not ids}
+        count_usage(replies.values())
         rows = [row for row in prompts if row not in replies]
         ids = [prompts[row] for row in rows]
         pad = self._tokenizer.pad_token_id
@@ -153,6 +157,7 @@ class Chatter:
                 del ready[: self._batch]
                 counts = dict(zip(rows, own_counts, strict=True))
                 replies |= self._decode(list(paths), list(last), counts, seeds)
+        count_usage(reply for reply in replies.values() if reply.finish == "error")  # the others are counted as made
         return replies
 
     def _process(
@@ -216,7 +221,9 @@ class Chatter:
         """Replies to prefilled rows; *counts* has their numbers, in the same order, and prompt lengths."""
         sampler = self._sampler(counts, seeds, 0)
         made = decoded(self._net, paths, last, self._budgets(counts.values()), set(self._ends), sampler)
-        return {row: self._reply(ids, count) for (row, count), ids in zip(counts.items(), made, strict=True)}
+        found = {row: self._reply(ids, count) for (row, count), ids in zip(counts.items(), made, strict=True)}
+        count_usage(found.values())
+        return found
 
     def _generate(self, inputs: dict[str, Any], tokens: dict[int, int], seeds: list[int]) -> dict[int, Reply]:
         """Replies to the rows of *inputs*; *tokens* has their numbers, in the same order, and prompt lengths."""
@@ -238,10 +245,12 @@ class Chatter:
                 logits_processor=transformers.LogitsProcessorList([sampler] if sampler else []),
                 stopping_criteria=transformers.StoppingCriteriaList([over_budget]),
             )
-        return {
+        found = {
             row: self._reply(ids[:budget], tokens[row])
             for row, ids, budget in zip(tokens, out_BT[:, start:].tolist(), budgets, strict=True)
         }
+        count_usage(found.values())
+        return found
 
     def _reply(self, ids: list[int], tokens_in: int) -> Reply:
         end = next((place for place, token in enumerate(ids) if token in self._ends), None)
@@ -274,6 +283,7 @@ class Encoder:
         """See ``Embed``; a text longer than the context is cut and noted as ``embed_text_cut``."""
         import torch
 
+        asked(len(texts))
         vectors_ND = np.zeros((len(texts), self._net.config.hidden_size), np.float32)
         with self._lock, torch.inference_mode():
             whole = self._tokenizer(texts, verbose=False)["input_ids"] if texts else []
@@ -292,6 +302,7 @@ class Encoder:
                 mask_BT1 = inputs["attention_mask"][..., None].to(states_BTD.dtype)
                 mean_BD = (states_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp_min(1)
                 vectors_ND[rows] = torch.nn.functional.normalize(mean_BD, dim=-1).cpu().numpy()
+                answered(len(rows))
         return vectors_ND
 
     def images(self, images: list[bytes]) -> np.ndarray:

@@ -28,6 +28,7 @@ from mminstruct.models.model import Model, Reply, Sampling
 from mminstruct.models.transcript import Transcripts, count_usage, error_reply, picture, source
 from mminstruct.prompts import Message
 from mminstruct.stage import WorkerFault
+from mminstruct.unit import UNIT, Unit, asked
 
 
 class EngineDead(WorkerFault):
@@ -40,11 +41,22 @@ _OWN_OPTIONS = ("chat_template", "threads")
 """Options that are not passed to vLLM's engine: the first is handled here, the second is for other backends."""
 
 
+_COMPLETE = ("stop", "length")
+"""Finish reasons of a reply; others are abort, error, and reasons of later versions."""
+
+
 @dataclass(slots=True, eq=False)
 class _Request:
     prompt: Any
     params: Any
     answer: Future[Any] = field(default_factory=Future)
+    unit: Unit | None = field(default_factory=UNIT.get)
+
+    def end(self, output: Any) -> None:
+        """Give the caller *output*, or why there is none; its unit counts it before the caller goes on."""
+        if self.unit is not None:
+            self.unit.count(1, *_tokens(output))
+        self.answer.set_result(output)
 
 
 class Chatter:
@@ -94,6 +106,7 @@ class Chatter:
         """
         from vllm.exceptions import VLLMClientError
 
+        asked(len(messages))
         drawn = sampling or self._model.sampling
         waiting: list[Reply | Future[Any]] = []
         for transcript, seed in zip(messages, seeds, strict=True):
@@ -102,7 +115,7 @@ class Chatter:
                 request = _Request(self._prepare(transcript), self._params(seed, schema, drawn))
             except (ValueError, VLLMClientError) as error:  # our own, or for a prompt longer than the context
                 self._slots.release()
-                waiting.append(error_reply(error))
+                waiting += count_usage([error_reply(error)])
                 continue
             except BaseException:
                 self._slots.release()
@@ -112,7 +125,7 @@ class Chatter:
             waiting.append(request.answer)
             if self._dead is not None:
                 self._fail_inbox()
-        return count_usage([item if isinstance(item, Reply) else self._reply(item.result()) for item in waiting])
+        return [item if isinstance(item, Reply) else self._reply(item.result()) for item in waiting]
 
     def close(self) -> None:
         """End the engine; requests in flight fail. Safe to call twice."""
@@ -163,10 +176,10 @@ class Chatter:
     def _reply(self, output: Any) -> Reply:
         if isinstance(output, Exception):
             return error_reply(output)
-        made, tokens_in = output.outputs[0], len(output.prompt_token_ids or ())
-        if made.finish_reason not in ("stop", "length"):  # abort, error, and reasons of later versions
+        made, (tokens_in, tokens_out) = output.outputs[0], _tokens(output)
+        if made.finish_reason not in _COMPLETE:
             return Reply("", "error", tokens_in, error=f"vLLM ended the request: {made.finish_reason}")
-        return Reply(self._transcripts.text(made.token_ids), made.finish_reason, tokens_in, len(made.token_ids))
+        return Reply(self._transcripts.text(made.token_ids), made.finish_reason, tokens_in, tokens_out)
 
     def _run(self, ready: Future[Any]) -> None:
         """The engine's thread; it does all work of the engine except preparing prompts."""
@@ -182,7 +195,7 @@ class Chatter:
             while self._take(engine, running, numbers):
                 for output in engine.step() if running else ():
                     if output.finished and (request := running.pop(_own(output.request_id), None)):
-                        request.answer.set_result(output)
+                        request.end(output)
         except BaseException as error:
             self._dead = error
         else:
@@ -210,7 +223,7 @@ class Chatter:
                 running[name] = request
                 raise
             except Exception as error:  # concerns this row only, such as a schema without a grammar
-                request.answer.set_result(error)
+                request.end(error)
             else:
                 running[name] = request
 
@@ -226,6 +239,14 @@ class Chatter:
 
     def _death(self) -> EngineDead:
         return EngineDead(f"the vLLM engine of {self._model.name} died: {type(self._dead).__name__}: {self._dead}")
+
+
+def _tokens(output: Any) -> tuple[int, int]:
+    """Tokens in and out of one request's output; none of an error."""
+    if isinstance(output, Exception):
+        return 0, 0
+    made = output.outputs[0]
+    return len(output.prompt_token_ids or ()), len(made.token_ids) if made.finish_reason in _COMPLETE else 0
 
 
 def _own(request_id: str) -> str:

@@ -9,12 +9,13 @@ import weakref
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from mminstruct.engine.config import Actors, EngineConfig, Pool, PoolConfig, actors, goes_on
+from mminstruct.engine.config import Actors, EngineConfig, Pool, PoolConfig, actors, goes_on, sharers
 from mminstruct.engine.data import Ray
 from mminstruct.engine.feed import Feed
 from mminstruct.engine.local import Local
@@ -23,6 +24,7 @@ from mminstruct.prompts import Message
 from mminstruct.recipe import Recipe
 from mminstruct.run import Engine, Run, claim, execute
 from mminstruct.stage import Stage, StageOutput, Transform, runtime, whole
+from mminstruct.unit import SHARERS
 from tests.doing_nothing import TOTAL, After, Count, Last, Pass, Small, Sum, small
 from tests.engine.test_engines import build, contents
 
@@ -157,6 +159,46 @@ def test_an_actor_goes_on_in_the_next_segment_and_is_replaced_if_it_dies_there(t
     assert late > early, "it went on, died, and has a successor"
     assert len(late) == 2
     assert contents(tmp_path / "ray") == contents(tmp_path / "calm")
+
+
+@dataclass(kw_only=True)
+class Knowing(Pass):
+    """Writes down how many workers it is told to ask an endpoint."""
+
+    model: Model
+
+    def load(self) -> Transform:
+        def know(count: pa.Table) -> StageOutput:
+            (Path(self.marks) / str(SHARERS.get().get((self.model.url, None)))).touch()
+            return StageOutput(count, [])
+
+        return know
+
+
+@dataclass(kw_only=True)
+class Known(Recipe):
+    count: Count
+    first: Knowing
+
+
+@pytest.mark.slow
+def test_actors_know_how_many_of_them_ask_an_endpoint(tmp_path: Path, ray_here: None) -> None:
+    (tmp_path / "marks").mkdir()
+    model = Model(name="m", backend="openai", url="http://127.0.0.1:9/v1")
+    recipe = Known(count=Count(shard_count=2, parts=4), first=Knowing(model=model, marks=str(tmp_path / "marks")))
+    run(tmp_path / "run", recipe, Ray(EngineConfig(pool=PoolConfig(workers=2, cpus=0.25))))
+    assert {file.name for file in (tmp_path / "marks").iterdir()} == {"2"}
+
+
+def test_all_actors_of_a_segment_that_use_one_url_and_key_share_it() -> None:
+    def stage(**model: Any) -> Knowing:
+        return Knowing(model=Model(**{"name": "m", "backend": "openai", "url": "http://x/v1", **model}))
+
+    stages = {"a": stage(), "b": stage(name="other"), "c": stage(key_env="KEY"), "d": stage(backend="vllm")}
+    three, two = like(CPU, workers=3), like(CPU, workers=2)
+    url = "http://x/v1"
+    assert sharers([["a"], ["b"], ["c"], ["d"]], [three, two, two, two], stages) == {(url, None): 5, (url, "KEY"): 2}
+    assert sharers([["a", "b"], ["c", "d"]], [three], stages) == {(url, None): 3, (url, "KEY"): 3}, "one pool for both"
 
 
 CPU = Actors(name="answer", pool=Pool(workers=2, cpus=1))

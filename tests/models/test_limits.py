@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -257,9 +258,72 @@ def test_the_limiter_uses_most_of_the_capacity_and_wastes_few_requests(case: Cas
     assert waste <= 0.05
 
 
-def test_workers_that_divide_a_known_limit_use_it_and_are_never_refused() -> None:
+def shared(case: Case, seconds: float, **how: Any) -> tuple[float, float]:
     loop = Jumping()
-    goodput, waste = loop.run_until_complete(load(cases(20.0)[0], 20.0, seed=0, workers=2, most=32))
+    found = loop.run_until_complete(load(case, seconds, seed=0, workers=2, **how))
     loop.close()
+    return found
+
+
+@pytest.mark.parametrize(("number", "seconds"), [(0, 60.0), (2, 20.0)], ids=["64 at once", "512 at once"])
+def test_two_workers_find_a_shared_limit_use_it_and_are_hardly_ever_refused(number: int, seconds: float) -> None:
+    goodput, waste = shared(cases(seconds)[number], seconds)
     assert goodput >= 0.95
-    assert waste == 0
+    assert waste <= 0.001
+
+
+def test_two_workers_that_divide_a_known_limit_are_refused_by_a_few_probes_alone() -> None:
+    goodput, waste = shared(cases(60.0)[0], 60.0, most=64)
+    assert goodput >= 0.95
+    assert waste <= 0.001
+
+
+def test_what_one_worker_leaves_unused_another_gets() -> None:
+    goodput, waste = shared(cases(120.0)[0], 120.0, most=64, idle=1)
+    assert goodput >= 0.9, "half of it until the first probe above the share"
+    assert waste == 0, "both together never ask for more than there is"
+
+
+@given(st.integers(1, 64), st.lists(st.integers(1, 100), min_size=1, max_size=5))
+def test_shares_never_exceed_the_bound_together_and_one_worker_has_all_of_it(most: int, workers: list[int]) -> None:
+    limiter = Limiter(start=1, most=most)
+    limiter.counts["answered"] = 1
+    for number in [*workers, 1]:
+        if number != limiter._workers:
+            limiter.limit = float(most)  # as far as it can have grown
+        limiter.divide(number)
+        assert 1 <= limiter.limit <= limiter._share
+        assert limiter._share * number <= max(most, number), "each worker has at least one"
+    assert limiter._share == most
+
+
+def test_a_fixed_limit_is_divided_and_stays_fixed() -> None:
+    async def go() -> None:
+        limiter = Limiter(start=8, most=8, least=8)
+        limiter.divide(2)
+        tasks = await fill(limiter, 200)
+        for _ in range(30):
+            assert limiter.in_flight == limiter.limit == 4
+            await round_of_answers(limiter, tasks)
+        await drop(tasks)
+
+    asyncio.run(go())
+
+
+def test_each_refused_probe_makes_the_next_one_wait_longer() -> None:
+    async def go() -> None:
+        limiter = Limiter(start=10)
+        tasks = await fill(limiter, 5000)
+        waits = []
+        for _ in range(5):
+            last = [task for task in tasks if task.done()][-1]
+            tasks.remove(last)
+            limiter.release(last.result(), "refused")
+            waits.append(0)
+            while limiter.limit < 10:
+                await round_of_answers(limiter, tasks)
+                waits[-1] += 1
+        assert waits[1] < waits[2] < waits[3] < waits[4] <= 2 * waits[3], "the first has to grow again, too"
+        await drop(tasks)
+
+    asyncio.run(go())

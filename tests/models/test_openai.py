@@ -9,6 +9,7 @@ import pytest
 
 from mminstruct.models.model import Model, Reply, with_image
 from mminstruct.models.openai import Chatter
+from mminstruct.unit import SHARERS
 from tests.models.asking import PRICE, MemoryJournal, ask, chatter, rows, unit
 from tests.models.server import Answer, Capacity, Endpoint, Request, echo, say
 
@@ -150,3 +151,18 @@ def test_replies_that_cost_nothing_are_not_journaled() -> None:
     with Endpoint(echo) as endpoint, chatter(endpoint) as made, unit(journal):
         ask(made, "a")
     assert not journal.replies
+
+
+def test_a_worker_takes_its_share_of_the_endpoint_that_the_engine_says_others_use_too() -> None:
+    def slow(request: Request) -> Answer:
+        return Answer(body=say("yes"), delay=0.01)
+
+    with Endpoint(slow) as endpoint, chatter(endpoint, concurrency={"start": 16, "max": 16}) as made:
+        token = SHARERS.set({(endpoint.url, None): 4, (endpoint.url, "OTHER_KEY"): 3})
+        try:
+            ask(made, *map(str, range(60)))
+        finally:
+            SHARERS.reset(token)
+        assert endpoint.peak == 4
+        ask(made, *map(str, range(200)))
+        assert endpoint.peak == 16

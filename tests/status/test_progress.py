@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import re
+import select
+import struct
 import sys
+import termios
+import time
+import tty
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from mminstruct.engine.local import Local
@@ -18,6 +29,7 @@ from mminstruct.schemas import column
 from mminstruct.stage import Stage, StageOutput, Transform, output, part
 from mminstruct.status.progress import FirstRows, Progress
 from mminstruct.store.receipt import Receipt
+from mminstruct.unit import Counters
 from tests.doing_nothing import Count, Small, small
 
 
@@ -116,13 +128,13 @@ def test_on_a_terminal_a_table_stays_when_the_run_is_over(tmp_path: Path, monkey
 def test_the_table_has_a_row_for_each_table_of_the_run() -> None:
     progress = Progress()
     progress.begin(["answer", "filter"], ["a"])
-    progress.watch(event("a"))
+    progress.watch(event("a", parts=["a"]))
     shown = Console(file=io.StringIO(), width=100)
     shown.print(progress.table())
     text = shown.file.getvalue()  # type: ignore[attr-defined]
     assert [line.split()[:5] for line in text.splitlines()[1:]] == [
         ["answer", "1/1", "7", "3", "0"],
-        ["filter", "0", "0", "0", "0"],
+        ["filter", "0/1", "0", "0", "0"],
     ]
 
 
@@ -181,3 +193,114 @@ def test_the_first_row_of_a_table_with_texts_is_shown_once_and_only_when_it_is_n
     one = next(iter(first)).output.table["id"][0].as_py()
     assert line == f'written {one}: "number\\u001b 0" (mminstruct trace {tmp_path} ID follows an id)'
     assert lines() == [], "all of it was made by the first build"
+
+
+def within(key: str, done: int, rows: int = 10, seconds: float = 1.0, cost: float = 0.0) -> Counters:
+    return Counters("answer", key, seconds, rows, done, done, 100 * done, 7 * done, cost)
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_without_a_terminal_a_long_unit_gets_a_line_every_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    lines: list[str] = []
+    progress = Progress(lines.append)
+    progress.begin(["answer"], ["a", "b", "c", "d"])
+
+    def after(seconds: float, *units: Counters) -> list[str]:
+        nonlocal now
+        now = seconds
+        before = len(lines)
+        progress.look(list(units))
+        return lines[before:]
+
+    assert after(1000, within("a", 0, 512)) == [], "it has only begun"
+    assert after(1020, within("a", 100, 512)) == []
+    assert after(1040, within("a", 128, 512, cost=0.001), within("b", 128, 512, cost=0.002)) == [
+        "answer: 0/4 units, 2 in progress (256/1024 rows), 0 kept, 0 dropped, 6.2 rows/s, 256 calls, 26k tokens in,"
+        " 1792 out, $0.0030, 287 s left"
+    ], "by the half unit that took 41 s: loading a model, until 999, does not count"
+    assert after(1060, within("a", 200, 512)) == [], "half a minute has not passed"
+    now = 1065
+    progress.watch(event("a", calls=512, tokens_in=51_200, tokens_out=3_584))
+    assert len(lines) == 2
+    assert after(1094, within("b", 500, 512)) == [], "a unit's line was written 29 seconds ago"
+    (line,) = after(1096, within("b", 500, 512))
+    assert line.startswith(
+        "answer: 1/4 units, 1 in progress (500/512 rows), 7 kept, 3 dropped, 5.3 rows/s, 1012 calls,"
+    )
+    assert after(1200, within("b", 500, 512)) == [], "nothing has changed"
+    assert len(after(1400, within("b", 500, 512))) == 1, "it lives, however"
+
+
+@pytest.mark.usefixtures("no_terminal")
+@given(st.data())
+def test_a_unit_counts_once_however_late_its_reports_are(data: st.DataObject) -> None:
+    """What is shown is always the receipts, and the latest reports of units that have not ended."""
+    progress = Progress(lambda line: None)
+    progress.begin(["answer"], list("abcd"))
+    ended, reports = dict[str, int](), dict[str, int]()
+    for _ in range(data.draw(st.integers(1, 12))):
+        key = data.draw(st.sampled_from("abcd"))
+        if data.draw(st.booleans()) and key not in ended:
+            ended[key] = data.draw(st.integers(1, 50))
+            calls = ended[key]
+            fresh = data.draw(st.booleans()) or key not in reports
+            progress.watch(event(key, fresh, calls=calls, tokens_in=100 * calls, tokens_out=7 * calls))
+        else:  # reports come late: also those of units that have ended, or have been begun again
+            reports[key] = data.draw(st.integers(0, 50))
+            progress.look([within(key, done) for key, done in reports.items()])
+        calls = sum(ended.values()) + sum(done for key, done in reports.items() if key not in ended)
+        assert progress.lines["answer"].usage()[:3] == (calls, 100 * calls, 7 * calls)
+
+
+def test_a_terminal_shows_a_long_unit_as_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real pseudoterminal of 80 columns, by the thread that looks."""
+    main, other = pty.openpty()
+    tty.setraw(other)
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    monkeypatch.setattr("mminstruct.status.progress._LOOK", 0.02)
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("COLUMNS", "LINES", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    state, seen = [0], b""
+    with os.fdopen(other, "w") as screen:
+        monkeypatch.setattr(sys, "stderr", screen)
+        progress = Progress(in_hand=lambda: [within("a", state[0], 512, 30.0, 0.5)])
+        with progress:
+            progress.begin(["answer", "transcribe"], ["a", "b"])
+            for done in (100, 312):
+                state[0], end = done, time.monotonic() + 10
+                while f"{done}/512".encode() not in seen:
+                    assert time.monotonic() < end, seen
+                    if select.select([main], [], [], 0.1)[0]:
+                        seen += os.read(main, 65536)
+            progress.watch(event("a", calls=512))
+    os.close(main)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    lines = [line.split() for line in text.splitlines()]
+    at = next(place for place, line in enumerate(lines) if "312/512" in line)
+    assert lines[at - 2] == ["rows", "in", "tokens"]
+    assert lines[at - 1] == [
+        "table",
+        "units",
+        "kept",
+        "dropped",
+        "failed",
+        "progress",
+        "calls",
+        "in/out",
+        "US$",
+        "rows/s",
+        "left",
+    ]
+    assert lines[at][:9] == ["answer", "0/2", "0", "0", "0", "312/512", "312", "31k/2184", "0.50"]
+    assert lines[at][-1] == "s", "time left"
+    assert "…" not in text, "it fits 80 columns"
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_the_number_of_a_later_tables_units_is_known_when_the_table_that_makes_them_is_complete(tmp_path: Path) -> None:
+    lines: list[str] = []
+    build(tmp_path, small(), Progress(lines.append))
+    assert any(line.startswith("first: 4/4 units, 32 kept") for line in lines)
