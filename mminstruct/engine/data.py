@@ -7,9 +7,10 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -100,10 +101,30 @@ def connect(config: EngineConfig) -> bool:
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
         _check_address(address)
-        ray.init(address=address, log_to_driver=False)
-    else:
-        ray.init(num_cpus=config.cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
+    with _without_line("Set ray log level from environment variable"):
+        if address:
+            ray.init(address=address, log_to_driver=False)
+        else:
+            ray.init(num_cpus=config.cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
     return True
+
+
+@contextmanager
+def _without_line(said: str) -> Iterator[None]:
+    """Leave lines that contain *said* out of what this process writes to stderr, native code included."""
+    try:
+        there = os.dup(2)
+    except OSError:  # stderr is closed
+        yield
+        return
+    with tempfile.TemporaryFile() as held, os.fdopen(there, "wb") as real:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(there, 2)
+            held.seek(0)
+            real.writelines(line for line in held if said.encode() not in line)
 
 
 def _one_line(error: Exception) -> Exception:

@@ -296,7 +296,7 @@ def _duration(seconds: float) -> str:
 
 
 class FirstRows:
-    """Says one line for each table with texts: the first row of the first unit that this build commits.
+    """Says one line for each table with texts or names: the first row of the first unit that this build commits.
 
     Args:
         say: Writes a line.
@@ -313,13 +313,15 @@ class FirstRows:
             return
         writes = self.run.stages[event.table].writes
         id_column = [*tagged(writes, "id", "member"), keys(self.run.stages[event.table])[1]][0]
-        texts = [name for name in tagged(writes, "text") if pa.types.is_string(writes.field(name).type)]
-        if texts:
+        # an image without a text has at least the name of its file
+        shown = [name for name in tagged(writes, "text", "name") if pa.types.is_string(writes.field(name).type)]
+        shown.sort(key=lambda name: name in tagged(writes, "name"))
+        if shown:
             with suppress(OSError):  # a line for the eye is no reason to stop a build
                 table = self.run.table(event.table)
                 part = next(part for part in event.receipt.parts if part.rows)
-                row = table.load(part, (id_column, texts[0])).slice(0, 1).to_pylist()[0]
-                text = one_line(str(row[texts[0]] or ""))
+                row = table.load(part, (id_column, *shown)).slice(0, 1).to_pylist()[0]
+                text = one_line(str(next((row[name] for name in shown if row[name]), "")))
                 if text:
                     cut = text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + "..."
                     self.say(f'{event.table} {row[id_column]}: "{cut}"{self._how}')

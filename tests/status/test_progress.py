@@ -16,10 +16,12 @@ import tty
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from rich.console import Console
 
 from mminstruct.engine.local import Local
@@ -27,6 +29,7 @@ from mminstruct.recipe import Recipe
 from mminstruct.run import Event, FailedUnits, Run, claim, execute
 from mminstruct.schemas import column
 from mminstruct.stage import Stage, StageOutput, Transform, output, part
+from mminstruct.stages.ingest import Ingest
 from mminstruct.status.progress import FirstRows, Progress
 from mminstruct.store.receipt import Receipt
 from mminstruct.unit import Counters
@@ -181,6 +184,20 @@ class Writing(Recipe):
     written: Written
 
 
+@dataclass(kw_only=True)
+class Reading(Recipe):
+    ingest: Ingest
+
+
+def photo_folder(folder: Path, alt: str | None) -> Path:
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "one.png")
+    if alt is not None:
+        (folder / "one.txt").write_text(alt)
+    return folder
+
+
 def test_the_first_row_of_a_table_with_texts_is_shown_once_and_only_when_it_is_new(tmp_path: Path) -> None:
     def lines() -> list[str]:
         run, said = Run(url=str(tmp_path), recipe=Writing(count=Count(), written=Written())), list[str]()
@@ -193,6 +210,17 @@ def test_the_first_row_of_a_table_with_texts_is_shown_once_and_only_when_it_is_n
     one = next(iter(first)).output.table["id"][0].as_py()
     assert line == f'written {one}: "number\\u001b 0" (mminstruct trace {tmp_path} ID follows an id)'
     assert lines() == [], "all of it was made by the first build"
+
+
+def test_the_first_image_is_shown_by_its_text_or_else_by_the_name_of_its_file(tmp_path: Path) -> None:
+    for name, alt in (("bare", None), ("told", "two red apples")):
+        source = photo_folder(tmp_path / name, alt)
+        said: list[str] = []
+        run = Run(url=str(tmp_path / f"run-{name}"), recipe=Reading(ingest=Ingest(path=str(source))))
+        claim(run)
+        execute(run, Local(), watch=FirstRows(run, said.append).watch)
+        (line,) = said
+        assert f': "{alt or "one.png"}" (mminstruct trace' in line
 
 
 def within(key: str, done: int, rows: int = 10, seconds: float = 1.0, cost: float = 0.0) -> Counters:
