@@ -142,9 +142,13 @@ def test_what_ray_says_of_a_full_disk_or_a_dead_node_is_one_line_with_its_cause(
 def test_one_line_of_native_code_is_left_out_of_stderr_and_all_others_stay(capfd: pytest.CaptureFixture[str]) -> None:
     from mminstruct.engine.data import _without_line
 
-    with pytest.raises(OSError, match="full"), _without_line("Set ray log level"):
-        os.write(2, b"one\n[now] logging.cc:303: Set ray log level from X to 3\ntwo\nthree")
-        raise OSError("full")
+    def start() -> None:
+        with _without_line("Set ray log level"):
+            os.write(2, b"one\n[now] logging.cc:303: Set ray log level from X to 3\ntwo\nthree")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        start()
     os.write(2, b" after\n")
     assert capfd.readouterr().err == "one\ntwo\nthree after\n"
 
