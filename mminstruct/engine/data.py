@@ -102,10 +102,11 @@ def connect(config: EngineConfig) -> bool:
     if address:
         _check_address(address)
     with _without_line("Set ray log level from environment variable"):
+        quiet = {"log_to_driver": False, "logging_level": "error"}
         if address:
-            ray.init(address=address, log_to_driver=False)
+            ray.init(address=address, **quiet)
         else:
-            ray.init(num_cpus=config.cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
+            ray.init(num_cpus=config.cpus, include_dashboard=False, **quiet)
     return True
 
 

@@ -202,17 +202,22 @@ class Progress:
 
     def finished(self, name: str, receipts: Packed[Receipt]) -> None:
         """Count the units of a table in which nothing is left to do."""
-        line, found = self.lines.setdefault(name, _Line()), totals(receipts)
-        line.ended = time.monotonic()
-        line.done += found.units
-        line.kept += found.kept
-        line.dropped += sum(found.dropped.values())
-        line.cost += found.cost
-        for said, counts in found.warnings.items():
-            line.warnings[said] = [a + b for a, b in zip(line.warnings.get(said, (0, 0)), counts, strict=True)]
-        self._warn(name)
-        if self.live:
-            self.live.update(self.table())
+        with self._lock:
+            line, found = self.lines.setdefault(name, _Line()), totals(receipts)
+            line.ended = time.monotonic()
+            line.done += found.units
+            line.kept += found.kept
+            line.dropped += sum(found.dropped.values())
+            line.parts += found.parts
+            line.calls += found.calls
+            line.tokens_in += found.tokens_in
+            line.tokens_out += found.tokens_out
+            line.cost += found.cost
+            for said, counts in found.warnings.items():
+                line.warnings[said] = [a + b for a, b in zip(line.warnings.get(said, (0, 0)), counts, strict=True)]
+            self._warn(name)
+            if self.live:
+                self.live.update(self.table())
 
     def _warn(self, name: str) -> None:
         """Show warnings of a table as soon as they are due, each once in a run."""

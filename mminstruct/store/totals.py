@@ -16,7 +16,9 @@ class Totals:
     units: int = 0
     rows_in: int = 0
     kept: int = 0
+    parts: int = 0
     rows: int = 0
+    """In these parts."""
     seconds: float = 0.0
     calls: int = 0
     tokens_in: int = 0
@@ -31,7 +33,9 @@ class Totals:
         self.units += receipts.count
         for name in ("rows_in", "kept", "seconds", "calls", "tokens_in", "tokens_out", "cost"):
             setattr(self, name, sum(receipts[name], getattr(self, name)))
-        self.rows += sum(receipts.lists("parts")[1]["rows"])
+        parts = receipts.lists("parts")[1]["rows"]
+        self.parts += len(parts)
+        self.rows += sum(parts)
         for name in ("dropped", "notes"):
             _add(getattr(self, name), receipts.maps(name))
         warnings = receipts.maps("warnings")

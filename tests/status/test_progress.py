@@ -223,6 +223,22 @@ def test_the_first_image_is_shown_by_its_text_or_else_by_the_name_of_its_file(tm
         assert f': "{alt or "one.png"}" (mminstruct trace' in line
 
 
+def test_a_table_in_which_nothing_is_left_counts_what_its_units_count_one_by_one(tmp_path: Path) -> None:
+    build(tmp_path, small(), Progress(say=lambda line: None))
+    at_once, one_by_one = Progress(say=lambda line: None), Progress(say=lambda line: None)
+    for progress, how in ((at_once, {"finished": at_once.finished}), (one_by_one, {})):
+        run = Run(url=str(tmp_path), recipe=small())
+        claim(run)
+        execute(run, Local(), watch=progress.watch, begin=progress.begin, **how)
+    names = ("done", "left", "kept", "dropped", "parts", "calls", "tokens_in", "tokens_out", "cost", "warnings")
+
+    def counts(progress: Progress) -> dict[str, list[object]]:
+        return {table: [getattr(line, name) for name in names] for table, line in progress.lines.items()}
+
+    assert counts(at_once) == counts(one_by_one)
+    assert all(line.done and line.parts for line in at_once.lines.values())
+
+
 def within(key: str, done: int, rows: int = 10, seconds: float = 1.0, cost: float = 0.0) -> Counters:
     return Counters("answer", key, seconds, rows, done, done, 100 * done, 7 * done, cost)
 
