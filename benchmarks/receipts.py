@@ -4,7 +4,7 @@
 
 The runs are synthetic: a small run of five stages is built, and its receipts are written again under other keys; all
 parts of a table are hard links of one file, with digests of their own in the receipts. So a run of 100,000 parts has
-400,008 units and 500,040 files. "status" and "build again" (claim, execute with nothing to do, progress, and the state
+405,000 units and about a million files. "status" and "build again" (claim, execute with nothing to do, progress, and the state
 at the end) are separate processes; "first build" is the same build, before there is an object that has all receipts of
 a table. CPU seconds are those of the process, imports included; the peak of its memory is the kernel's. "x" is the
 exponent of growth, from the size before. With ``--tree`` the same commands also run in another checkout, alternately,
@@ -35,14 +35,14 @@ from mminstruct.run import Run, claim, execute
 from mminstruct.status.progress import Progress
 from mminstruct.status.tables import all_faults, incomplete, table_statuses
 
-SHARDS = 8
+EACH = 20
+"""Parts of a shard; a shard of SA-1B has 22 of 512 images."""
 ROWS = 4
 
 
 def synthetic(folder: Path, parts: int) -> None:
-    """Write a complete run of *parts* parts for the recipe ``chain(SHARDS, parts // SHARDS, ROWS)``."""
-    each = parts // SHARDS
-    recipe = chain(SHARDS, each, ROWS)
+    """Write a complete run of *parts* parts for the recipe ``chain(parts // EACH, EACH, ROWS)``."""
+    recipe = chain(parts // EACH, EACH, ROWS)
     with tempfile.TemporaryDirectory(dir=folder.parent) as small:
         run = Run(url=small, recipe=chain(1, 1, ROWS))
         claim(run)
@@ -54,7 +54,7 @@ def synthetic(folder: Path, parts: int) -> None:
             (folder / name / "_receipts").mkdir(parents=True)
             ending = file.name.split(".", 1)[1]
             for shard, facts in recipe.count.shards().items():
-                keys = [f"{shard}-{number:04d}" for number in range(each)]
+                keys = [f"{shard}-{number:04d}" for number in range(EACH)]
                 for key in keys:
                     os.link(file, folder / name / f"{key}.{ending}")
                 named = [
@@ -63,8 +63,8 @@ def synthetic(folder: Path, parts: int) -> None:
                 ]
                 if name == STAGES[0]:
                     rows = {
-                        "rows_in": ROWS * each,
-                        "kept": ROWS * each,
+                        "rows_in": ROWS * EACH,
+                        "kept": ROWS * EACH,
                         "inputs": {k: str(v) for k, v in facts.items()},
                     }
                     _receipt(folder / name, {**made, **rows, "key": shard, "parts": named})
@@ -90,7 +90,7 @@ def one(what: str, folder: str, parts: int) -> dict[str, float]:
     if what == "status":
         statuses = table_statuses(folder)
     else:
-        run = Run(url=folder, recipe=chain(SHARDS, parts // SHARDS, ROWS))
+        run = Run(url=folder, recipe=chain(parts // EACH, EACH, ROWS))
         claim(run)
         with Progress() as progress:
             if "finished" in inspect.signature(execute).parameters:
@@ -98,7 +98,7 @@ def one(what: str, folder: str, parts: int) -> dict[str, float]:
             else:  # a version before there was one call for all units that are done
                 execute(run, Local(), watch=progress.watch, begin=progress.begin)
         statuses = table_statuses(folder, recount=False, tables=run.table)
-    if all_faults(statuses) or incomplete(statuses) or sum(s.units for s in statuses) != SHARDS + 4 * parts:
+    if all_faults(statuses) or incomplete(statuses) or sum(s.units for s in statuses) != parts // EACH + 4 * parts:
         raise SystemExit(f"the run is not as it was written: {all_faults(statuses)[:3]}, {incomplete(statuses)}")
     used = resource.getrusage(resource.RUSAGE_SELF)
     with open("/proc/self/status") as file:

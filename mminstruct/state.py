@@ -92,6 +92,8 @@ class Run:
         rest: int | None = self.images
         for key, facts in sorted(shards.items()):
             receipt = here.get(key) or (other or {}).get(key)
+            if receipt and rest and key not in here and _changed(self.stages[name], receipt, facts):
+                receipt = None  # its number of images is not that of the shard as it is now
             cut: str | None = None
             if receipt and rest is None:  # one of another run is not copied: it may come after the last image
                 cut = receipt.inputs.get(TAKEN) if key in here else "0"
@@ -235,11 +237,17 @@ def _beginnings(
         if lines and all(line.startswith(f"{TAKEN}: ") for line in lines):
             most = float(facts.get(TAKEN, "inf"))
             ends = accumulate(part.rows for part in receipt.parts)
-            parts = [part for part, end in zip(receipt.parts, ends, strict=True) if end <= most]
+            parts = [part for part, end in zip(receipt.parts, ends, strict=True) if 0 < end <= most]
             if TAKEN in receipt.inputs and len(parts) == len(receipt.parts):
                 parts.pop()  # it may get more rows
             found[key] = replace(receipt, parts=parts)
     return found
+
+
+def _changed(stage: Stage, receipt: Receipt, facts: Mapping[str, Any]) -> bool:
+    """Whether a shard has changed since it was read, apart from where ``images=N`` cuts it."""
+    now = {fact: str(value) for fact, value in facts.items()}
+    return any(not line.startswith(f"{TAKEN}: ") for line in changes(stage, receipt, now))
 
 
 def _first_parts(keys: Iterable[str], receipts: Mapping[str, Receipt], units: int) -> tuple[frozenset[str], bool]:

@@ -158,6 +158,36 @@ def test_another_number_goes_on_in_another_folder_and_gives_the_bytes_of_a_run_f
             assert key == max(old)
 
 
+@pytest.mark.parametrize(
+    ("old", "first", "new", "then"),
+    [
+        ((5, 10, 3), 7, (3, 10, 3), 7),  # the second shard was cut where the first one now leaves more
+        ((5, 2, 3), None, (7, 2, 3), 7),  # the first shard now has all
+        ((5, 10, 3), None, (7, 10, 3), 11),  # the second shard is cut earlier than the first one's old number says
+        ((5, 0, 3), None, (6, 0, 3), 4),  # a shard without images, which is not read
+    ],
+)
+def test_a_shard_that_changed_since_the_other_run_does_not_count_with_its_old_number_of_images(
+    tmp_path: Path, old: tuple[int, ...], first: int | None, new: tuple[int, ...], then: int
+) -> None:
+    place = tmp_path / "source"
+    place.mkdir()
+
+    def shard(number: int, count: int, start: int) -> None:
+        with tarfile.open(place / f"{number}.tar", "w") as archive:
+            for at in range(max(count, 1)):
+                Writer(archive).file(f"{at:02d}.jpg", jpeg(start + at) if count else b"no image")
+
+    for number, count in enumerate(old):
+        shard(number, count, 50 * number)
+    build(tmp_path / "old", str(place), first)
+    shard(0, new[0], 400)
+    build(tmp_path / "new", str(place), then, base=tmp_path / "old")
+    assert not any(event.fresh for event in build(tmp_path / "new", str(place), then))
+    build(tmp_path / "plain", str(place), then)
+    assert contents(tmp_path / "new") == contents(tmp_path / "plain")
+
+
 def test_another_number_in_the_same_folder_is_refused_before_anything_is_made(tmp_path: Path, source: str) -> None:
     old = tmp_path / "old"
     build(old, source, 5)
