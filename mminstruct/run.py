@@ -198,6 +198,7 @@ def _execute(
                 table.list_source(listed)
             if tables[0] == run.first and not (units is None and run.images is None):
                 taken = _first_parts(run, engine, tables[0], keys, units, watch, begin)
+                table.kept.consolidate()
                 if run.images is not None:
                     _refuse(run, _stale(run, tables[0]))
                     table.expect(len(taken))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from mminstruct.cli import main
@@ -24,6 +25,7 @@ from mminstruct.stage import Stage, StageOutput, Transform, output, part, whole
 from mminstruct.stages.ingest import Ingest
 from mminstruct.state import states
 from mminstruct.status.tables import table_statuses
+from mminstruct.store.receipts import PACKED
 from mminstruct.store.tables import Store
 from tests.sources.badworld import Writer, jpeg
 from tests.test_run import Cut, PowerCut, contents
@@ -240,6 +242,25 @@ def test_images_after_the_last_one_are_not_read(tmp_path: Path, monkeypatch: pyt
     listing = table_statuses(run.url)[0].listing
     assert listing is not None
     assert listing["passed"] == {"after the images that images= takes": 1}
+
+
+def test_rows_of_a_table_beside_an_archive_are_not_lost_with_the_images_after_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "source"
+    place.mkdir()
+    with tarfile.open(place / "0.tar", "w") as archive:
+        for number in range(5):
+            Writer(archive).file(f"{number}.jpg", jpeg(number))
+    rows = [{"key": str(number), "status": "success", "url": f"http://x.org/{number}"} for number in range(6)]
+    pq.write_table(pa.Table.from_pylist(rows), place / "0.parquet")
+    monkeypatch.setattr("mminstruct.sources.sample._WINDOW_KEYS", 1)
+    build(tmp_path / "run", str(place), 2)
+    table = Store(str(tmp_path / "run")).table("ingest")
+    assert {row["id"]: row["reason"] for row in table.dropped()} == {
+        "2.jpg": "beyond_images", "3.jpg": "beyond_images", "4.jpg": "beyond_images", "5 (listed)": "no_image",
+    }  # fmt: skip
+    assert table.store.read("ingest", PACKED) is not None, "the next build reads no receipt of its own"
 
 
 @pytest.mark.parametrize(

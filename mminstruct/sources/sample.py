@@ -171,6 +171,7 @@ class SampleAssembler:
         self._raw.add(name)
         if data is None and enough():
             if promised:
+                self.keys.setdefault(key, name)
                 yield self.refuse(name, where, BEYOND, "not read")
             else:
                 note(BEYOND)
