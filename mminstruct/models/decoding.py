@@ -6,6 +6,7 @@ as it ends. All pictures and texts of a batch go through it together, whatever p
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from mminstruct.models.kernels import empty_cache
@@ -15,13 +16,15 @@ from mminstruct.models.sampling import Sampler
 
 def plain(net: Any) -> bool:
     """Whether ``decoded`` can serve *net*: it caches keys and values only, and its inputs are ids, mask and positions
-    that count the tokens. ``generate()`` serves the others.
+    that count the tokens. ``generate()`` serves the others, such as nets that take no positions.
     """
     from transformers import GenerationMixin
 
-    special = ("prepare_inputs_for_generation", "_prepare_position_ids_for_generation")
-    return empty_cache(net) is not None and all(
-        getattr(type(net), name) is getattr(GenerationMixin, name) for name in special
+    special = ("generate", "prepare_inputs_for_generation", "_prepare_position_ids_for_generation")
+    return (
+        {"position_ids", "past_key_values"} <= inspect.signature(type(net).forward).parameters.keys()
+        and all(getattr(type(net), name) is getattr(GenerationMixin, name) for name in special)
+        and empty_cache(net) is not None
     )
 
 

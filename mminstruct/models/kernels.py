@@ -25,7 +25,6 @@ def empty_cache(net: Any) -> Any:
 @functools.cache
 def _preallocated() -> type:
     """The class of cache layers that write new tokens into spare room instead of copying the old ones."""
-    import torch
     from transformers.cache_utils import DynamicLayer
 
     class Preallocated(DynamicLayer):
@@ -42,8 +41,7 @@ def _preallocated() -> type:
                 self.lazy_initialization(key_states, value_states)
             old, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
             if not self.buffers or end > self.buffers[0].shape[2]:
-                rows, heads, _, width = key_states.shape
-                grown = [torch.empty((rows, heads, end + self.spare, width), dtype=x.dtype, device=x.device)
+                grown = [x.new_empty((*x.shape[:2], end + self.spare, x.shape[3]))  # values can be narrower than keys
                          for x in (key_states, value_states)]  # fmt: skip
                 for buffer, held in zip(grown, (self.keys, self.values), strict=True):
                     buffer[:, :, :old] = held

@@ -132,7 +132,16 @@ def test_a_prefill_of_the_tree_has_the_keys_and_values_of_one_plain_pass(mixtral
 def nets() -> dict[str, Any]:
     """Random nets with one kind of layer each that decoding has to get right."""
     import torch
-    from transformers import AutoModelForCausalLM, GemmaConfig, GPT2Config, LlamaConfig, MistralConfig, MixtralConfig
+    from transformers import (
+        AutoModelForCausalLM,
+        DeepseekV3Config,
+        GemmaConfig,
+        GPT2Config,
+        LlamaConfig,
+        MistralConfig,
+        MixtralConfig,
+        PegasusConfig,
+    )
 
     size: dict[str, Any] = {
         "vocab_size": 60,
@@ -153,7 +162,32 @@ def nets() -> dict[str, Any]:
         "gemma": GemmaConfig(**size),  # tied embeddings, norms that add one
         "mixtral": MixtralConfig(**size, num_local_experts=5, num_experts_per_tok=3),
         "gpt2": GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.4),
+        "deepseek": DeepseekV3Config(  # values are narrower than keys
+            **{name: value for name, value in size.items() if name not in ("head_dim", "num_key_value_heads")},
+            num_key_value_heads=4,
+            n_routed_experts=4,
+            n_group=1,
+            topk_group=1,
+            num_experts_per_tok=2,
+            moe_intermediate_size=16,
+            first_k_dense_replace=1,
+            kv_lora_rank=16,
+            q_lora_rank=None,
+            qk_rope_head_dim=8,
+            qk_nope_head_dim=16,
+            v_head_dim=12,
+        ),
         "mistral, sliding": MistralConfig(**size, sliding_window=8),
+        "pegasus": PegasusConfig(
+            vocab_size=60,
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            decoder_ffn_dim=48,
+            decoder_attention_heads=4,
+            is_decoder=True,
+            is_encoder_decoder=False,
+        ),
     }
     made = {}
     for name, config in configs.items():
@@ -173,7 +207,7 @@ def one_by_one(net: Any, prompt: list[int], budget: int, ends: set[int]) -> list
     return made
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma", "mixtral", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", "gemma", "mixtral", "gpt2", "deepseek"])
 def test_each_row_gets_the_tokens_that_its_prompt_gets_alone_without_a_cache(nets: dict[str, Any], kind: str) -> None:
     net = nets[kind]
     assert plain(net)
@@ -211,10 +245,13 @@ def test_sampled_rows_keep_their_seeds_while_others_end(nets: dict[str, Any]) ->
 
 
 def test_nets_with_other_caches_or_own_positions_are_left_to_generate(nets: dict[str, Any], tmp_path: Path) -> None:
-    from transformers import AutoModelForImageTextToText
+    from transformers import AutoModelForImageTextToText, Blip2ForConditionalGeneration
 
     assert empty_cache(nets["mistral, sliding"]) is None
     assert not plain(nets["mistral, sliding"])
+    assert empty_cache(nets["pegasus"]) is not None
+    assert not plain(nets["pegasus"])  # it takes no positions
+    assert not plain(Blip2ForConditionalGeneration.__new__(Blip2ForConditionalGeneration))  # its generate() is its own
     seeing = AutoModelForImageTextToText.from_pretrained(tiny.qwen(tmp_path))
     assert empty_cache(seeing) is not None
     assert not plain(seeing)  # positions of images have three axes
