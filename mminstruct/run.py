@@ -306,8 +306,9 @@ def _first_parts(
     """
     found: list[str] = []
     taken: list[str] = []
+    images = 0
     for key in keys:
-        if (units is not None and len(found) >= units) or run.rest(name, key) == 0:
+        if (units is not None and len(found) >= units) or (run.images is not None and images >= run.images):
             break
         taken.append(key)
         begin([name], [key])
@@ -316,6 +317,7 @@ def _first_parts(
             if event.receipt is None:
                 raise FailedUnits(f"{name}/{event.key}: {event.error}")
             found += [part.part for part in event.receipt.parts]
+            images += event.receipt.kept
     run.only = frozenset(sorted(found)[:units])
     return taken
 

@@ -110,7 +110,9 @@ class Run:
         """How many images the run takes of shard *key*, if those before it are read; None: all."""
         if name != self.first or self.images is None:
             return None
-        return max(0, self.images - sum(one.kept for at, one in self.table(name).receipts().items() if at < key))
+        chunks = self.table(name).receipts().chunks()
+        kept = (pair for chunk in chunks for pair in zip(chunk.keys, chunk.columns["kept"], strict=True))
+        return max(0, self.images - sum(count for at, count in kept if at < key))
 
 
 @dataclass

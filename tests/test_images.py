@@ -25,6 +25,7 @@ from mminstruct.stage import Stage, StageOutput, Transform, output, part, whole
 from mminstruct.stages.ingest import Ingest
 from mminstruct.state import states
 from mminstruct.status.tables import table_statuses
+from mminstruct.store.receipt import Receipt
 from mminstruct.store.receipts import PACKED
 from mminstruct.store.tables import Store
 from tests.sources.badworld import Writer, jpeg
@@ -242,6 +243,29 @@ def test_images_after_the_last_one_are_not_read(tmp_path: Path, monkeypatch: pyt
     listing = table_statuses(run.url)[0].listing
     assert listing is not None
     assert listing["passed"] == {"after the images that images= takes": 1}
+
+
+def test_a_second_build_parses_each_receipt_of_a_source_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "source"
+    place.mkdir()
+    for number in range(40):
+        with tarfile.open(place / f"{number:02d}.tar", "w") as archive:
+            Writer(archive).file("one.jpg", jpeg(number))
+    build(tmp_path / "run", str(place), 40)
+    monkeypatch.setattr("mminstruct.store.packed.COUNT", 4)
+    (tmp_path / "run" / "ingest" / PACKED).unlink()
+    parsed: list[object] = []
+    from_facts = Receipt.from_facts
+
+    def counted(facts: dict[str, object]) -> Receipt:
+        parsed.append(facts)
+        return from_facts(facts)
+
+    monkeypatch.setattr(Receipt, "from_facts", counted)
+    assert not any(event.fresh for event in build(tmp_path / "run", str(place), 40))
+    assert len(parsed) < 10 * 40, "not as often as there are shards"
 
 
 def test_rows_of_a_table_beside_an_archive_are_not_lost_with_the_images_after_the_last_one(
