@@ -111,7 +111,9 @@ class Run:
         if name != self.first or self.images is None:
             return None
         chunks = self.table(name).receipts().chunks()
-        kept = (pair for chunk in chunks for pair in zip(chunk.keys, chunk.columns["kept"], strict=True))
+        kept: Iterable[tuple[str, int]] = (
+            pair for chunk in chunks for pair in zip(chunk.keys, chunk.columns["kept"], strict=True)
+        )
         return max(0, self.images - sum(count for at, count in kept if at < key))
 
 
