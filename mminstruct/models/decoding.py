@@ -24,6 +24,7 @@ def plain(net: Any) -> bool:
     return (
         {"position_ids", "past_key_values"} <= inspect.signature(type(net).forward).parameters.keys()
         and all(getattr(type(net), name) is getattr(GenerationMixin, name) for name in special)
+        and "local" not in (getattr(net.config, "attention_layers", None) or ())  # GPT-Neo: its windows count padding
         and empty_cache(net) is not None
     )
 

@@ -137,6 +137,7 @@ def nets() -> dict[str, Any]:
         DeepseekV3Config,
         GemmaConfig,
         GPT2Config,
+        GPTNeoConfig,
         LlamaConfig,
         MistralConfig,
         MixtralConfig,
@@ -178,6 +179,14 @@ def nets() -> dict[str, Any]:
             v_head_dim=12,
         ),
         "mistral, sliding": MistralConfig(**size, sliding_window=8),
+        "gpt-neo": GPTNeoConfig(
+            vocab_size=60,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=4,
+            window_size=8,
+            attention_types=[[["global", "local"], 1]],
+        ),
         "pegasus": PegasusConfig(
             vocab_size=60,
             d_model=32,
@@ -249,6 +258,8 @@ def test_nets_with_other_caches_or_own_positions_are_left_to_generate(nets: dict
 
     assert empty_cache(nets["mistral, sliding"]) is None
     assert not plain(nets["mistral, sliding"])
+    assert empty_cache(nets["gpt-neo"]) is not None
+    assert not plain(nets["gpt-neo"])  # a window of its last tokens, over a cache of all
     assert empty_cache(nets["pegasus"]) is not None
     assert not plain(nets["pegasus"])  # it takes no positions
     assert not plain(Blip2ForConditionalGeneration.__new__(Blip2ForConditionalGeneration))  # its generate() is its own
