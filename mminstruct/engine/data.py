@@ -114,11 +114,12 @@ def connect(config: EngineConfig) -> bool:
 def _without_line(said: str) -> Iterator[None]:
     """Leave lines that contain *said* out of what this process writes to stderr, native code included."""
     try:
+        held = tempfile.TemporaryFile()  # noqa: SIM115  (closed below)
         there = os.dup(2)
-    except OSError:  # stderr is closed
+    except OSError:  # no room, or stderr is closed
         yield
         return
-    with tempfile.TemporaryFile() as held, os.fdopen(there, "wb") as real:
+    with held, os.fdopen(there, "wb") as real:
         os.dup2(held.fileno(), 2)
         try:
             yield

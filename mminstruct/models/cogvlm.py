@@ -7,6 +7,7 @@ vLLM 0.32 and transformers 5.19 do not support these models, and the published c
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,9 @@ class Chatter:
         budgets = [min(sampling.max_tokens, self._config.context - length) for length in lengths]
         draw = Sampler(seeds, 0, sampling.temperature, sampling.top_p) if sampling.temperature > 0 else None
         limits_B, ends_E = (torch.tensor(some, device=self._device) for some in (budgets, self._ends))
-        with torch.inference_mode():
+        # a graph is captured and repeated on the streams of the current device
+        here = torch.cuda.device(self._device) if self._graphs else contextlib.nullcontext()
+        with torch.inference_mode(), here:
             cache = Cache(self._config, len(prompts), max(lengths) + max(budgets), self._dtype, self._device)
             logits_BV, real_BK, next_B1 = self._net.begin(prompts, cache)
             decode: Step | None = None
