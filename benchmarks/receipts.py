@@ -5,10 +5,10 @@
 The runs are synthetic: a small run of five stages is built, and its receipts are written again under other keys; all
 parts of a table are hard links of one file, with digests of their own in the receipts. So a run of 100,000 parts has
 405,000 units and about a million files. "status" and "build again" (claim, execute with nothing to do, progress, and
-the state at the end) are separate processes; "first build" is the same build, before there is an object that has all receipts of
-a table. CPU seconds are those of the process, imports included; the peak of its memory is the kernel's. "x" is the
-exponent of growth, from the size before. With ``--tree`` the same commands also run in another checkout, alternately,
-on the same run.
+the state at the end) are separate processes; "first build" is the same build, before there is an object that has all
+receipts of a table. CPU seconds are those of the process, imports included; the peak of its memory is the kernel's.
+"x" is the exponent of growth, from the size before. With ``--tree`` the same commands also run in another checkout,
+alternately, on the same run.
 """
 
 from __future__ import annotations
