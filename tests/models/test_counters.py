@@ -107,8 +107,8 @@ def test_a_stage_that_asks_in_rounds_is_not_done_after_the_first() -> None:
 def test_a_local_model_counts_each_batch_as_it_ends(mixtral: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Chatter(Model(name=str(mixtral), max_tokens=5, options={"batch_size": 4}))
     unit, seen = Unit("answer", "0", rows=10, expected=10.0), []
-    whole = made._generate
-    monkeypatch.setattr(made, "_generate", lambda *some: (seen.append(unit.counters().done), whole(*some))[1])
+    whole = made._decode
+    monkeypatch.setattr(made, "_decode", lambda *some: (seen.append(unit.counters().done), whole(*some))[1])
     replies = counted(unit, lambda: ask(made, *[f"what is {n}?" for n in range(9)], "word " * 3000))  # type: ignore[arg-type]
     assert replies[-1].finish == "error", "longer than the context"
     assert seen == [1, 5, 9]
