@@ -3,7 +3,7 @@
     python -m benchmarks.receipts [--parts 1000 10000 100000] [--folder DIR] [--tree DIR]
 
 The runs are synthetic: a small run of five stages is built, and its receipts are written again under other keys; all
-parts of a table are hard links of one file, with digests of their own in the receipts. So a run of 100,000 parts has
+parts of a shard are hard links of one file, with digests of their own in the receipts. So a run of 100,000 parts has
 405,000 units and about a million files. "status" and "build again" (claim, execute with nothing to do, progress, and
 the state at the end) are separate processes; "first build" is the same build, before there is an object that has all
 receipts of a table. CPU seconds are those of the process, imports included; the peak of its memory is the kernel's.
@@ -55,8 +55,10 @@ def synthetic(folder: Path, parts: int) -> None:
             ending = file.name.split(".", 1)[1]
             for shard, facts in recipe.count.shards().items():
                 keys = [f"{shard}-{number:04d}" for number in range(EACH)]
-                for key in keys:
-                    os.link(file, folder / name / f"{key}.{ending}")
+                paths = [folder / name / f"{key}.{ending}" for key in keys]
+                shutil.copyfile(file, paths[0])  # a copy for each shard: ext4 allows 65,000 links of a file
+                for path in paths[1:]:
+                    os.link(paths[0], path)
                 named = [
                     {**made["parts"][0], "part": key, "file": f"{key}.{ending}", "sha256": _digest(name, key)}
                     for key in keys
