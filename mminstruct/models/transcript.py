@@ -110,9 +110,15 @@ class Transcripts:
 
 
 def source(model: Model) -> dict[str, Any]:
-    """Arguments of ``from_pretrained``: where the files are; code of a checkpoint runs only if an option allows it."""
+    """Arguments of ``from_pretrained``: where the files are; code of a checkpoint runs only if an option allows it.
+
+    Raises:
+        FileNotFoundError: the name is a path, and there is no such folder.
+    """
     place = model.location()
     local = Path(place).is_dir()
+    if not local and (place.count("/") > 1 or place.startswith(("/", "./", "../", "~"))):
+        raise FileNotFoundError(f"{place}: no such folder; a model of the Hugging Face hub is organisation/name")
     return {
         "pretrained_model_name_or_path": place,
         "revision": None if local else model.revision,

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from mminstruct import config
 from mminstruct.models.backends import BACKENDS, find, load
 from mminstruct.models.model import Model, Reply
+from mminstruct.models.transcript import source
 from mminstruct.recipe import check
 from mminstruct.stage import identity
 from tests.models.asking import rows
@@ -152,3 +153,15 @@ def test_every_backend_of_the_table_has_the_methods_that_it_is_listed_for(name: 
     assert backend.chat is None or callable(load(backend.chat).chat)
     assert backend.embed is None or (callable(load(backend.embed).texts) and callable(load(backend.embed).images))
     assert (backend.extra is None) or backend.package
+
+
+@pytest.mark.parametrize("name", ["runs/tuned/train/model", "./model", "/nowhere/model", "~/model"])
+def test_a_path_without_a_folder_is_not_looked_for_on_the_hub(name: str) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"no such folder; a model of the Hugging Face hub is organisation/name"
+    ):
+        source(Model(name=name))
+
+
+def test_a_name_of_the_hub_needs_no_folder() -> None:
+    assert source(Model(name="organisation/name"))["local_files_only"] is False
