@@ -100,7 +100,7 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
 
 @contextmanager
 def _settled(run: Run) -> Iterator[None]:
-    """Nobody but this process and its workers writes here meanwhile, since it holds the folder's lease."""
+    """List each table's receipts once: this process holds the folder's lease, so only it and its workers write there."""
     for name in run.stages:
         run.table(name).kept.settle()
     try:

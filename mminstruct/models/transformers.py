@@ -137,10 +137,10 @@ class Chatter:
         """
         order = sorted(prompts, key=lambda row: (bool(prompts[row][1]), -lengths[row], row))
         groups = list(_batches(order, min(self._batch, _PICTURES), lambda row: bool(prompts[row][1])))
-        decoded = self._prefetch(lambda row: [picture(data) for data in prompts[row][1]], groups)
+        pictures = self._prefetch(lambda row: [picture(data) for data in prompts[row][1]], groups)
         replies: dict[int, Reply] = {}
         ready: list[tuple[int, Path, int, int]] = []
-        for some, images in zip(groups, decoded, strict=True):
+        for some, images in zip(groups, pictures, strict=True):
             seen: dict[int, tuple[str, list[Image.Image]]] = {}
             for row, own in zip(some, images, strict=True):
                 if isinstance(own, Unanswerable):

@@ -267,7 +267,7 @@ class Progress:
         )
 
     def table(self) -> Table:
-        """The live table: one row per table; columns that nothing stands in are left out."""
+        """The live table: one row per table; empty columns are left out."""
         columns: dict[str, list[str]] = {}
         for name, line in self.lines.items():
             calls, tokens_in, tokens_out, cost = line.usage()
@@ -318,9 +318,9 @@ class FirstRows:
             return
         writes = self.run.stages[event.table].writes
         id_column = [*tagged(writes, "id", "member"), keys(self.run.stages[event.table])[1]][0]
-        # an image without a text has at least the name of its file
-        shown = [name for name in tagged(writes, "text", "name") if pa.types.is_string(writes.field(name).type)]
-        shown.sort(key=lambda name: name in tagged(writes, "name"))
+        # texts first: an image without one has at least the name of its file
+        columns = [*tagged(writes, "text"), *tagged(writes, "name")]
+        shown = [name for name in columns if pa.types.is_string(writes.field(name).type)]
         if shown:
             with suppress(OSError):  # a line for the eye is no reason to stop a build
                 table = self.run.table(event.table)

@@ -56,7 +56,7 @@ class Receipts:
     def settle(self, settled: bool = True) -> None:
         """Let ``all`` list the receipts at its next call, and with *settled* only then, until this is called again.
 
-        For whoever knows that no process writes receipts, or wants those of one moment.
+        For callers that know that no process writes receipts, or that want those of one moment.
         """
         self._settled, self._looked = settled, False
 
