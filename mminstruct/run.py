@@ -100,7 +100,7 @@ def claim(run: Run, base: str | None = None, units: int | None = None) -> dict[s
 
 @contextmanager
 def _settled(run: Run) -> Iterator[None]:
-    """List each table's receipts once: this process holds the folder's lease, so only it and its workers write there."""
+    """List receipts once a table: this process holds the folder's lease, so only it and its workers write there."""
     for name in run.stages:
         run.table(name).kept.settle()
     try:
